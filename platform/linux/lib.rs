@@ -1,0 +1,2 @@
+//! Live Linux processes as dumpwright targets.
+#![cfg(target_os = "linux")]

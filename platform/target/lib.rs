@@ -1,0 +1,132 @@
+//! What a process is, to a dump writer.
+//!
+//! This crate is the vocabulary between dumpwright's engine and its backends: two traits and
+//! plain facts. It touches no operating system, does no I/O and knows no file format, except that
+//! registers travel as the bytes of Windows' `CONTEXT` ([`CpuContext`]), which is what a minidump
+//! stores and what callbacks are shown.
+//!
+//! * [`Target`] is a process that can be held still; [`Target::freeze`] does it.
+//! * [`Frozen`] is the guard during which it holds still and answers questions. Dropping it
+//!   resumes the process.
+//!
+//! What Windows defines keeps Windows' values (`PAGE_READWRITE`, FILETIME units, thread priorities):
+//! a backend for another system translates once, here, and every stream agrees.
+
+#![forbid(unsafe_code)]
+
+mod cpu;
+mod facts;
+mod fault;
+mod memory;
+mod range;
+mod remark;
+
+pub use cpu::{Amd64, Cpu, CpuContext};
+pub use facts::{
+    CpuInformation, DsoDebug, Exception, Handle, LinkMap, LinuxFacts, LinuxText, LinuxTextKind, Module,
+    Platform, Power, Process, Stack, System, Thread, ThreadTimes, TimeZone, build_id_record,
+};
+pub use fault::{Fault, FaultKind};
+pub use memory::{Content, Exclusion, Extent, Region, RegionKind, RegionState, protect};
+pub use range::AddressRange;
+pub use remark::{Gravity, Remark, Subject};
+
+use std::time::Duration;
+
+/// A process that can be dumped.
+pub trait Target {
+    /// The process id, as the dumper's system numbers it. Known without holding the process.
+    fn process_id(&self) -> u32;
+
+    /// Holds the process still until the returned guard is dropped or thawed.
+    ///
+    /// `need` says what will be asked, so that a backend can do before the pause what need not
+    /// happen in it, and can leave out what nobody wants.
+    ///
+    /// # Errors
+    /// The process is not there, may not be examined, or is of a kind this backend cannot hold. Then
+    /// nothing has been stopped.
+    fn freeze(&mut self, need: &Need) -> Result<Box<dyn Frozen + '_>, Fault>;
+}
+
+/// What the dump to come will ask of the target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Need {
+    /// All readable memory will be read, not only stacks and chosen ranges.
+    pub full_memory: bool,
+    /// Open handles (file descriptors) will be listed.
+    pub handles: bool,
+    /// Environment and command line may be shown (`MiniDumpWithProcessThreadData`). Without it a
+    /// stack ends where the argument and environment strings begin.
+    pub environment: bool,
+    /// Memory that the program marked "do not dump" may be read.
+    pub dont_dump: bool,
+}
+
+/// A target that holds still. Dropping it lets the process run on.
+///
+/// Every question is asked at most once per thing, in no fixed order. A fault concerns the thing
+/// asked about, never the whole capture; what the backend could not get or chose to leave out on
+/// its own account it also notes in its [remarks](Frozen::remarks).
+pub trait Frozen {
+    /// The machine and its operating system.
+    fn system(&mut self) -> Result<System, Fault>;
+
+    /// The process as a whole.
+    fn process(&mut self) -> Result<Process, Fault>;
+
+    /// The ids of all threads alive at the stop, the leader (the first thread) first.
+    fn thread_ids(&mut self) -> Result<Vec<u32>, Fault>;
+
+    /// Everything about one thread. Asked only for threads that are to be dumped.
+    fn thread(&mut self, id: u32) -> Result<Thread, Fault>;
+
+    /// The stack that a thread with this stack pointer was using, where it can be told.
+    ///
+    /// Serves exceptions whose registers the caller supplies: there the thread itself has moved on
+    /// (it is in the handler, often on another stack).
+    fn stack_at(&mut self, thread_id: u32, stack_pointer: u64) -> Option<Stack>;
+
+    /// The load addresses of all modules, the main program first.
+    fn module_bases(&mut self) -> Result<Vec<u64>, Fault>;
+
+    /// Everything about the module at `base`. Asked only for modules that are to be dumped.
+    fn module(&mut self, base: u64) -> Result<Module, Fault>;
+
+    /// The map of the address space, ascending and disjoint. Free regions need not be listed.
+    fn regions(&mut self) -> Result<Vec<Region>, Fault>;
+
+    /// The open handles, ascending. Empty unless [`Need::handles`] was set.
+    fn handles(&mut self) -> Result<Vec<Handle>, Fault>;
+
+    /// What only a Linux process has; `None` from any other system.
+    fn linux(&mut self) -> Option<LinuxFacts>;
+
+    /// Where the bytes of `range` would come from, as extents that are ascending and
+    /// cover `range` completely. Asks no page for its contents.
+    fn survey(&mut self, range: AddressRange) -> Vec<Extent>;
+
+    /// Reads the bytes at `at`, as the target would see them, without a lasting effect on it.
+    ///
+    /// Returns how many bytes were read: all of `into`, or fewer when something behind the first
+    /// byte cannot be read. Never 0 for a non-empty buffer.
+    ///
+    /// # Errors
+    /// The very first byte cannot be read.
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<usize, Fault>;
+
+    /// Takes the remarks made since the last call.
+    fn remarks(&mut self) -> Vec<Remark>;
+
+    /// Lets the process run on and tells how it had been held.
+    fn thaw(self: Box<Self>) -> Holding;
+}
+
+/// How a target was held, told when it is let go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// The way that was effective: `"stop"` for live processes, `"simulated"` for simulated ones.
+    pub hold: &'static str,
+    /// From the first thread that was asked to stop to the last one that was let go.
+    pub pause: Duration,
+}
