@@ -1,1 +1,69 @@
-fn main() {}
+//! `cargo xtask TASK`: what one does with this repository besides building it. CI is nothing but one of these tasks.
+
+#![forbid(unsafe_code)]
+
+mod ci;
+mod readers;
+mod test;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use xshell::Shell;
+
+/// One row of the table of tasks.
+struct Task {
+    name: &'static str,
+    run: fn(&Shell) -> anyhow::Result<()>,
+    help: &'static str,
+}
+
+/// Adding a task is adding a row here, and its file.
+const TASKS: &[Task] = &[
+    Task {
+        name: "readers",
+        run: readers::install,
+        help: "install the independent readers that the tests need and that are missing",
+    },
+    Task {
+        name: "test",
+        run: test::run,
+        help: "readers, then every test of the workspace; nothing is skipped",
+    },
+    Task {
+        name: "ci",
+        run: ci::run,
+        help: "the whole of CI: format, lints, documentation, test, release build",
+    },
+];
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next();
+    let Some(task) = TASKS.iter().find(|task| Some(task.name) == name.as_deref()) else {
+        if let Some(unknown) = name {
+            eprintln!("no task is called {unknown:?}");
+        }
+        eprintln!("cargo xtask TASK, where TASK is one of");
+        for task in TASKS {
+            eprintln!("    {:<8}  {}", task.name, task.help);
+        }
+        return ExitCode::from(2);
+    };
+    match in_repository().and_then(|shell| (task.run)(&shell)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo xtask {}: {error:#}", task.name);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A shell in the root of the repository, wherever the task was called from.
+fn in_repository() -> anyhow::Result<Shell> {
+    let shell = Shell::new()?;
+    if let Some(root) = Path::new(env!("CARGO_MANIFEST_DIR")).parent() {
+        shell.change_dir(root);
+    }
+    Ok(shell)
+}

@@ -1,0 +1,32 @@
+//! The readers from the Python Package Index, in a virtual environment of their own.
+
+use std::path::Path;
+
+use xshell::{Shell, cmd};
+
+use super::debian::PYTHON;
+
+const PACKAGES: [&str; 2] = ["minidump==0.0.24", "udmp-parser==0.7.0"];
+const HAS_THEM: &str = "import importlib.metadata as m; assert (m.version('minidump'), m.version('udmp-parser')) == ('0.0.24', '0.7.0')";
+
+/// Makes the environment unless it holds these very versions.
+pub(super) fn install(shell: &Shell, cache: &Path) -> anyhow::Result<()> {
+    let folder = cache.join("python");
+    let python = folder.join("bin/python3");
+    if python.exists()
+        && cmd!(shell, "{python} -c {HAS_THEM}")
+            .quiet()
+            .ignore_stderr()
+            .run()
+            .is_ok()
+    {
+        return Ok(());
+    }
+    cmd!(shell, "{PYTHON} -m venv --clear {folder}").run()?;
+    cmd!(
+        shell,
+        "{python} -m pip install --quiet --disable-pip-version-check {PACKAGES...}"
+    )
+    .run()?;
+    Ok(())
+}
