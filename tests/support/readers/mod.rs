@@ -1,0 +1,67 @@
+//! The judges: readers of minidumps that others wrote. `cargo xtask readers` installs them; one that is missing fails the test.
+
+pub mod breakpad;
+pub mod lldb;
+pub mod python;
+pub mod rust_minidump;
+pub mod symbols;
+
+use std::path::PathBuf;
+
+/// The folder of readers that are not Debian packages, as xtask chooses it.
+pub fn cache() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("DUMPWRIGHT_READERS")
+        .or_else(|| set("XDG_CACHE_HOME").map(|base| base.join("dumpwright-readers")))
+        .or_else(|| set("HOME").map(|home| home.join(".cache/dumpwright-readers")))
+        .expect("one of DUMPWRIGHT_READERS, XDG_CACHE_HOME, HOME")
+}
+
+/// A thread as a reader shows it.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    pub tid: u32,
+    /// `None` where the reader shows no names.
+    pub name: Option<String>,
+    /// The function of each frame, innermost first; empty where it found none.
+    pub functions: Vec<String>,
+}
+
+/// A crash as a reader shows it.
+#[derive(Clone, Debug)]
+pub struct Crash {
+    pub tid: u32,
+    /// In the reader's words.
+    pub reason: String,
+    /// `None` where the reader shows no address.
+    pub address: Option<u64>,
+}
+
+/// What a reader that unwinds made of a dump.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The reader's name, for messages.
+    pub reader: &'static str,
+    pub threads: Vec<Thread>,
+    pub crash: Option<Crash>,
+    pub modules: usize,
+    /// The process id, where it shows one.
+    pub pid: Option<u32>,
+    /// What it said of streams that it dropped, cut or did not understand. Must be empty.
+    pub complaints: Vec<String>,
+}
+
+impl Reading {
+    /// The thread with this id.
+    pub fn thread(&self, tid: u32) -> &Thread {
+        self.threads
+            .iter()
+            .find(|thread| thread.tid == tid)
+            .unwrap_or_else(|| panic!("{} shows no thread {tid}: {:#?}", self.reader, self.threads))
+    }
+}
+
+/// A number as the readers print addresses: 0x, then hexadecimal digits.
+pub fn hexadecimal(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+}

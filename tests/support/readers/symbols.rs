@@ -1,0 +1,33 @@
+//! Breakpad symbols, made by Breakpad's `dump_syms` from the binaries that a dump names.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A folder of symbols with those of the given binaries in it: FOLDER/NAME/ID/NAME.sym. The id tells builds apart, so one folder serves all
+/// tests, and what is there stays valid.
+pub fn of(binaries: &[PathBuf]) -> PathBuf {
+    let folder = crate::support::workshop().join("symbols");
+    for binary in binaries.iter().filter(|binary| binary.is_file()) {
+        add(&folder, binary);
+    }
+    folder
+}
+
+fn add(folder: &Path, binary: &Path) {
+    let dump_syms = super::cache().join("breakpad/dump_syms");
+    let header = crate::support::run_well(Command::new(&dump_syms).arg("-i").arg(binary));
+    // MODULE Linux x86_64 ID NAME
+    let fields: Vec<&str> = header.lines().next().unwrap_or_default().splitn(5, ' ').collect();
+    let &[_, _, _, id, name] = fields.as_slice() else { panic!("dump_syms -i {}: {header}", binary.display()) };
+    let place = folder.join(name).join(id);
+    let file = place.join(format!("{name}.sym"));
+    if file.exists() {
+        return;
+    }
+    fs::create_dir_all(&place).unwrap();
+    let symbols = crate::support::run_well(Command::new(&dump_syms).arg(binary));
+    let temporary = tempfile::NamedTempFile::new_in(&place).unwrap();
+    fs::write(temporary.path(), symbols).unwrap();
+    temporary.persist(&file).unwrap();
+}
