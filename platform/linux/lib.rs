@@ -1,2 +1,9 @@
 //! Live Linux processes as dumpwright targets.
 #![cfg(target_os = "linux")]
+mod attach;
+mod freeze;
+mod proc_dir;
+mod ptrace;
+mod regions;
+mod registers;
+mod tracer;
