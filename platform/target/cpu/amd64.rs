@@ -5,6 +5,8 @@ use super::{Cpu, CpuContext};
 
 /// Size of `CONTEXT` on x86-64.
 const SIZE: usize = 1232;
+/// Where `ContextFlags` stands in it.
+const CONTEXT_FLAGS: usize = 0x30;
 /// Where `Rsp` stands in it.
 pub(super) const RSP: usize = 0x98;
 /// Where `Rip` stands in it.
@@ -49,6 +51,24 @@ pub struct Amd64 {
 }
 
 impl Amd64 {
+    /// The `CONTEXT` of a thread of which no more is known than its control registers: `rip`, `rsp`, `cs`, `ss`,
+    /// `eflags`. All others are zero there, and `ContextFlags` does not claim them.
+    #[must_use]
+    pub fn to_control_context(&self) -> CpuContext {
+        let known = Self {
+            rip: self.rip,
+            rsp: self.rsp,
+            cs: self.cs,
+            ss: self.ss,
+            eflags: self.eflags,
+            ..Self::default()
+        };
+        let mut context = known.to_context();
+        let flags = ContextFlagsAmd64::CONTEXT_AMD64_CONTROL.bits();
+        context.bytes[CONTEXT_FLAGS..CONTEXT_FLAGS + 4].copy_from_slice(&flags.to_le_bytes());
+        context
+    }
+
     /// The `CONTEXT` of these registers, with `ContextFlags` true to what is filled in.
     ///
     /// `MxCsr` stands twice in the structure; both places are filled (Breakpad leaves the first one 0).
@@ -164,5 +184,19 @@ mod tests {
     fn flags_are_true_to_what_is_filled() {
         let bare = Amd64::default().to_context();
         assert_eq!(bare.bytes()[0x30..0x34], 0x0010_0003_u32.to_le_bytes());
+    }
+
+    #[test]
+    fn a_context_of_control_registers_claims_no_more() {
+        let context = Amd64 {
+            rax: 1,
+            rsp: 2,
+            rip: 3,
+            ..Amd64::default()
+        }
+        .to_control_context();
+        assert_eq!(context.bytes()[0x30..0x34], 0x0010_0001_u32.to_le_bytes());
+        assert_eq!((context.stack_pointer(), context.instruction_pointer()), (2, 3));
+        assert_eq!(context.bytes()[0x78..0x80], [0; 8], "Rax is not known");
     }
 }
