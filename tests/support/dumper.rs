@@ -30,8 +30,19 @@ impl Dump {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("victim.dmp");
         let mut command = dumpwright();
-        command.args(["dump", "--pid", &victim.pid().to_string(), "--type", types, "--json", "-o"]).arg(&path);
-        let result = serde_json::from_str(&super::run_well(&mut command)).expect("--json prints one JSON object");
+        command
+            .args([
+                "dump",
+                "--pid",
+                &victim.pid().to_string(),
+                "--type",
+                types,
+                "--json",
+                "-o",
+            ])
+            .arg(&path);
+        let result =
+            serde_json::from_str(&super::run_well(&mut command)).expect("--json prints one JSON object");
         Dump { folder, path, result }
     }
 
@@ -64,17 +75,32 @@ impl Exec {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("exec.dmp");
         let mut command = dumpwright();
-        command.args(["dump", "--exec", "--after", &after.to_string(), "-o"]).arg(&path).arg("--").arg(program).args(arguments);
+        command
+            .args(["dump", "--exec", "--after", &after.to_string(), "-o"])
+            .arg(&path)
+            .arg("--")
+            .arg(program)
+            .args(arguments);
         command.env("VICTIM_TESTIMONY", folder.path().join("testimony"));
         command.stdin(if input { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let held_open = child.stdin.take();
         let mut complaints = String::new();
-        child.stderr.take().expect("it is piped").read_to_string(&mut complaints).unwrap();
+        child
+            .stderr
+            .take()
+            .expect("it is piped")
+            .read_to_string(&mut complaints)
+            .unwrap();
         let status = child.wait().unwrap();
         drop(held_open);
-        Exec { folder, path, status, complaints }
+        Exec {
+            folder,
+            path,
+            status,
+            complaints,
+        }
     }
 
     /// What the program said of itself.
@@ -84,12 +110,26 @@ impl Exec {
 }
 
 /// Runs a command to its end; gives its status, standard error and peak memory in bytes.
+#[expect(
+    clippy::zombie_processes,
+    reason = "wait4 below waits for it, which the lint cannot see"
+)]
 pub fn run_measured(command: &mut Command) -> (ExitStatus, String, u64) {
     use std::os::unix::process::ExitStatusExt;
 
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut complaints = String::new();
-    child.stderr.take().expect("it is piped").read_to_string(&mut complaints).unwrap();
+    child
+        .stderr
+        .take()
+        .expect("it is piped")
+        .read_to_string(&mut complaints)
+        .unwrap();
     let mut status = 0;
     // SAFETY: all zeros is a valid rusage, a structure of numbers.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };

@@ -52,7 +52,13 @@ pub fn c(name: &str, frames: Frames) -> PathBuf {
     });
     let sources = [source(&format!("{name}.c")), source("victim.h")];
     build(name, &sources, &flags, |into| {
-        super::run_well(Command::new("gcc").args(&flags).arg("-o").arg(into).arg(&sources[0]));
+        super::run_well(
+            Command::new("gcc")
+                .args(&flags)
+                .arg("-o")
+                .arg(into)
+                .arg(&sources[0]),
+        );
     })
 }
 
@@ -61,7 +67,9 @@ pub fn go() -> PathBuf {
     let sources = [source("recovers.go")];
     build("recovers-go", &sources, &[], |into| {
         let mut go = Command::new("go");
-        go.env("GOCACHE", super::workshop().join("go-cache")).env("GO111MODULE", "off").env("CGO_ENABLED", "0");
+        go.env("GOCACHE", super::workshop().join("go-cache"))
+            .env("GO111MODULE", "off")
+            .env("CGO_ENABLED", "0");
         super::run_well(go.args(["build", "-o"]).arg(into).arg(&sources[0]));
     })
 }
@@ -84,9 +92,13 @@ fn build(name: &str, sources: &[PathBuf], flags: &[&str], make: impl FnOnce(&Pat
     let mut hasher = DefaultHasher::new();
     flags.hash(&mut hasher);
     for source in sources {
-        fs::read(source).unwrap_or_else(|error| panic!("{}: {error}", source.display())).hash(&mut hasher);
+        fs::read(source)
+            .unwrap_or_else(|error| panic!("{}: {error}", source.display()))
+            .hash(&mut hasher);
     }
-    let folder = super::workshop().join("victims").join(format!("{:016x}", hasher.finish()));
+    let folder = super::workshop()
+        .join("victims")
+        .join(format!("{:016x}", hasher.finish()));
     let built = folder.join(name);
     if !built.exists() {
         fs::create_dir_all(&folder).unwrap();
@@ -134,7 +146,13 @@ impl Victim {
                 }
             }
         });
-        let mut victim = Victim { child, input, lines, testimony: serde_json::Value::Null, pongs: 0 };
+        let mut victim = Victim {
+            child,
+            input,
+            lines,
+            testimony: serde_json::Value::Null,
+            pongs: 0,
+        };
         let ready = victim.line().expect("the victim ended before it was ready");
         victim.testimony = parse_ready(&ready);
         victim
@@ -164,9 +182,17 @@ impl Victim {
 
     /// Makes it answer: it runs, and has lost none of the earlier pings.
     pub fn ping(&mut self) {
-        self.input.as_mut().expect("the input is open").write_all(b"ping\n").expect("the victim reads");
+        self.input
+            .as_mut()
+            .expect("the input is open")
+            .write_all(b"ping\n")
+            .expect("the victim reads");
         self.pongs += 1;
-        assert_eq!(self.line(), Some(format!("pong {}", self.pongs)), "the victim's answer");
+        assert_eq!(
+            self.line(),
+            Some(format!("pong {}", self.pongs)),
+            "the victim's answer"
+        );
     }
 
     /// Ends its input, which ends it. Gives the rest of its output and its status.
@@ -176,7 +202,10 @@ impl Victim {
         while let Some(line) = self.line() {
             rest.push(line);
         }
-        (rest, self.child.wait().expect("the victim is a child of this process"))
+        (
+            rest,
+            self.child.wait().expect("the victim is a child of this process"),
+        )
     }
 }
 
@@ -190,7 +219,9 @@ impl Drop for Victim {
 
 /// The object behind READY.
 pub fn parse_ready(line: &str) -> serde_json::Value {
-    let object = line.strip_prefix("READY ").unwrap_or_else(|| panic!("not a READY line: {line}"));
+    let object = line
+        .strip_prefix("READY ")
+        .unwrap_or_else(|| panic!("not a READY line: {line}"));
     serde_json::from_str(object).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
@@ -218,7 +249,9 @@ pub const PATTERN_STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 impl Pattern {
     /// The bytes that are there.
     pub fn bytes(&self) -> Vec<u8> {
-        (0..self.length / 8).flat_map(|k| self.seed.wrapping_add(k.wrapping_mul(PATTERN_STEP)).to_le_bytes()).collect()
+        (0..self.length / 8)
+            .flat_map(|k| self.seed.wrapping_add(k.wrapping_mul(PATTERN_STEP)).to_le_bytes())
+            .collect()
     }
 }
 
@@ -255,12 +288,19 @@ impl ThreadsTruth {
     /// The known functions on this thread's stack, innermost first, each as often as it is there.
     pub fn functions_of(&self, thread: &ThreadTruth) -> Vec<String> {
         let times = |name: &String| if name == "recurse" { self.depth } else { 1 };
-        thread.functions.iter().flat_map(|name| std::iter::repeat_n(name.clone(), times(name))).collect()
+        thread
+            .functions
+            .iter()
+            .flat_map(|name| std::iter::repeat_n(name.clone(), times(name)))
+            .collect()
     }
 
     /// The memory pattern of this name.
     pub fn pattern(&self, name: &str) -> &Pattern {
-        self.memory.iter().find(|pattern| pattern.name == name).expect("a pattern that the victim has")
+        self.memory
+            .iter()
+            .find(|pattern| pattern.name == name)
+            .expect("a pattern that the victim has")
     }
 }
 

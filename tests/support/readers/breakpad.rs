@@ -20,8 +20,15 @@ pub fn read(dump: &Path, symbols: &Path) -> Reading {
     // It numbers the threads as they stand in the file, and shows no ids; the other tool does.
     let (raw, mut complaints) = raw(dump);
     complaints.extend(complaints_of(&output.stderr));
-    let mut threads: Vec<Thread> =
-        thread_ids(&raw).into_iter().map(|tid| Thread { tid, name: None, functions: Vec::new() }).collect();
+    let mut threads: Vec<Thread> = thread_ids(&raw)
+        .into_iter()
+        .map(|tid| Thread {
+            tid,
+            name: None,
+            functions: Vec::new(),
+            instruction: None,
+        })
+        .collect();
     let (mut modules, mut crash) = (0, None);
     for line in text.lines() {
         let fields: Vec<&str> = line.split('|').collect();
@@ -29,7 +36,11 @@ pub fn read(dump: &Path, symbols: &Path) -> Reading {
             ["Module", ..] => modules += 1,
             ["Crash", reason, address, index, ..] if !reason.is_empty() && !index.is_empty() => {
                 let thread = &threads[index.parse::<usize>().expect("a thread's index")];
-                crash = Some(Crash { tid: thread.tid, reason: (*reason).to_owned(), address: hexadecimal(address) });
+                crash = Some(Crash {
+                    tid: thread.tid,
+                    reason: (*reason).to_owned(),
+                    address: hexadecimal(address),
+                });
             }
             // THREAD|FRAME|MODULE|FUNCTION|FILE|LINE|OFFSET
             [index, frame, _, function, ..] => {
@@ -41,13 +52,25 @@ pub fn read(dump: &Path, symbols: &Path) -> Reading {
         }
     }
     let pid = value(&raw, "MDRawMiscInfo", "process_id").and_then(|pid| u32::try_from(pid).ok());
-    Reading { reader: "Breakpad minidump_stackwalk", threads, crash, modules, pid, complaints }
+    Reading {
+        reader: "Breakpad minidump_stackwalk",
+        threads,
+        crash,
+        modules,
+        shows_names: false,
+        crosses_signal_frames: false,
+        pid,
+        complaints,
+    }
 }
 
 /// The raw view of `minidump_dump`, and its complaints.
 pub fn raw(dump: &Path) -> (String, Vec<String>) {
     let output = run("minidump_dump", dump, &[]);
-    (String::from_utf8_lossy(&output.stdout).into_owned(), complaints_of(&output.stderr))
+    (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        complaints_of(&output.stderr),
+    )
 }
 
 /// Errors from the parts that read the file. Those of its stack walker say where a stack ended.
@@ -64,7 +87,11 @@ fn thread_ids(raw: &str) -> Vec<u32> {
     let mut lines = raw.lines();
     while let Some(line) = lines.next() {
         if line == "MDRawThread" {
-            let id = lines.next().and_then(|line| line.split_once('=')).expect("thread_id follows MDRawThread").1;
+            let id = lines
+                .next()
+                .and_then(|line| line.split_once('='))
+                .expect("thread_id follows MDRawThread")
+                .1;
             ids.push(u32::try_from(hexadecimal(id.trim()).expect("a number")).expect("a thread id"));
         }
     }

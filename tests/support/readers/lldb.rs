@@ -60,11 +60,17 @@ pub fn report(dump: &Path, memory: &[(u64, u64)]) -> Result<Report, String> {
     }
     let mut command = Command::new("lldb-19");
     // No settings of the user, no symbols from the network.
-    command.args(["--no-lldbinit", "--batch", "-o"]).arg(format!("command script import '{}'", script.display()));
+    command
+        .args(["--no-lldbinit", "--batch", "-o"])
+        .arg(format!("command script import '{}'", script.display()));
     let output = crate::support::run(command.arg("-o").arg(ask).env_remove("DEBUGINFOD_URLS"));
     let text = String::from_utf8_lossy(&output.stdout);
     let Some(found) = text.lines().find_map(|line| line.strip_prefix("REPORT ")) else {
-        return Err(format!("{}: {text}\n{}", output.status, String::from_utf8_lossy(&output.stderr)));
+        return Err(format!(
+            "{}: {text}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        ));
     };
     serde_json::from_str(found).map_err(|error| format!("{error}: {found}"))
 }
@@ -72,18 +78,32 @@ pub fn report(dump: &Path, memory: &[(u64, u64)]) -> Result<Report, String> {
 /// Unwinds every thread, by the binaries on disk.
 pub fn read(dump: &Path) -> Reading {
     let report = report(dump, &[]).unwrap_or_else(|error| panic!("LLDB refuses {}: {error}", dump.display()));
-    let crashed = report.threads.iter().find(|thread| STOPPED_BY.contains(&thread.stop_reason));
-    let crash = crashed.map(|thread| Crash { tid: thread.tid, reason: thread.stop_description.clone(), address: None });
+    let crashed = report
+        .threads
+        .iter()
+        .find(|thread| STOPPED_BY.contains(&thread.stop_reason));
+    let crash = crashed.map(|thread| Crash {
+        tid: thread.tid,
+        reason: thread.stop_description.clone(),
+        address: None,
+    });
     let threads = report.threads.iter().map(|thread| Thread {
         tid: thread.tid,
         name: None,
-        functions: thread.frames.iter().map(|frame| frame.function.clone().unwrap_or_default()).collect(),
+        functions: thread
+            .frames
+            .iter()
+            .map(|frame| frame.function.clone().unwrap_or_default())
+            .collect(),
+        instruction: thread.frames.first().map(|frame| frame.pc),
     });
     Reading {
         reader: "LLDB",
         threads: threads.collect(),
         crash,
         modules: report.modules.len(),
+        shows_names: false,
+        crosses_signal_frames: true,
         pid: Some(report.pid),
         complaints: Vec::new(),
     }

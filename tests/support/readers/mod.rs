@@ -10,7 +10,11 @@ use std::path::PathBuf;
 
 /// The folder of readers that are not Debian packages, as xtask chooses it.
 pub fn cache() -> PathBuf {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     set("DUMPWRIGHT_READERS")
         .or_else(|| set("XDG_CACHE_HOME").map(|base| base.join("dumpwright-readers")))
         .or_else(|| set("HOME").map(|home| home.join(".cache/dumpwright-readers")))
@@ -25,6 +29,8 @@ pub struct Thread {
     pub name: Option<String>,
     /// The function of each frame, innermost first; empty where it found none.
     pub functions: Vec<String>,
+    /// Where the innermost frame is, if the reader shows it as an address.
+    pub instruction: Option<u64>,
 }
 
 /// A crash as a reader shows it.
@@ -45,6 +51,10 @@ pub struct Reading {
     pub threads: Vec<Thread>,
     pub crash: Option<Crash>,
     pub modules: usize,
+    /// Whether it shows the names of threads.
+    pub shows_names: bool,
+    /// Whether it unwinds from a signal handler on an alternate stack into the interrupted function.
+    pub crosses_signal_frames: bool,
     /// The process id, where it shows one.
     pub pid: Option<u32>,
     /// What it said of streams that it dropped, cut or did not understand. Must be empty.

@@ -112,12 +112,29 @@ pub fn udmp(dump: &Path, memory: &[(u64, u64)]) -> Result<Udmp, String> {
 
 fn run<T: DeserializeOwned>(script: &str, dump: &Path, memory: &[(u64, u64)]) -> Result<T, String> {
     let mut command = Command::new(super::cache().join("python/bin/python3"));
-    command.arg(crate::support::repository().join("tests/reader_scripts").join(script)).arg(dump);
-    command.args(memory.iter().map(|(address, length)| format!("{address}:{length}")));
+    command
+        .arg(
+            crate::support::repository()
+                .join("tests/reader_scripts")
+                .join(script),
+        )
+        .arg(dump);
+    command.args(
+        memory
+            .iter()
+            .map(|(address, length)| format!("{address}:{length}")),
+    );
     let output = crate::support::run(&mut command);
     serde_json::from_slice(&output.stdout).map_err(|error| {
-        let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        format!("{script}: {}: {error}\n{}\n{complained}", output.status, said.chars().take(200).collect::<String>())
+        let (said, complained) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        format!(
+            "{script}: {}: {error}\n{}\n{complained}",
+            output.status,
+            said.chars().take(200).collect::<String>()
+        )
     })
 }
 

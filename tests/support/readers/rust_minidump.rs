@@ -50,27 +50,49 @@ pub fn read(dump: &Path, symbols: Symbols) -> Reading {
     let threads: Vec<Thread> = list(&report["threads"]).iter().map(thread).collect();
     let crash = crash(&report["crash_info"], &threads);
     let pid = report["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
-    Reading { reader, threads, crash, modules: list(&report["modules"]).len(), pid, complaints }
+    Reading {
+        reader,
+        threads,
+        crash,
+        modules: list(&report["modules"]).len(),
+        shows_names: true,
+        crosses_signal_frames: false,
+        pid,
+        complaints,
+    }
 }
 
 fn thread(thread: &Value) -> Thread {
     Thread {
         tid: u32::try_from(thread["thread_id"].as_u64().expect("thread_id")).expect("a thread id"),
         name: thread["thread_name"].as_str().map(str::to_owned),
-        functions: list(&thread["frames"]).iter().map(|frame| text(&frame["function"])).collect(),
+        functions: list(&thread["frames"])
+            .iter()
+            .map(|frame| text(&frame["function"]))
+            .collect(),
+        instruction: thread["frames"][0]["offset"]
+            .as_str()
+            .and_then(super::hexadecimal),
     }
 }
 
 fn crash(info: &Value, threads: &[Thread]) -> Option<Crash> {
     let index = usize::try_from(info["crashing_thread"].as_u64()?).ok()?;
     let address = info["address"].as_str().and_then(super::hexadecimal);
-    Some(Crash { tid: threads[index].tid, reason: text(&info["type"]), address })
+    Some(Crash {
+        tid: threads[index].tid,
+        reason: text(&info["type"]),
+        address,
+    })
 }
 
 /// The raw view, `--dump --brief`, and its complaints.
 pub fn raw(dump: &Path) -> (String, Vec<String>) {
     let output = crate::support::run(program().args(["--dump", "--brief"]).arg(dump));
-    (String::from_utf8_lossy(&output.stdout).into_owned(), complaints(&output.stderr))
+    (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        complaints(&output.stderr),
+    )
 }
 
 fn complaints(stderr: &[u8]) -> Vec<String> {

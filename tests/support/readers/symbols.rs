@@ -19,7 +19,9 @@ fn add(folder: &Path, binary: &Path) {
     let header = crate::support::run_well(Command::new(&dump_syms).arg("-i").arg(binary));
     // MODULE Linux x86_64 ID NAME
     let fields: Vec<&str> = header.lines().next().unwrap_or_default().splitn(5, ' ').collect();
-    let &[_, _, _, id, name] = fields.as_slice() else { panic!("dump_syms -i {}: {header}", binary.display()) };
+    let &[_, _, _, id, name] = fields.as_slice() else {
+        panic!("dump_syms -i {}: {header}", binary.display())
+    };
     let place = folder.join(name).join(id);
     let file = place.join(format!("{name}.sym"));
     if file.exists() {
