@@ -1,10 +1,11 @@
-//! The judges of a requested dump: readers that others wrote read dumps of the victim `threads`, and what they show is compared with
-//! what the victim says of itself.
+//! The judges of a requested dump: readers that others wrote read dumps of the victim `threads`, and what
+//! they show is compared with what the victim says of itself.
 //!
-//! This would catch: a thread that is missing, named wrong or twice; stacks cut short, shifted or taken from the wrong place (deep recursion, an
-//! alternate signal stack and the one that it interrupted, two stacks in one mapping); registers at the wrong offset; modules without their ids, so that nothing
-//! is named; memory at the wrong place in the file; and streams that a reader drops because they break a rule of the format. The last tests damage a dump on
-//! purpose and assert that the judges notice.
+//! This would catch: a thread that is missing, named wrong or twice; stacks cut short, shifted or taken
+//! from the wrong place (deep recursion, an alternate signal stack and the one that it interrupted, two
+//! stacks in one mapping); registers at the wrong offset; modules without their ids, so that nothing is
+//! named; memory at the wrong place in the file; and streams that a reader drops because they break a rule
+//! of the format. The last tests damage a dump on purpose and assert that the judges notice.
 
 mod support;
 
@@ -62,7 +63,6 @@ impl Case {
         let dump = Dump::of(&victim, types);
         victim.ping();
         Case {
-            victim,
             truth,
             full: types == FULL,
             dump,
@@ -136,10 +136,12 @@ impl Case {
 
     /// The functions are the expected ones, each as often as it is there, and no others of the victim's.
     ///
-    /// Only LLDB walks from a signal handler on an alternate stack into the function that it interrupted. Breakpad symbols cannot express
-    /// the call frame information of the C library's return trampoline (it consists of DWARF expressions), and rust-minidump 0.27
-    /// does not follow it from local debug information either: both scan the alternate stack behind the handler, may find the interrupted
-    /// address in the signal frame there, and end. From them the handler's frames are demanded, and nothing wrong behind them.
+    /// Only LLDB walks from a signal handler on an alternate stack into the function that it interrupted.
+    /// Breakpad symbols cannot express the call frame information of the C library's return trampoline (it
+    /// consists of DWARF expressions), and rust-minidump 0.27 does not follow it from local debug
+    /// information either: both scan the alternate stack behind the handler, may find the interrupted
+    /// address in the signal frame there, and end. From them the handler's frames are demanded, and nothing
+    /// wrong behind them.
     fn judge_functions(&self, reading: &Reading, thread: &ThreadTruth, shown: &[String]) {
         let expected = self.truth.functions_of(thread);
         let mut known = self.known(shown);
@@ -263,7 +265,8 @@ impl Case {
         self.judge_ranges(found);
     }
 
-    /// No range overlaps another, none is empty (Breakpad and dbgeng refuse such a list), and what is not there is not in the dump.
+    /// No range overlaps another, none is empty (Breakpad and dbgeng refuse such a list), and what is not
+    /// there is not in the dump.
     fn judge_ranges(&self, found: &Skelsec) {
         let mut ranges = found.ranges.clone();
         ranges.sort_unstable();
@@ -413,7 +416,8 @@ fn sorted(ids: &[u32]) -> Vec<u32> {
     ids
 }
 
-/// A positive normal number in the x87's 80-bit format (Intel SDM volume 1, 4.2.2): mantissa with its leading 1; sign and exponent.
+/// A positive normal number in the x87's 80-bit format (Intel SDM volume 1, 4.2.2): mantissa with its
+/// leading 1; sign and exponent.
 fn extended(number: f64) -> [u64; 2] {
     let bits = number.to_bits();
     let (exponent, fraction) = (bits >> 52, bits & ((1 << 52) - 1));
@@ -442,8 +446,8 @@ mod damaged {
             u32::from_le_bytes(bytes) as usize
         }
 
-        /// Where the data of a stream is. The header has the count of streams at 8 and the directory's offset at 12; an entry is type, size,
-        /// offset (Microsoft: MINIDUMP_HEADER, MINIDUMP_DIRECTORY).
+        /// Where the data of a stream is. The header has the count of streams at 8 and the directory's
+        /// offset at 12; an entry is type, size, offset (Microsoft: MINIDUMP_HEADER, MINIDUMP_DIRECTORY).
         fn stream(&self, kind: u32) -> usize {
             let (count, directory) = (self.u32_at(8), self.u32_at(12));
             let entry = (0..count)

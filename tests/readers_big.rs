@@ -1,7 +1,8 @@
-//! A process larger than 4 GiB: full memory behind the offsets that 32 bits can express, by a dumper that stays small.
+//! A process larger than 4 GiB: full memory behind the offsets that 32 bits can express, by a dumper that
+//! stays small.
 //!
-//! This would catch: an offset in the file that wraps at 4 GiB, a range that is cut or shifted, a dumper that holds the memory that it
-//! copies, and pages that were dumped in the wrong order.
+//! This would catch: an offset in the file that wraps at 4 GiB, a range that is cut or shifted, a dumper
+//! that holds the memory that it copies, and pages that were dumped in the wrong order.
 
 mod support;
 

@@ -1,8 +1,10 @@
-//! The judges of a crash: programs started by `dump --exec` that a signal kills, read by programs that others wrote.
+//! The judges of a crash: programs started by `dump --exec` that a signal kills, read by programs that
+//! others wrote.
 //!
-//! This would catch: a crash dump of the wrong thread, with the wrong signal, code or address; registers from after the signal instead of at
-//! the fault; a stack overflow whose stack is the guard page instead of the stack; a signal that the program handles taken for a crash, or
-//! swallowed on its way to the program; a dump of a program that only ended.
+//! This would catch: a crash dump of the wrong thread, with the wrong signal, code or address; registers
+//! from after the signal instead of at the fault; a stack overflow whose stack is the guard page instead of
+//! the stack; a signal that the program handles taken for a crash, or swallowed on its way to the program;
+//! a dump of a program that only ended.
 
 mod support;
 
@@ -14,7 +16,8 @@ use support::readers::rust_minidump::Symbols;
 use support::readers::{Reading, breakpad, lldb, rust_minidump, symbols};
 use support::victim::{self, CrashTruth, Frames};
 
-/// Long enough that a crash comes first on any machine: the dump at this moment is the one that must not be made.
+/// Long enough that a crash comes first on any machine: the dump at this moment is the one that must not be
+/// made.
 const LATER: u64 = 600_000;
 
 /// How readers name a crash: the signal in each, and where they refine it, the code.
@@ -228,7 +231,8 @@ fn a_program_that_ends_by_itself_is_no_crash() {
     assert!(!exec.path.exists(), "a dump of a program that ended");
 }
 
-/// The program goes on after its signals and ends well, at the end of its input: so there is no dump, and all its signals were handled.
+/// The program goes on after its signals and ends well, at the end of its input: so there is no dump, and
+/// all its signals were handled.
 fn no_crash<A: AsRef<std::ffi::OsStr>>(program: &Path, arguments: &[A]) {
     #[derive(serde::Deserialize)]
     struct Truth {
@@ -282,7 +286,8 @@ impl Crashed {
         }
     }
 
-    /// Thread, reason and address, in every reader. The address is that of the fault; signals that were sent have none.
+    /// Thread, reason and address, in every reader. The address is that of the fault; signals that were
+    /// sent have none.
     fn judge_reason(&self, named: &Named, address: Option<std::ops::Range<u64>>) {
         for reading in &self.readings {
             let reader = reading.reader;
@@ -399,7 +404,8 @@ fn overflow(which: &str, named: &Named) {
         start < low + 4 * PAGE,
         "the stack begins at {start:#x}, not at its low end {low:#x}"
     );
-    // The outermost frames are in the last pages: the C library's thread block, or arguments and environment, lie above them.
+    // The outermost frames are in the last pages: the C library's thread block, or arguments and
+    // environment, lie above them.
     assert!(
         start + size > high - 8 * PAGE,
         "the stack ends at {:#x}, far from {high:#x}",

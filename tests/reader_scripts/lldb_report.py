@@ -2,8 +2,8 @@
 
     lldb-19 --batch -o 'command script import lldb_report.py' -o 'report FILE [ADDRESS:LENGTH ...]'
 
-LLDB unwinds and names functions from the binaries on disk, by the module paths in the dump. Frames that it shows for inlined functions are left
-out: the functions asked for are real ones.
+LLDB unwinds and names functions from the binaries on disk, by the module paths in the dump. Frames that it
+shows for inlined functions are left out: the functions asked for are real ones.
 """
 
 import json
@@ -13,7 +13,12 @@ import lldb
 
 
 def frame(f):
-    return {"function": f.GetFunctionName(), "module": f.GetModule().GetFileSpec().GetFilename(), "pc": f.GetPC(), "sp": f.GetSP()}
+    return {
+        "function": f.GetFunctionName(),
+        "module": f.GetModule().GetFileSpec().GetFilename(),
+        "pc": f.GetPC(),
+        "sp": f.GetSP(),
+    }
 
 
 def registers(f):
@@ -52,7 +57,6 @@ def report(debugger, command, result, _dictionary):
     if error.Fail() or not process.IsValid():
         result.AppendMessage("REPORT " + json.dumps({"error": error.GetCString() or "no process"}))
         return
-    # LLDB folds a long recursion, and stops counting frames somewhere: ask for all.
     regions = process.GetMemoryRegions()
     region = lldb.SBMemoryRegionInfo()
     found = []
@@ -67,7 +71,11 @@ def report(debugger, command, result, _dictionary):
                 "selected_tid": process.GetSelectedThread().GetThreadID(),
                 "threads": [thread(t) for t in process],
                 "modules": [
-                    {"path": str(m.GetFileSpec()), "uuid": m.GetUUIDString(), "base": m.GetObjectFileHeaderAddress().GetLoadAddress(target)}
+                    {
+                        "path": str(m.GetFileSpec()),
+                        "uuid": m.GetUUIDString(),
+                        "base": m.GetObjectFileHeaderAddress().GetLoadAddress(target),
+                    }
                     for m in target.module_iter()
                 ],
                 "regions": found,

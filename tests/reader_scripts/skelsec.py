@@ -2,8 +2,9 @@
 
     skelsec.py FILE [ADDRESS:LENGTH ...]
 
-Every thread's registers, the exception, the counts of every list, and the bytes at the given addresses (hexadecimal, null where the dump has
-none). Complaints of the package (it logs them and goes on) are in "complaints", except that a process of Linux has no PEB.
+Every thread's registers, the exception, every list, and the bytes at the given addresses (hexadecimal, null
+where the dump has none). Complaints of the package (it logs them and goes on) are in "complaints", except
+that a process of Linux has no PEB.
 """
 
 import json
@@ -33,7 +34,9 @@ def thread(record):
         "tid": record.ThreadId,
         "context_flags": context.ContextFlags,
         "registers": {name.lower(): getattr(context, name) for name in GENERAL},
-        "segments": {name: getattr(context, "Seg" + name.capitalize()) for name in ("cs", "ss", "ds", "es", "fs", "gs")},
+        "segments": {
+            name: getattr(context, "Seg" + name.capitalize()) for name in ("cs", "ss", "ds", "es", "fs", "gs")
+        },
         "xmm": [[register.Low & mask, register.High & mask] for register in save.XmmRegisters],
         "mxcsr": [context.MxCsr, save.MxCsr],
         "fcw": save.ControlWord,
@@ -68,7 +71,9 @@ def read(reader, spec):
     collected = b""
     while len(collected) < length:
         at = address + len(collected)
-        segment = next((s for s in reader.memory_segments if s.start_virtual_address <= at < s.end_virtual_address), None)
+        segment = next(
+            (s for s in reader.memory_segments if s.start_virtual_address <= at < s.end_virtual_address), None
+        )
         if segment is None:
             return None
         collected += reader.read(at, min(length - len(collected), segment.end_virtual_address - at))
@@ -85,9 +90,16 @@ def main():
             "flags": int(dump.header.Flags),
             "streams": [directory.StreamType.value for directory in dump.directories],
             "threads": [thread(record) for record in dump.threads.threads],
-            "modules": [{"name": m.name, "base": m.baseaddress, "size": m.size} for m in dump.modules.modules],
+            "modules": [
+                {"name": m.name, "base": m.baseaddress, "size": m.size} for m in dump.modules.modules
+            ],
             "memory_info": [
-                {"base": i.BaseAddress, "size": i.RegionSize, "state": int(i.State.value), "protect": i.Protect.value if i.Protect else 0}
+                {
+                    "base": i.BaseAddress,
+                    "size": i.RegionSize,
+                    "state": int(i.State.value),
+                    "protect": i.Protect.value if i.Protect else 0,
+                }
                 for i in (dump.memory_info.infos if dump.memory_info else [])
             ],
             "handles": [

@@ -40,7 +40,10 @@ def main():
         {
             "parsed": True,
             "threads": [thread(record) for record in dump.Threads().values()],
-            "modules": [{"name": m.ModuleName, "base": m.BaseOfImage, "size": m.SizeOfImage} for m in dump.Modules().values()],
+            "modules": [
+                {"name": m.ModuleName, "base": m.BaseOfImage, "size": m.SizeOfImage}
+                for m in dump.Modules().values()
+            ],
             "blocks": [[b.BaseAddress, b.RegionSize, b.DataSize] for b in dump.Memory().values()],
             "foreground": dump.ForegroundThreadId(),
             "memory": [read(dump, spec) for spec in sys.argv[2:]],

@@ -69,8 +69,8 @@ pub struct Exec {
 }
 
 impl Exec {
-    /// Lets dumpwright start the program, with `after` in milliseconds. With `input` the program's standard input stays open until dumpwright
-    /// has ended, without it the input is empty.
+    /// Lets dumpwright start the program, with `after` in milliseconds. With `input` the program's standard
+    /// input stays open until dumpwright has ended, without it the input is empty.
     pub fn run<A: AsRef<OsStr>>(after: u64, input: bool, program: &Path, arguments: &[A]) -> Exec {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("exec.dmp");
@@ -134,8 +134,8 @@ pub fn run_measured(command: &mut Command) -> (ExitStatus, String, u64) {
     // SAFETY: all zeros is a valid rusage, a structure of numbers.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     let pid = child.id().cast_signed();
-    // SAFETY: both pointers are valid for writes for the length of the call; the child is ours and not reaped yet, and `child` is not
-    // waited for afterwards.
+    // SAFETY: both pointers are valid for writes for the length of the call; the child is ours and not
+    // reaped yet, and `child` is not waited for afterwards.
     let reaped = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
     assert_eq!(reaped, pid, "{}", std::io::Error::last_os_error());
     let peak = u64::try_from(usage.ru_maxrss).expect("a size") * 1024;

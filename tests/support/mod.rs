@@ -1,4 +1,5 @@
-//! What the integration tests share: victims to dump, the program that dumps them, and the readers that judge the result.
+//! What the integration tests share: victims to dump, the program that dumps them, and the readers that
+//! judge the result.
 //!
 //! Every test crate uses a part of it.
 #![allow(dead_code, missing_docs)]
@@ -24,7 +25,8 @@ pub fn workshop() -> PathBuf {
 ///
 /// # Panics
 ///
-/// When it cannot be started: the message says how to get the readers, which is what is missing in most cases.
+/// When it cannot be started: the message says how to get the readers, which is what is missing in most
+/// cases.
 pub fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| {
         panic!("cannot run {command:?}: {error}\nIf it is not installed: cargo xtask readers")

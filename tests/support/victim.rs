@@ -13,7 +13,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// A victim that says nothing for so long hangs (it was left stopped, say). No test depends on how fast one is.
+/// A victim that says nothing for so long hangs (it was left stopped, say). No test depends on how fast one
+/// is.
 const HANGS: Duration = Duration::from_secs(120);
 
 /// How a victim in C is built.
@@ -74,7 +75,8 @@ pub fn go() -> PathBuf {
     })
 }
 
-/// The folder with the class of the Java program that recovers from null dereferences: `java -cp FOLDER Recovers`.
+/// The folder with the class of the Java program that recovers from null dereferences: `java -cp FOLDER
+/// Recovers`.
 pub fn java_classes() -> PathBuf {
     let sources = [source("Recovers.java")];
     build("classes", &sources, &[], |into| {
@@ -86,8 +88,8 @@ fn source(file: &str) -> PathBuf {
     super::repository().join("tests/victims").join(file)
 }
 
-/// Makes `WORKSHOP/victims/HASH/NAME` unless it is there. The hash is that of sources and flags, so that a change makes a new one; the
-/// rename lets several test processes do this at once.
+/// Makes `WORKSHOP/victims/HASH/NAME` unless it is there. The hash is that of sources and flags, so that a
+/// change makes a new one; the rename lets several test processes do this at once.
 fn build(name: &str, sources: &[PathBuf], flags: &[&str], make: impl FnOnce(&Path)) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     flags.hash(&mut hasher);
@@ -105,7 +107,8 @@ fn build(name: &str, sources: &[PathBuf], flags: &[&str], make: impl FnOnce(&Pat
         let temporary = tempfile::tempdir_in(&folder).unwrap();
         let making = temporary.path().join(name);
         make(&making);
-        // A folder cannot replace another that is not empty: then someone else was faster, with the same result.
+        // A folder cannot replace another that is not empty: then someone else was faster, with the same
+        // result.
         if let Err(error) = fs::rename(&making, &built) {
             assert!(built.exists(), "{}: {error}", built.display());
         }

@@ -4,8 +4,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
- * A Java program that recovers from null dereferences. HotSpot's compiled code has no check before the access: it takes the
- * SIGSEGV and turns it into a NullPointerException. Enough rounds for the method to be compiled. Then READY, as the victims in C.
+ * A Java program that recovers from null dereferences. HotSpot's compiled code has no check before the
+ * access: it takes the SIGSEGV and turns it into a NullPointerException. Enough rounds for the method to be
+ * compiled. Then READY, as the victims in C.
  */
 public class Recovers {
     int value;

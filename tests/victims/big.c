@@ -3,9 +3,9 @@
  *
  *   big MEBIBYTES
  *
- * One private anonymous mapping. Page n holds, at its start, two words: n + 1 and the pattern word of that number (seed + n * step, see
- * victim.h); the rest of it stays zero. So any page found in a dump can be recomputed from its number, and a byte that landed 4 GiB away
- * is not the right byte.
+ * One private anonymous mapping. Page n holds, at its start, two words: n + 1 and the pattern word of that
+ * number (seed + n * step, see victim.h); the rest of it stays zero. So any page found in a dump can be
+ * recomputed from its number, and a byte that landed 4 GiB away is not the right byte.
  */
 #include "victim.h"
 
@@ -16,7 +16,8 @@
 int main(int count, char **arguments) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t bytes = (count > 1 ? strtoull(arguments[1], NULL, 10) : 64) << 20;
-    unsigned char *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    unsigned char *at =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(at != MAP_FAILED);
     madvise(at, bytes, MADV_HUGEPAGE);
     for (size_t n = 0; n < bytes / page; n++) {
@@ -24,7 +25,8 @@ int main(int count, char **arguments) {
         words[0] = n + 1;
         words[1] = SEED + n * PATTERN_STEP;
     }
-    testify("{\"pid\":%d,\"address\":%" PRIuPTR ",\"length\":%zu,\"page\":%zu,\"seed\":%" PRIu64 "}", getpid(), (uintptr_t)at, bytes, page, SEED);
+    testify("{\"pid\":%d,\"address\":%" PRIuPTR ",\"length\":%zu,\"page\":%zu,\"seed\":%" PRIu64 "}",
+            getpid(), (uintptr_t)at, bytes, page, SEED);
     say_ready();
     serve_until_end_of_input();
     return 0;

@@ -3,12 +3,14 @@
  *
  *   churn [CREATORS]
  *
- * Each creator thread starts a short-lived thread that adds its number to a sum, waits for it, and goes on. After READY the output
- * is one line "progress N" for every thousandth thread, N rising by 1000 without a gap. At end of input:
+ * Each creator thread starts a short-lived thread that adds its number to a sum, waits for it, and goes on.
+ * After READY the output is one line "progress N" for every thousandth thread, N rising by 1000 without a
+ * gap. At end of input:
  *
  *     DONE created=C ended=C sum=S        with S = 1 + 2 + … + C
  *
- * A thread that was lost, run twice, or left stopped breaks the account. It also answers no pings: its output is the account alone.
+ * A thread that was lost, run twice, or left stopped breaks the account. It also answers no pings: its
+ * output is the account alone.
  */
 #include "victim.h"
 
@@ -54,6 +56,7 @@ int main(int count, char **arguments) {
     atomic_store(&stop, 1);
     for (int i = 0; i < creators; i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
-    printf("DONE created=%" PRIu64 " ended=%" PRIu64 " sum=%" PRIu64 "\n", atomic_load(&created), atomic_load(&ended), atomic_load(&sum));
+    printf("DONE created=%" PRIu64 " ended=%" PRIu64 " sum=%" PRIu64 "\n", atomic_load(&created),
+           atomic_load(&ended), atomic_load(&sum));
     return 0;
 }

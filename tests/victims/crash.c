@@ -18,7 +18,8 @@
  *   crash fixed-up COUNT   as handled, but the handler repairs (maps the page) and returns
  *   crash exit STATUS      ends by itself
  *
- * Each says READY with its testimony first. Other threads of the process sleep in bystander_top > bystander_leaf.
+ * Each says READY with its testimony first. Other threads of the process sleep in bystander_top >
+ * bystander_leaf.
  */
 #include "victim.h"
 
@@ -70,8 +71,9 @@ static void start_bystanders(void) {
 /* --- testimony: who is going to crash, how, and in which functions (innermost first) --- */
 
 static void testify_crash(int signal_number, int code, uint64_t address, const char *functions) {
-    testify("{\"pid\":%d,\"tid\":%d,\"signal\":%d,\"code\":%d,\"address\":%" PRIu64 ",\"functions\":[%s],\"bystanders\":[", getpid(), own_tid(),
-            signal_number, code, address, functions);
+    testify("{\"pid\":%d,\"tid\":%d,\"signal\":%d,\"code\":%d,\"address\":%" PRIu64
+            ",\"functions\":[%s],\"bystanders\":[",
+            getpid(), own_tid(), signal_number, code, address, functions);
     for (int i = 0; i < BYSTANDERS; i++)
         testify("%s%d", i ? "," : "", bystanders[i]);
     testify("]");
@@ -85,7 +87,9 @@ static void testify_own_stack(void) {
     pthread_attr_destroy(&attributes);
     testify(",\"stack\":[%" PRIuPTR ",%" PRIuPTR "]", (uintptr_t)low, (uintptr_t)low + size);
 }
-static void testify_instruction(const void *instruction) { testify(",\"instruction\":%" PRIuPTR, (uintptr_t)instruction); }
+static void testify_instruction(const void *instruction) {
+    testify(",\"instruction\":%" PRIuPTR, (uintptr_t)instruction);
+}
 static void ready(void) {
     testify("}");
     say_ready();
@@ -93,7 +97,9 @@ static void ready(void) {
 
 /* --- crashes --- */
 
-KNOWN void null_leaf(void) { null_node->value = 1; }
+KNOWN void null_leaf(void) {
+    null_node->value = 1;
+}
 KNOWN void null_mid(void) {
     null_leaf();
     NOT_A_TAIL_CALL();
@@ -127,7 +133,8 @@ KNOWN int overflow_recurse(int level) {
     return deeper + local[0];
 }
 KNOWN void *overflow_top(void *unused) {
-    testify_crash(SIGSEGV, SEGV_ACCERR, 0, "\"overflow_recurse\",\"overflow_recurse\",\"overflow_recurse\",\"overflow_top\"");
+    testify_crash(SIGSEGV, SEGV_ACCERR, 0,
+                  "\"overflow_recurse\",\"overflow_recurse\",\"overflow_recurse\",\"overflow_top\"");
     testify_own_stack();
     ready();
     overflow_recurse(0);
@@ -205,7 +212,9 @@ KNOWN void *null_call_top(void *unused) {
 
 /* ud2, and a division, at labels of their own. */
 extern const char illegal_site[], divide_site[];
-KNOWN void illegal_leaf(void) { __asm__ volatile(".globl illegal_site\nillegal_site: ud2"); }
+KNOWN void illegal_leaf(void) {
+    __asm__ volatile(".globl illegal_site\nillegal_site: ud2");
+}
 KNOWN void *illegal_top(void *unused) {
     testify_crash(SIGILL, ILL_ILLOPN, (uintptr_t)illegal_site, "\"illegal_leaf\",\"illegal_top\"");
     testify_instruction(illegal_site);
@@ -216,7 +225,9 @@ KNOWN void *illegal_top(void *unused) {
 }
 KNOWN int divide_leaf(void) {
     int quotient = 1, remainder = 0;
-    __asm__ volatile(".globl divide_site\ndivide_site: idivl %2" : "+a"(quotient), "+d"(remainder) : "r"(zero));
+    __asm__ volatile(".globl divide_site\ndivide_site: idivl %2"
+                     : "+a"(quotient), "+d"(remainder)
+                     : "r"(zero));
     return quotient + remainder;
 }
 KNOWN void *divide_top(void *unused) {
@@ -228,7 +239,9 @@ KNOWN void *divide_top(void *unused) {
     return unused;
 }
 
-KNOWN char bus_leaf(const volatile char *at) { return *at; }
+KNOWN char bus_leaf(const volatile char *at) {
+    return *at;
+}
 KNOWN void *bus_top(void *unused) {
     int file = memfd_create("truncated", 0);
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -242,7 +255,9 @@ KNOWN void *bus_top(void *unused) {
     return unused;
 }
 
-KNOWN void trap_leaf(void) { __asm__ volatile("int3"); }
+KNOWN void trap_leaf(void) {
+    __asm__ volatile("int3");
+}
 KNOWN void *trap_top(void *unused) {
     testify_crash(SIGTRAP, SI_KERNEL, 0, "\"trap_leaf\",\"trap_top\"");
     ready();

@@ -3,9 +3,10 @@
  *
  *   storm [stops]
  *
- * One thread sends queued real-time signals, numbered, to the process; they are handled by whichever of the other threads the kernel chooses.
- * A second one sends ordinary signals at single threads and waits for each to be handled. With "stops", a child process sends SIGSTOP and SIGCONT to
- * the process all the while. At end of input the senders stop, all that was sent is awaited, and the account is printed:
+ * One thread sends queued real-time signals, numbered, to the process; they are handled by whichever of the
+ * other threads the kernel chooses. A second one sends ordinary signals at single threads and waits for
+ * each to be handled. With "stops", a child process sends SIGSTOP and SIGCONT to the process all the while.
+ * At end of input the senders stop, all that was sent is awaited, and the account is printed:
  *
  *     DONE queued=Q handled=Q sum=S directed=D answered=D stops=N         with S = 1 + 2 + … + Q
  *
@@ -107,7 +108,8 @@ static pid_t start_stopper(int *end, int *count) {
 
 int main(int count, char **arguments) {
     int with_stops = count > 1 && strcmp(arguments[1], "stops") == 0;
-    struct sigaction queue = {.sa_sigaction = on_queued, .sa_flags = SA_SIGINFO | SA_RESTART}, direct = {.sa_handler = on_directed, .sa_flags = SA_RESTART};
+    struct sigaction queue = {.sa_sigaction = on_queued, .sa_flags = SA_SIGINFO | SA_RESTART},
+                     direct = {.sa_handler = on_directed, .sa_flags = SA_RESTART};
     CHECK(sigaction(SIGRTMIN, &queue, NULL) == 0 && sigaction(SIGUSR1, &direct, NULL) == 0);
     block(SIG_BLOCK);
     pthread_t senders[2];
@@ -136,7 +138,8 @@ int main(int count, char **arguments) {
         CHECK(pthread_join(senders[i], NULL) == 0);
     for (int i = 0; i < RECEIVERS; i++)
         CHECK(pthread_join(receivers[i], NULL) == 0);
-    printf("DONE queued=%" PRIu64 " handled=%" PRIu64 " sum=%" PRIu64 " directed=%" PRIu64 " answered=%" PRIu64 " stops=%" PRIu64 "\n", queued,
-           atomic_load(&handled), atomic_load(&sum), directed, atomic_load(&answered), stops);
+    printf("DONE queued=%" PRIu64 " handled=%" PRIu64 " sum=%" PRIu64 " directed=%" PRIu64
+           " answered=%" PRIu64 " stops=%" PRIu64 "\n",
+           queued, atomic_load(&handled), atomic_load(&sum), directed, atomic_load(&answered), stops);
     return 0;
 }

@@ -3,13 +3,14 @@
  *
  *   main       main > main_outer > main_inner, serving standard input
  *   alpha      alpha_top > alpha_mid > alpha_leaf, asleep in a system call, a pattern on its stack
- *   registers  beta_top > spin_with_patterns, running, with a known value in every register but rsp, rbp and rip
+ *   registers  beta_top > spin_with_patterns, running, a known value in every register but rsp, rbp, rip
  *   Grüße-名前  gamma_top > gamma_leaf; a name that is not ASCII
  *   handler    on_signal > handler_leaf on an alternate stack, having interrupted
  *              interrupted_top > interrupted_mid > interrupted_leaf
- *   deep       deep_top > DEPTH times recurse > recurse_bottom; more stack than the 32 KiB that other writers keep
+ *   deep       deep_top > DEPTH times recurse > recurse_bottom; more stack than the 32 KiB that others keep
  *   twin-a, twin-b   two threads whose stacks lie in one and the same mapping
- *   (alpha also has a stack pattern; the heap, the data segment and a mapping have patterns too)
+ *
+ * Besides the pattern on alpha's stack there are patterns on the heap, in the data segment and in a mapping.
  */
 #include "victim.h"
 
@@ -17,7 +18,14 @@
 #include <signal.h>
 #include <sys/mman.h>
 
-enum { DEPTH = 400, DEEP_LOCAL = 256, THREADS = 7, HEAP_BYTES = 1 << 16, MAPPED_PAGES = 16, TWIN_STACK = 1 << 17 };
+enum {
+    DEPTH = 400,
+    DEEP_LOCAL = 256,
+    THREADS = 7,
+    HEAP_BYTES = 1 << 16,
+    MAPPED_PAGES = 16,
+    TWIN_STACK = 1 << 17
+};
 #define SEED_STACK UINT64_C(0x5354414B00000001)
 #define SEED_DATA UINT64_C(0x4441544100000002)
 #define SEED_HEAP UINT64_C(0x4845415000000003)
@@ -94,9 +102,9 @@ KNOWN void *alpha_top(void *self) {
 }
 
 /*
- * Registers: rax = gpr_pattern[0], then rbx rcx rdx rsi rdi r8 … r15 in this order; xmm0 … xmm15; mxcsr; the x87 control word
- * and one value on the x87 stack. Written in assembly with full call frame information and with a frame pointer, so that it unwinds in
- * both builds.
+ * Registers: rax = gpr_pattern[0], then rbx rcx rdx rsi rdi r8 … r15 in this order; xmm0 … xmm15; mxcsr;
+ * the x87 control word and one value on the x87 stack. Written in assembly with full call frame information
+ * and with a frame pointer, so that it unwinds in both builds.
  */
 void spin_with_patterns(void);
 __asm__(".text\n"
@@ -248,7 +256,8 @@ KNOWN void *twin_top(void *self) {
     return NULL;
 }
 
-static pthread_t start(int index, const char *name, const char *functions, void *(*top)(void *), void *stack) {
+static pthread_t start(int index, const char *name, const char *functions, void *(*top)(void *),
+                       void *stack) {
     facts[index].name = name;
     facts[index].functions = functions;
     pthread_attr_t attributes;
@@ -271,7 +280,8 @@ static void fill_registers(void) {
 }
 
 static void testify_registers(void) {
-    static const char *const names[14] = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
+    static const char *const names[14] = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8",
+                                          "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
     testify("\"registers\":{\"tid\":%d,\"general\":{", facts[2].tid);
     for (int i = 0; i < 14; i++)
         testify("%s\"%s\":%" PRIu64, i ? "," : "", names[i], gpr_pattern[i]);
@@ -292,7 +302,8 @@ KNOWN void main_inner(void *heap, unsigned char *mapped) {
     testify("{\"pid\":%d,\"threads\":[", getpid());
     for (int i = 0; i <= THREADS; i++) {
         const struct thread_facts *t = &facts[i];
-        testify("%s{\"tid\":%d,\"name\":\"%s\",\"functions\":[%s],\"stack\":[%" PRIuPTR ",%" PRIuPTR "],\"fs_base\":%" PRIuPTR,
+        testify("%s{\"tid\":%d,\"name\":\"%s\",\"functions\":[%s],\"stack\":[%" PRIuPTR ",%" PRIuPTR
+                "],\"fs_base\":%" PRIuPTR,
                 i ? "," : "", t->tid, t->name, t->functions, t->stack_low, t->stack_high, t->fs_base);
         if (t->alternate_low)
             testify(",\"alternate_stack\":[%" PRIuPTR ",%" PRIuPTR "]", t->alternate_low, t->alternate_high);
@@ -311,8 +322,10 @@ KNOWN void main_inner(void *heap, unsigned char *mapped) {
     testify_pattern("mapped", mapped, 5 * page, SEED_MAPPED);
     testify(",");
     testify_pattern("behind-hole", mapped + 6 * page, 2 * page, SEED_MAPPED + 6 * (page / 8) * PATTERN_STEP);
-    testify("],\"unreadable\":[%" PRIuPTR ",%" PRIuPTR "]", (uintptr_t)mapped + 5 * page, (uintptr_t)mapped + 6 * page);
-    testify(",\"never_touched\":[%" PRIuPTR ",%" PRIuPTR "]", (uintptr_t)mapped + 8 * page, (uintptr_t)mapped + MAPPED_PAGES * page);
+    testify("],\"unreadable\":[%" PRIuPTR ",%" PRIuPTR "]", (uintptr_t)mapped + 5 * page,
+            (uintptr_t)mapped + 6 * page);
+    testify(",\"never_touched\":[%" PRIuPTR ",%" PRIuPTR "]", (uintptr_t)mapped + 8 * page,
+            (uintptr_t)mapped + MAPPED_PAGES * page);
     testify(",\"functions\":{");
     testify_function("main_inner", (void *)main_inner, 0);
     testify_function("alpha_leaf", (void *)alpha_leaf, 0);
@@ -332,7 +345,8 @@ KNOWN void main_outer(void) {
     CHECK(heap);
     fill_pattern(heap, HEAP_BYTES, SEED_HEAP);
     fill_pattern(data_pattern, sizeof data_pattern, SEED_DATA);
-    unsigned char *mapped = mmap(NULL, MAPPED_PAGES * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *mapped =
+        mmap(NULL, MAPPED_PAGES * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(mapped != MAP_FAILED);
     fill_pattern(mapped, 8 * page, SEED_MAPPED);
     CHECK(mprotect(mapped + 5 * page, page, PROT_NONE) == 0);
@@ -350,10 +364,13 @@ int main(void) {
     start(1, "alpha", "\"alpha_leaf\",\"alpha_mid\",\"alpha_top\"", alpha_top, NULL);
     start(2, "registers", "\"spin_with_patterns\",\"beta_top\"", beta_top, NULL);
     start(3, "Gr\u00fc\u00dfe-\u540d\u524d", "\"gamma_leaf\",\"gamma_top\"", gamma_top, NULL);
-    pthread_t handler = start(4, "handler", "\"handler_leaf\",\"on_signal\",\"interrupted_leaf\",\"interrupted_mid\",\"interrupted_top\"",
-                              interrupted_top, NULL);
+    pthread_t handler =
+        start(4, "handler",
+              "\"handler_leaf\",\"on_signal\",\"interrupted_leaf\",\"interrupted_mid\",\"interrupted_top\"",
+              interrupted_top, NULL);
     start(5, "deep", "\"recurse_bottom\",\"recurse\",\"deep_top\"", deep_top, NULL);
-    unsigned char *twins = mmap(NULL, 2 * TWIN_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    unsigned char *twins =
+        mmap(NULL, 2 * TWIN_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     CHECK(twins != MAP_FAILED);
     start(6, "twin-a", "\"twin_leaf\",\"twin_top\"", twin_top, twins);
     start(7, "twin-b", "\"twin_leaf\",\"twin_top\"", twin_top, twins + TWIN_STACK);

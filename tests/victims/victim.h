@@ -1,15 +1,15 @@
 /*
- * What every victim shares. A victim is a small program with known functions, known registers and known memory.
- * When all of it is in place, it prints one line:
+ * What every victim shares. A victim is a small program with known functions, known registers and known
+ * memory. When all of it is in place, it prints one line:
  *
  *     READY {"pid":…, …}
  *
- * The object is its own testimony; tests compare a dump of it with that. Afterwards it obeys its standard input:
- * "ping" is answered with "pong 1", "pong 2", … (so that a test sees that it still runs, and has lost no step),
- * end of input ends it with status 0. It therefore never outlives the test that started it.
+ * The object is its own testimony; tests compare a dump of it with that. Afterwards it obeys its standard
+ * input: "ping" is answered with "pong 1", "pong 2", … (so that a test sees that it still runs, and has
+ * lost no step), end of input ends it with status 0. It therefore never outlives the test that started it.
  *
- * With the environment variable VICTIM_TESTIMONY=FILE the READY line goes to that file instead of standard output
- * (for programs that dumpwright itself starts, whose output is not the test's).
+ * With the environment variable VICTIM_TESTIMONY=FILE the READY line goes to that file instead of standard
+ * output (for programs that dumpwright itself starts, whose output is not the test's).
  */
 #ifndef DUMPWRIGHT_TESTS_VICTIM_H
 #define DUMPWRIGHT_TESTS_VICTIM_H
@@ -37,15 +37,17 @@
 
 #define PATTERN_STEP UINT64_C(0x9E3779B97F4A7C15)
 
-#define CHECK(condition)                                                                                               \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: not true: %s: %m\n", __FILE__, __LINE__, #condition);                              \
-            _exit(99);                                                                                                 \
-        }                                                                                                              \
+#define CHECK(condition)                                                                                     \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            fprintf(stderr, "%s:%d: not true: %s: %m\n", __FILE__, __LINE__, #condition);                    \
+            _exit(99);                                                                                       \
+        }                                                                                                    \
     } while (0)
 
-static inline pid_t own_tid(void) { return (pid_t)syscall(SYS_gettid); }
+static inline pid_t own_tid(void) {
+    return (pid_t)syscall(SYS_gettid);
+}
 
 /* Known memory: the word with index k is seed + k * PATTERN_STEP (modulo 2^64). */
 static inline void fill_pattern(void *at, size_t bytes, uint64_t seed) {
@@ -61,7 +63,8 @@ static size_t testimony_length;
 __attribute__((format(printf, 1, 2))) static inline void testify(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    int written = vsnprintf(testimony_text + testimony_length, sizeof testimony_text - testimony_length, format, arguments);
+    int written = vsnprintf(testimony_text + testimony_length, sizeof testimony_text - testimony_length,
+                            format, arguments);
     va_end(arguments);
     CHECK(written >= 0 && testimony_length + (size_t)written < sizeof testimony_text);
     testimony_length += (size_t)written;
@@ -69,7 +72,8 @@ __attribute__((format(printf, 1, 2))) static inline void testify(const char *for
 
 /* `"memory"` entries: address, length and seed of a pattern. */
 static inline void testify_pattern(const char *name, const volatile void *at, size_t bytes, uint64_t seed) {
-    testify("{\"name\":\"%s\",\"address\":%" PRIuPTR ",\"length\":%zu,\"seed\":%" PRIu64 "}", name, (uintptr_t)at, bytes, seed);
+    testify("{\"name\":\"%s\",\"address\":%" PRIuPTR ",\"length\":%zu,\"seed\":%" PRIu64 "}", name,
+            (uintptr_t)at, bytes, seed);
 }
 
 /* Says READY, in one write, so that a reader of the line never sees half of it. */
@@ -86,8 +90,8 @@ static inline void say_ready(void) {
 }
 
 /*
- * Answers pings until end of input. Read by `read`, not by stdio, so that signal handlers and stops in between lose
- * nothing; an interrupted read (a handler without SA_RESTART) is repeated.
+ * Answers pings until end of input. Read by `read`, not by stdio, so that signal handlers and stops in
+ * between lose nothing; an interrupted read (a handler without SA_RESTART) is repeated.
  */
 static inline void serve_until_end_of_input(void) {
     char buffer[256];

@@ -1,4 +1,5 @@
-//! `cargo xtask TASK`: what one does with this repository besides building it. CI is nothing but one of these tasks.
+//! `cargo xtask TASK`: what one does with this repository besides building it. CI is nothing but one of
+//! these tasks.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! The judges: readers of minidumps that others wrote. `cargo xtask readers` installs them; one that is missing fails the test.
+//! The judges: readers of minidumps that others wrote. `cargo xtask readers` installs them; one that is
+//! missing fails the test.
 
 pub mod breakpad;
 pub mod lldb;

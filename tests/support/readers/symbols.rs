@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A folder of symbols with those of the given binaries in it: FOLDER/NAME/ID/NAME.sym. The id tells builds apart, so one folder serves all
-/// tests, and what is there stays valid.
+/// A folder of symbols with those of the given binaries in it: FOLDER/NAME/ID/NAME.sym. The id tells builds
+/// apart, so one folder serves all tests, and what is there stays valid.
 pub fn of(binaries: &[PathBuf]) -> PathBuf {
     let folder = crate::support::workshop().join("symbols");
     for binary in binaries.iter().filter(|binary| binary.is_file()) {

@@ -1,8 +1,9 @@
 //! `cargo xtask readers`: the programs, written by others, that judge our dumps.
 //!
-//! Debian's packages are installed by apt; the rest goes, in pinned versions, into one folder: `$DUMPWRIGHT_READERS`, else
-//! `$XDG_CACHE_HOME/dumpwright-readers`, else `~/.cache/dumpwright-readers`. `tests/support/readers.rs` looks in the same places. What is there
-//! already is left alone, so the task costs nothing the second time.
+//! Debian's packages are installed by apt; the rest goes, in pinned versions, into one folder:
+//! `$DUMPWRIGHT_READERS`, else `$XDG_CACHE_HOME/dumpwright-readers`, else `~/.cache/dumpwright-readers`.
+//! `tests/support/readers.rs` looks in the same places. What is there already is left alone, so the task
+//! costs nothing the second time.
 
 mod breakpad;
 mod debian;

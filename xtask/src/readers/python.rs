@@ -7,7 +7,8 @@ use xshell::{Shell, cmd};
 use super::debian::PYTHON;
 
 const PACKAGES: [&str; 2] = ["minidump==0.0.24", "udmp-parser==0.7.0"];
-const HAS_THEM: &str = "import importlib.metadata as m; assert (m.version('minidump'), m.version('udmp-parser')) == ('0.0.24', '0.7.0')";
+const HAS_THEM: &str = "from importlib.metadata import version as v; \
+    assert (v('minidump'), v('udmp-parser')) == ('0.0.24', '0.7.0')";
 
 /// Makes the environment unless it holds these very versions.
 pub(super) fn install(shell: &Shell, cache: &Path) -> anyhow::Result<()> {

@@ -6,8 +6,8 @@ use xshell::{Shell, cmd};
 
 const VERSION: &str = "0.27.0";
 
-/// Builds it unless this very version is there. Unoptimised: that takes a fifth of the time of a release build (2.5 minutes on two
-/// cores), and it still reads a dump of ours in under a second.
+/// Builds it unless this very version is there. Unoptimised: that takes a fifth of the time of a release
+/// build (2.5 minutes on two cores), and it still reads a dump of ours in under a second.
 pub(super) fn install(shell: &Shell, cache: &Path) -> anyhow::Result<()> {
     let folder = cache.join("rust-minidump");
     let program = folder.join("bin/minidump-stackwalk");
@@ -20,10 +20,14 @@ pub(super) fn install(shell: &Shell, cache: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let build = folder.join("build");
-    cmd!(shell, "cargo install --locked --debug --force --root {folder} --target-dir {build} minidump-stackwalk@{VERSION}")
-        .env("CARGO_PROFILE_DEV_DEBUG", "0")
-        .env("CARGO_INCREMENTAL", "0")
-        .run()?;
+    let package = format!("minidump-stackwalk@{VERSION}");
+    cmd!(
+        shell,
+        "cargo install --locked --debug --force --root {folder} --target-dir {build} {package}"
+    )
+    .env("CARGO_PROFILE_DEV_DEBUG", "0")
+    .env("CARGO_INCREMENTAL", "0")
+    .run()?;
     shell.remove_path(&build)?;
     Ok(())
 }
