@@ -30,7 +30,8 @@ pub(crate) struct Circumstances {
 impl Circumstances {
     /// Looks around.
     pub(crate) fn observe(dir: &ProcDir, tid: u32) -> Self {
-        let status = read_bounded(&dir.process_path(format!("task/{tid}/status")), 1 << 20).unwrap_or_default();
+        let status =
+            read_bounded(&dir.process_path(format!("task/{tid}/status")), 1 << 20).unwrap_or_default();
         let own = std::fs::read("/proc/self/status").unwrap_or_default();
         let user_ids = user_ids(&status);
         Self {
@@ -52,9 +53,8 @@ impl Circumstances {
         } else {
             format!("attach to thread {tid} of process {pid}")
         };
-        let fault = |kind, reason: String| {
-            Fault::new(kind, operation.clone(), reason).with_os_code(errno as i32)
-        };
+        let fault =
+            |kind, reason: String| Fault::new(kind, operation.clone(), reason).with_os_code(errno as i32);
         let system = errno.desc();
         match errno {
             Errno::ESRCH => return fault(FaultKind::Gone, format!("it has ended ({system})")),
@@ -82,9 +82,11 @@ impl Circumstances {
             .advise("run as that user, or as root");
         }
         if !self.dumpable {
-            return denied("it is marked not dumpable (it has changed its user, has privileges of its own, \
+            return denied(
+                "it is marked not dumpable (it has changed its user, has privileges of its own, \
                            its program file may not be read, or it asked for it by PR_SET_DUMPABLE)"
-                .into())
+                    .into(),
+            )
             .advise("run as root");
         }
         match self.ptrace_scope.as_deref().map(str::trim) {
@@ -129,7 +131,14 @@ fn tracer(status: &[u8]) -> Option<(u32, String)> {
     let pid = field(status, "TracerPid")?.parse().ok().filter(|pid| *pid != 0)?;
     let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     let name = String::from_utf8_lossy(name.trim_ascii_end()).into_owned();
-    Some((pid, if name.is_empty() { "name unknown".into() } else { name }))
+    Some((
+        pid,
+        if name.is_empty() {
+            "name unknown".into()
+        } else {
+            name
+        },
+    ))
 }
 
 /// The first three numbers of `Uid`: real, effective, saved.
@@ -184,8 +193,14 @@ mod tests {
             dumpable: false,
             ..same_user()
         });
-        assert_eq!((fault.kind, fault.os_code), (FaultKind::NotPermitted, Some(libc::EPERM)));
-        assert!(fault.reason.contains("user 33") && fault.reason.contains("user 1000"), "{fault}");
+        assert_eq!(
+            (fault.kind, fault.os_code),
+            (FaultKind::NotPermitted, Some(libc::EPERM))
+        );
+        assert!(
+            fault.reason.contains("user 33") && fault.reason.contains("user 1000"),
+            "{fault}"
+        );
     }
 
     #[test]
@@ -205,18 +220,31 @@ mod tests {
                 ptrace_scope: Some(format!("{value}\n")),
                 ..same_user()
             });
-            assert!(fault.reason.contains(&format!("ptrace_scope is {value}")), "{fault}");
-            assert!(fault.advice.as_deref().is_some_and(|text| text.contains(advice)), "{fault}");
+            assert!(
+                fault.reason.contains(&format!("ptrace_scope is {value}")),
+                "{fault}"
+            );
+            assert!(
+                fault.advice.as_deref().is_some_and(|text| text.contains(advice)),
+                "{fault}"
+            );
         }
         for scope in [None, Some("0\n".to_string())] {
-            let fault = explain(&Circumstances { ptrace_scope: scope, ..same_user() });
+            let fault = explain(&Circumstances {
+                ptrace_scope: scope,
+                ..same_user()
+            });
             assert!(!fault.reason.contains("ptrace_scope"), "{fault}");
         }
     }
 
     #[test]
     fn with_the_capability_the_user_is_not_to_blame() {
-        let fault = explain(&Circumstances { capable: true, own_user_id: 0, ..same_user() });
+        let fault = explain(&Circumstances {
+            capable: true,
+            own_user_id: 0,
+            ..same_user()
+        });
         assert!(fault.reason.contains("although"), "{fault}");
     }
 

@@ -163,8 +163,14 @@ impl Threads {
         for pass in 0..PASSES {
             let added = self.attach()?;
             if pass > 0 && !added && self.still_holding() {
-                tracing::debug!(pid = self.dir.pid, threads = self.held.len(), pass, "all threads stand still");
-                self.held.sort_unstable_by_key(|held| (held.tid != self.dir.pid, held.tid));
+                tracing::debug!(
+                    pid = self.dir.pid,
+                    threads = self.held.len(),
+                    pass,
+                    "all threads stand still"
+                );
+                self.held
+                    .sort_unstable_by_key(|held| (held.tid != self.dir.pid, held.tid));
                 for held in &mut self.held {
                     held.registers = held.stop.is_stop().then(|| Registers::read(held.tid)).flatten();
                 }
@@ -296,7 +302,8 @@ impl Threads {
 
     fn drop_ended(&mut self, which: impl Fn(&Held) -> bool) {
         let dir = self.dir.clone();
-        self.held.retain(|held| !(which(held) && has_ended(&dir, held.tid)));
+        self.held
+            .retain(|held| !(which(held) && has_ended(&dir, held.tid)));
     }
 
     fn has_ended(&self, tid: u32) -> bool {

@@ -94,6 +94,12 @@ pub(crate) const USER_CS_32: u16 = 0x23;
 /// The stack segment of all user code on Linux.
 pub(crate) const USER_SS: u16 = 0x2b;
 
+/// An FXSAVE image without what is not registers in it.
+pub(crate) fn without_software_bytes(mut image: [u8; 512]) -> [u8; 512] {
+    image[FXSAVE_SOFTWARE..].fill(0);
+    image
+}
+
 /// x87 and SSE state (`PTRACE_GETFPREGS`).
 ///
 /// The kernel keeps parts that the thread has not used as "initial" and does not store them; this request
@@ -113,8 +119,7 @@ fn fxsave(tid: u32) -> Option<Box<[u8; 512]>> {
             image.as_mut_ptr(),
         )
     };
-    image[FXSAVE_SOFTWARE..].fill(0);
-    (result == 0).then_some(image)
+    (result == 0).then(|| Box::new(without_software_bytes(*image)))
 }
 
 /// `dr0` to `dr3`, `dr6`, `dr7`, by `PTRACE_PEEKUSER`.

@@ -30,18 +30,16 @@ impl Tracer {
     pub(crate) fn start() -> io::Result<Self> {
         let (requests, inbox) = mpsc::channel::<Request>();
         let (tell, told) = mpsc::channel();
-        let thread = thread::Builder::new()
-            .name("dumpwright".into())
-            .spawn(move || {
-                // Handlers of the host program must not run here: they would interrupt the capture.
-                let _ = SigSet::all().thread_block();
-                // Naps while waiting for stops are 20 us; the default slack would add 50 to each.
-                let _ = nix::sys::prctl::set_timerslack(1);
-                let _ = tell.send(nix::unistd::gettid().as_raw());
-                for request in inbox {
-                    request();
-                }
-            })?;
+        let thread = thread::Builder::new().name("dumpwright".into()).spawn(move || {
+            // Handlers of the host program must not run here: they would interrupt the capture.
+            let _ = SigSet::all().thread_block();
+            // Naps while waiting for stops are 20 us; the default slack would add 50 to each.
+            let _ = nix::sys::prctl::set_timerslack(1);
+            let _ = tell.send(nix::unistd::gettid().as_raw());
+            for request in inbox {
+                request();
+            }
+        })?;
         let tid = told.recv().map_err(io::Error::other)?;
         Ok(Self {
             requests: Some(requests),
@@ -68,7 +66,11 @@ impl Tracer {
             .and_then(|requests| requests.send(request).ok())
             .and_then(|()| result.recv().ok())
             .ok_or_else(|| {
-                Fault::new(FaultKind::System, "trace the process", "the tracing thread has panicked")
+                Fault::new(
+                    FaultKind::System,
+                    "trace the process",
+                    "the tracing thread has panicked",
+                )
             })
     }
 }
