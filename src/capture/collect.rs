@@ -1,0 +1,203 @@
+//! Phase 3: the facts of what was selected.
+
+use dumpwright_callback::{ModuleAsked, ModuleWriteFlags, ThreadAsked};
+use dumpwright_target::{Frozen, Gravity, Platform, Region, Remark, Subject};
+
+use super::regions::regions;
+use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot};
+use crate::protocol::dialogue::Dialogue;
+use crate::{DumpType, Error, Request};
+
+/// The snapshot without memory, and the map that its memory will be chosen by.
+pub(crate) struct Collected {
+    pub snapshot: Snapshot,
+    pub map: Vec<Region>,
+}
+
+/// Gathers the facts and asks Module and Thread about them.
+///
+/// Some information is better than none: what cannot be had becomes a remark, only the callback can
+/// stop the dump here.
+pub(crate) fn collect(
+    frozen: &mut dyn Frozen,
+    process_id: u32,
+    selection: Selection,
+    negotiated: &Negotiated,
+    request: &Request,
+    dialogue: &mut Dialogue<'_>,
+) -> Result<Collected, Error> {
+    let dump_type = negotiated.dump_type;
+    let mut remarks = Vec::new();
+    if let Some(fault) = &selection.module_fault {
+        remarks.push(Remark::missing(Subject::Stream("ModuleList"), fault.to_string()));
+    }
+    let system = keep(frozen.system(), Subject::Stream("SystemInfo"), &mut remarks);
+    let process = keep(frozen.process(), Subject::Stream("MiscInfo"), &mut remarks);
+    let modules = collect_modules(frozen, &selection, dump_type, dialogue, &mut remarks)?;
+    let threads = collect_threads(frozen, &selection, system.as_ref().map(|s| s.platform), request, dialogue, &mut remarks)?;
+    let handles = dump_type
+        .contains(DumpType::WITH_HANDLE_DATA)
+        .then(|| keep(frozen.handles(), Subject::Stream("HandleData"), &mut remarks))
+        .flatten();
+    let linux = frozen.linux();
+    let map = match regions(frozen, dialogue) {
+        Ok(map) => map,
+        // Without a map, memory is chosen blindly but still read; all of it cannot be had.
+        Err(Error::Target(fault)) => {
+            remarks.push(Remark::missing(Subject::Stream("MemoryInfoList"), fault.to_string()));
+            Vec::new()
+        }
+        Err(other) => return Err(other),
+    };
+    let wants_map = dump_type.contains(DumpType::WITH_FULL_MEMORY_INFO) && !map.is_empty();
+    remarks.extend(unheeded(dump_type));
+    let requesting_thread = request
+        .requesting_thread
+        .or(request.exception.as_ref().map(|exception| exception.thread_id))
+        .or(threads.first().map(|kept| kept.thread.id));
+    let snapshot = Snapshot {
+        dump_type,
+        secondary: negotiated.secondary,
+        process_id,
+        system,
+        process,
+        threads,
+        modules,
+        regions: wants_map.then(|| map.clone()),
+        handles,
+        linux,
+        exception: request.exception.clone(),
+        requesting_thread,
+        user_streams: request.user_streams.clone(),
+        pieces: Vec::new(),
+        large: false,
+        remarks,
+    };
+    Ok(Collected { snapshot, map })
+}
+
+fn keep<T>(
+    got: Result<T, dumpwright_target::Fault>,
+    subject: Subject,
+    remarks: &mut Vec<Remark>,
+) -> Option<T> {
+    got.map_err(|fault| remarks.push(Remark::missing(subject, fault.to_string()))).ok()
+}
+
+fn collect_modules(
+    frozen: &mut dyn Frozen,
+    selection: &Selection,
+    dump_type: DumpType,
+    dialogue: &mut Dialogue<'_>,
+    remarks: &mut Vec<Remark>,
+) -> Result<Vec<KeptModule>, Error> {
+    let mut gathered = Vec::with_capacity(selection.modules.len());
+    for (base, flags) in &selection.modules {
+        let Some(mut module) = keep(frozen.module(*base), Subject::Module(*base), remarks) else { continue };
+        if !flags.contains(ModuleWriteFlags::CV_RECORD) {
+            module.cv_record.clear();
+        }
+        if !flags.contains(ModuleWriteFlags::MISC_RECORD) {
+            module.misc_record.clear();
+        }
+        gathered.push((module, *flags));
+    }
+    let mut kept = Vec::with_capacity(gathered.len());
+    for (mut module, flags) in gathered {
+        let asked = ModuleAsked {
+            full_path: &module.path,
+            base_of_image: module.base,
+            size_of_image: u32::try_from(module.size).unwrap_or(u32::MAX),
+            checksum: module.checksum,
+            time_date_stamp: module.timestamp,
+            version_info: module.version.unwrap_or_default(),
+            cv_record: &module.cv_record,
+            misc_record: &module.misc_record,
+        };
+        let flags = dialogue.module(asked, flags)?;
+        if !flags.contains(ModuleWriteFlags::MODULE) {
+            continue;
+        }
+        if !flags.contains(ModuleWriteFlags::CV_RECORD) {
+            module.cv_record.clear();
+        }
+        if !flags.contains(ModuleWriteFlags::MISC_RECORD) {
+            module.misc_record.clear();
+        }
+        if dump_type.contains(DumpType::FILTER_MODULE_PATHS) {
+            module.path = base_name(&module.path).to_owned();
+        }
+        kept.push(KeptModule { module, flags });
+    }
+    Ok(kept)
+}
+
+/// The last part of a path of either system.
+fn base_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
+}
+
+fn collect_threads(
+    frozen: &mut dyn Frozen,
+    selection: &Selection,
+    platform: Option<Platform>,
+    request: &Request,
+    dialogue: &mut Dialogue<'_>,
+    remarks: &mut Vec<Remark>,
+) -> Result<Vec<KeptThread>, Error> {
+    let mut gathered = Vec::with_capacity(selection.threads.len());
+    for (id, flags) in &selection.threads {
+        gathered.extend(keep(frozen.thread(*id), Subject::Thread(*id), remarks).map(|thread| (thread, *flags)));
+    }
+    if let Some(exception) = &request.exception {
+        let thread = gathered.iter_mut().map(|(thread, _)| thread).find(|thread| thread.id == exception.thread_id);
+        match thread {
+            // A Linux thread that reports its own crash is in its handler by now; readers that look at the
+            // thread list are to see where it crashed. Both stacks are kept.
+            Some(thread) if platform == Some(Platform::Linux) => {
+                thread.context = Some(exception.context.clone());
+                if let Some(crashed) = frozen.stack_at(thread.id, exception.context.stack_pointer()) {
+                    thread.interrupted.extend(thread.stack.replace(crashed));
+                }
+            }
+            Some(_) => {}
+            None => remarks.push(Remark {
+                gravity: Gravity::Note,
+                subject: Subject::Thread(exception.thread_id),
+                reason: "the thread of the exception is not in the dump".to_owned(),
+            }),
+        }
+    }
+    let mut kept = Vec::with_capacity(gathered.len());
+    for (thread, flags) in gathered {
+        let asked = ThreadAsked {
+            thread_id: thread.id,
+            thread_handle: 0,
+            context: thread.context.as_ref().map_or(&[], |context| context.bytes()),
+            stack_base: thread.stack.map_or(0, |stack| stack.range.end()),
+            stack_end: thread.stack.map_or(0, |stack| stack.range.start()),
+        };
+        let flags = dialogue.thread(asked, flags)?;
+        kept.push(KeptThread { thread, flags });
+    }
+    Ok(kept)
+}
+
+/// The flags that this version does not heed yet; saying nothing would pass for having obeyed.
+///
+/// The two privacy filters are losses of something requested, the others were asked for in vain.
+fn unheeded(dump_type: DumpType) -> Vec<Remark> {
+    const FILTERS: DumpType = DumpType::FILTER_MEMORY.union(DumpType::FILTER_TRIAGE);
+    const EXTRAS: DumpType = DumpType::SCAN_MEMORY
+        .union(DumpType::WITH_TOKEN_INFORMATION)
+        .union(DumpType::WITH_AVX_X_STATE_CONTEXT)
+        .union(DumpType::WITH_FULL_AUXILIARY_STATE);
+    let names = |flags: DumpType| flags.iter_names().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+    let filters = names(dump_type & FILTERS).into_iter().map(|name| {
+        Remark::missing(Subject::Process, format!("{name} is not heeded yet: stacks and registers are not filtered"))
+    });
+    let extras = names(dump_type & EXTRAS)
+        .into_iter()
+        .map(|name| Remark::left_out(Subject::Process, format!("{name} is not heeded yet")));
+    filters.chain(extras).collect()
+}

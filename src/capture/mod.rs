@@ -1,0 +1,19 @@
+//! Deciding what goes in: the phases from the first question to the snapshot.
+//!
+//! Each phase takes the previous one's product and returns its own; they cannot be run in the wrong
+//! order.
+
+mod collect;
+mod fetch;
+mod full;
+mod negotiate;
+mod ranges;
+mod regions;
+mod select;
+mod snapshot;
+
+pub(crate) use collect::{Collected, collect};
+pub(crate) use negotiate::{Negotiated, negotiate};
+pub(crate) use ranges::memory;
+pub(crate) use select::{Selection, select};
+pub(crate) use snapshot::{Bytes, KeptModule, KeptThread, Piece, Snapshot};

@@ -1,0 +1,249 @@
+//! Phase 4: which memory, and the part of it that is read at once.
+
+use dumpwright_callback::{ModuleWriteFlags, ThreadWriteFlags};
+use dumpwright_target::{
+    AddressRange, Content, Exclusion, Frozen, Region, RegionKind, RegionState, Remark, Subject, protect,
+};
+
+use super::fetch::fetch;
+use super::{Collected, Snapshot, full};
+use crate::memory::reader;
+use crate::memory::set::RangeSet;
+use crate::protocol::dialogue::Dialogue;
+use crate::{DumpType, Error, Request};
+
+/// Bytes kept on each side of an instruction pointer; Microsoft's writer and Breakpad agree on it.
+const WINDOW: u64 = 128;
+
+/// No piece of a MemoryList is larger: Breakpad's readers refuse to load larger ones (their default
+/// limit of 64 MiB a region).
+const LARGEST_PIECE: u64 = 64 << 20;
+
+/// Bytes kept around an address that a stack word points to: this many before it …
+const INDIRECT_BEFORE: u64 = 0x100;
+/// … and this many from it on. Both as DbgHelp 6.3.9600 takes them.
+const INDIRECT_AFTER: u64 = 0x300;
+
+/// What is kept of a module's headers: its first page holds the ELF or PE headers, and on Linux usually the
+/// build id.
+const HEADER_BYTES: u64 = 4096;
+
+/// Ranges that will be in the dump.
+pub(super) struct Chosen {
+    /// Stacks. They come from the target before it runs on, whatever their size.
+    pub stacks: RangeSet,
+    /// Everything else.
+    pub others: RangeSet,
+}
+
+/// Chooses the memory, asks the callback to add and remove, and fetches what is to be fetched.
+pub(crate) fn memory(
+    frozen: &mut dyn Frozen,
+    collected: Collected,
+    request: &Request,
+    dialogue: &mut Dialogue<'_>,
+) -> Result<Snapshot, Error> {
+    let Collected { mut snapshot, map } = collected;
+    if snapshot.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
+        full::choose(frozen, &mut snapshot, &map, dialogue)?;
+    } else {
+        let chosen = choose(frozen, &mut snapshot, &map, dialogue)?;
+        fetch(frozen, &mut snapshot, chosen, request.fetch_limit, dialogue.service())?;
+    }
+    Ok(snapshot)
+}
+
+fn choose(
+    frozen: &mut dyn Frozen,
+    snapshot: &mut Snapshot,
+    map: &[Region],
+    dialogue: &mut Dialogue<'_>,
+) -> Result<Chosen, Error> {
+    let dump_type = snapshot.dump_type;
+    let stacks = stack_ranges(snapshot, ThreadWriteFlags::STACK);
+    let mut others = Vec::new();
+    if dump_type.contains(DumpType::WITH_INDIRECTLY_REFERENCED_MEMORY) {
+        others.extend(indirect(frozen, snapshot, map, &stacks, dialogue)?);
+    }
+    others.extend(private(map, dump_type));
+    while let Some(range) = dialogue.memory() {
+        others.push(range);
+        dialogue.service().poll_cancel()?;
+    }
+    let mut removed = Vec::new();
+    while let Some(range) = dialogue.remove_memory() {
+        removed.push(range);
+        dialogue.service().poll_cancel()?;
+    }
+    let removed = RangeSet::union(removed);
+    others.extend(windows(snapshot));
+    others.extend(segments(snapshot, map));
+    let stacks = RangeSet::union_of_overlapping(stacks).subtract(&removed);
+    // Neighbours are joined, but never heap into a stack: a thread's stack stays a range of its own.
+    let others = RangeSet::union(others).subtract(&removed).subtract(&stacks);
+    Ok(Chosen {
+        stacks: readable(frozen, &stacks, map, &mut snapshot.remarks).split(LARGEST_PIECE),
+        others: readable(frozen, &others, map, &mut snapshot.remarks).split(LARGEST_PIECE),
+    })
+}
+
+/// The stacks of the kept threads that are to be written.
+pub(super) fn stack_ranges(snapshot: &Snapshot, needed: ThreadWriteFlags) -> Vec<AddressRange> {
+    snapshot
+        .threads
+        .iter()
+        .filter(|kept| kept.flags.contains(needed))
+        .flat_map(|kept| kept.thread.stack.iter().chain(&kept.thread.interrupted))
+        .map(|stack| stack.range)
+        .collect()
+}
+
+/// The memory around instruction pointers, and around the place of the exception.
+fn windows(snapshot: &Snapshot) -> Vec<AddressRange> {
+    let of_threads = snapshot
+        .threads
+        .iter()
+        .filter(|kept| kept.flags.contains(ThreadWriteFlags::INSTRUCTION_WINDOW))
+        .filter_map(|kept| kept.thread.context.as_ref())
+        .map(|context| context.instruction_pointer());
+    let of_exception = snapshot
+        .exception
+        .iter()
+        .flat_map(|exception| [exception.address, exception.context.instruction_pointer()]);
+    of_threads
+        .chain(of_exception)
+        .filter_map(|address| {
+            AddressRange::new(address.saturating_sub(WINDOW), address.saturating_add(WINDOW))
+        })
+        .collect()
+}
+
+/// The parts of modules that the type and each module's flags ask for.
+fn segments(snapshot: &Snapshot, map: &[Region]) -> Vec<AddressRange> {
+    const WRITABLE: u32 = protect::READWRITE
+        | protect::WRITECOPY
+        | protect::EXECUTE_READWRITE
+        | protect::EXECUTE_WRITECOPY;
+    const EXECUTABLE: u32 = protect::EXECUTE
+        | protect::EXECUTE_READ
+        | protect::EXECUTE_READWRITE
+        | protect::EXECUTE_WRITECOPY;
+    let headers = snapshot.dump_type.contains(DumpType::WITH_MODULE_HEADERS);
+    let mut ranges = Vec::new();
+    for kept in &snapshot.modules {
+        let mut wanted = 0;
+        if kept.flags.contains(ModuleWriteFlags::DATA_SEG) {
+            wanted |= WRITABLE;
+        }
+        if kept.flags.contains(ModuleWriteFlags::CODE_SEGS) {
+            wanted |= EXECUTABLE;
+        }
+        if headers {
+            ranges.extend(AddressRange::at(kept.module.base, kept.module.size.min(HEADER_BYTES)));
+        }
+        let Some(image) = AddressRange::at(kept.module.base, kept.module.size) else { continue };
+        let from = map.partition_point(|region| region.range.end() <= image.start());
+        let inside = map[from..].iter().take_while(|region| region.range.start() < image.end());
+        ranges.extend(
+            inside.filter(|region| region.protect & wanted != 0).filter_map(|region| region.range.intersect(image)),
+        );
+    }
+    ranges
+}
+
+/// Private memory, as far as the type asks for it: writable (0x200), copy-on-write (0x10000).
+fn private(map: &[Region], dump_type: DumpType) -> Vec<AddressRange> {
+    let mut wanted = 0;
+    if dump_type.contains(DumpType::WITH_PRIVATE_READ_WRITE_MEMORY) {
+        wanted |= protect::READWRITE | protect::EXECUTE_READWRITE;
+    }
+    if dump_type.contains(DumpType::WITH_PRIVATE_WRITE_COPY_MEMORY) {
+        wanted |= protect::WRITECOPY | protect::EXECUTE_WRITECOPY;
+    }
+    map.iter()
+        .filter(|region| region.is_dumpable() && region.kind == Some(RegionKind::Private))
+        .filter(|region| region.protect & wanted != 0)
+        .map(|region| region.range)
+        .collect()
+}
+
+/// The memory around every address that an aligned word of a stack holds, unless that lies in a module.
+fn indirect(
+    frozen: &mut dyn Frozen,
+    snapshot: &Snapshot,
+    map: &[Region],
+    stacks: &[AddressRange],
+    dialogue: &mut Dialogue<'_>,
+) -> Result<Vec<AddressRange>, Error> {
+    const WORD: u64 = 8;
+    const CHUNK: u64 = 64 << 10;
+    let images = RangeSet::union(
+        snapshot.modules.iter().filter_map(|kept| AddressRange::at(kept.module.base, kept.module.size)),
+    );
+    let committed = RangeSet::union(map.iter().filter(|region| region.is_dumpable()).map(|region| region.range));
+    let eligible: Vec<_> = committed.subtract(&images).iter().collect();
+    let mut ranges = Vec::new();
+    let mut buffer = vec![0; usize::try_from(CHUNK).expect("small")];
+    for chunk in stacks.iter().flat_map(|stack| aligned(*stack, WORD)).flat_map(|stack| stack.chunks(CHUNK)) {
+        let bytes = &mut buffer[..usize::try_from(chunk.len()).expect("at most CHUNK")];
+        if reader::read(frozen, dialogue.service(), chunk, bytes).is_err() {
+            continue;
+        }
+        for word in bytes.chunks_exact(8) {
+            let address = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+            let index = eligible.partition_point(|range| range.end() <= address);
+            if eligible.get(index).is_some_and(|range| range.contains(address)) {
+                let start = address.saturating_sub(INDIRECT_BEFORE);
+                ranges.extend(AddressRange::new(start, address.saturating_add(INDIRECT_AFTER)));
+            }
+        }
+        dialogue.service().poll_cancel()?;
+        // A deep stack repeats itself; joining now and then keeps the list short.
+        if ranges.len() > 100_000 {
+            ranges = RangeSet::union(ranges).iter().collect();
+        }
+    }
+    Ok(ranges)
+}
+
+fn aligned(range: AddressRange, word: u64) -> Option<AddressRange> {
+    AddressRange::new(range.start().checked_next_multiple_of(word)?, range.end() - range.end() % word)
+}
+
+/// The readable part of these ranges, without asking a page for its contents. What lies behind an unreadable
+/// page is kept.
+pub(super) fn readable(
+    frozen: &mut dyn Frozen,
+    wanted: &RangeSet,
+    map: &[Region],
+    remarks: &mut Vec<Remark>,
+) -> RangeSet {
+    // Device memory must not be touched even if a callback names it; program's own "do not dump" is no
+    // obstacle for what was chosen by address.
+    let untouchable = map.iter().filter(|region| {
+        matches!(region.exclusion, Some(Exclusion::Device | Exclusion::Kernel)) || region.state != RegionState::Commit
+    });
+    let wanted = wanted.subtract(&RangeSet::union(untouchable.map(|region| region.range)));
+    let mut kept = Vec::new();
+    for range in wanted.iter() {
+        let mut parts = Vec::new();
+        reader::survey(frozen, range, |part, content| match content {
+            Content::Readable | Content::Zero => parts.push(part),
+            Content::Nothing(_) => {}
+            Content::Unreadable(reason) if is_accessible(map, part) => {
+                remarks.push(Remark::missing(Subject::Memory(part), reason));
+            }
+            Content::Unreadable(reason) => remarks.push(Remark::left_out(Subject::Memory(part), reason)),
+        });
+        // Joined within each wanted range only, so that stacks which touch stay apart.
+        kept.extend(RangeSet::union(parts).iter());
+    }
+    RangeSet::union_of_overlapping(kept)
+}
+
+fn is_accessible(map: &[Region], range: AddressRange) -> bool {
+    let index = map.partition_point(|region| region.range.end() <= range.start());
+    map.get(index).is_some_and(|region| {
+        region.range.contains(range.start()) && region.protect & (protect::NOACCESS | protect::GUARD) == 0
+    })
+}

@@ -1,0 +1,90 @@
+//! The map of the address space, with VmQuery asked where the callback wants it.
+
+use dumpwright_callback::MemoryInfo;
+use dumpwright_target::{AddressRange, Frozen, Region, RegionKind, RegionState, protect};
+
+use crate::Error;
+use crate::protocol::dialogue::{Dialogue, Queried};
+
+/// How many regions a callback may invent before its map counts as endless. Real processes have up to
+/// some 65,000 (the kernel's default limit of mappings), a few have raised that to a million.
+const MOST_REGIONS: usize = 4 << 20;
+
+/// All regions, ascending.
+///
+/// # Errors
+/// VmQuery was answered with a failure, or the target cannot list its regions.
+pub(crate) fn regions(frozen: &mut dyn Frozen, dialogue: &mut Dialogue<'_>) -> Result<Vec<Region>, Error> {
+    let own = frozen.regions()?;
+    if !dialogue.service().wants_reads() {
+        return Ok(own);
+    }
+    let mut asked = Vec::new();
+    let mut address = 0;
+    while asked.len() < MOST_REGIONS {
+        let region = match dialogue.vm_query(address)? {
+            Queried::NoMore => break,
+            Queried::Region(info) => from_info(info),
+            Queried::AskSystem => own_region_at(&own, address),
+        };
+        let Some(region) = region.filter(|region| region.range.end() > address) else { break };
+        address = region.range.end();
+        if region.state != RegionState::Free {
+            asked.push(region);
+        }
+    }
+    Ok(asked)
+}
+
+/// The region at `address` as `VirtualQuery` would tell it: a listed one (its rest from there on), or the
+/// free one up to the next.
+fn own_region_at(own: &[Region], address: u64) -> Option<Region> {
+    let index = own.partition_point(|region| region.range.end() <= address);
+    let next = own.get(index)?;
+    let start = next.range.start();
+    if start > address {
+        return AddressRange::new(address, start).map(free);
+    }
+    let mut rest = next.clone();
+    rest.range = AddressRange::new(address.max(start), next.range.end())?;
+    Some(rest)
+}
+
+fn free(range: AddressRange) -> Region {
+    Region {
+        range,
+        allocation_base: 0,
+        allocation_protect: 0,
+        protect: protect::NOACCESS,
+        state: RegionState::Free,
+        kind: None,
+        exclusion: None,
+    }
+}
+
+fn from_info(info: MemoryInfo) -> Option<Region> {
+    let state = [RegionState::Commit, RegionState::Reserve, RegionState::Free];
+    let kind = [RegionKind::Private, RegionKind::Mapped, RegionKind::Image];
+    Some(Region {
+        range: AddressRange::at(info.base_address, info.region_size)?,
+        allocation_base: info.allocation_base,
+        allocation_protect: info.allocation_protect,
+        protect: info.protect,
+        state: state.into_iter().find(|state| *state as u32 == info.state)?,
+        kind: kind.into_iter().find(|kind| *kind as u32 == info.kind),
+        exclusion: None,
+    })
+}
+
+/// The region in the callback's words.
+pub(crate) fn to_info(region: &Region) -> MemoryInfo {
+    MemoryInfo {
+        base_address: region.range.start(),
+        allocation_base: region.allocation_base,
+        allocation_protect: region.allocation_protect,
+        region_size: region.range.len(),
+        state: region.state as u32,
+        protect: region.protect,
+        kind: region.kind.map_or(0, |kind| kind as u32),
+    }
+}

@@ -1,0 +1,74 @@
+//! What the phases before the layout produce: everything the file will say, owned.
+
+use dumpwright_callback::{ModuleWriteFlags, SecondaryFlags, ThreadWriteFlags};
+use dumpwright_target::{
+    AddressRange, Exception, Handle, LinuxFacts, Module, Process, Region, Remark, System, Thread,
+};
+
+use crate::DumpType;
+use crate::request::UserStream;
+
+/// The owned facts of the selection; bulk memory only as ranges.
+///
+/// The streams are made from this and nothing else.
+pub(crate) struct Snapshot {
+    pub dump_type: DumpType,
+    pub secondary: SecondaryFlags,
+    pub process_id: u32,
+    pub system: Option<System>,
+    pub process: Option<Process>,
+    pub threads: Vec<KeptThread>,
+    pub modules: Vec<KeptModule>,
+    /// The map of the address space, if it is to be written.
+    pub regions: Option<Vec<Region>>,
+    /// Open handles, if they are to be written.
+    pub handles: Option<Vec<Handle>>,
+    pub linux: Option<LinuxFacts>,
+    pub exception: Option<Exception>,
+    /// The thread that readers are to show first.
+    pub requesting_thread: Option<u32>,
+    pub user_streams: Vec<UserStream>,
+    /// The memory, in the order of the file.
+    pub pieces: Vec<Piece>,
+    /// Memory goes into a Memory64List: there is too much of it, or all was wanted.
+    pub large: bool,
+    pub remarks: Vec<Remark>,
+}
+
+/// A thread that will be in the dump.
+pub(crate) struct KeptThread {
+    pub thread: Thread,
+    pub flags: ThreadWriteFlags,
+}
+
+/// A module that will be in the dump.
+pub(crate) struct KeptModule {
+    pub module: Module,
+    pub flags: ModuleWriteFlags,
+}
+
+/// A piece of the target's memory that will be in the dump.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub range: AddressRange,
+    pub bytes: Bytes,
+}
+
+/// The two ways for memory to reach the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Bytes {
+    /// Read already; the target is not needed any more.
+    Fetched(Vec<u8>),
+    /// To be read while the file is written.
+    Promised,
+}
+
+impl Snapshot {
+    /// The piece that holds `address`, and where in it.
+    pub fn piece_at(&self, address: u64) -> Option<(usize, u64)> {
+        self.pieces
+            .iter()
+            .position(|piece| piece.range.contains(address))
+            .map(|index| (index, address - self.pieces[index].range.start()))
+    }
+}

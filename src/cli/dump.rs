@@ -1,0 +1,171 @@
+//! `dumpwright dump`: dumps a process.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use dumpwright::native::{self, Outcome, Spawned};
+use dumpwright::target::{Fault, FaultKind};
+use dumpwright::{DumpType, Error, FileSink, Report, Request, StreamSink, Target, dump};
+
+use super::{FAILED, result};
+
+/// The dump lacks something; it was written.
+const PARTIAL: u8 = 3;
+
+#[derive(Debug, Args)]
+pub(super) struct DumpArgs {
+    #[command(flatten)]
+    source: Source,
+
+    /// How long --exec lets the program run before it is dumped, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 500, requires = "exec")]
+    after: u64,
+
+    /// Where the dump goes; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// What is to be in it: presets, flag names or 0xHEX, separated by commas
+    ///
+    /// Presets are normal, mini, triage, heap and full; flag names are those of MINIDUMP_TYPE, as in
+    /// with-full-memory.
+    #[arg(long = "type", value_name = "LIST", default_value = "normal", value_parser = DumpType::parse)]
+    dump_type: DumpType,
+
+    /// Replace FILE if it exists
+    #[arg(long)]
+    force: bool,
+
+    /// How the process is held
+    #[arg(long, value_enum, default_value_t = Hold::Stop)]
+    hold: Hold,
+
+    /// Dump also memory that the program marked "do not dump"
+    #[arg(long)]
+    include_dontdump: bool,
+
+    /// Print the result as one JSON object (on standard error if the dump goes to standard output)
+    #[arg(long)]
+    json: bool,
+
+    /// The program to start, for --exec
+    #[arg(last = true, value_name = "CMD", requires = "exec")]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Source {
+    /// Dump the process with this id
+    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    pid: Option<u32>,
+
+    /// Start a program, dump it after a while or when a signal is about to kill it, then end it
+    #[arg(long, requires = "command")]
+    exec: bool,
+}
+
+/// How a live process is held.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Hold {
+    /// Stopped while its facts and its memory are read
+    Stop,
+}
+
+/// Dumps what the arguments say, and says what came of it.
+pub(super) fn run(args: &DumpArgs) -> ExitCode {
+    let to_stdout = args.output.as_os_str() == "-";
+    let outcome = run_checked(args, to_stdout);
+    let text = match &outcome {
+        Ok(report) if args.json => format!("{}\n", result::success_json(&args.output, report)),
+        Ok(report) => result::success_text(&args.output, report),
+        Err(error) if args.json => format!("{}\n", result::failure_json(&args.output, error)),
+        Err(_) => String::new(),
+    };
+    if to_stdout {
+        eprint!("{text}");
+    } else {
+        print!("{text}");
+    }
+    match outcome {
+        Ok(report) if report.is_complete() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(PARTIAL),
+        Err(error) => {
+            if !(args.json && to_stdout) {
+                eprintln!("dumpwright: {error}");
+            }
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
+    let Hold::Stop = args.hold;
+    // Both would only be found out when the process has been disturbed already.
+    args.dump_type.normalised()?;
+    let output = Output::open(&args.output, to_stdout, args.force)?;
+    let request = Request::new(args.dump_type).include_dont_dump(args.include_dontdump);
+    let Some(pid) = args.source.pid else {
+        return exec(args, request, output, to_stdout);
+    };
+    let mut process = native::process(pid)?;
+    output.write(&mut process, &request)
+}
+
+/// Starts the program, dumps it when its time has come, and ends it.
+fn exec(args: &DumpArgs, request: Request, output: Output, to_stdout: bool) -> Result<Report, Error> {
+    // Standard output carries the dump or the result, and nothing else.
+    let mut program = Spawned::start(&args.command, to_stdout || args.json)?;
+    let request = match program.wait(Duration::from_millis(args.after))? {
+        Outcome::Elapsed => request,
+        Outcome::Dying => match program.exception() {
+            Some(exception) => request.exception(exception),
+            None => request,
+        },
+        Outcome::Exited(how) => {
+            let name = Path::new(&args.command[0]).display();
+            return Err(Fault::new(FaultKind::Gone, format!("dump {name}"), format!("it {how} before it was to be dumped"))
+                .advise("give a shorter --after")
+                .into());
+        }
+    };
+    let report = output.write(&mut program, &request);
+    program.kill();
+    report
+}
+
+/// Where the dump goes.
+enum Output {
+    File(FileSink),
+    Stdout,
+}
+
+impl Output {
+    fn open(path: &Path, to_stdout: bool, force: bool) -> Result<Self, Error> {
+        if !to_stdout {
+            return FileSink::create(path, force).map(Self::File);
+        }
+        if io::stdout().is_terminal() {
+            return Err(Error::InvalidRequest("a dump is not for terminals; redirect standard output".to_owned()));
+        }
+        Ok(Self::Stdout)
+    }
+
+    fn write(self, target: &mut dyn Target, request: &Request) -> Result<Report, Error> {
+        match self {
+            Self::File(mut file) => {
+                let report = dump(target, request, None, &mut file)?;
+                file.publish()?;
+                Ok(report)
+            }
+            Self::Stdout => {
+                let mut stdout = StreamSink::new(io::BufWriter::with_capacity(1 << 16, io::stdout().lock()));
+                dump(target, request, None, &mut stdout)
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The pipeline: a target is asked, a selection is made, a snapshot is kept, a plan is laid out, bytes
+//! are appended.
+
+use std::cmp::Reverse;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use dumpwright_callback::Callback;
+use dumpwright_target::{Frozen, Holding, Need, Remark, Target};
+
+use crate::capture::{Bytes, Snapshot, collect, memory, negotiate, select};
+use crate::emit::{Emitted, Output, emit};
+use crate::protocol::dialogue::Dialogue;
+use crate::sink::Sink;
+use crate::{DumpType, Error, Report, Request, streams};
+
+/// Dumps `target` into `sink`, asking `callback` all the way.
+///
+/// The target runs again when this returns, however it returns. It is let go before the first byte is
+/// written unless there is too much memory to be kept meanwhile (full dumps).
+///
+/// # Errors
+/// There is no dump. What the sink has received is to be thrown away, which a `FileSink` does by itself.
+pub fn dump(
+    target: &mut dyn Target,
+    request: &Request,
+    callback: Option<&mut dyn Callback>,
+    sink: &mut dyn Sink,
+) -> Result<Report, Error> {
+    let started = Instant::now();
+    let process_id = target.process_id();
+    let mut dialogue = Dialogue::new(callback);
+
+    let negotiated = negotiate(&mut dialogue, request)?;
+    let mut frozen = target.freeze(&need(negotiated.dump_type, request))?;
+    let selection = select(&mut *frozen, &negotiated, &mut dialogue)?;
+    let collected = collect(&mut *frozen, process_id, selection, &negotiated, request, &mut dialogue)?;
+    let mut snapshot = memory(&mut *frozen, collected, request, &mut dialogue)?;
+    snapshot.remarks.extend(frozen.remarks());
+    let mut held = Held::as_long_as_needed(frozen, &snapshot);
+
+    let layout = streams::plan(&snapshot).layout(negotiated.dump_type, time(request))?;
+    let mut output = if negotiated.callback_writes { Output::Callback } else { Output::Sink(sink) };
+    let ask_about_failures = !negotiated.dump_type.contains(DumpType::WITH_FULL_MEMORY);
+    let memory = held.memory();
+    let emitted = emit(&layout, &snapshot.pieces, memory, ask_about_failures, dialogue.service(), &mut output);
+    let (holding, late_remarks) = held.release();
+    let emitted = finish(&mut dialogue, &mut output, emitted)?;
+
+    let mut remarks = snapshot.remarks;
+    remarks.extend(late_remarks);
+    remarks.extend(emitted.lost);
+    remarks.sort_by_key(|remark| Reverse(remark.gravity));
+    Ok(Report {
+        dump_type: negotiated.dump_type,
+        bytes: emitted.bytes,
+        threads: snapshot.threads.len(),
+        modules: snapshot.modules.len(),
+        memory_ranges: snapshot.pieces.len(),
+        memory_bytes: snapshot.pieces.iter().map(|piece| piece.range.len()).sum(),
+        holding,
+        elapsed: started.elapsed(),
+        remarks,
+    })
+}
+
+/// The target while the dump is written: let go, or still held because its memory is yet to be read.
+enum Held<'t> {
+    Still(Box<dyn Frozen + 't>),
+    Released(Holding, Vec<Remark>),
+}
+
+impl<'t> Held<'t> {
+    fn as_long_as_needed(frozen: Box<dyn Frozen + 't>, snapshot: &Snapshot) -> Self {
+        let still = Self::Still(frozen);
+        if snapshot.pieces.iter().any(|piece| piece.bytes == Bytes::Promised) {
+            return still;
+        }
+        let (holding, remarks) = still.release();
+        Self::Released(holding, remarks)
+    }
+
+    fn memory(&mut self) -> Option<&mut dyn Frozen> {
+        match self {
+            Self::Still(frozen) => Some(&mut **frozen),
+            Self::Released(..) => None,
+        }
+    }
+
+    fn release(self) -> (Holding, Vec<Remark>) {
+        match self {
+            Self::Still(mut frozen) => {
+                let remarks = frozen.remarks();
+                (frozen.thaw(), remarks)
+            }
+            Self::Released(holding, remarks) => (holding, remarks),
+        }
+    }
+}
+
+/// What the type means for the backend.
+fn need(dump_type: DumpType, request: &Request) -> Need {
+    Need {
+        full_memory: dump_type.contains(DumpType::WITH_FULL_MEMORY),
+        handles: dump_type.contains(DumpType::WITH_HANDLE_DATA),
+        environment: dump_type.contains(DumpType::WITH_PROCESS_THREAD_DATA),
+        dont_dump: request.dont_dump,
+    }
+}
+
+fn time(request: &Request) -> u32 {
+    request.time.unwrap_or_else(|| {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX)
+    })
+}
+
+/// Ends the output, and tells the callback. A callback that writes hears of the end also after a failure,
+/// which its own answer cannot hide.
+fn finish(
+    dialogue: &mut Dialogue<'_>,
+    output: &mut Output<'_>,
+    emitted: Result<Emitted, Error>,
+) -> Result<Emitted, Error> {
+    let finished = match output {
+        Output::Callback => dialogue.io_finish(0),
+        Output::Sink(_) if emitted.is_err() => Ok(()),
+        Output::Sink(sink) => sink.finish().map_err(|error| Error::output("finish", error)),
+    };
+    let emitted = emitted?;
+    finished?;
+    dialogue.kernel_minidump();
+    Ok(emitted)
+}

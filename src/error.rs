@@ -1,0 +1,113 @@
+use std::io;
+use std::path::PathBuf;
+
+use dumpwright_callback::{AskKind, Hresult};
+use dumpwright_target::{AddressRange, Fault, FaultKind};
+
+/// Why there is no dump.
+///
+/// What a dump that was written lacks is not an error but part of the [`Report`](crate::Report).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The target could not be held or asked.
+    #[error("{0}")]
+    Target(#[from] Fault),
+    /// The requested type is impossible.
+    #[error("dump type {bits:#x} is not possible: {reason}")]
+    InvalidType {
+        /// The bits asked for.
+        bits: u32,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// The request contradicts itself or the format.
+    #[error("the request is not possible: {0}")]
+    InvalidRequest(String),
+    /// The callback cancelled the dump.
+    #[error("the callback cancelled the dump")]
+    Cancelled,
+    /// The callback answered a question with `false` that must not be answered so.
+    #[error("the callback aborted the dump: it answered {} with FALSE", .0.name())]
+    Aborted(AskKind),
+    /// The callback failed the dump by a status.
+    #[error("the callback failed the dump: it answered {} with status {status}", .ask.name())]
+    Refused {
+        /// The question.
+        ask: AskKind,
+        /// The status it answered.
+        status: Hresult,
+    },
+    /// The callback said that the target is a process snapshot, which this backend has none of.
+    #[error("the callback answered IsProcessSnapshot with S_FALSE, but the target is no snapshot")]
+    NoSnapshot,
+    /// The two passes of IncludeVmRegion did not agree in any attempt.
+    #[error("the callback's answers to the two IncludeVmRegion passes never agreed")]
+    PassesDisagree,
+    /// Selected memory could not be read, and the callback did not want to go on without it.
+    #[error("memory {range} cannot be read ({status}), and the callback did not answer ReadMemoryFailure with S_OK")]
+    Unreadable {
+        /// What could not be read.
+        range: AddressRange,
+        /// Why.
+        status: Hresult,
+    },
+    /// Something does not fit into the format.
+    #[error("{what} does not fit into a minidump: {reason}")]
+    TooLarge {
+        /// What.
+        what: String,
+        /// Which limit it passes.
+        reason: String,
+    },
+    /// The dump could not be written.
+    #[error("cannot {operation} {}: {source}", .path.as_ref().map_or_else(|| "the output".to_owned(), |path| path.display().to_string()))]
+    Output {
+        /// What was being done.
+        operation: &'static str,
+        /// To which file, if it is one.
+        path: Option<PathBuf>,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// The status that `MiniDumpWriteDump` leaves for this failure in the thread's last error.
+    ///
+    /// Values as observed on DbgHelp 6.3.9600 where it has the same failure.
+    #[must_use]
+    pub fn hresult(&self) -> Hresult {
+        match self {
+            Self::Target(fault) => match fault.kind {
+                FaultKind::NotPermitted | FaultKind::AlreadyTraced | FaultKind::Gone | FaultKind::Zombie => {
+                    Hresult::ACCESS_DENIED
+                }
+                FaultKind::NoSuchProcess => Hresult::INVALID_ARGUMENT,
+                FaultKind::Unsupported | FaultKind::OwnProcess | FaultKind::KernelThread => Hresult::NOT_SUPPORTED,
+                FaultKind::Unreadable => Hresult::PARTIAL_COPY,
+                _ => Hresult::E_FAIL,
+            },
+            Self::InvalidType { .. } | Self::InvalidRequest(_) => Hresult::INVALID_ARGUMENT,
+            Self::Cancelled => Hresult::CANCELLED,
+            Self::Aborted(AskKind::Module | AskKind::Thread | AskKind::ThreadEx) => Hresult::E_ABORT,
+            Self::Aborted(_) => Hresult::E_FAIL,
+            Self::Refused { status, .. } | Self::Unreadable { status, .. } => *status,
+            // ERROR_PROC_NOT_FOUND: what a system without the snapshot functions answers.
+            Self::NoSnapshot => Hresult(0x8007_007F),
+            Self::PassesDisagree => Hresult::INVALID_DATA,
+            Self::TooLarge { .. } => Hresult::FILE_TOO_LARGE,
+            Self::Output { source, .. } => match source.kind() {
+                io::ErrorKind::AlreadyExists => Hresult::FILE_EXISTS,
+                io::ErrorKind::PermissionDenied => Hresult::ACCESS_DENIED,
+                io::ErrorKind::StorageFull => Hresult::DISK_FULL,
+                _ => Hresult::E_FAIL,
+            },
+        }
+    }
+
+    /// An output failure that concerns no named file.
+    pub(crate) fn output(operation: &'static str, source: io::Error) -> Self {
+        Self::Output { operation, path: None, source }
+    }
+}

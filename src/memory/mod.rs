@@ -1,0 +1,4 @@
+//! Address ranges, and reading what lies in them.
+
+pub(crate) mod reader;
+pub(crate) mod set;

@@ -1,0 +1,85 @@
+use dumpwright_target::Exception;
+
+use crate::DumpType;
+
+/// What the caller wants dumped.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub(crate) dump_type: DumpType,
+    pub(crate) exception: Option<Exception>,
+    pub(crate) requesting_thread: Option<u32>,
+    pub(crate) user_streams: Vec<UserStream>,
+    pub(crate) time: Option<u32>,
+    pub(crate) fetch_limit: u64,
+    pub(crate) dont_dump: bool,
+}
+
+/// A stream of the caller's own, copied into the dump as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserStream {
+    /// Its type: above 0xFFFF, or 10 or 11 for a comment.
+    pub stream_type: u32,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Request {
+    /// A dump of this type.
+    #[must_use]
+    pub fn new(dump_type: DumpType) -> Self {
+        Self {
+            dump_type,
+            exception: None,
+            requesting_thread: None,
+            user_streams: Vec::new(),
+            time: None,
+            fetch_limit: 256 << 20,
+            dont_dump: false,
+        }
+    }
+
+    /// The process crashed: what happened becomes the Exception stream.
+    #[must_use]
+    pub fn exception(mut self, exception: Exception) -> Self {
+        self.exception = Some(exception);
+        self
+    }
+
+    /// The thread on whose behalf the dump is made; readers show it first. By default the one with the
+    /// exception, else the first.
+    #[must_use]
+    pub fn requesting_thread(mut self, id: u32) -> Self {
+        self.requesting_thread = Some(id);
+        self
+    }
+
+    /// Adds a stream of the caller's own. They stand in the dump in the order of the calls.
+    #[must_use]
+    pub fn user_stream(mut self, stream_type: u32, bytes: impl Into<Vec<u8>>) -> Self {
+        self.user_streams.push(UserStream { stream_type, bytes: bytes.into() });
+        self
+    }
+
+    /// The time that stands in the dump's header, in seconds since 1970; by default the clock's.
+    #[must_use]
+    pub fn time(mut self, seconds: u32) -> Self {
+        self.time = Some(seconds);
+        self
+    }
+
+    /// Up to how many bytes of selected memory are kept by the dumper, so that the target can run on
+    /// before the first byte is written; by default 256 MiB. What exceeds it, and full memory, passes
+    /// through one small buffer while the target waits.
+    #[must_use]
+    pub fn fetch_limit(mut self, bytes: u64) -> Self {
+        self.fetch_limit = bytes;
+        self
+    }
+
+    /// Dump also memory that the program marked "do not dump" (`MADV_DONTDUMP`).
+    #[must_use]
+    pub fn include_dont_dump(mut self, yes: bool) -> Self {
+        self.dont_dump = yes;
+        self
+    }
+}

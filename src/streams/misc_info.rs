@@ -1,0 +1,72 @@
+//! MiscInfo, generation 4: process id and times, clock rates, time zone, build texts.
+//!
+//! The only place for the process id that all readers know.
+
+use dumpwright_callback::SecondaryFlags;
+use dumpwright_target::{Power, TimeZone};
+use minidump_common::format::{MINIDUMP_MISC_INFO_4, MiscInfoFlags, SYSTEMTIME, TIME_ZONE_INFORMATION};
+
+use super::{BlockId, Pieces, Plan, Snapshot};
+use crate::format;
+
+/// Names the writer. No version: the same process gives the same dump whichever release wrote it.
+const WRITER: &str = "dumpwright,amd64";
+
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
+    let process = snapshot.process.as_ref();
+    let times = process.and_then(|process| process.times);
+    let power = process
+        .and_then(|process| process.power)
+        .filter(|_| !snapshot.secondary.contains(SecondaryFlags::WITHOUT_POWER_INFO));
+    let time_zone = process.and_then(|process| process.time_zone.clone());
+    let mut flags = MiscInfoFlags::MINIDUMP_MISC1_PROCESS_ID | MiscInfoFlags::MINIDUMP_MISC4_BUILDSTRING;
+    flags.set(MiscInfoFlags::MINIDUMP_MISC1_PROCESS_TIMES, times.is_some());
+    flags.set(MiscInfoFlags::MINIDUMP_MISC1_PROCESSOR_POWER_INFO, power.is_some());
+    flags.set(MiscInfoFlags::MINIDUMP_MISC3_TIMEZONE, time_zone.is_some());
+    let [process_create_time, process_user_time, process_kernel_time] = times.unwrap_or_default();
+    // What has no bit is zero; DbgHelp leaves what its memory held.
+    let power = power.unwrap_or(Power { max_mhz: 0, current_mhz: 0, limit_mhz: 0 });
+    let build = snapshot.system.as_ref().map_or("", |system| system.build.as_str());
+    plan.bytes(format::bytes([MINIDUMP_MISC_INFO_4 {
+        size_of_info: 832,
+        flags1: flags.bits(),
+        process_id: snapshot.process_id,
+        process_create_time,
+        process_user_time,
+        process_kernel_time,
+        processor_max_mhz: power.max_mhz,
+        processor_current_mhz: power.current_mhz,
+        processor_mhz_limit: power.limit_mhz,
+        processor_max_idle_state: 0,
+        processor_current_idle_state: 0,
+        process_integrity_level: 0,
+        process_execute_flags: 0,
+        protected_process: 0,
+        time_zone_id: time_zone.as_ref().map_or(0, |zone| zone.id),
+        time_zone: zone_record(time_zone),
+        build_string: fixed(build),
+        dbg_bld_str: fixed(WRITER),
+    }]))
+}
+
+fn zone_record(zone: Option<TimeZone>) -> TIME_ZONE_INFORMATION {
+    let Some(zone) = zone else { return TIME_ZONE_INFORMATION::default() };
+    TIME_ZONE_INFORMATION {
+        bias: zone.bias,
+        standard_name: fixed(&zone.name),
+        daylight_name: fixed(&zone.name),
+        standard_date: SYSTEMTIME::default(),
+        standard_bias: 0,
+        daylight_date: SYSTEMTIME::default(),
+        daylight_bias: 0,
+    }
+}
+
+/// A text in a field of fixed size, cut off to leave a NUL.
+fn fixed<const N: usize>(text: &str) -> [u16; N] {
+    let mut units = [0; N];
+    for (unit, place) in text.encode_utf16().zip(&mut units[..N - 1]) {
+        *place = unit;
+    }
+    units
+}

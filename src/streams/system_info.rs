@@ -1,0 +1,59 @@
+//! SystemInfo: the machine and its operating system. Every reader needs it.
+
+use dumpwright_target::{Cpu, CpuInformation};
+use minidump_common::format::{
+    CPU_INFORMATION, MINIDUMP_SYSTEM_INFO, OtherCpuInfo, ProcessorArchitecture, X86CpuInfo,
+};
+use scroll::{LE, Pwrite};
+
+use super::{BlockId, Pieces, Plan, Snapshot};
+use crate::format;
+
+/// VER_NT_WORKSTATION.
+const WORKSTATION: u8 = 1;
+
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
+    let system = snapshot.system.as_ref().expect("wanted");
+    // Never left out: Breakpad takes an RVA of 0 for an error.
+    let version_text = plan.string(&system.version_text);
+    plan.record(format::size::<MINIDUMP_SYSTEM_INFO>(), move |offsets| {
+        let [major_version, minor_version, build_number] = system.version;
+        Ok(format::bytes([MINIDUMP_SYSTEM_INFO {
+            processor_architecture: match system.cpu {
+                Cpu::Amd64 => ProcessorArchitecture::PROCESSOR_ARCHITECTURE_AMD64 as u16,
+                other => unreachable!("{other:?} has no architecture number"),
+            },
+            processor_level: system.processor_level,
+            processor_revision: system.processor_revision,
+            number_of_processors: u8::try_from(system.processors).unwrap_or(u8::MAX),
+            product_type: WORKSTATION,
+            major_version,
+            minor_version,
+            build_number,
+            platform_id: system.platform as u32,
+            csd_version_rva: offsets.rva(version_text)?,
+            suite_mask: 0,
+            reserved2: 0,
+            cpu: cpu_information(system.cpu_information),
+        }]))
+    })
+}
+
+fn cpu_information(information: CpuInformation) -> CPU_INFORMATION {
+    let mut data = [0; 24];
+    match information {
+        CpuInformation::X86 { vendor, version, features, amd_features } => data.pwrite_with(
+            X86CpuInfo {
+                vendor_id: vendor,
+                version_information: version,
+                feature_information: features,
+                amd_extended_cpu_features: amd_features,
+            },
+            0,
+            LE,
+        ),
+        CpuInformation::Features(processor_features) => data.pwrite_with(OtherCpuInfo { processor_features }, 0, LE),
+    }
+    .expect("both fit into the union");
+    CPU_INFORMATION { data }
+}

@@ -1,0 +1,89 @@
+//! ThreadList: threads with registers and stacks.
+
+use dumpwright_callback::ThreadWriteFlags;
+use minidump_common::format::{MINIDUMP_LOCATION_DESCRIPTOR, MINIDUMP_MEMORY_DESCRIPTOR, MINIDUMP_THREAD};
+
+use super::{BlockId, Pieces, Plan, Snapshot};
+use crate::capture::KeptThread;
+use crate::format;
+use crate::plan::Offsets;
+
+/// A thread's stack in the file: the piece that holds it, where in the piece it begins, and how much of it
+/// the piece has.
+#[derive(Clone, Copy)]
+struct StackPlace {
+    block: BlockId,
+    inside: u64,
+    start: u64,
+    len: u64,
+}
+
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, pieces: &Pieces) -> BlockId {
+    let listed: Vec<_> =
+        snapshot.threads.iter().filter(|kept| kept.flags.contains(ThreadWriteFlags::THREAD)).collect();
+    let places: Vec<_> = listed
+        .iter()
+        .map(|kept| {
+            let wants_context = kept.flags.contains(ThreadWriteFlags::CONTEXT);
+            let context = kept.thread.context.as_ref().filter(|_| wants_context);
+            (context.map(|context| plan.bytes(context.bytes())), stack_place(snapshot, kept, pieces))
+        })
+        .collect();
+    plan.record(4 + listed.len() * format::size::<MINIDUMP_THREAD>(), move |offsets| {
+        let mut bytes = format::bytes([crate::plan::narrow(listed.len(), "the number of threads")?]);
+        for (kept, (context, stack)) in listed.iter().zip(&places) {
+            let thread = &kept.thread;
+            bytes.extend(format::bytes([MINIDUMP_THREAD {
+                thread_id: thread.id,
+                suspend_count: thread.suspend_count,
+                priority_class: thread.priority_class,
+                // A signed number in an unsigned field.
+                priority: thread.priority.cast_unsigned(),
+                teb: thread.teb,
+                stack: stack_record(kept, *stack, offsets)?,
+                thread_context: context.map(|context| offsets.location(context)).transpose()?.unwrap_or_default(),
+            }]));
+        }
+        Ok(bytes)
+    })
+}
+
+/// Where the stack's bytes are. A stack that is partly lost is described by the piece that holds the
+/// stack pointer.
+fn stack_place(snapshot: &Snapshot, kept: &KeptThread, pieces: &Pieces) -> Option<StackPlace> {
+    let stack = kept.thread.stack?;
+    let (index, inside) = [stack.range.start(), stack.pointer]
+        .into_iter()
+        .filter(|address| stack.range.contains(*address))
+        .find_map(|address| {
+            let (index, _) = snapshot.piece_at(address)?;
+            let start = snapshot.pieces[index].range.start().max(stack.range.start());
+            Some((index, start - snapshot.pieces[index].range.start()))
+        })?;
+    let piece = snapshot.pieces[index].range;
+    let start = piece.start() + inside;
+    let len = (piece.end().min(stack.range.end()) - start).min(u32::MAX.into());
+    Some(StackPlace { block: pieces.0[index], inside, start, len })
+}
+
+fn stack_record(
+    kept: &KeptThread,
+    place: Option<StackPlace>,
+    offsets: &Offsets,
+) -> Result<MINIDUMP_MEMORY_DESCRIPTOR, crate::Error> {
+    let Some(place) = place else {
+        // Not captured: the stack pointer, no bytes. Readers then look the address up in the memory list.
+        return Ok(MINIDUMP_MEMORY_DESCRIPTOR {
+            start_of_memory_range: kept.thread.stack.map_or(0, |stack| stack.pointer),
+            memory: MINIDUMP_LOCATION_DESCRIPTOR::default(),
+        });
+    };
+    Ok(MINIDUMP_MEMORY_DESCRIPTOR {
+        start_of_memory_range: place.start,
+        memory: MINIDUMP_LOCATION_DESCRIPTOR {
+            data_size: crate::plan::narrow(place.len, "a stack")?,
+            // Beyond 4 GiB (stacks come first, so only with gigabytes of them) as in Microsoft's full dumps.
+            rva: offsets.rva_inside(place.block, place.inside).unwrap_or(0),
+        },
+    })
+}
