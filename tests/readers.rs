@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::dumper::Dump;
+use support::dumper::{self, Dump};
 use support::readers::python::{Skelsec, Udmp};
 use support::readers::rust_minidump::Symbols;
 use support::readers::{Reading, breakpad, lldb, python, rust_minidump, symbols};
@@ -106,6 +106,7 @@ impl Case {
         self.judge_lldb_memory();
         self.judge_raw(&skelsec);
         self.judge_file();
+        dumper::check(self.path()).expect("our own checker agrees with the others");
     }
 
     /// Every thread, once, under its name, with its functions in order.
@@ -469,6 +470,7 @@ mod damaged {
         let at = damaged.stream(THREAD_LIST);
         damaged.bytes[at] += 1;
         let path = damaged.write("threads.dmp");
+        assert!(dumper::check(&path).is_err(), "our own checker");
         assert_ne!(breakpad::raw(&path).1, [""; 0], "Breakpad");
         assert!(python::udmp(&path, &[]).is_err(), "udmp-parser");
     }
@@ -479,7 +481,9 @@ mod damaged {
         // Count, then descriptors of 16 bytes: address, size, offset. The second one becomes the first.
         let first = damaged.stream(MEMORY_LIST) + 4;
         damaged.bytes.copy_within(first..first + 16, first + 16);
-        assert_ne!(breakpad::raw(&damaged.write("ranges.dmp")).1, [""; 0], "Breakpad");
+        let path = damaged.write("ranges.dmp");
+        assert!(dumper::check(&path).is_err(), "our own checker");
+        assert_ne!(breakpad::raw(&path).1, [""; 0], "Breakpad");
     }
 
     #[test]
@@ -489,6 +493,7 @@ mod damaged {
         let name = damaged.stream(MODULE_LIST) + 4 + 20;
         damaged.bytes[name..name + 4].copy_from_slice(&0xffff_ff00_u32.to_le_bytes());
         let path = damaged.write("name.dmp");
+        assert!(dumper::check(&path).is_err(), "our own checker");
         assert_ne!(breakpad::raw(&path).1, [""; 0], "Breakpad");
         let reading = std::panic::catch_unwind(|| rust_minidump::read(&path, Symbols::Local));
         assert!(
@@ -502,6 +507,7 @@ mod damaged {
         let mut damaged = Damaged::new();
         damaged.bytes.truncate(damaged.bytes.len() / 2);
         let path = damaged.write("cut.dmp");
+        assert!(dumper::check(&path).is_err(), "our own checker");
         let places = damaged.case.places();
         let whole = |memory: &[Option<String>]| memory.iter().all(Option::is_some);
         assert!(

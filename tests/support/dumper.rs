@@ -15,6 +15,17 @@ pub fn dumpwright() -> Command {
     Command::new(env!("CARGO_BIN_EXE_dumpwright"))
 }
 
+/// Asks our own checker whether a dump keeps the rules; `Err` is what it objects to.
+pub fn check(dump: &Path) -> Result<(), String> {
+    let output = super::run(dumpwright().arg("check").arg(dump));
+    let said = [output.stdout, output.stderr].concat();
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&said).into_owned())
+    }
+}
+
 /// A dump in a folder of its own, which goes with it.
 pub struct Dump {
     folder: TempDir,
