@@ -79,10 +79,18 @@ impl Mapping {
     /// Besides the ones without a file these are private mappings of `/dev/zero`, and private huge pages, which the
     /// kernel shows as a file of its own, `/anon_hugepage (deleted)`.
     pub(crate) fn is_private_anonymous(&self) -> bool {
-        !self.shared
-            && (self.inode == 0 && !self.name().starts_with(b"/")
-                || matches!(self.name(), b"/dev/zero" | b"/anon_hugepage (deleted)"))
-            && !self.is_kernel_page()
+        let name = self.name();
+        let nameless = self.inode == 0
+            && (name.is_empty()
+                || [&b"[heap]"[..], b"[stack", b"[anon:"]
+                    .iter()
+                    .any(|start| name.starts_with(start)));
+        !self.shared && (nameless || matches!(name, b"/dev/zero" | b"/anon_hugepage (deleted)"))
+    }
+
+    /// Pages that the kernel itself puts there when they are needed, `[vdso]` above all.
+    pub(crate) fn is_special(&self) -> bool {
+        self.inode == 0 && !self.name().is_empty() && !self.is_private_anonymous()
     }
 
     /// Pages the kernel lends: `[vvar]`, `[vvar_vclock]` (readable by the program alone) and `[vsyscall]`.
