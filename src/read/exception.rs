@@ -121,7 +121,7 @@ pub fn signal_code_name(signal: u32, code: i32) -> Option<&'static str> {
         -6 => Some("SI_TKILL"),
         _ => None,
     };
-    let names: &[&str] = match signal_name(signal)? {
+    let names: &[&str] = match signal_name(signal).unwrap_or_default() {
         "SIGILL" => &[
             "ILL_ILLOPC",
             "ILL_ILLOPN",

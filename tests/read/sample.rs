@@ -39,7 +39,12 @@ impl Sample {
         bytes[8..12].copy_from_slice(&(slots as u32).to_le_bytes());
         bytes[12..16].copy_from_slice(&(directory as u32).to_le_bytes());
         bytes[20..24].copy_from_slice(&951_782_400_u32.to_le_bytes());
-        Self { bytes, marks: HashMap::new(), streams: Vec::new(), directory }
+        Self {
+            bytes,
+            marks: HashMap::new(),
+            streams: Vec::new(),
+            directory,
+        }
     }
 
     /// Appends bytes at the next multiple of 8 and remembers the place. Between blocks lie at least 8 bytes of zeros, so
@@ -55,7 +60,10 @@ impl Sample {
     /// Appends a `MINIDUMP_STRING`.
     pub fn put_string(&mut self, mark: &'static str, text: &str) -> u32 {
         let units: Vec<u16> = text.encode_utf16().collect();
-        let block = Block::new().u32(2 * units.len() as u32).each(&units, |block, unit| block.u16(*unit)).u16(0);
+        let block = Block::new()
+            .u32(2 * units.len() as u32)
+            .each(&units, |block, unit| block.u16(*unit))
+            .u16(0);
         self.put(mark, &block.0)
     }
 
@@ -91,12 +99,19 @@ impl Sample {
 
     /// Where a named block begins.
     pub fn mark(&self, mark: &str) -> usize {
-        *self.marks.get(mark).unwrap_or_else(|| panic!("the sample has no {mark}"))
+        *self
+            .marks
+            .get(mark)
+            .unwrap_or_else(|| panic!("the sample has no {mark}"))
     }
 
     /// Size and offset of a stream, as entered.
     pub fn stream(&self, stream_type: u32) -> (u32, u32) {
-        let entry = self.streams.iter().find(|stream| stream.0 == stream_type).expect("the sample has the stream");
+        let entry = self
+            .streams
+            .iter()
+            .find(|stream| stream.0 == stream_type)
+            .expect("the sample has the stream");
         (entry.1, entry.2)
     }
 
@@ -181,7 +196,9 @@ impl Block {
     /// UTF-16 in a field of `units` units.
     pub fn fixed_text(self, text: &str, units: usize) -> Self {
         let end = self.0.len() + 2 * units;
-        let mut block = self.each(&text.encode_utf16().collect::<Vec<_>>(), |block, unit| block.u16(*unit));
+        let mut block = self.each(&text.encode_utf16().collect::<Vec<_>>(), |block, unit| {
+            block.u16(*unit)
+        });
         block.0.resize(end, 0);
         block
     }
@@ -214,7 +231,9 @@ pub fn context(seed: u64, rip: u64, rsp: u64) -> Vec<u8> {
 
 /// The bytes of captured memory: each differs from its neighbours and from the same place elsewhere.
 pub fn pattern(seed: u8, length: usize) -> Vec<u8> {
-    (0..length).map(|index| (index as u8).wrapping_mul(7).wrapping_add(seed)).collect()
+    (0..length)
+        .map(|index| (index as u8).wrapping_mul(7).wrapping_add(seed))
+        .collect()
 }
 
 /// Two threads, two modules, an exception: a Linux dump with every stream that the reader interprets.
@@ -249,9 +268,21 @@ pub fn full() -> Sample {
     dump.set_u64(24, 0x802);
     process(&mut dump);
     threads(&mut dump, 0, 0);
-    let regions = Block::new().u32(16).u32(48).u64(1).bytes(&region(STACK_2, 0x1000, 0x1000, 4, 0x2_0000));
+    let regions = Block::new()
+        .u32(16)
+        .u32(48)
+        .u64(1)
+        .bytes(&region(STACK_2, 0x1000, 0x1000, 4, 0x2_0000));
     dump.put_stream(16, "memory info", &regions.0);
-    let list = Block::new().u64(3).u64(0).u64(STACK_2).u64(0x100).u64(BEHIND_2).u64(0x40).u64(STACK_1).u64(0x200);
+    let list = Block::new()
+        .u64(3)
+        .u64(0)
+        .u64(STACK_2)
+        .u64(0x100)
+        .u64(BEHIND_2)
+        .u64(0x40)
+        .u64(STACK_1)
+        .u64(0x200);
     let rva = dump.put_stream(9, "memory64 list", &list.0);
     let mut memory = pattern(2, 0x100);
     memory.extend(pattern(3, 0x40));
@@ -302,7 +333,17 @@ pub fn module(base: u64, size: u32, name: u32, version: [u32; 4], code_view: (u3
 }
 
 pub fn region(base: u64, size: u64, state: u32, protect: u32, kind: u32) -> Vec<u8> {
-    Block::new().u64(base).u64(base).u32(4).u32(0).u64(size).u32(state).u32(protect).u32(kind).u32(0).0
+    Block::new()
+        .u64(base)
+        .u64(base)
+        .u32(4)
+        .u32(0)
+        .u64(size)
+        .u32(state)
+        .u32(protect)
+        .u32(kind)
+        .u32(0)
+        .0
 }
 
 fn process(dump: &mut Sample) {
@@ -358,8 +399,18 @@ fn process(dump: &mut Sample) {
     let library = dump.put_string("library name", "C:\\lib\\wärme.dll");
     let build_id: Vec<u8> = (1..=20).collect();
     let elf = dump.put("elf id", &Block::new().u32(0x4270_454c).bytes(&build_id).0);
-    let guid = [0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0, 1, 2, 3, 4, 5, 6, 7, 8];
-    let pdb = dump.put("pdb id", &Block::new().u32(0x5344_5352).bytes(&guid).u32(0x1a).bytes(b"w.pdb\0").0);
+    let guid = [
+        0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0, 1, 2, 3, 4, 5, 6, 7, 8,
+    ];
+    let pdb = dump.put(
+        "pdb id",
+        &Block::new()
+            .u32(0x5344_5352)
+            .bytes(&guid)
+            .u32(0x1a)
+            .bytes(b"w.pdb\0")
+            .0,
+    );
     let list = Block::new()
         .u32(2)
         .bytes(&module(PROGRAM, 0x4000, program, [1, 2, 3, 4], (24, elf)))
@@ -410,11 +461,21 @@ fn exception(dump: &mut Sample) {
 fn others(dump: &mut Sample) {
     let name_1 = dump.put_string("thread name 1", "main");
     let name_2 = dump.put_string("thread name 2", "wörker");
-    let names = Block::new().u32(2).u32(THREAD_1).u64(name_1.into()).u32(THREAD_2).u64(name_2.into());
+    let names = Block::new()
+        .u32(2)
+        .u32(THREAD_1)
+        .u64(name_1.into())
+        .u32(THREAD_2)
+        .u64(name_2.into());
     dump.put_stream(24, "thread names", &names.0);
 
     let info = |block: Block, id| {
-        block.u32(id).u32(2).u32(0).u32(0x103).each(&[10_u64, 11, 12, 13, 14, 15], |block, value| block.u64(*value))
+        block
+            .u32(id)
+            .u32(2)
+            .u32(0)
+            .u32(0x103)
+            .each(&[10_u64, 11, 12, 13, 14, 15], |block, value| block.u64(*value))
     };
     let infos = info(info(Block::new().u32(12).u32(64).u32(2), THREAD_1), THREAD_2);
     dump.put_stream(17, "thread infos", &infos.0);
@@ -439,7 +500,15 @@ fn others(dump: &mut Sample) {
     dump.put_stream(12, "handles", &handles.0);
 
     let unloaded = dump.put_string("unloaded name", "gone.dll");
-    let list = Block::new().u32(12).u32(24).u32(1).u64(0x1000_0000).u32(0x5000).u32(7).u32(8).u32(unloaded);
+    let list = Block::new()
+        .u32(12)
+        .u32(24)
+        .u32(1)
+        .u64(0x1000_0000)
+        .u32(0x5000)
+        .u32(7)
+        .u32(8)
+        .u32(unloaded);
     dump.put_stream(14, "unloaded modules", &list.0);
 
     let regions = Block::new()
@@ -450,13 +519,31 @@ fn others(dump: &mut Sample) {
         .bytes(&region(LIBRARY, 0x2_0000, 0x1000, 0x20, 0x100_0000));
     dump.put_stream(16, "memory info", &regions.0);
 
-    dump.put_stream(0x4767_0001, "breakpad info", &Block::new().u32(2).u32(99).u32(THREAD_1).0);
+    dump.put_stream(
+        0x4767_0001,
+        "breakpad info",
+        &Block::new().u32(2).u32(99).u32(THREAD_1).0,
+    );
     dump.put_stream(0x4767_0004, "status", b"Name:\tvictim\nPid:\t4710\n");
-    dump.put_stream(0x4767_0009, "maps", b"555555554000-555555558000 r-xp 0 08:01 7 /usr/bin/victim\n");
+    dump.put_stream(
+        0x4767_0009,
+        "maps",
+        b"555555554000-555555558000 r-xp 0 08:01 7 /usr/bin/victim\n",
+    );
     dump.put_stream(0x4767_0006, "command line", b"victim\0--run\0");
     let object = dump.put_string("object name", "/lib/libc.so.6");
-    let map = dump.put("link map", &Block::new().u64(LIBRARY).u32(object).u64(LIBRARY + 0x100).0);
-    let dso = Block::new().u32(1).u32(map).u32(1).u64(0xb0).u64(0xb1).u64(0xb2).bytes(b"dynamic section");
+    let map = dump.put(
+        "link map",
+        &Block::new().u64(LIBRARY).u32(object).u64(LIBRARY + 0x100).0,
+    );
+    let dso = Block::new()
+        .u32(1)
+        .u32(map)
+        .u32(1)
+        .u64(0xb0)
+        .u64(0xb1)
+        .u64(0xb2)
+        .bytes(b"dynamic section");
     dump.put_stream(0x4767_000a, "dso debug", &dso.0);
     dump.put_stream(0x4d7a_0004, "soft errors", br#"[{"StopProcess":"timeout"}]"#);
     dump.put_stream(10, "comment", b"a remark\0");

@@ -1,0 +1,14 @@
+//! The reader, on dumps made by hand.
+//!
+//! Would catch: a field read at a wrong offset, a name or info joined to the wrong thread, memory that is missed across
+//! ranges or invented where it was lost, a rule of the check that never fires or fires on a good dump, and a damaged or
+//! hostile file that makes the reader panic, read outside the file, or take memory the file does not account for.
+
+#[path = "read/contents.rs"]
+mod contents;
+#[path = "read/hostile.rs"]
+mod hostile;
+#[path = "read/rules.rs"]
+mod rules;
+#[path = "read/sample.rs"]
+mod sample;
