@@ -36,6 +36,14 @@ pub enum Platform {
     Linux = 0x8201,
 }
 
+impl Platform {
+    /// The value of `PlatformId`.
+    #[must_use]
+    pub fn value(self) -> u32 {
+        self as u32
+    }
+}
+
 /// The processor part of the SystemInfo stream (`CPU_INFORMATION`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CpuInformation {

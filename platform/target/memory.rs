@@ -69,6 +69,14 @@ pub enum RegionState {
     Free = 0x1_0000,
 }
 
+impl RegionState {
+    /// Windows' value.
+    #[must_use]
+    pub fn value(self) -> u32 {
+        self as u32
+    }
+}
+
 /// Kind of a region, with Windows' values (`MEM_PRIVATE` …).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
@@ -79,6 +87,14 @@ pub enum RegionKind {
     Mapped = 0x4_0000,
     /// Part of a loaded module.
     Image = 0x100_0000,
+}
+
+impl RegionKind {
+    /// Windows' value.
+    #[must_use]
+    pub fn value(self) -> u32 {
+        self as u32
+    }
 }
 
 /// Why a region is never read, or not by default.

@@ -70,8 +70,8 @@ fn from_info(info: MemoryInfo) -> Option<Region> {
         allocation_base: info.allocation_base,
         allocation_protect: info.allocation_protect,
         protect: info.protect,
-        state: state.into_iter().find(|state| *state as u32 == info.state)?,
-        kind: kind.into_iter().find(|kind| *kind as u32 == info.kind),
+        state: state.into_iter().find(|state| state.value() == info.state)?,
+        kind: kind.into_iter().find(|kind| kind.value() == info.kind),
         exclusion: None,
     })
 }
@@ -83,8 +83,8 @@ pub(crate) fn to_info(region: &Region) -> MemoryInfo {
         allocation_base: region.allocation_base,
         allocation_protect: region.allocation_protect,
         region_size: region.range.len(),
-        state: region.state as u32,
+        state: region.state.value(),
         protect: region.protect,
-        kind: region.kind.map_or(0, |kind| kind as u32),
+        kind: region.kind.map_or(0, RegionKind::value),
     }
 }

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use dumpwright::read::{CheckOptions, Dump, Severity, Violation, check_with};
+use dumpwright::read::{CheckOptions, Severity, Violation, check_with};
 
-use super::show::quiet_on_broken_pipe;
+use super::show::{open, quiet_on_broken_pipe};
 
 /// Check a dump against the rules of the format and of the programs that read dumps
 ///
@@ -33,7 +33,7 @@ pub struct CheckArgs {
 ///
 /// The file can't be opened or read, or is no minidump at all.
 pub fn run(args: &CheckArgs) -> Result<ExitCode, Box<dyn Error>> {
-    let dump = Dump::open(&args.file)?;
+    let dump = open(&args.file)?;
     let violations = check_with(
         &dump,
         CheckOptions {
@@ -66,10 +66,23 @@ fn print_lines(out: &mut impl Write, args: &CheckArgs, found: &[Violation], erro
     let warnings = found.len() - errors;
     match (errors, warnings) {
         (0, 0) => writeln!(out, "{file}: ok"),
-        (0, _) => writeln!(out, "{file}: ok, {warnings} warnings"),
-        _ => writeln!(out, "{file}: {errors} errors, {warnings} warnings"),
+        (0, _) => writeln!(out, "{file}: ok, {}", counted(warnings, "warning")),
+        _ => writeln!(
+            out,
+            "{file}: {}, {}",
+            counted(errors, "error"),
+            counted(warnings, "warning")
+        ),
     }?;
     out.flush()
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
 }
 
 fn print_json(out: &mut impl Write, args: &CheckArgs, found: &[Violation], errors: usize) -> io::Result<()> {

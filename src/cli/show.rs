@@ -5,10 +5,10 @@ mod text;
 
 use std::error::Error;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use dumpwright::read::Dump;
+use dumpwright::read::{Dump, ReadError};
 
 /// Show what a dump contains
 ///
@@ -36,7 +36,7 @@ pub struct ShowArgs {
 ///
 /// The file can't be opened, or is no minidump at all.
 pub fn run(args: &ShowArgs) -> Result<ExitCode, Box<dyn Error>> {
-    let dump = Dump::open(&args.file)?;
+    let dump = open(&args.file)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let printed = if args.json {
         writeln!(out, "{:#}", json::object(&dump, &args.file.to_string_lossy()))
@@ -45,6 +45,14 @@ pub fn run(args: &ShowArgs) -> Result<ExitCode, Box<dyn Error>> {
     };
     quiet_on_broken_pipe(printed.and_then(|()| out.flush()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens a dump; the error names the file.
+pub(super) fn open(path: &Path) -> Result<Dump, Box<dyn Error>> {
+    Dump::open(path).map_err(|error| match error {
+        ReadError::Open { .. } => error.into(),
+        _ => format!("{}: {error}", path.display()).into(),
+    })
 }
 
 /// A reader that has seen enough (`| head`) is no failure of ours.

@@ -1,6 +1,6 @@
 //! MemoryInfoList: the map of the address space.
 
-use dumpwright_target::Region;
+use dumpwright_target::{Region, RegionKind};
 use minidump_common::format::{MINIDUMP_MEMORY_INFO, MINIDUMP_MEMORY_INFO_LIST};
 
 use super::{BlockId, Pieces, Plan, Snapshot};
@@ -29,9 +29,9 @@ fn record(region: &Region) -> MINIDUMP_MEMORY_INFO {
         allocation_protection: region.allocation_protect,
         __alignment1: 0,
         region_size: region.range.len(),
-        state: region.state as u32,
+        state: region.state.value(),
         protection: region.protect,
-        _type: region.kind.map_or(0, |kind| kind as u32),
+        _type: region.kind.map_or(0, RegionKind::value),
         __alignment2: 0,
     }
 }

@@ -2,13 +2,15 @@
 
 use dumpwright_target::{Cpu, CpuInformation};
 use minidump_common::format::{
-    CPU_INFORMATION, MINIDUMP_SYSTEM_INFO, OtherCpuInfo, ProcessorArchitecture, X86CpuInfo,
+    CPU_INFORMATION, MINIDUMP_SYSTEM_INFO, OtherCpuInfo, X86CpuInfo,
 };
 use scroll::{LE, Pwrite};
 
 use super::{BlockId, Pieces, Plan, Snapshot};
 use crate::format;
 
+/// PROCESSOR_ARCHITECTURE_AMD64.
+const AMD64: u16 = 9;
 /// VER_NT_WORKSTATION.
 const WORKSTATION: u8 = 1;
 
@@ -20,7 +22,7 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         let [major_version, minor_version, build_number] = system.version;
         Ok(format::bytes([MINIDUMP_SYSTEM_INFO {
             processor_architecture: match system.cpu {
-                Cpu::Amd64 => ProcessorArchitecture::PROCESSOR_ARCHITECTURE_AMD64 as u16,
+                Cpu::Amd64 => AMD64,
                 other => unreachable!("{other:?} has no architecture number"),
             },
             processor_level: system.processor_level,
@@ -30,7 +32,7 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
             major_version,
             minor_version,
             build_number,
-            platform_id: system.platform as u32,
+            platform_id: system.platform.value(),
             csd_version_rva: offsets.rva(version_text)?,
             suite_mask: 0,
             reserved2: 0,

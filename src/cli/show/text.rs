@@ -390,7 +390,9 @@ fn remarks(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String>) -> io:
             writeln!(out, "  {}", printable(line))?;
         }
     }
-    if let Some(errors) = part(problems, dump.soft_errors()) {
+    // minidump-writer writes the stream with an empty list when nothing went wrong.
+    let soft_errors = part(problems, dump.soft_errors());
+    if let Some(errors) = soft_errors.filter(|errors| errors.as_array().is_none_or(|list| !list.is_empty())) {
         section(out, "The writer's soft errors")?;
         for line in format!("{errors:#}").lines() {
             writeln!(out, "  {}", printable(line))?;
