@@ -229,9 +229,13 @@ pub(crate) fn open_in_root(dir: &ProcDir, path: &Path) -> io::Result<File> {
     open_regular(take_in_root(dir, path)?)
 }
 
-/// Device and inode of the file at `path` as the target sees it, without opening it.
-pub(crate) fn status_in_root(dir: &ProcDir, path: &Path) -> io::Result<FileStatus> {
-    status_of(&take_in_root(dir, path)?)
+/// Whether `path`, as the target sees it, leads to the file that `mapping` shows.
+pub(crate) fn shows(dir: &ProcDir, path: &Path, mapping: &Mapping) -> bool {
+    let status = take_in_root(dir, path).and_then(|taken| status_of(&taken));
+    status.is_ok_and(|status| {
+        status.inode == mapping.inode
+            && (status.device == mapping.device || by_path(dir, mapping, path.as_os_str()).is_ok())
+    })
 }
 
 /// Reads a file of the target's root directory whole, but no more than `limit` bytes.

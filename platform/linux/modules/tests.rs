@@ -1,0 +1,407 @@
+//! What these tests would catch: modules missed or invented, sizes and identities other than the file's own (as binutils
+//! and the dynamic linker tell them), names that lead nowhere, and broken headers that take the capture down.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use dumpwright_target::Gravity;
+use goblin::elf::Elf;
+use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_LOAD};
+
+use super::*;
+use crate::regions;
+use crate::testing::{Victim, map, poke};
+
+fn modules(dir: &ProcDir) -> (Modules, Memory) {
+    let mappings = regions::mappings(dir).expect("readable");
+    let mut memory = Memory::new(dir, &mappings);
+    (Modules::find(dir, &mappings, &mut memory), memory)
+}
+
+fn own() -> ProcDir {
+    ProcDir::new(std::process::id()).expect("own process")
+}
+
+/// A folder that is removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("dumpwright-modules-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).expect("writable");
+        Self(path)
+    }
+
+    /// Compiles C into a file of this folder.
+    fn compiled(&self, name: &str, source: &str, flags: &[&str]) -> PathBuf {
+        let (input, output) = (self.0.join("source.c"), self.0.join(name));
+        fs::write(&input, source).expect("writable");
+        let gcc = Command::new("gcc")
+            .args(["-O1", "-nostdlib"])
+            .args(flags)
+            .arg("-o")
+            .arg(&output)
+            .arg(&input)
+            .output();
+        let gcc = gcc.expect("gcc is installed");
+        assert!(gcc.status.success(), "{}", String::from_utf8_lossy(&gcc.stderr));
+        output
+    }
+
+    fn library(&self) -> PathBuf {
+        self.compiled(
+            "libquad.so.1.2.3rc4",
+            "int data[3000] = {1}; int zeros[3000]; int quad(int x) { return 4 * x * data[x & 1] + zeros[x]; }",
+            &["-shared", "-fPIC", "-Wl,-soname,libquad.so.1", "-Wl,--build-id=0x00112233445566778899aabbccddeeff"],
+        )
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A program that runs until it is dropped.
+struct Program(Child);
+
+impl Program {
+    fn start(command: &mut Command) -> Self {
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+        Self(child.expect("starts"))
+    }
+
+    fn dir(&self) -> ProcDir {
+        ProcDir::new(self.0.id()).expect("runs")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The build id that binutils find in a file.
+fn readelf_build_id(path: &Path) -> Vec<u8> {
+    let output = Command::new("readelf")
+        .arg("-n")
+        .arg(path)
+        .output()
+        .expect("binutils are installed");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let hex = text
+        .split("Build ID: ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next());
+    let hex = hex.unwrap_or_default();
+    (0..hex.len() / 2)
+        .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("hex"))
+        .collect()
+}
+
+/// A segment to load: offset, address, sizes in file and memory, and access.
+type Segment = (u64, u64, u64, u64, i32);
+
+/// The segments of a library, for [`load`].
+fn segments(path: &Path) -> Vec<Segment> {
+    let bytes = fs::read(path).expect("readable");
+    let elf = Elf::parse(&bytes).expect("sound");
+    let loads = elf
+        .program_headers
+        .iter()
+        .filter(|segment| segment.p_type == PT_LOAD);
+    loads
+        .map(|s| {
+            let bit = |flag, access| if s.p_flags & flag != 0 { access } else { 0 };
+            let access =
+                bit(PF_R, libc::PROT_READ) | bit(PF_W, libc::PROT_WRITE) | bit(PF_X, libc::PROT_EXEC);
+            (s.p_offset, s.p_vaddr, s.p_filesz, s.p_memsz, access)
+        })
+        .collect()
+}
+
+/// Maps a library that begins at `within` of a file, as a dynamic linker does; for [`Victim::that`].
+fn load(fd: i32, within: u64, segments: &[Segment]) -> u64 {
+    let end = segments
+        .iter()
+        .map(|s| s.1 + s.3)
+        .max()
+        .unwrap_or(0)
+        .next_multiple_of(4096);
+    // More than the span, so that nothing else can come to lie next to it.
+    let base = map(end as usize + 0x20000, libc::PROT_NONE, libc::MAP_PRIVATE) + 0x10000;
+    for (offset, vaddr, filesz, memsz, access) in segments {
+        let start = page_of(base + vaddr);
+        let file_end = (base + vaddr + filesz).next_multiple_of(4096);
+        let memory_end = (base + vaddr + memsz).next_multiple_of(4096);
+        let at = |address: u64| std::ptr::with_exposed_provenance_mut::<libc::c_void>(address as usize);
+        let flags = libc::MAP_PRIVATE | libc::MAP_FIXED;
+        // SAFETY: both lie inside the reservation made above, which nothing else uses.
+        unsafe {
+            libc::mmap(
+                at(start),
+                (file_end - start) as usize,
+                *access,
+                flags,
+                fd,
+                (within + page_of(*offset)) as i64,
+            );
+            if memory_end > file_end {
+                let flags = flags | libc::MAP_ANONYMOUS;
+                libc::mmap(
+                    at(file_end),
+                    (memory_end - file_end) as usize,
+                    *access,
+                    flags,
+                    -1,
+                    0,
+                );
+            }
+        }
+    }
+    base
+}
+
+fn id_record(id: &[u8]) -> Vec<u8> {
+    [b"LEpB", id].concat()
+}
+
+#[test]
+fn the_dynamic_linker_knows_the_same_modules() {
+    unsafe extern "C" fn note(info: *mut libc::dl_phdr_info, _: usize, data: *mut libc::c_void) -> i32 {
+        // SAFETY: the linker hands over a valid description and what was given to it below.
+        let (info, bases) = unsafe { (&*info, &mut *data.cast::<Vec<u64>>()) };
+        // SAFETY: so many headers are there.
+        let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+        let lowest = headers
+            .iter()
+            .filter(|header| header.p_type == 1)
+            .map(|header| header.p_vaddr)
+            .min();
+        bases.push(page_of(info.dlpi_addr + lowest.unwrap_or(0)));
+        0
+    }
+    let mut expected: Vec<u64> = Vec::new();
+    // SAFETY: `note` matches the type of the vector behind the pointer, which lives during the call.
+    unsafe { libc::dl_iterate_phdr(Some(note), (&raw mut expected).cast()) };
+    // A library mapped as data is not a module, even as a whole and with the rights of code's neighbours.
+    let libc_path = fs::read_to_string("/proc/self/maps").expect("readable");
+    let libc_path = libc_path
+        .lines()
+        .find_map(|line| line.split_once("/").filter(|(_, p)| p.ends_with("libc.so.6")));
+    let libc_path = PathBuf::from(format!("/{}", libc_path.expect("the test is linked with it").1));
+    // SAFETY: nobody writes to the system's library while the test runs.
+    let data = unsafe { memmap2::Mmap::map(&File::open(&libc_path).expect("readable")) }.expect("maps");
+
+    let (mut modules, mut memory) = modules(&own());
+    let bases = modules.bases();
+    assert_eq!(bases.first(), expected.first(), "the main program is first");
+    assert!(!bases.contains(&(data.as_ptr().addr() as u64)));
+    let mut sorted = bases.clone();
+    sorted.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(sorted, expected);
+    assert!(
+        modules
+            .ranges()
+            .windows(2)
+            .all(|pair| pair[0].end() <= pair[1].start())
+    );
+
+    let facts: Vec<_> = bases
+        .iter()
+        .map(|base| modules.module(*base, &mut memory).expect("is one"))
+        .collect();
+    assert_eq!(
+        facts[0].path,
+        std::env::current_exe().expect("has a path").to_string_lossy()
+    );
+    assert_eq!(facts[0].version, None);
+    for module in &facts {
+        if module.path == VDSO_NAME {
+            assert!(module.cv_record.len() > 4, "the kernel's build id");
+            continue;
+        }
+        assert_eq!(
+            module.cv_record,
+            id_record(&readelf_build_id(Path::new(&module.path))),
+            "{}",
+            module.path
+        );
+    }
+    let paths: Vec<_> = facts.iter().map(|module| &module.path[..]).collect();
+    assert!(paths.contains(&VDSO_NAME) && paths.contains(&&*libc_path.to_string_lossy()));
+    assert_eq!(modules.take_remarks(), []);
+    assert_eq!(
+        modules.module(1, &mut memory).expect_err("none").kind,
+        FaultKind::Malformed
+    );
+}
+
+#[test]
+fn a_library_inside_another_file_and_one_by_its_usual_name() {
+    let folder = Folder::new("inside");
+    let library = folder.library();
+    symlink(
+        library.file_name().expect("has one"),
+        folder.0.join("libquad.so.1"),
+    )
+    .expect("writable");
+    let package = folder.0.join("package.apk");
+    let mut bytes = vec![0x55; 0x3000];
+    bytes.extend(fs::read(&library).expect("readable"));
+    bytes.resize(bytes.len().next_multiple_of(4096), 0);
+    fs::write(&package, bytes).expect("writable");
+    let (inside, plain) = (
+        File::open(&package).expect("there"),
+        File::open(&library).expect("there"),
+    );
+    let segments = segments(&library);
+    let victim = Victim::that::<2>(|words| {
+        words[0] = load(inside.as_raw_fd(), 0x3000, &segments);
+        words[1] = load(plain.as_raw_fd(), 0, &segments);
+    });
+    let (mut modules, mut memory) = modules(&victim.dir());
+    let embedded = modules.module(victim.words[0], &mut memory).expect("found");
+    let usual = modules.module(victim.words[1], &mut memory).expect("found");
+    assert_eq!(embedded.path, format!("{}/libquad.so.1", package.display()));
+    assert_eq!(embedded.version, None);
+    assert_eq!(usual.path, folder.0.join("libquad.so.1").to_string_lossy());
+    let version = usual.version.expect("in the file's own name");
+    assert_eq!(version[..6], [0xfeef_04bd, 0x0001_0000, 1, 2, 3, 0]);
+    let id = id_record(&[
+        0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff,
+    ]);
+    let span = segments
+        .iter()
+        .map(|s| s.1 + s.3)
+        .max()
+        .expect("some")
+        .next_multiple_of(4096);
+    for module in [embedded, usual] {
+        assert_eq!((&module.cv_record, module.size), (&id, span));
+    }
+    // The name that is another file's is not taken.
+    fs::remove_file(folder.0.join("libquad.so.1")).expect("there");
+    fs::copy(&library, folder.0.join("libquad.so.1")).expect("writable");
+    let path = modules.module(victim.words[1], &mut memory).expect("found").path;
+    assert_eq!(path, library.to_string_lossy());
+}
+
+#[test]
+fn programs_at_fixed_addresses_deleted_or_oddly_named() {
+    const WAITS: &str = "void _start(void) { for (;;) { long r; \
+        __asm__ volatile(\"syscall\" : \"=a\"(r) : \"0\"(34L) : \"rcx\", \"r11\", \"memory\"); } }";
+    let folder = Folder::new("deleted");
+    let flags = ["-static", "-no-pie", "-Wl,--build-id=0xdeadbeefcafe"];
+    let fixed = folder.compiled("fixed", WAITS, &flags);
+    let program = Program::start(&mut Command::new(&fixed));
+    let describe = |program: &Program| {
+        let (mut modules, mut memory) = modules(&program.dir());
+        let base = modules.bases()[0];
+        modules.module(base, &mut memory).expect("found")
+    };
+    let module = describe(&program);
+    assert_eq!(
+        (module.base, &module.cv_record[..]),
+        (0x400000, &b"LEpB\xde\xad\xbe\xef\xca\xfe"[..])
+    );
+    assert_eq!(module.path, fixed.to_string_lossy());
+    fs::remove_file(&fixed).expect("there");
+    let deleted = describe(&program);
+    assert_eq!(
+        deleted, module,
+        "the build id is in memory, the name without the kernel's words"
+    );
+
+    // Without a build id: the hash of the code, from the file.
+    let nameless = folder.compiled(
+        "nameless (deleted)",
+        WAITS,
+        &["-static", "-no-pie", "-Wl,--build-id=none"],
+    );
+    let program = Program::start(&mut Command::new(&nameless));
+    let module = describe(&program);
+    assert_eq!(module.path, nameless.to_string_lossy(), "these words are its own");
+    let bytes = fs::read(&nameless).expect("readable");
+    let elf = Elf::parse(&bytes).expect("sound");
+    let text = elf
+        .section_headers
+        .iter()
+        .find(|s| elf.shdr_strtab.get_at(s.sh_name) == Some(".text"));
+    let text = text.expect("has code").file_range().expect("in the file");
+    let mut hash = [0; 16];
+    for (i, byte) in bytes[text].iter().enumerate() {
+        hash[i % 16] ^= byte;
+    }
+    assert_eq!(module.cv_record, id_record(&hash));
+}
+
+#[test]
+fn broken_headers_are_told_and_do_not_hide_the_module() {
+    let folder = Folder::new("broken");
+    let library = folder.library();
+    let segments = segments(&library);
+    let bad = folder.0.join("bad.so");
+    let mut bytes = fs::read(&library).expect("readable");
+    bytes[16..64].fill(0xff);
+    fs::write(&bad, bytes).expect("writable");
+    let (sound, bad_file) = (
+        File::open(&library).expect("there"),
+        File::open(&bad).expect("there"),
+    );
+    let victim = Victim::that::<2>(|words| {
+        // Loaded well, overwritten later.
+        words[0] = load(sound.as_raw_fd(), 0, &segments);
+        let header = std::ptr::with_exposed_provenance_mut(words[0] as usize);
+        // SAFETY: the first page of the mapping just made.
+        unsafe { libc::mprotect(header, 4096, libc::PROT_READ | libc::PROT_WRITE) };
+        for at in 16..64 {
+            poke(words[0] + at, 0xff);
+        }
+        // Never sound.
+        words[1] = load(bad_file.as_raw_fd(), 0, &segments);
+    });
+    let (mut modules, mut memory) = modules(&victim.dir());
+    let remarks: Vec<_> = modules
+        .take_remarks()
+        .into_iter()
+        .map(|r| (r.gravity, r.subject))
+        .collect();
+    let expected = [
+        (Gravity::Note, victim.words[0]),
+        (Gravity::Missing, victim.words[1]),
+    ];
+    for (gravity, base) in expected {
+        assert!(remarks.contains(&(gravity, Subject::Module(base))), "{remarks:?}");
+    }
+    let overwritten = modules.module(victim.words[0], &mut memory).expect("found");
+    assert_eq!(overwritten.cv_record.len(), 20);
+    let never = modules.module(victim.words[1], &mut memory).expect("found");
+    assert_eq!(
+        (never.cv_record.len(), &never.path[..]),
+        (0, &*bad.to_string_lossy())
+    );
+    assert!(never.size >= segments.iter().map(|s| s.1 + s.2).max().expect("some"));
+}
+
+#[test]
+fn versions_come_from_file_names() {
+    let words = |name: &str| version(name.as_bytes()).map(|words| [words[2], words[3], words[4], words[5]]);
+    assert_eq!(words("/lib/libc.so.6"), Some([6, 0, 0, 0]));
+    assert_eq!(
+        words("/x.so.1/libdbus-1.so.3.34.2rc5 (deleted)"),
+        Some([3, 34, 2, 0])
+    );
+    assert_eq!(words("liba.so.1.2.3.4.5"), Some([1, 2, 3, 4]));
+    assert_eq!(words("liba.so.4294967296"), None);
+    for none in ["/usr/bin/cat", "libz.so", "libz.so.", "libz.so.x", ""] {
+        assert_eq!(words(none), None, "{none}");
+    }
+}
