@@ -598,3 +598,18 @@ fn what_microsofts_writer_does_is_no_error() {
     );
     assert!(!found.is_empty());
 }
+
+#[test]
+fn overlapping_modules_are_an_error_on_windows_only() {
+    let severity = |platform: u32| {
+        let mut sample = sample::normal();
+        sample.set_u32(sample.mark("system info") + 20, platform);
+        sample.set_u64(sample.mark("module list") + 4, LIBRARY - 0x3fff);
+        let found = check(&open(&sample)).unwrap();
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(found[0].rule, Rule::ModuleOverlap);
+        found[0].severity
+    };
+    assert_eq!(severity(2), Severity::Error);
+    assert_eq!(severity(0x8201), Severity::Warning);
+}

@@ -5,7 +5,8 @@ use super::super::error::ReadError;
 use super::super::fields::Fields;
 use super::super::modules::{CV_ELF, CV_PDB20, CV_PDB70, MODULE_SIZE, ModuleRecord};
 use super::super::stream_type;
-use super::{Findings, Rule};
+use super::super::system::Platform;
+use super::{Findings, Rule, Severity};
 
 /// Breakpad's limit on modules.
 const BREAKPAD_MODULES: usize = 2048;
@@ -38,11 +39,17 @@ pub(super) fn check(dump: &Dump, findings: &mut Findings) -> Result<(), ReadErro
         findings.check_string(dump, &name, module.name_rva.into())?;
         code_view(dump, findings, module)?;
     }
-    places(findings, modules);
+    places(dump, findings, modules);
     Ok(())
 }
 
-fn places(findings: &mut Findings, mut modules: Vec<ModuleRecord>) {
+fn places(dump: &Dump, findings: &mut Findings, mut modules: Vec<ModuleRecord>) {
+    // Breakpad refuses overlaps in Windows dumps only. Elsewhere they can be honest: the loadable segments of an ELF
+    // image may span space that something else was mapped into (Wine's preloader is made for that).
+    let overlap = match dump.platform() {
+        Platform::Windows => Severity::Error,
+        _ => Severity::Warning,
+    };
     modules.sort_by_key(|module| (module.base, module.offset));
     let mut last: Option<(u64, u64)> = None;
     for module in &modules {
@@ -72,7 +79,7 @@ fn places(findings: &mut Findings, mut modules: Vec<ModuleRecord>) {
             }
             Some((other, covered)) if base <= covered => {
                 let text = format!("the module at {base:#x} overlaps the one at {other:#x} to {covered:#x}");
-                findings.add(Rule::ModuleOverlap, offset, text);
+                findings.add_as(overlap, Rule::ModuleOverlap, offset, text);
             }
             _ => {}
         }

@@ -118,8 +118,8 @@ rules! {
     ThreadStackUnlisted "thread-stack-unlisted" Error "rust-minidump, LLDB and dbgeng look there and find nothing",
     /// Both ways lead to the same bytes.
     ThreadStackDiffers "thread-stack-differs" Error "readers disagree about the stack",
-    /// The stack pointer lies in the stack.
-    StackPointerOutside "stack-pointer-outside" Error "readers that start at the stack pointer find no stack",
+    /// The stack pointer lies in the stack. (After an overflow it can honestly lie below everything that is mapped.)
+    StackPointerOutside "stack-pointer-outside" Warning "readers that start at the stack pointer find no stack",
 
     // Modules.
     /// ModuleList has 4 + 108 × n bytes.
@@ -132,8 +132,8 @@ rules! {
     ModuleWraps "module-wraps" Error "Breakpad drops the list",
     /// Modules have different bases.
     ModuleBaseDuplicate "module-base-duplicate" Error "Breakpad can't store the module",
-    /// Modules do not overlap.
-    ModuleOverlap "module-overlap" Error "Breakpad can't store the module, addresses get two owners",
+    /// Modules do not overlap (a warning outside Windows).
+    ModuleOverlap "module-overlap" Error "in Windows dumps Breakpad can't store the module; addresses get two owners",
     /// Modules have CodeView records.
     CodeViewMissing "code-view-missing" Warning "readers of Breakpad symbols have no key and name no function",
     /// CodeView records lie inside the file.
