@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -119,22 +120,27 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
 /// Starts the program, dumps it when its time has come, and ends it.
 fn exec(args: &DumpArgs, request: Request, output: Output, to_stdout: bool) -> Result<Report, Error> {
     // Standard output carries the dump or the result, and nothing else.
-    let mut program = Spawned::start(&args.command, to_stdout || args.json)?;
+    let stderr = io::stderr();
+    let elsewhere = (to_stdout || args.json).then(|| stderr.as_fd());
+    let (name, arguments) = args.command.split_first().expect("required by --exec");
+    let mut program = Spawned::start(name, arguments, elsewhere)?;
     let request = match program.wait(Duration::from_millis(args.after))? {
         Outcome::Elapsed => request,
-        Outcome::Dying => match program.exception() {
+        Outcome::Dying { .. } => match program.exception() {
             Some(exception) => request.exception(exception),
             None => request,
         },
         Outcome::Exited(how) => {
-            let name = Path::new(&args.command[0]).display();
-            return Err(Fault::new(FaultKind::Gone, format!("dump {name}"), format!("it {how} before it was to be dumped"))
+            let operation = format!("dump {}", Path::new(name).display());
+            return Err(Fault::new(FaultKind::Gone, operation, format!("it ended before its time ({how})"))
                 .advise("give a shorter --after")
                 .into());
         }
     };
     let report = output.write(&mut program, &request);
-    program.kill();
+    if let Err(fault) = program.kill() {
+        tracing::debug!(%fault, "the program could not be followed to its end");
+    }
     report
 }
 
