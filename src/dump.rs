@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use dumpwright_callback::Callback;
 use dumpwright_target::{Frozen, Holding, Need, Remark, Target};
 
-use crate::capture::{Bytes, Snapshot, collect, memory, negotiate, select};
+use crate::capture::{Bytes, Snapshot, collect, memory, negotiate, passed_limits, select};
 use crate::emit::{Emitted, Output, emit};
 use crate::protocol::dialogue::Dialogue;
 use crate::sink::Sink;
@@ -36,6 +36,7 @@ pub fn dump(
     let collected = collect(&mut *frozen, process_id, selection, &negotiated, request, &mut dialogue)?;
     let mut snapshot = memory(&mut *frozen, collected, request, &mut dialogue)?;
     snapshot.remarks.extend(frozen.remarks());
+    snapshot.remarks.extend(passed_limits(&snapshot));
     let mut held = Held::as_long_as_needed(frozen, &snapshot);
 
     let layout = streams::plan(&snapshot).layout(negotiated.dump_type, time(request))?;

@@ -44,6 +44,11 @@
 
 #![forbid(unsafe_code)]
 
+/// Compiles the examples of the README.
+#[cfg(all(doctest, feature = "native", feature = "file"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod capture;
 mod dump;
 mod dump_type;

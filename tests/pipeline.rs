@@ -251,6 +251,26 @@ fn a_vanished_thread_makes_the_dump_partial_and_loses_nothing_else() {
 }
 
 #[test]
+fn a_process_of_which_no_thread_is_left_gives_no_dump() {
+    let mut process = process();
+    process.vanishing = vec![7, 8];
+    let error = run(&mut process, &request(0), None).unwrap_err();
+    assert_eq!(error.to_string(), "cannot examine thread 8: it has ended");
+}
+
+#[test]
+fn limits_of_single_readers_are_said_and_make_nothing_partial() {
+    let mut process = process().module(0x50_0000, 0x1000, &format!("/{}", "x".repeat(1100)), &[1; 20]);
+    for number in 0..2100 {
+        process = process.module(0x1000_0000 + number * 0x1000, 0x1000, "/lib/one.so", &[2; 20]);
+    }
+    let (report, _) = run(&mut process, &request(0), None).unwrap();
+    assert!(report.is_complete());
+    let notes: Vec<_> = report.notes().map(|note| note.subject.clone()).collect();
+    assert_eq!(notes, [Subject::Stream("ModuleList"), Subject::Module(0x50_0000)]);
+}
+
+#[test]
 fn a_failed_read_is_put_to_the_callback() {
     let add = |ask: Ask<'_>, on_failure: Hresult, asked: &mut Vec<(u64, u32)>| match ask {
         Ask::Memory { wanted } if asked.is_empty() => {

@@ -146,8 +146,19 @@ fn collect_threads(
     remarks: &mut Vec<Remark>,
 ) -> Result<Vec<KeptThread>, Error> {
     let mut gathered = Vec::with_capacity(selection.threads.len());
+    let mut last_fault = None;
     for (id, flags) in &selection.threads {
-        gathered.extend(keep(frozen.thread(*id), Subject::Thread(*id), remarks).map(|thread| (thread, *flags)));
+        match frozen.thread(*id) {
+            Ok(thread) => gathered.push((thread, *flags)),
+            Err(fault) => {
+                remarks.push(Remark::missing(Subject::Thread(*id), fault.to_string()));
+                last_fault = Some(fault);
+            }
+        }
+    }
+    // Without any thread there is nothing to look at; a process that ended meanwhile fails here.
+    if let (true, Some(fault)) = (gathered.is_empty(), last_fault) {
+        return Err(fault.into());
     }
     if let Some(exception) = &request.exception {
         let thread = gathered.iter_mut().map(|(thread, _)| thread).find(|thread| thread.id == exception.thread_id);

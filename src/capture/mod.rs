@@ -6,6 +6,7 @@
 mod collect;
 mod fetch;
 mod full;
+mod limits;
 mod negotiate;
 mod ranges;
 mod regions;
@@ -13,6 +14,7 @@ mod select;
 mod snapshot;
 
 pub(crate) use collect::{Collected, collect};
+pub(crate) use limits::passed_limits;
 pub(crate) use negotiate::{Negotiated, negotiate};
 pub(crate) use ranges::memory;
 pub(crate) use select::{Selection, select};
