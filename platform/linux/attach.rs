@@ -1,9 +1,14 @@
 //! Why a process may not be traced, in words that help.
 
+use std::io::Read;
+
 use dumpwright_target::{Fault, FaultKind};
 use nix::errno::Errno;
 
 use crate::proc_dir::{ProcDir, field, read_bounded};
+
+/// How the file of a 32-bit program begins (`EI_CLASS` is 1).
+const ELF_32_BITS: [u8; 5] = *b"\x7fELF\x01";
 
 /// `CAP_SYS_PTRACE`, as a bit of `CapEff`.
 const CAP_SYS_PTRACE: u64 = 1 << 19;
@@ -114,7 +119,51 @@ pub(crate) fn refusal(dir: &ProcDir, tid: u32, errno: Errno) -> Fault {
     circumstances.explain(dir.pid, tid, errno)
 }
 
-/// What can be known before anything is stopped: a process that is traced already will stay so.
+/// What can be known before anything is stopped: whether this backend can hold and read such a process.
+///
+/// # Errors
+/// The process, or the processor we run on, is of a kind that is not handled.
+pub(crate) fn check_supported(dir: &ProcDir) -> Result<(), Fault> {
+    let operation = || format!("examine process {}", dir.pid);
+    if !cfg!(target_arch = "x86_64") {
+        return Err(Fault::new(
+            FaultKind::Unsupported,
+            operation(),
+            format!(
+                "live processes are supported on x86-64 only, and this is {}",
+                std::env::consts::ARCH
+            ),
+        ));
+    }
+    let mut header = [0; 5];
+    let read = std::fs::File::open(dir.path("exe")).and_then(|mut file| file.read_exact(&mut header));
+    // An executable that we may not open will be refused with its true reason when we attach.
+    if read.is_ok() && header == ELF_32_BITS {
+        return Err(
+            Fault::new(FaultKind::Unsupported, operation(), "it is a 32-bit program")
+                .advise("only 64-bit processes are supported yet"),
+        );
+    }
+    Ok(())
+}
+
+/// The process as such is not ours: we cannot stop ourselves.
+///
+/// # Errors
+/// `pid` is this process, or one of its threads.
+pub(crate) fn check_foreign(pid: u32) -> Result<(), Fault> {
+    if pid != std::process::id() && !std::path::Path::new(&format!("/proc/self/task/{pid}")).exists() {
+        return Ok(());
+    }
+    Err(Fault::new(
+        FaultKind::OwnProcess,
+        format!("examine process {pid}"),
+        "it is the process that wants to dump it, and no process can stop and examine itself",
+    )
+    .advise("start another process for it: `dumpwright dump --pid …`"))
+}
+
+/// A process that is traced already will stay so.
 ///
 /// # Errors
 /// It is traced.
@@ -126,9 +175,13 @@ pub(crate) fn check_untraced(dir: &ProcDir) -> Result<(), Fault> {
     Err(refusal(dir, dir.task, Errno::EPERM))
 }
 
-/// `TracerPid` and the name of that process.
+/// The process that `TracerPid` names, and its name. The number is that of the tracing *thread*.
 fn tracer(status: &[u8]) -> Option<(u32, String)> {
-    let pid = field(status, "TracerPid")?.parse().ok().filter(|pid| *pid != 0)?;
+    let thread: u32 = field(status, "TracerPid")?.parse().ok().filter(|tid| *tid != 0)?;
+    let of_thread = std::fs::read(format!("/proc/{thread}/status")).unwrap_or_default();
+    let pid = field(&of_thread, "Tgid")
+        .and_then(|pid| pid.parse().ok())
+        .unwrap_or(thread);
     let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     let name = String::from_utf8_lossy(name.trim_ascii_end()).into_owned();
     Some((

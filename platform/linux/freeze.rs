@@ -102,6 +102,8 @@ pub(crate) struct Threads {
     dir: ProcDir,
     tie: Tie,
     held: Vec<Held>,
+    /// A thread that stays in its stop when the others are let go.
+    kept: Option<u32>,
     first_interrupt: Option<Instant>,
 }
 
@@ -112,8 +114,15 @@ impl Threads {
             dir,
             tie,
             held: Vec::new(),
+            kept: None,
             first_interrupt: None,
         }
+    }
+
+    /// The same, but one thread is not let go at the end: one of our own program, about to die of a signal.
+    pub(crate) fn keeping(mut self, tid: Option<u32>) -> Self {
+        self.kept = tid;
+        self
     }
 
     /// The threads, the leader first, then ascending.
@@ -191,7 +200,11 @@ impl Threads {
     pub(crate) fn release(&mut self) -> bool {
         let tie = self.tie;
         let mut all = true;
-        for held in std::mem::take(&mut self.held) {
+        let kept = self.kept;
+        for held in std::mem::take(&mut self.held)
+            .into_iter()
+            .filter(|held| Some(held.tid) != kept)
+        {
             // It may have stopped since, with a signal on its way.
             let stop = if held.stop.is_stop() {
                 Some(held.stop)
@@ -216,7 +229,8 @@ impl Threads {
     fn seize(&self, tid: u32) -> nix::Result<()> {
         match self.tie {
             Tie::Guest => ptrace::seize(tid, 0),
-            // Attached since it exists.
+            // Attached since it exists, and listed after its end until its parent takes note.
+            Tie::Parent if self.has_ended(tid) => Err(Errno::ESRCH),
             Tie::Parent => Ok(()),
         }
     }

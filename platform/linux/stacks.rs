@@ -12,6 +12,7 @@
 //! for the handler says where it was.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use dumpwright_target::{AddressRange, Stack};
 
@@ -75,16 +76,16 @@ pub(crate) struct ThreadStacks {
 
 /// Finds stacks in the address space.
 #[derive(Debug)]
-pub(crate) struct Stacks<'a> {
-    mappings: &'a [Mapping],
+pub(crate) struct Stacks {
+    mappings: Rc<[Mapping]>,
     strings: Option<u64>,
     /// What was found at addresses that might be the code handlers return to.
     restorers: HashMap<u64, bool>,
 }
 
-impl<'a> Stacks<'a> {
+impl Stacks {
     /// `mappings` ascending; `strings` is where arguments and environment begin, if they are unwanted.
-    pub(crate) fn new(mappings: &'a [Mapping], strings: Option<u64>) -> Self {
+    pub(crate) fn new(mappings: Rc<[Mapping]>, strings: Option<u64>) -> Self {
         Self {
             mappings,
             strings,
@@ -349,13 +350,12 @@ mod tests {
 7ffd00030000-7ffd00034000 r--p 00000000 00:00 0 [vvar]
 ";
 
-    fn mappings() -> Vec<Mapping> {
-        regions::parse(MAPS.as_bytes()).expect("well formed")
+    fn mappings() -> Rc<[Mapping]> {
+        regions::parse(MAPS.as_bytes()).expect("well formed").into()
     }
 
     fn at(pointer: u64, fs_base: u64) -> Option<(u64, u64, End)> {
-        let mappings = mappings();
-        let found = Stacks::new(&mappings, Some(0x7ffd_0002_0000)).at(pointer, fs_base)?;
+        let found = Stacks::new(mappings(), Some(0x7ffd_0002_0000)).at(pointer, fs_base)?;
         assert_eq!(found.stack.pointer, pointer);
         Some((found.stack.range.start(), found.stack.range.end(), found.end))
     }
@@ -366,8 +366,7 @@ mod tests {
             at(0x7ffd_0001_0000, 1),
             Some((0x7ffd_0000_ff80, 0x7ffd_0002_0000, End::Known))
         );
-        let mappings = mappings();
-        let whole = Stacks::new(&mappings, None)
+        let whole = Stacks::new(mappings(), None)
             .at(0x7ffd_0001_0000, 1)
             .expect("found");
         assert_eq!(whole.stack.range.end(), 0x7ffd_0002_1000);
@@ -485,8 +484,7 @@ mod tests {
     }
 
     fn stacks(memory: &Memory, pointer: u64, fs_base: u64) -> ThreadStacks {
-        let mappings = mappings();
-        Stacks::new(&mappings, None).of_thread(pointer, fs_base, &mut |at, into| memory.read(at, into))
+        Stacks::new(mappings(), None).of_thread(pointer, fs_base, &mut |at, into| memory.read(at, into))
     }
 
     const RESTORER: [u8; 9] = [0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05];

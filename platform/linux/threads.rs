@@ -27,7 +27,7 @@ const UNITS: u64 = 10_000_000;
 pub(crate) fn thread(
     dir: &ProcDir,
     held: &Held,
-    stacks: &mut Stacks<'_>,
+    stacks: &mut Stacks,
     read: &mut Read<'_>,
     remarks: &mut Vec<Remark>,
 ) -> Thread {

@@ -1,0 +1,183 @@
+//! A process that stands still, and its answers.
+
+use std::rc::Rc;
+
+use dumpwright_target::{
+    AddressRange, Extent, Fault, FaultKind, Frozen, Handle, Holding, LinuxFacts, Module, Need, Process,
+    Region, Remark, Stack, System, Thread,
+};
+
+use crate::freeze::{Held, Threads, Tie};
+use crate::hold::{Hold, TracerOf};
+use crate::modules::Modules;
+use crate::proc_dir::ProcDir;
+use crate::read::Memory;
+use crate::regions::{self, Mapping};
+use crate::stacks::{Stacks, strings};
+use crate::{attach, threads};
+
+/// The guard behind [`Frozen`]. Everything it says is read while the threads stand still, except what cannot
+/// change or must not be disturbed by our being there.
+#[derive(Debug)]
+pub(crate) struct FrozenProcess<'a> {
+    /// First, because fields are dropped in this order: the process runs on before anything else is cleared up.
+    hold: Hold<'a>,
+    dir: ProcDir,
+    need: Need,
+    mappings: Rc<[Mapping]>,
+    memory: Memory,
+    stacks: Stacks,
+    /// Found when first asked for.
+    modules: Option<Modules>,
+    remarks: Vec<Remark>,
+}
+
+impl<'a> FrozenProcess<'a> {
+    /// Holds the process in `dir` still. `dying` is a thread of our own program that stays in its stop afterwards.
+    pub(crate) fn freeze(
+        mut dir: ProcDir,
+        tracer: TracerOf<'a>,
+        tie: Tie,
+        dying: Option<u32>,
+        need: &Need,
+    ) -> Result<Self, Fault> {
+        attach::check_supported(&dir)?;
+        let mut threads = Threads::new(dir.clone(), tie).keeping(dying);
+        // Before the pause begins: attaching, which stops nobody and tells whether we may; and what takes long and may
+        // be slightly older.
+        let threads = tracer.run(move || threads.attach().map(|_| threads))??;
+        let flags_before = if need.full_memory {
+            regions::mappings_with_flags(&dir)?
+        } else {
+            Vec::new()
+        };
+
+        let hold = Hold::new(tracer, threads)?;
+        // The first thread may have ended since, and /proc shows little through an ended one.
+        dir.task = hold.threads().first().map_or(dir.task, |held| held.tid);
+        let mut mappings = regions::mappings(&dir)?;
+        if need.full_memory {
+            regions::adopt_flags(&dir, &mut mappings, &flags_before)?;
+        }
+        let mappings: Rc<[Mapping]> = mappings.into();
+        let unwanted = dir
+            .process_stat()
+            .ok()
+            .filter(|_| !need.environment)
+            .and_then(|stat| strings(&stat));
+        Ok(Self {
+            hold,
+            memory: Memory::new(&dir, &mappings),
+            stacks: Stacks::new(Rc::clone(&mappings), unwanted),
+            mappings,
+            dir,
+            need: need.clone(),
+            modules: None,
+            remarks: Vec::new(),
+        })
+    }
+
+    fn modules(&mut self) -> (&mut Modules, &mut Memory) {
+        let modules = self
+            .modules
+            .get_or_insert_with(|| Modules::find(&self.dir, &self.mappings, &mut self.memory));
+        (modules, &mut self.memory)
+    }
+
+    fn held(&self, id: u32) -> Option<&Held> {
+        self.hold.threads().iter().find(|held| held.tid == id)
+    }
+}
+
+impl Frozen for FrozenProcess<'_> {
+    fn system(&mut self) -> Result<System, Fault> {
+        todo!()
+    }
+
+    fn process(&mut self) -> Result<Process, Fault> {
+        todo!()
+    }
+
+    fn thread_ids(&mut self) -> Result<Vec<u32>, Fault> {
+        Ok(self.hold.threads().iter().map(|held| held.tid).collect())
+    }
+
+    fn thread(&mut self, id: u32) -> Result<Thread, Fault> {
+        let held = self.hold.threads().iter().find(|held| held.tid == id);
+        let held = held.ok_or_else(|| {
+            Fault::new(
+                FaultKind::NoSuchProcess,
+                format!("examine thread {id} of process {}", self.dir.pid),
+                "it had no such thread when it was stopped",
+            )
+        })?;
+        let memory = &mut self.memory;
+        let mut read = |at, into: &mut [u8]| memory.read(at, into).unwrap_or(0);
+        Ok(threads::thread(
+            &self.dir,
+            held,
+            &mut self.stacks,
+            &mut read,
+            &mut self.remarks,
+        ))
+    }
+
+    fn stack_at(&mut self, thread_id: u32, stack_pointer: u64) -> Option<Stack> {
+        let fs_base = self.held(thread_id)?.registers.as_ref()?.fs_base;
+        Some(self.stacks.at(stack_pointer, fs_base)?.stack)
+    }
+
+    fn module_bases(&mut self) -> Result<Vec<u64>, Fault> {
+        Ok(self.modules().0.bases())
+    }
+
+    fn module(&mut self, base: u64) -> Result<Module, Fault> {
+        let (modules, memory) = self.modules();
+        modules.module(base, memory)
+    }
+
+    fn regions(&mut self) -> Result<Vec<Region>, Fault> {
+        let ranges = self.modules().0.ranges();
+        let memory = &mut self.memory;
+        Ok(regions::regions(
+            &self.mappings,
+            &ranges,
+            self.need.dont_dump,
+            |range| memory.is_untouched(range),
+        ))
+    }
+
+    fn handles(&mut self) -> Result<Vec<Handle>, Fault> {
+        todo!()
+    }
+
+    fn linux(&mut self) -> Option<LinuxFacts> {
+        todo!()
+    }
+
+    fn survey(&mut self, range: AddressRange) -> Vec<Extent> {
+        self.memory.survey(range)
+    }
+
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<usize, Fault> {
+        self.memory.read(at, into)
+    }
+
+    fn remarks(&mut self) -> Vec<Remark> {
+        let mut remarks = std::mem::take(&mut self.remarks);
+        remarks.extend(
+            self.modules
+                .as_mut()
+                .map(Modules::take_remarks)
+                .unwrap_or_default(),
+        );
+        remarks
+    }
+
+    fn thaw(mut self: Box<Self>) -> Holding {
+        Holding {
+            hold: "stop",
+            pause: self.hold.release(),
+        }
+    }
+}
