@@ -56,7 +56,7 @@ fn show_prints_what_is_in_the_dump() {
         "thread 4712 wörker",
         &rip,
         "0403020106050807090A0B0C0D0E0F100",
-        "C:\\lib\\wärme.dll",
+        "C:\\lib\\warm.dll",
         "/dev/null",
         "gone.dll",
         "Memory (3 ranges, 832 bytes)",

@@ -343,7 +343,7 @@ fn modules_with_the_ids_that_symbols_are_found_by() {
         Some("0102030405060708090a0b0c0d0e0f1011121314")
     );
 
-    assert_eq!((library.base, library.file_name()), (LIBRARY, Some("wärme.dll")));
+    assert_eq!((library.base, library.file_name()), (LIBRARY, Some("warm.dll")));
     assert!(matches!(&library.code_view, Some(CodeView::Pdb70 { age: 0x1a, path, .. }) if path == "w.pdb"));
     assert_eq!(
         library.debug_id.as_deref(),

@@ -212,6 +212,9 @@ const CASES: &[Case] = &[
         });
         dump.put_stream(stream_type::MODULE_LIST, "modules", &list.0);
     }),
+    (Rule::ModuleNameNotAscii, sample::normal, |dump| {
+        dump.set_u16(dump.mark("library name") + 4, 0xc4)
+    }),
     (Rule::ModuleSizeZero, sample::normal, |dump| {
         dump.set_u32(dump.mark("module list") + 4 + 8, 0)
     }),
@@ -287,7 +290,6 @@ const CASES: &[Case] = &[
     (Rule::Memory64RangeEmpty, sample::full, |dump| {
         let list = dump.mark("memory64 list");
         dump.set_u64(list + 16 + 40, 0); // the last range, which is the stack of the first thread
-        dump.set_u64(list + 16 + 32, 0x1000);
         dump.set_u64(dump.mark("thread list") + 4 + 24, STACK_2);
         dump.set_u64(dump.mark("context 1") + 0x98, STACK_2);
     }),
@@ -298,7 +300,8 @@ const CASES: &[Case] = &[
         dump.set_u64(dump.mark("memory list") + 4, BEHIND_2 - 1)
     }),
     (Rule::MemoryRangeOverlap, sample::full, |dump| {
-        dump.set_u64(dump.mark("memory64 list") + 32, BEHIND_2 - 1)
+        dump.set_u64(dump.mark("memory64 list") + 24, 0x101);
+        dump.bytes.push(0); // the data of the ranges behind it begin one byte later
     }),
     (Rule::MemoryRangeOutsideFile, sample::normal, |dump| {
         let end = dump.len();
@@ -313,6 +316,9 @@ const CASES: &[Case] = &[
     }),
     (Rule::Memory64WithoutInfo, sample::full, |dump| {
         dump.remove(stream_type::MEMORY_INFO_LIST)
+    }),
+    (Rule::Memory64RangeAtRegion, sample::full, |dump| {
+        dump.set_u64(dump.mark("memory info") + 16 + 48, BEHIND_2 + 8); // the region, not the range
     }),
     (Rule::MemoryInfoSize, sample::normal, |dump| {
         dump.resize(stream_type::MEMORY_INFO_LIST, 16 + 96 + 8)

@@ -268,11 +268,10 @@ pub fn full() -> Sample {
     dump.set_u64(24, 0x802);
     process(&mut dump);
     threads(&mut dump, 0, 0);
-    let regions = Block::new()
-        .u32(16)
-        .u32(48)
-        .u64(1)
-        .bytes(&region(STACK_2, 0x1000, 0x1000, 4, 0x2_0000));
+    let list = [(STACK_2, 0x100), (BEHIND_2, 0x40), (STACK_1, 0x200)];
+    let regions = Block::new().u32(16).u32(48).u64(3).each(&list, |block, one| {
+        block.bytes(&region(one.0, one.1, 0x1000, 4, 0x2_0000))
+    });
     dump.put_stream(16, "memory info", &regions.0);
     let list = Block::new()
         .u64(3)
@@ -396,7 +395,7 @@ fn process(dump: &mut Sample) {
     dump.put_stream(15, "misc info", &misc.0);
 
     let program = dump.put_string("program name", "/usr/bin/victim");
-    let library = dump.put_string("library name", "C:\\lib\\wärme.dll");
+    let library = dump.put_string("library name", "C:\\lib\\warm.dll");
     let build_id: Vec<u8> = (1..=20).collect();
     let elf = dump.put("elf id", &Block::new().u32(0x4270_454c).bytes(&build_id).0);
     let guid = [

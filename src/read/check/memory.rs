@@ -1,5 +1,7 @@
 //! Memory lists and the memory info list.
 
+use std::collections::HashSet;
+
 use super::super::dump::{DIRECTORY_ENTRY_SIZE, Dump};
 use super::super::error::ReadError;
 use super::super::memory::{MEMORY64_HEADER, MemoryRange, RANGE_SIZE};
@@ -17,9 +19,31 @@ const BREAKPAD_RANGE_SIZE: u64 = 64 << 20;
 pub(super) fn check(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
     lists(dump, findings);
     let mut ranges = list32(dump, findings)?;
-    ranges.extend(list64(dump, findings)?);
+    let wide = list64(dump, findings)?;
+    ranges_at_regions(dump, findings, &wide);
+    ranges.extend(wide);
     overlaps(findings, ranges);
     regions(dump, findings)
+}
+
+/// udmp-parser 0.7.0 keys the memory of a process by the base of its regions, and gives up on the first range of a
+/// Memory64List whose address is not among them. Microsoft's writer has one range for each region.
+fn ranges_at_regions(dump: &Dump, findings: &mut Findings, ranges: &[MemoryRange]) {
+    // Without the list, or with one that can't be read, other rules are broken.
+    if dump.stream(stream_type::MEMORY_INFO_LIST).is_none() {
+        return;
+    }
+    let Ok(regions) = dump.memory_regions() else {
+        return;
+    };
+    let bases: HashSet<u64> = regions.iter().map(|region| region.base).collect();
+    for range in ranges.iter().filter(|range| !bases.contains(&range.address)) {
+        let text = format!(
+            "no region of the MemoryInfoList begins at {:#x} as this range does",
+            range.address
+        );
+        findings.add(Rule::Memory64RangeAtRegion, range.record_offset, text);
+    }
 }
 
 fn lists(dump: &Dump, findings: &mut Findings) {

@@ -5,6 +5,7 @@ use super::super::error::ReadError;
 use super::super::fields::Fields;
 use super::super::modules::{CV_ELF, CV_PDB20, CV_PDB70, MODULE_SIZE, ModuleRecord};
 use super::super::stream_type;
+use super::super::strings::TextBudget;
 use super::super::system::Platform;
 use super::{Findings, Rule, Severity};
 
@@ -34,7 +35,14 @@ pub(super) fn check(dump: &Dump, findings: &mut Findings) -> Result<(), ReadErro
             format!("the list has {} modules", modules.len()),
         );
     }
+    let mut names = TextBudget::new(dump);
     for module in &modules {
+        if let Ok(name) = dump.string_at(module.name_rva.into(), &mut names)
+            && !name.is_ascii()
+        {
+            let text = format!("the module at {:#x} is called {name:?}", module.base);
+            findings.add(Rule::ModuleNameNotAscii, module.name_rva.into(), text);
+        }
         let name = format!("the name of the module at {:#x}", module.base);
         findings.check_string(dump, &name, module.name_rva.into())?;
         code_view(dump, findings, module)?;

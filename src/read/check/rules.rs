@@ -126,6 +126,8 @@ rules! {
     ModuleListSize "module-list-size" Error "Breakpad and rust-minidump lose all modules",
     /// There are at most 2048 modules.
     ModuleCount "module-count" Warning "Breakpad refuses longer lists",
+    /// The names of modules are ASCII.
+    ModuleNameNotAscii "module-name-not-ascii" Warning "udmp-parser 0.7.0 refuses the file",
     /// Modules have a size.
     ModuleSizeZero "module-size-zero" Error "Breakpad drops the list, rust-minidump the module",
     /// Modules do not run past the end of the address space.
@@ -170,6 +172,8 @@ rules! {
     MemoryRangeLarge "memory-range-large" Warning "Breakpad refuses to read larger ranges",
     /// A Memory64List comes with a MemoryInfoList.
     Memory64WithoutInfo "memory64-without-info" Warning "udmp-parser refuses the file",
+    /// Each range of a Memory64List begins where a region of the MemoryInfoList begins.
+    Memory64RangeAtRegion "memory64-range-at-region" Warning "udmp-parser 0.7.0 refuses the file",
     /// MemoryInfoList has a header of 16 bytes and entries of 48, exactly as many as it says.
     MemoryInfoSize "memory-info-size" Error "Breakpad and udmp-parser refuse it",
     /// Regions have a size and do not run past the end of the address space.
