@@ -113,8 +113,8 @@ mod tests {
     #[test]
     fn a_panic_becomes_a_fault() {
         let tracer = Tracer::start().expect("a thread");
-        let fault = tracer.run(|| panic!("as the test wants")).map(|()| ());
-        assert_eq!(fault.expect_err("it panicked").kind, FaultKind::System);
+        let result: Result<(), Fault> = tracer.run(|| panic!("as the test wants"));
+        assert_eq!(result.expect_err("it panicked").kind, FaultKind::System);
         assert!(tracer.run(|| ()).is_err());
     }
 }

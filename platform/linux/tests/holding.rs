@@ -156,6 +156,57 @@ fn a_thread_is_shown_with_its_own_registers_name_and_stack() {
     assert_eq!(frozen.stack_at(told[0] as u32, stack.pointer), Some(stack));
 }
 
+/// Has a child set its debug registers: a breakpoint that is switched off, one that is never met, and let go.
+const DEBUG_REGISTERS: &str = r#"
+#include <stddef.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+int main(void) {
+    pid_t self = getpid();
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+    pid_t tracer = fork();
+    if (tracer == 0) {
+        long base = offsetof(struct user, u_debugreg);
+        ptrace(PTRACE_ATTACH, self, 0, 0);
+        waitpid(self, 0, __WALL);
+        long failed = ptrace(PTRACE_POKEUSER, self, base + 8, 0x123450) | ptrace(PTRACE_POKEUSER, self, base + 24, 0x543210);
+        failed |= ptrace(PTRACE_POKEUSER, self, base + 56, 0x4);
+        ptrace(PTRACE_DETACH, self, 0, 0);
+        _exit(failed != 0);
+    }
+    int status;
+    while (waitpid(tracer, &status, 0) < 0) {}
+    printf("%d\n", WEXITSTATUS(status)); fflush(stdout);
+    for (;;) pause();
+}
+"#;
+
+#[test]
+fn debug_registers_are_shown_enabled_or_not() {
+    let mut victim = Victim::start("debug_registers", DEBUG_REGISTERS);
+    assert_eq!(victim.numbers(), [0], "debug registers can be set here");
+    let mut process = open(&victim);
+    let mut frozen = process.freeze(&Need::default()).expect("stops");
+    let context = frozen
+        .thread(victim.pid())
+        .expect("known")
+        .context
+        .expect("it stopped");
+    let word = |offset: usize| {
+        u64::from_le_bytes(
+            context.bytes()[offset..offset + 8]
+                .try_into()
+                .expect("eight bytes"),
+        )
+    };
+    assert_eq!(
+        [0x48, 0x50, 0x58, 0x60].map(word),
+        [0, 0x12_3450, 0, 0x54_3210],
+        "Dr0 to Dr3"
+    );
+    assert_eq!(word(0x70) & 0xff, 0x4, "Dr7: the second one is on");
+}
+
 #[test]
 fn a_stopped_process_stays_stopped_and_can_be_continued() {
     let mut victim = Victim::start("counters3", COUNTERS);
