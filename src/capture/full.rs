@@ -49,7 +49,29 @@ pub(super) fn choose(
     snapshot.pieces =
         stacks.iter().chain(others.iter()).map(|range| Piece { range, bytes: Bytes::Promised }).collect();
     snapshot.large = true;
+    snapshot.regions = snapshot.regions.take().map(|regions| cut(regions, &snapshot.pieces));
     Ok(())
+}
+
+/// The same map with an entry beginning wherever a captured range begins.
+///
+/// udmp-parser 0.7.0 refuses a full dump with a range that begins inside an entry. A region cut in two, both with the
+/// allocation base of the whole, says the same.
+fn cut(regions: Vec<Region>, pieces: &[Piece]) -> Vec<Region> {
+    let mut starts: Vec<_> = pieces.iter().map(|piece| piece.range.start()).collect();
+    starts.sort_unstable();
+    let mut entries = Vec::with_capacity(regions.len());
+    for region in regions {
+        let from = starts.partition_point(|start| *start <= region.range.start());
+        let inside = starts[from..].iter().take_while(|start| **start < region.range.end());
+        let mut at = region.range.start();
+        for border in inside.copied().chain([region.range.end()]) {
+            let range = AddressRange::new(at, border).expect("starts are ascending and differ");
+            entries.push(Region { range, ..region.clone() });
+            at = border;
+        }
+    }
+    entries
 }
 
 /// What is left out because of the kind of region, one remark a reason.
