@@ -233,15 +233,6 @@ impl Image {
         let bytes = table(segment.p_vaddr.wrapping_add(bias), segment.p_memsz, read)?;
         Some(dynamic_entries(&bytes, self.ctx))
     }
-
-    /// Address of the dynamic section in memory and its size.
-    pub(crate) fn dynamic_place(&self, bias: u64) -> Option<(u64, u64)> {
-        let segment = self
-            .segments
-            .iter()
-            .find(|segment| segment.p_type == PT_DYNAMIC)?;
-        Some((segment.p_vaddr.wrapping_add(bias), segment.p_memsz))
-    }
 }
 
 /// The entries of a dynamic section, up to its end mark.

@@ -17,22 +17,27 @@
 mod attach;
 mod clock;
 mod crash;
+mod dso_debug;
 mod elf;
 mod exec;
 mod files;
 mod freeze;
 mod frozen;
+mod handles;
 mod hold;
 mod modules;
 mod pagemap;
 mod proc_dir;
+mod process;
 mod ptrace;
 mod read;
 mod regions;
 mod registers;
 mod stacks;
+mod system;
 #[cfg(test)]
 mod testing;
+mod texts;
 mod threads;
 mod tracer;
 
