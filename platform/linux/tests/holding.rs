@@ -207,6 +207,61 @@ fn debug_registers_are_shown_enabled_or_not() {
     assert_eq!(word(0x70) & 0xff, 0x4, "Dr7: the second one is on");
 }
 
+/// Has the kernel make a worker thread inside the process, which waits to read from a pipe.
+const WORKER: &str = r#"
+#include <dirent.h>
+#include <linux/io_uring.h>
+int main(void) {
+    struct io_uring_params p = {0};
+    int ring = syscall(SYS_io_uring_setup, 4, &p);
+    if (ring < 0) { printf("0\n"); fflush(stdout); for (;;) pause(); }
+    char *queue = mmap(0, p.sq_off.array + p.sq_entries * 4, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+    struct io_uring_sqe *entry = mmap(0, p.sq_entries * sizeof *entry, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
+    int ends[2];
+    static char byte;
+    pipe(ends);
+    *entry = (struct io_uring_sqe){
+        .opcode = IORING_OP_READ, .flags = IOSQE_ASYNC, .fd = ends[0], .addr = (uintptr_t)&byte, .len = 1};
+    *(unsigned *)(queue + p.sq_off.array) = 0;
+    __atomic_store_n((unsigned *)(queue + p.sq_off.tail), 1, __ATOMIC_RELEASE);
+    syscall(SYS_io_uring_enter, ring, 1, 0, 0, 0, 0);
+    for (int worker = 0; !worker;) {
+        DIR *tasks = opendir("/proc/self/task");
+        for (struct dirent *task; (task = readdir(tasks));) if (atoi(task->d_name) > getpid()) worker = atoi(task->d_name);
+        closedir(tasks);
+        if (worker) printf("%d\n", worker);
+    }
+    fflush(stdout);
+    for (;;) pause();
+}
+"#;
+
+#[test]
+fn a_worker_of_the_kernel_is_listed_without_a_stack() {
+    let mut victim = Victim::start("worker", WORKER);
+    let worker = victim.numbers()[0] as u32;
+    if worker == 0 {
+        eprintln!("io_uring is switched off here: nothing was tested");
+        return;
+    }
+    let mut process = open(&victim);
+    let mut frozen = process.freeze(&Need::default()).expect("stops");
+    assert_eq!(frozen.thread_ids(), Ok(vec![victim.pid(), worker]));
+    let thread = frozen.thread(worker).expect("known");
+    let context = thread.context.expect("it stops like any thread");
+    assert_eq!((context.instruction_pointer(), context.stack_pointer()), (0, 0));
+    assert_eq!((thread.stack, thread.interrupted), (None, vec![]));
+    assert!(
+        frozen
+            .remarks()
+            .iter()
+            .all(|remark| remark.gravity < Gravity::Missing),
+        "nothing is missing"
+    );
+    drop(frozen);
+    victim.until_state('S');
+}
+
 #[test]
 fn a_stopped_process_stays_stopped_and_can_be_continued() {
     let mut victim = Victim::start("counters3", COUNTERS);
@@ -508,6 +563,17 @@ fn a_process_that_ends_while_it_is_held_gives_faults_not_hangs() {
     assert!(frozen.read(base, &mut [0; 8]).is_err());
     let _ = frozen.thread(victim.pid());
     frozen.thaw();
+    // Its first thread was a zombie at once; the others may still be ending.
+    let threads = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", victim.pid())).expect("a zombie");
+        stat.split_ascii_whitespace()
+            .nth(19)
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0)
+    };
+    while threads() > 1 {
+        std::thread::yield_now();
+    }
     assert!(
         matches!(process.freeze(&Need::default()).map(drop), Err(fault) if fault.kind == FaultKind::Zombie)
     );
