@@ -180,9 +180,9 @@ fn by_path(dir: &ProcDir, mapping: &Mapping, path: &OsStr) -> io::Result<File> {
 /// The file of a mapping by a descriptor that the target still holds: for memory files (memfd) and deleted ones.
 fn by_descriptor(dir: &ProcDir, mapping: &Mapping) -> io::Result<File> {
     for entry in fs::read_dir(dir.path("fd"))? {
-        let path = entry?.path();
-        let taken = take_by_name(&path)?;
-        if let Ok(status) = status_of(&taken)
+        // It may be closed meanwhile, by another process that shares the table: the next one may be it.
+        if let Ok(taken) = take_by_name(&entry?.path())
+            && let Ok(status) = status_of(&taken)
             && (status.device, status.inode) == (mapping.device, mapping.inode)
         {
             return open_regular(taken);
