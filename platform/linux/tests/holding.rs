@@ -5,7 +5,7 @@
 mod support;
 
 use dumpwright_linux::LinuxProcess;
-use dumpwright_target::{Fault, FaultKind, Frozen, Gravity, Need, Subject, Target};
+use dumpwright_target::{Fault, FaultKind, Frozen, Gravity, LinuxTextKind, Need, Subject, Target};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::Victim;
@@ -692,6 +692,59 @@ fn the_environment_is_kept_only_on_request() {
     };
     assert!(!seen(false));
     assert!(seen(true));
+}
+
+/// Everything else is asked of a process that is held like any other; here only that it is this one.
+#[test]
+fn a_held_process_tells_what_it_is() {
+    let mut victim = Victim::start("counters7", COUNTERS);
+    let counter = victim.numbers()[0];
+    let mut process = open(&victim);
+    let need = Need {
+        handles: true,
+        full_memory: true,
+        ..Need::default()
+    };
+    let mut frozen = process.freeze(&need).expect("stops");
+    assert_eq!(frozen.process().expect("known").id, victim.pid());
+    let main = frozen.module_bases().expect("listed")[0];
+    let main = frozen.module(main).expect("known");
+    let program = std::fs::read_link(format!("/proc/{}/exe", victim.pid())).expect("readable");
+    assert_eq!(Some(main.path.as_str()), program.to_str());
+    let regions = frozen.regions().expect("listed");
+    assert!(
+        regions
+            .iter()
+            .any(|region| region.range.contains(counter) && region.allocation_base == main.base)
+    );
+    let handles = frozen.handles().expect("listed");
+    assert_eq!(
+        handles
+            .iter()
+            .map(|handle| handle.number)
+            .take(3)
+            .collect::<Vec<_>>(),
+        [0, 1, 2]
+    );
+    assert_eq!(frozen.system().expect("known").page_size, 4096);
+    let facts = frozen.linux().expect("it is one");
+    let status = facts
+        .texts
+        .iter()
+        .find(|text| text.kind == LinuxTextKind::ProcStatus)
+        .expect("there");
+    let status = String::from_utf8_lossy(&status.bytes);
+    assert!(
+        status.contains("TracerPid:\t0\n"),
+        "as it was before we came: {status}"
+    );
+    assert!(facts.dso_debug.is_some_and(|debug| debug.links.len() > 1));
+    assert!(
+        frozen
+            .remarks()
+            .iter()
+            .all(|remark| remark.gravity < Gravity::Missing)
+    );
 }
 
 /// The requests by which a debugger changes its target do not occur in this crate's code.
