@@ -33,17 +33,35 @@ pub fn dump(
     let negotiated = negotiate(&mut dialogue, request)?;
     let mut frozen = target.freeze(&need(negotiated.dump_type, request))?;
     let selection = select(&mut *frozen, &negotiated, &mut dialogue)?;
-    let collected = collect(&mut *frozen, process_id, selection, &negotiated, request, &mut dialogue)?;
+    let collected = collect(
+        &mut *frozen,
+        process_id,
+        selection,
+        &negotiated,
+        request,
+        &mut dialogue,
+    )?;
     let mut snapshot = memory(&mut *frozen, collected, request, &mut dialogue)?;
     snapshot.remarks.extend(frozen.remarks());
     snapshot.remarks.extend(passed_limits(&snapshot));
     let mut held = Held::as_long_as_needed(frozen, &snapshot);
 
     let layout = streams::plan(&snapshot).layout(negotiated.dump_type, time(request))?;
-    let mut output = if negotiated.callback_writes { Output::Callback } else { Output::Sink(sink) };
+    let mut output = if negotiated.callback_writes {
+        Output::Callback
+    } else {
+        Output::Sink(sink)
+    };
     let ask_about_failures = !negotiated.dump_type.contains(DumpType::WITH_FULL_MEMORY);
     let memory = held.memory();
-    let emitted = emit(&layout, &snapshot.pieces, memory, ask_about_failures, dialogue.service(), &mut output);
+    let emitted = emit(
+        &layout,
+        &snapshot.pieces,
+        memory,
+        ask_about_failures,
+        dialogue.service(),
+        &mut output,
+    );
     let (holding, late_remarks) = held.release();
     let emitted = finish(&mut dialogue, &mut output, emitted)?;
 

@@ -45,7 +45,9 @@ pub enum Error {
     #[error("the callback's answers to the two IncludeVmRegion passes never agreed")]
     PassesDisagree,
     /// Selected memory could not be read, and the callback did not want to go on without it.
-    #[error("memory {range} cannot be read ({status}), and the callback did not answer ReadMemoryFailure with S_OK")]
+    #[error(
+        "memory {range} cannot be read ({status}), and the callback did not answer ReadMemoryFailure with S_OK"
+    )]
     Unreadable {
         /// What could not be read.
         range: AddressRange,
@@ -84,7 +86,9 @@ impl Error {
                     Hresult::ACCESS_DENIED
                 }
                 FaultKind::NoSuchProcess => Hresult::INVALID_ARGUMENT,
-                FaultKind::Unsupported | FaultKind::OwnProcess | FaultKind::KernelThread => Hresult::NOT_SUPPORTED,
+                FaultKind::Unsupported | FaultKind::OwnProcess | FaultKind::KernelThread => {
+                    Hresult::NOT_SUPPORTED
+                }
                 FaultKind::Unreadable => Hresult::PARTIAL_COPY,
                 _ => Hresult::E_FAIL,
             },
@@ -108,6 +112,10 @@ impl Error {
 
     /// An output failure that concerns no named file.
     pub(crate) fn output(operation: &'static str, source: io::Error) -> Self {
-        Self::Output { operation, path: None, source }
+        Self::Output {
+            operation,
+            path: None,
+            source,
+        }
     }
 }

@@ -56,7 +56,10 @@ impl Request {
     /// Adds a stream of the caller's own. They stand in the dump in the order of the calls.
     #[must_use]
     pub fn user_stream(mut self, stream_type: u32, bytes: impl Into<Vec<u8>>) -> Self {
-        self.user_streams.push(UserStream { stream_type, bytes: bytes.into() });
+        self.user_streams.push(UserStream {
+            stream_type,
+            bytes: bytes.into(),
+        });
         self
     }
 

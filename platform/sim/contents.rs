@@ -25,7 +25,9 @@ impl Contents {
         match self {
             Self::Untouched => into.fill(0),
             Self::Bytes(bytes) => {
-                let from = usize::try_from(at - region.start()).unwrap_or(usize::MAX).min(bytes.len());
+                let from = usize::try_from(at - region.start())
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
                 let count = into.len().min(bytes.len() - from);
                 into[..count].copy_from_slice(&bytes[from..from + count]);
                 into[count..].fill(0);

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 use dumpwright_target::{
-    AddressRange, Amd64, Content, Cpu, CpuInformation, Exclusion, Extent, Fault, FaultKind, Frozen, Handle, Holding,
-    LinuxFacts, Module, Need, Platform, Process, Region, RegionKind, RegionState, Remark, Stack, System, Target,
-    Thread, ThreadTimes, build_id_record,
+    AddressRange, Amd64, Content, Cpu, CpuInformation, Exclusion, Extent, Fault, FaultKind, Frozen, Handle,
+    Holding, LinuxFacts, Module, Need, Platform, Process, Region, RegionKind, RegionState, Remark, Stack,
+    System, Target, Thread, ThreadTimes, build_id_record,
 };
 
 use crate::Contents;
@@ -12,7 +12,10 @@ use crate::Contents;
 ///
 /// The fields are public so that tests can bend what the builder methods made straight.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "they are the answers to Frozen's questions, which are documented there")]
+#[expect(
+    missing_docs,
+    reason = "they are the answers to Frozen's questions, which are documented there"
+)]
 pub struct SimProcess {
     pub id: u32,
     pub system: System,
@@ -76,7 +79,11 @@ impl SimProcess {
     /// the end of the region that holds it, which may be added later.
     #[must_use]
     pub fn thread(mut self, id: u32, stack_pointer: u64, instruction_pointer: u64) -> Self {
-        let registers = Amd64 { rsp: stack_pointer, rip: instruction_pointer, ..Amd64::default() };
+        let registers = Amd64 {
+            rsp: stack_pointer,
+            rip: instruction_pointer,
+            ..Amd64::default()
+        };
         self.threads.push(Thread {
             id,
             suspend_count: 0,
@@ -123,7 +130,13 @@ impl SimProcess {
     /// As [`memory`](Self::memory).
     #[must_use]
     pub fn excluded(self, start: u64, len: u64, exclusion: Exclusion) -> Self {
-        self.region(start, len, dumpwright_target::protect::READWRITE, Some(exclusion), Contents::Counting)
+        self.region(
+            start,
+            len,
+            dumpwright_target::protect::READWRITE,
+            Some(exclusion),
+            Contents::Counting,
+        )
     }
 
     fn region(
@@ -155,7 +168,8 @@ impl SimProcess {
     /// As [`memory`](Self::memory).
     #[must_use]
     pub fn unreadable(mut self, start: u64, len: u64) -> Self {
-        self.unreadable.push(AddressRange::at(start, len).expect("some pages"));
+        self.unreadable
+            .push(AddressRange::at(start, len).expect("some pages"));
         self
     }
 
@@ -165,12 +179,15 @@ impl SimProcess {
     /// As [`memory`](Self::memory).
     #[must_use]
     pub fn treacherous(mut self, start: u64, len: u64) -> Self {
-        self.treacherous.push(AddressRange::at(start, len).expect("some pages"));
+        self.treacherous
+            .push(AddressRange::at(start, len).expect("some pages"));
         self
     }
 
     fn region_at(&self, address: u64) -> Option<&(Region, Contents)> {
-        self.regions.iter().find(|(region, _)| region.range.contains(address))
+        self.regions
+            .iter()
+            .find(|(region, _)| region.range.contains(address))
     }
 
     fn content_at(&self, address: u64) -> Content {
@@ -222,7 +239,12 @@ impl Frozen for Still<'_> {
     }
 
     fn process(&mut self) -> Result<Process, Fault> {
-        Ok(Process { id: self.0.id, times: self.0.times, power: None, time_zone: None })
+        Ok(Process {
+            id: self.0.id,
+            times: self.0.times,
+            power: None,
+            time_zone: None,
+        })
     }
 
     fn thread_ids(&mut self) -> Result<Vec<u32>, Fault> {
@@ -231,13 +253,25 @@ impl Frozen for Still<'_> {
 
     fn thread(&mut self, id: u32) -> Result<Thread, Fault> {
         if self.0.vanishing.contains(&id) {
-            return Err(Fault::new(FaultKind::Gone, format!("examine thread {id}"), "it has ended"));
+            return Err(Fault::new(
+                FaultKind::Gone,
+                format!("examine thread {id}"),
+                "it has ended",
+            ));
         }
         let found = self.0.threads.iter().find(|thread| thread.id == id).cloned();
-        let mut thread =
-            found.ok_or_else(|| Fault::new(FaultKind::NoSuchProcess, format!("find thread {id}"), "there is none"))?;
+        let mut thread = found.ok_or_else(|| {
+            Fault::new(
+                FaultKind::NoSuchProcess,
+                format!("find thread {id}"),
+                "there is none",
+            )
+        })?;
         if thread.stack.is_none() {
-            let pointer = thread.context.as_ref().map_or(0, |context| context.stack_pointer());
+            let pointer = thread
+                .context
+                .as_ref()
+                .map_or(0, |context| context.stack_pointer());
             thread.stack = self.stack_at(id, pointer);
         }
         Ok(thread)
@@ -245,7 +279,10 @@ impl Frozen for Still<'_> {
 
     fn stack_at(&mut self, _: u32, stack_pointer: u64) -> Option<Stack> {
         let (region, _) = self.0.region_at(stack_pointer)?;
-        Some(Stack { range: AddressRange::new(stack_pointer, region.range.end())?, pointer: stack_pointer })
+        Some(Stack {
+            range: AddressRange::new(stack_pointer, region.range.end())?,
+            pointer: stack_pointer,
+        })
     }
 
     fn module_bases(&mut self) -> Result<Vec<u64>, Fault> {
@@ -254,7 +291,13 @@ impl Frozen for Still<'_> {
 
     fn module(&mut self, base: u64) -> Result<Module, Fault> {
         let found = self.0.modules.iter().find(|module| module.base == base).cloned();
-        found.ok_or_else(|| Fault::new(FaultKind::Malformed, format!("find the module at {base:#x}"), "there is none"))
+        found.ok_or_else(|| {
+            Fault::new(
+                FaultKind::Malformed,
+                format!("find the module at {base:#x}"),
+                "there is none",
+            )
+        })
     }
 
     fn regions(&mut self) -> Result<Vec<Region>, Fault> {
@@ -273,14 +316,23 @@ impl Frozen for Still<'_> {
         let mut extents = Vec::new();
         let mut at = range.start();
         while let Some(part) = AddressRange::new(at, self.0.next_border(at).min(range.end())) {
-            extents.push(Extent { range: part, content: self.0.content_at(at) });
+            extents.push(Extent {
+                range: part,
+                content: self.0.content_at(at),
+            });
             at = part.end();
         }
         extents
     }
 
     fn read(&mut self, at: u64, into: &mut [u8]) -> Result<usize, Fault> {
-        let refused = || Fault::new(FaultKind::Unreadable, format!("read memory at {at:#x}"), "it is unreadable");
+        let refused = || {
+            Fault::new(
+                FaultKind::Unreadable,
+                format!("read memory at {at:#x}"),
+                "it is unreadable",
+            )
+        };
         let bad = |range: &AddressRange| range.contains(at);
         if self.0.unreadable.iter().any(bad) || self.0.treacherous.iter().any(bad) {
             return Err(refused());
@@ -297,6 +349,9 @@ impl Frozen for Still<'_> {
     }
 
     fn thaw(self: Box<Self>) -> Holding {
-        Holding { hold: "simulated", pause: Duration::ZERO }
+        Holding {
+            hold: "simulated",
+            pause: Duration::ZERO,
+        }
     }
 }

@@ -34,7 +34,14 @@ pub(crate) fn collect(
     let system = keep(frozen.system(), Subject::Stream("SystemInfo"), &mut remarks);
     let process = keep(frozen.process(), Subject::Stream("MiscInfo"), &mut remarks);
     let modules = collect_modules(frozen, &selection, dump_type, dialogue, &mut remarks)?;
-    let threads = collect_threads(frozen, &selection, system.as_ref().map(|s| s.platform), request, dialogue, &mut remarks)?;
+    let threads = collect_threads(
+        frozen,
+        &selection,
+        system.as_ref().map(|s| s.platform),
+        request,
+        dialogue,
+        &mut remarks,
+    )?;
     let handles = dump_type
         .contains(DumpType::WITH_HANDLE_DATA)
         .then(|| keep(frozen.handles(), Subject::Stream("HandleData"), &mut remarks))
@@ -44,7 +51,10 @@ pub(crate) fn collect(
         Ok(map) => map,
         // Without a map, memory is chosen blindly but still read; all of it cannot be had.
         Err(Error::Target(fault)) => {
-            remarks.push(Remark::missing(Subject::Stream("MemoryInfoList"), fault.to_string()));
+            remarks.push(Remark::missing(
+                Subject::Stream("MemoryInfoList"),
+                fault.to_string(),
+            ));
             Vec::new()
         }
         Err(other) => return Err(other),
@@ -81,7 +91,8 @@ fn keep<T>(
     subject: Subject,
     remarks: &mut Vec<Remark>,
 ) -> Option<T> {
-    got.map_err(|fault| remarks.push(Remark::missing(subject, fault.to_string()))).ok()
+    got.map_err(|fault| remarks.push(Remark::missing(subject, fault.to_string())))
+        .ok()
 }
 
 fn collect_modules(
@@ -93,7 +104,9 @@ fn collect_modules(
 ) -> Result<Vec<KeptModule>, Error> {
     let mut gathered = Vec::with_capacity(selection.modules.len());
     for (base, flags) in &selection.modules {
-        let Some(mut module) = keep(frozen.module(*base), Subject::Module(*base), remarks) else { continue };
+        let Some(mut module) = keep(frozen.module(*base), Subject::Module(*base), remarks) else {
+            continue;
+        };
         if !flags.contains(ModuleWriteFlags::CV_RECORD) {
             module.cv_record.clear();
         }
@@ -161,7 +174,10 @@ fn collect_threads(
         return Err(fault.into());
     }
     if let Some(exception) = &request.exception {
-        let thread = gathered.iter_mut().map(|(thread, _)| thread).find(|thread| thread.id == exception.thread_id);
+        let thread = gathered
+            .iter_mut()
+            .map(|(thread, _)| thread)
+            .find(|thread| thread.id == exception.thread_id);
         match thread {
             // A Linux thread that reports its own crash is in its handler by now; readers that look at the
             // thread list are to see where it crashed. Both stacks are kept.
@@ -203,12 +219,14 @@ fn unheeded(dump_type: DumpType) -> Vec<Remark> {
         .union(DumpType::WITH_TOKEN_INFORMATION)
         .union(DumpType::WITH_AVX_X_STATE_CONTEXT)
         .union(DumpType::WITH_FULL_AUXILIARY_STATE);
-    let names = |flags: DumpType| flags.iter_names().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
-    let filters = names(dump_type & FILTERS).into_iter().map(|name| {
-        Remark::missing(Subject::Process, format!("{name} is not heeded yet: stacks and registers are not filtered"))
+    let filters = (dump_type & FILTERS).iter().map(|flag| {
+        Remark::missing(
+            Subject::Process,
+            format!("{flag} is not heeded yet: stacks and registers are not filtered"),
+        )
     });
-    let extras = names(dump_type & EXTRAS)
-        .into_iter()
-        .map(|name| Remark::left_out(Subject::Process, format!("{name} is not heeded yet")));
+    let extras = (dump_type & EXTRAS)
+        .iter()
+        .map(|flag| Remark::left_out(Subject::Process, format!("{flag} is not heeded yet")));
     filters.chain(extras).collect()
 }

@@ -44,12 +44,22 @@ pub(super) fn choose(
         present.extend(existing(frozen, range, &mut snapshot.remarks));
     }
     let all = RangeSet::union_of_overlapping(present);
-    let stacks = RangeSet::union_of_overlapping(stack_ranges(snapshot, ThreadWriteFlags::THREAD)).intersect(&all);
+    let stacks =
+        RangeSet::union_of_overlapping(stack_ranges(snapshot, ThreadWriteFlags::THREAD)).intersect(&all);
     let others = all.subtract(&stacks);
-    snapshot.pieces =
-        stacks.iter().chain(others.iter()).map(|range| Piece { range, bytes: Bytes::Promised }).collect();
+    snapshot.pieces = stacks
+        .iter()
+        .chain(others.iter())
+        .map(|range| Piece {
+            range,
+            bytes: Bytes::Promised,
+        })
+        .collect();
     snapshot.large = true;
-    snapshot.regions = snapshot.regions.take().map(|regions| cut(regions, &snapshot.pieces));
+    snapshot.regions = snapshot
+        .regions
+        .take()
+        .map(|regions| cut(regions, &snapshot.pieces));
     Ok(())
 }
 
@@ -63,11 +73,16 @@ fn cut(regions: Vec<Region>, pieces: &[Piece]) -> Vec<Region> {
     let mut entries = Vec::with_capacity(regions.len());
     for region in regions {
         let from = starts.partition_point(|start| *start <= region.range.start());
-        let inside = starts[from..].iter().take_while(|start| **start < region.range.end());
+        let inside = starts[from..]
+            .iter()
+            .take_while(|start| **start < region.range.end());
         let mut at = region.range.start();
         for border in inside.copied().chain([region.range.end()]) {
             let range = AddressRange::new(at, border).expect("starts are ascending and differ");
-            entries.push(Region { range, ..region.clone() });
+            entries.push(Region {
+                range,
+                ..region.clone()
+            });
             at = border;
         }
     }
@@ -112,7 +127,10 @@ fn pass(regions: &[&Region], dialogue: &mut Dialogue<'_>) -> Result<Vec<AddressR
         while let Some(offered) = rest {
             dialogue.service().poll_cancel()?;
             let answer = if asking {
-                let offer = Region { range: offered, ..(*region).clone() };
+                let offer = Region {
+                    range: offered,
+                    ..(*region).clone()
+                };
                 dialogue.include_vm_region(to_info(&offer))
             } else {
                 None
@@ -153,7 +171,10 @@ fn existing(frozen: &mut dyn Frozen, range: AddressRange, remarks: &mut Vec<Rema
     reader::survey(frozen, range, |part, content| match content {
         Content::Zero if part.len() > LONGEST_UNTOUCHED_RUN => remarks.push(Remark::left_out(
             Subject::Memory(part),
-            format!("untouched, therefore zero: {} bytes that would only be a hole", part.len()),
+            format!(
+                "untouched, therefore zero: {} bytes that would only be a hole",
+                part.len()
+            ),
         )),
         Content::Readable | Content::Zero => match parts.last_mut() {
             Some(last) if last.end() == part.start() => {

@@ -30,7 +30,11 @@ pub(crate) fn negotiate(dialogue: &mut Dialogue<'_>, request: &Request) -> Resul
     check_user_streams(request)?;
     let secondary = dialogue.secondary_flags();
     dialogue.service().poll_cancel()?;
-    Ok(Negotiated { dump_type, callback_writes, secondary })
+    Ok(Negotiated {
+        dump_type,
+        callback_writes,
+        secondary,
+    })
 }
 
 /// Types up to 0xFFFF are Microsoft's, and readers refuse files that have one twice; only the two comment
@@ -38,7 +42,11 @@ pub(crate) fn negotiate(dialogue: &mut Dialogue<'_>, request: &Request) -> Resul
 fn check_user_streams(request: &Request) -> Result<(), Error> {
     const LAST_RESERVED: u32 = 0xFFFF;
     const COMMENTS: [u32; 2] = [10, 11];
-    let types: Vec<_> = request.user_streams.iter().map(|stream| stream.stream_type).collect();
+    let types: Vec<_> = request
+        .user_streams
+        .iter()
+        .map(|stream| stream.stream_type)
+        .collect();
     for (index, stream_type) in types.iter().enumerate() {
         if *stream_type <= LAST_RESERVED && !COMMENTS.contains(stream_type) {
             return Err(Error::InvalidRequest(format!(

@@ -48,7 +48,13 @@ pub(crate) fn memory(
         full::choose(frozen, &mut snapshot, &map, dialogue)?;
     } else {
         let chosen = choose(frozen, &mut snapshot, &map, dialogue)?;
-        fetch(frozen, &mut snapshot, chosen, request.fetch_limit, dialogue.service())?;
+        fetch(
+            frozen,
+            &mut snapshot,
+            chosen,
+            request.fetch_limit,
+            dialogue.service(),
+        )?;
     }
     Ok(snapshot)
 }
@@ -120,14 +126,10 @@ fn windows(snapshot: &Snapshot) -> Vec<AddressRange> {
 
 /// The parts of modules that the type and each module's flags ask for.
 fn segments(snapshot: &Snapshot, map: &[Region]) -> Vec<AddressRange> {
-    const WRITABLE: u32 = protect::READWRITE
-        | protect::WRITECOPY
-        | protect::EXECUTE_READWRITE
-        | protect::EXECUTE_WRITECOPY;
-    const EXECUTABLE: u32 = protect::EXECUTE
-        | protect::EXECUTE_READ
-        | protect::EXECUTE_READWRITE
-        | protect::EXECUTE_WRITECOPY;
+    const WRITABLE: u32 =
+        protect::READWRITE | protect::WRITECOPY | protect::EXECUTE_READWRITE | protect::EXECUTE_WRITECOPY;
+    const EXECUTABLE: u32 =
+        protect::EXECUTE | protect::EXECUTE_READ | protect::EXECUTE_READWRITE | protect::EXECUTE_WRITECOPY;
     let headers = snapshot.dump_type.contains(DumpType::WITH_MODULE_HEADERS);
     let mut ranges = Vec::new();
     for kept in &snapshot.modules {
@@ -139,13 +141,22 @@ fn segments(snapshot: &Snapshot, map: &[Region]) -> Vec<AddressRange> {
             wanted |= EXECUTABLE;
         }
         if headers {
-            ranges.extend(AddressRange::at(kept.module.base, kept.module.size.min(HEADER_BYTES)));
+            ranges.extend(AddressRange::at(
+                kept.module.base,
+                kept.module.size.min(HEADER_BYTES),
+            ));
         }
-        let Some(image) = AddressRange::at(kept.module.base, kept.module.size) else { continue };
+        let Some(image) = AddressRange::at(kept.module.base, kept.module.size) else {
+            continue;
+        };
         let from = map.partition_point(|region| region.range.end() <= image.start());
-        let inside = map[from..].iter().take_while(|region| region.range.start() < image.end());
+        let inside = map[from..]
+            .iter()
+            .take_while(|region| region.range.start() < image.end());
         ranges.extend(
-            inside.filter(|region| region.protect & wanted != 0).filter_map(|region| region.range.intersect(image)),
+            inside
+                .filter(|region| region.protect & wanted != 0)
+                .filter_map(|region| region.range.intersect(image)),
         );
     }
     ranges
@@ -178,13 +189,24 @@ fn indirect(
     const WORD: u64 = 8;
     const CHUNK: u64 = 64 << 10;
     let images = RangeSet::union(
-        snapshot.modules.iter().filter_map(|kept| AddressRange::at(kept.module.base, kept.module.size)),
+        snapshot
+            .modules
+            .iter()
+            .filter_map(|kept| AddressRange::at(kept.module.base, kept.module.size)),
     );
-    let committed = RangeSet::union(map.iter().filter(|region| region.is_dumpable()).map(|region| region.range));
+    let committed = RangeSet::union(
+        map.iter()
+            .filter(|region| region.is_dumpable())
+            .map(|region| region.range),
+    );
     let eligible: Vec<_> = committed.subtract(&images).iter().collect();
     let mut ranges = Vec::new();
     let mut buffer = vec![0; usize::try_from(CHUNK).expect("small")];
-    for chunk in stacks.iter().flat_map(|stack| aligned(*stack, WORD)).flat_map(|stack| stack.chunks(CHUNK)) {
+    for chunk in stacks
+        .iter()
+        .flat_map(|stack| aligned(*stack, WORD))
+        .flat_map(|stack| stack.chunks(CHUNK))
+    {
         let bytes = &mut buffer[..usize::try_from(chunk.len()).expect("at most CHUNK")];
         if reader::read(frozen, dialogue.service(), chunk, bytes).is_err() {
             continue;
@@ -207,7 +229,10 @@ fn indirect(
 }
 
 fn aligned(range: AddressRange, word: u64) -> Option<AddressRange> {
-    AddressRange::new(range.start().checked_next_multiple_of(word)?, range.end() - range.end() % word)
+    AddressRange::new(
+        range.start().checked_next_multiple_of(word)?,
+        range.end() - range.end() % word,
+    )
 }
 
 /// The readable part of these ranges, without asking a page for its contents. What lies behind an unreadable
@@ -221,7 +246,8 @@ pub(super) fn readable(
     // Device memory must not be touched even if a callback names it; program's own "do not dump" is no
     // obstacle for what was chosen by address.
     let untouchable = map.iter().filter(|region| {
-        matches!(region.exclusion, Some(Exclusion::Device | Exclusion::Kernel)) || region.state != RegionState::Commit
+        matches!(region.exclusion, Some(Exclusion::Device | Exclusion::Kernel))
+            || region.state != RegionState::Commit
     });
     let wanted = wanted.subtract(&RangeSet::union(untouchable.map(|region| region.range)));
     let mut kept = Vec::new();

@@ -27,7 +27,9 @@ pub(crate) fn regions(frozen: &mut dyn Frozen, dialogue: &mut Dialogue<'_>) -> R
             Queried::Region(info) => from_info(info),
             Queried::AskSystem => own_region_at(&own, address),
         };
-        let Some(region) = region.filter(|region| region.range.end() > address) else { break };
+        let Some(region) = region.filter(|region| region.range.end() > address) else {
+            break;
+        };
         address = region.range.end();
         if region.state != RegionState::Free {
             asked.push(region);

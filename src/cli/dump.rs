@@ -23,7 +23,13 @@ pub(super) struct DumpArgs {
     source: Source,
 
     /// How long --exec lets the program run before it is dumped, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 500, requires = "exec")]
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 500,
+        requires = "exec",
+        conflicts_with = "pid"
+    )]
     after: u64,
 
     /// Where the dump goes; - is standard output
@@ -54,7 +60,8 @@ pub(super) struct DumpArgs {
     json: bool,
 
     /// The program to start, for --exec
-    #[arg(last = true, value_name = "CMD", requires = "exec")]
+    // Of a requirement that --pid rules out, clap says nothing; hence the conflict.
+    #[arg(last = true, value_name = "CMD", requires = "exec", conflicts_with = "pid")]
     command: Vec<OsString>,
 }
 
@@ -132,9 +139,13 @@ fn exec(args: &DumpArgs, request: Request, output: Output, to_stdout: bool) -> R
         },
         Outcome::Exited(how) => {
             let operation = format!("dump {}", Path::new(name).display());
-            return Err(Fault::new(FaultKind::Gone, operation, format!("it ended before its time ({how})"))
-                .advise("give a shorter --after")
-                .into());
+            return Err(Fault::new(
+                FaultKind::Gone,
+                operation,
+                format!("it ended before its time ({how})"),
+            )
+            .advise("give a shorter --after")
+            .into());
         }
     };
     let report = output.write(&mut program, &request);
@@ -156,7 +167,9 @@ impl Output {
             return FileSink::create(path, force).map(Self::File);
         }
         if io::stdout().is_terminal() {
-            return Err(Error::InvalidRequest("a dump is not for terminals; redirect standard output".to_owned()));
+            return Err(Error::InvalidRequest(
+                "a dump is not for terminals; redirect standard output".to_owned(),
+            ));
         }
         Ok(Self::Stdout)
     }

@@ -99,12 +99,18 @@ pub(crate) fn read_pages(
 pub(crate) const SURVEY_WINDOW: u64 = 256 << 20;
 
 /// Where the bytes of `range` come from, neighbours of one kind joined across windows.
-pub(crate) fn survey(frozen: &mut dyn Frozen, range: AddressRange, mut each: impl FnMut(AddressRange, Content)) {
+pub(crate) fn survey(
+    frozen: &mut dyn Frozen,
+    range: AddressRange,
+    mut each: impl FnMut(AddressRange, Content),
+) {
     let mut pending: Option<(AddressRange, Content)> = None;
     for window in range.chunks(SURVEY_WINDOW) {
         for extent in frozen.survey(window) {
             match &mut pending {
-                Some((joined, content)) if *content == extent.content && joined.end() == extent.range.start() => {
+                Some((joined, content))
+                    if *content == extent.content && joined.end() == extent.range.start() =>
+                {
                     *joined = AddressRange::new(joined.start(), extent.range.end()).expect("grew");
                 }
                 _ => {

@@ -49,7 +49,13 @@ pub(crate) enum Queried {
 impl<'c> Dialogue<'c> {
     pub fn new(callback: Option<&'c mut dyn Callback>) -> Self {
         // The first Cancel is asked without having been asked for.
-        Self { service: Service { callback, polling: true, vm: false } }
+        Self {
+            service: Service {
+                callback,
+                polling: true,
+                vm: false,
+            },
+        }
     }
 
     /// The part of the dialogue that is left after the layout.
@@ -82,7 +88,11 @@ impl<'c> Dialogue<'c> {
     /// Whether the callback takes over the output.
     pub fn io_start(&mut self, handle: u64) -> bool {
         let mut status = Hresult::E_NOTIMPL;
-        self.ask(Ask::IoStart { handle, status: &mut status }) == Some(true) && status == Hresult::S_FALSE
+        self.ask(Ask::IoStart {
+            handle,
+            status: &mut status,
+        }) == Some(true)
+            && status == Hresult::S_FALSE
     }
 
     pub fn secondary_flags(&mut self) -> SecondaryFlags {
@@ -96,7 +106,11 @@ impl<'c> Dialogue<'c> {
     /// What is to be gathered of a thread; `None` leaves it out.
     pub fn include_thread(&mut self, thread_id: u32, initial: ThreadWriteFlags) -> Option<ThreadWriteFlags> {
         let mut keep = initial;
-        if self.ask(Ask::IncludeThread { thread_id, keep: &mut keep }) == Some(false) {
+        if self.ask(Ask::IncludeThread {
+            thread_id,
+            keep: &mut keep,
+        }) == Some(false)
+        {
             return None;
         }
         keep &= initial;
@@ -106,7 +120,11 @@ impl<'c> Dialogue<'c> {
     /// What is to be gathered of a module; `None` leaves it out.
     pub fn include_module(&mut self, base: u64, initial: ModuleWriteFlags) -> Option<ModuleWriteFlags> {
         let mut keep = initial;
-        if self.ask(Ask::IncludeModule { base, keep: &mut keep }) == Some(false) {
+        if self.ask(Ask::IncludeModule {
+            base,
+            keep: &mut keep,
+        }) == Some(false)
+        {
             return None;
         }
         // The one bit that may be added.
@@ -121,7 +139,10 @@ impl<'c> Dialogue<'c> {
         current: ModuleWriteFlags,
     ) -> Result<ModuleWriteFlags, Error> {
         let mut keep = current;
-        match self.ask(Ask::Module { module, keep: &mut keep }) {
+        match self.ask(Ask::Module {
+            module,
+            keep: &mut keep,
+        }) {
             Some(false) => Err(Error::Aborted(AskKind::Module)),
             _ => Ok(keep & current),
         }
@@ -134,7 +155,10 @@ impl<'c> Dialogue<'c> {
         current: ThreadWriteFlags,
     ) -> Result<ThreadWriteFlags, Error> {
         let mut keep = current;
-        match self.ask(Ask::Thread { thread, keep: &mut keep }) {
+        match self.ask(Ask::Thread {
+            thread,
+            keep: &mut keep,
+        }) {
             Some(false) => Err(Error::Aborted(AskKind::Thread)),
             _ => Ok(keep & current),
         }
@@ -152,7 +176,9 @@ impl<'c> Dialogue<'c> {
     /// The next range to be cut out; `None` when there are no more.
     pub fn remove_memory(&mut self) -> Option<AddressRange> {
         let mut unwanted = MemoryAnswer::default();
-        let said = self.ask(Ask::RemoveMemory { unwanted: &mut unwanted });
+        let said = self.ask(Ask::RemoveMemory {
+            unwanted: &mut unwanted,
+        });
         Self::range_of(said, unwanted)
     }
 
@@ -175,23 +201,38 @@ impl<'c> Dialogue<'c> {
         if !self.service.vm {
             return Ok(Queried::AskSystem);
         }
-        let mut answer = VmQueryAnswer { status: Hresult::E_NOTIMPL, region: MemoryInfo::default() };
-        let said = self.ask(Ask::VmQuery { offset, answer: &mut answer });
+        let mut answer = VmQueryAnswer {
+            status: Hresult::E_NOTIMPL,
+            region: MemoryInfo::default(),
+        };
+        let said = self.ask(Ask::VmQuery {
+            offset,
+            answer: &mut answer,
+        });
         match answer.status {
             _ if said != Some(true) => Ok(Queried::AskSystem),
             Hresult::E_NOTIMPL => Ok(Queried::AskSystem),
             Hresult::S_OK => Ok(Queried::Region(answer.region)),
             Hresult::E_NOINTERFACE => Ok(Queried::NoMore),
-            status => Err(Error::Refused { ask: AskKind::VmQuery, status }),
+            status => Err(Error::Refused {
+                ask: AskKind::VmQuery,
+                status,
+            }),
         }
     }
 
     /// The output is complete, or has failed.
     pub fn io_finish(&mut self, handle: u64) -> Result<(), Error> {
         let mut status = Hresult::E_FAIL;
-        match self.ask(Ask::IoFinish { handle, status: &mut status }) {
+        match self.ask(Ask::IoFinish {
+            handle,
+            status: &mut status,
+        }) {
             Some(true) if status.is_success() => Ok(()),
-            Some(true) => Err(Error::Refused { ask: AskKind::IoFinish, status }),
+            Some(true) => Err(Error::Refused {
+                ask: AskKind::IoFinish,
+                status,
+            }),
             _ => Err(Error::Aborted(AskKind::IoFinish)),
         }
     }
@@ -203,7 +244,9 @@ impl<'c> Dialogue<'c> {
         const NOT_IMPLEMENTED: Hresult = Hresult(0xD000_0002);
         let mut handle = 0;
         if self.ask(Ask::WriteKernelMinidump { handle: &mut handle }) == Some(true) && handle != 0 {
-            self.ask(Ask::KernelMinidumpStatus { status: NOT_IMPLEMENTED });
+            self.ask(Ask::KernelMinidumpStatus {
+                status: NOT_IMPLEMENTED,
+            });
         }
     }
 }
@@ -222,7 +265,11 @@ impl Service<'_> {
         let said = self.ask(Ask::Cancel { answer: &mut answer });
         // CheckCancel counts even when FALSE is returned, Cancel only with TRUE.
         self.polling = answer.check_cancel;
-        if said == Some(true) && answer.cancel { Err(Error::Cancelled) } else { Ok(()) }
+        if said == Some(true) && answer.cancel {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether the Vm questions are wanted.
@@ -233,8 +280,16 @@ impl Service<'_> {
     /// Offers a read before it is done.
     pub fn vm_pre_read(&mut self, offset: u64, buffer: &mut [u8]) -> PreRead {
         let size = buffer.len();
-        let mut answer = VmReadAnswer { status: Hresult::E_NOTIMPL, completed: 0 };
-        if self.ask(Ask::VmPreRead { offset, buffer, answer: &mut answer }) != Some(true) {
+        let mut answer = VmReadAnswer {
+            status: Hresult::E_NOTIMPL,
+            completed: 0,
+        };
+        if self.ask(Ask::VmPreRead {
+            offset,
+            buffer,
+            answer: &mut answer,
+        }) != Some(true)
+        {
             return PreRead::Partly(0);
         }
         match answer.completed as usize {
@@ -259,10 +314,22 @@ impl Service<'_> {
     ) -> Result<usize, Hresult> {
         let size = buffer.len();
         let completed = u32::try_from(completed).unwrap_or(u32::MAX);
-        let mut answer = VmReadAnswer { status: Hresult::E_NOTIMPL, completed };
-        let said = self.ask(Ask::VmPostRead { offset, buffer, completed, status, answer: &mut answer });
-        let (completed, status) =
-            if said == Some(true) { (answer.completed, answer.status) } else { (completed, status) };
+        let mut answer = VmReadAnswer {
+            status: Hresult::E_NOTIMPL,
+            completed,
+        };
+        let said = self.ask(Ask::VmPostRead {
+            offset,
+            buffer,
+            completed,
+            status,
+            answer: &mut answer,
+        });
+        let (completed, status) = if said == Some(true) {
+            (answer.completed, answer.status)
+        } else {
+            (completed, status)
+        };
         match completed as usize {
             completed if completed >= size => Ok(size),
             0 => Err(Hresult::PARTIAL_COPY),
@@ -275,16 +342,29 @@ impl Service<'_> {
     pub fn read_memory_failure(&mut self, range: AddressRange, failure: Hresult) -> Option<bool> {
         let mut status = Hresult::S_FALSE;
         let bytes = u32::try_from(range.len()).unwrap_or(u32::MAX);
-        let said = self.ask(Ask::ReadMemoryFailure { offset: range.start(), bytes, failure, status: &mut status })?;
+        let said = self.ask(Ask::ReadMemoryFailure {
+            offset: range.start(),
+            bytes,
+            failure,
+            status: &mut status,
+        })?;
         Some(said && status == Hresult::S_OK)
     }
 
     /// Hands bytes of the dump to the callback.
     pub fn io_write_all(&mut self, handle: u64, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let mut status = Hresult::E_FAIL;
-        match self.ask(Ask::IoWriteAll { handle, offset, bytes, status: &mut status }) {
+        match self.ask(Ask::IoWriteAll {
+            handle,
+            offset,
+            bytes,
+            status: &mut status,
+        }) {
             Some(true) if status == Hresult::S_OK => Ok(()),
-            Some(true) => Err(Error::Refused { ask: AskKind::IoWriteAll, status }),
+            Some(true) => Err(Error::Refused {
+                ask: AskKind::IoWriteAll,
+                status,
+            }),
             _ => Err(Error::Aborted(AskKind::IoWriteAll)),
         }
     }
