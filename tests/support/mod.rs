@@ -5,6 +5,7 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod dumper;
+pub mod proc;
 pub mod readers;
 pub mod victim;
 
