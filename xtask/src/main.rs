@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bless;
 mod ci;
 mod readers;
 mod test;
@@ -30,6 +31,11 @@ const TASKS: &[Task] = &[
         name: "test",
         run: test::run,
         help: "readers, then every test of the workspace; nothing is skipped",
+    },
+    Task {
+        name: "bless",
+        run: bless::run,
+        help: "renew what is generated and committed",
     },
     Task {
         name: "ci",
