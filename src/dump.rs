@@ -143,7 +143,9 @@ fn finish(
     let finished = match output {
         Output::Callback => dialogue.io_finish(0),
         Output::Sink(_) if emitted.is_err() => Ok(()),
-        Output::Sink(sink) => sink.finish().map_err(|error| Error::output("finish", error)),
+        Output::Sink(sink) => sink
+            .finish()
+            .map_err(|error| Error::output("finish", sink.path(), error)),
     };
     let emitted = emitted?;
     finished?;

@@ -43,7 +43,7 @@ impl Writer<'_, '_> {
         match self.output {
             Output::Sink(sink) => sink
                 .append(self.at, bytes)
-                .map_err(|error| Error::output("write to", error))?,
+                .map_err(|error| Error::output("write to", sink.path(), error))?,
             Output::Callback => {
                 for (index, part) in bytes.chunks(LARGEST_WRITE).enumerate() {
                     service.io_write_all(0, self.at + (index * LARGEST_WRITE) as u64, part)?;
@@ -58,7 +58,7 @@ impl Writer<'_, '_> {
         match self.output {
             Output::Sink(sink) => sink
                 .append_zeros(self.at, len)
-                .map_err(|error| Error::output("write to", error))?,
+                .map_err(|error| Error::output("write to", sink.path(), error))?,
             Output::Callback => {
                 let zeros = vec![0; LARGEST_WRITE.min(usize::try_from(len).unwrap_or(LARGEST_WRITE))];
                 let mut done = 0;

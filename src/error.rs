@@ -1,5 +1,5 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dumpwright_callback::{AskKind, Hresult};
 use dumpwright_target::{AddressRange, Fault, FaultKind};
@@ -110,11 +110,11 @@ impl Error {
         }
     }
 
-    /// An output failure that concerns no named file.
-    pub(crate) fn output(operation: &'static str, source: io::Error) -> Self {
+    /// A failure of a sink, which may be a file.
+    pub(crate) fn output(operation: &'static str, path: Option<&Path>, source: io::Error) -> Self {
         Self::Output {
             operation,
-            path: None,
+            path: path.map(Path::to_owned),
             source,
         }
     }

@@ -184,6 +184,10 @@ impl Sink for FileSink {
         Ok(())
     }
 
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         if !matches!(self.state, State::Direct) {
             // Creates the hole at the end, if there is one.
