@@ -41,6 +41,7 @@ const C_FLAGS: &[&str] = &[
     "-fno-inline-functions-called-once",
     "-fno-partial-inlining",
     "-fno-ipa-cp",
+    "-fno-reorder-blocks-and-partition",
     "-Wl,--build-id",
 ];
 
