@@ -11,11 +11,12 @@ use crate::freeze::{Held, Threads, Tie};
 use crate::hold::{Hold, TracerOf};
 use crate::modules::Modules;
 use crate::proc_dir::ProcDir;
+use crate::process::Surroundings;
 use crate::read::Memory;
 use crate::regions::{self, Mapping};
 use crate::stacks::{Stacks, strings};
 use crate::texts::Texts;
-use crate::{attach, dso_debug, handles, process, system, threads};
+use crate::{attach, cgroup, dso_debug, handles, process, system, threads};
 
 /// The guard behind [`Frozen`]. Everything it says is read while the threads stand still, except what cannot
 /// change or must not be disturbed by our being there.
@@ -30,6 +31,7 @@ pub(crate) struct FrozenProcess<'a> {
     stacks: Stacks,
     /// Read before the pause.
     system: Result<System, Fault>,
+    surroundings: Surroundings,
     /// Those that were read before the pause; the others join them when asked for.
     texts: Texts,
     /// Found when first asked for.
@@ -48,18 +50,21 @@ impl<'a> FrozenProcess<'a> {
     ) -> Result<Self, Fault> {
         attach::check_supported(&dir)?;
         // Before we attach: `status` names its tracer.
-        let texts = Texts::before_stop(&dir);
+        let mut texts = Texts::before_stop(&dir);
         let system = system::system();
+        let surroundings = Surroundings::of(&dir);
         let mut threads = Threads::new(dir.clone(), tie).keeping(dying);
         // Before the pause begins: attaching, which stops nobody and tells whether we may; and what takes long and may
         // be slightly older.
         let threads = tracer.run(move || threads.attach().map(|_| threads))??;
+        let frozen = cgroup::remark(&dir);
         let mut flags = need.full_memory.then(|| regions::mappings_with_flags(&dir));
 
         let hold = Hold::new(tracer, threads)?;
         // The first thread may have ended since, and /proc shows little through an ended one.
         dir.task = hold.threads().first().map_or(dir.task, |held| held.tid);
-        let mut mappings = regions::mappings(&dir)?;
+        let (mut mappings, text) = regions::mappings_and_text(&dir)?;
+        texts.add_maps(text);
         if let Some(Ok(before)) = &flags {
             let adopted = regions::adopt_flags(&dir, &mut mappings, before);
             flags = adopted.err().map(Err);
@@ -72,15 +77,21 @@ impl<'a> FrozenProcess<'a> {
             .and_then(|stat| strings(&stat));
         Ok(Self {
             hold,
-            memory: Memory::new(&dir, &mappings),
+            memory: Memory::new(&dir, Rc::clone(&mappings)),
             stacks: Stacks::new(Rc::clone(&mappings), unwanted),
             mappings,
             dir,
             system,
+            surroundings,
             texts,
             need: need.clone(),
             modules: None,
-            remarks: flags.and_then(Result::err).map(unmarked).into_iter().collect(),
+            remarks: flags
+                .and_then(Result::err)
+                .map(unmarked)
+                .into_iter()
+                .chain(frozen)
+                .collect(),
         })
     }
 
@@ -108,7 +119,7 @@ impl Frozen for FrozenProcess<'_> {
     }
 
     fn process(&mut self) -> Result<Process, Fault> {
-        process::process(&self.dir)
+        process::process(&self.dir, &self.surroundings)
     }
 
     fn thread_ids(&mut self) -> Result<Vec<u32>, Fault> {
@@ -194,6 +205,7 @@ impl Frozen for FrozenProcess<'_> {
                 .map(Modules::take_remarks)
                 .unwrap_or_default(),
         );
+        remarks.extend(self.memory.take_remark());
         remarks
     }
 

@@ -15,6 +15,7 @@
 #![cfg(target_os = "linux")]
 
 mod attach;
+mod cgroup;
 mod clock;
 mod crash;
 mod dso_debug;
@@ -89,6 +90,12 @@ impl Target for LinuxProcess {
                 format!("no thread to do it: {error}"),
             )
         })?;
-        Ok(Box::new(FrozenProcess::freeze(dir, TracerOf::Capture(tracer), Tie::Guest, None, need)?))
+        Ok(Box::new(FrozenProcess::freeze(
+            dir,
+            TracerOf::Capture(tracer),
+            Tie::Guest,
+            None,
+            need,
+        )?))
     }
 }

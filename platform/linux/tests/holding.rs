@@ -582,6 +582,145 @@ fn a_process_that_ends_while_it_is_held_gives_faults_not_hangs() {
     assert_eq!(refusal(victim.pid()).kind, FaultKind::NoSuchProcess);
 }
 
+/// A frozen cgroup of its own with one process in it.
+struct FrozenGroup {
+    path: std::path::PathBuf,
+    thaw: (&'static str, &'static str),
+}
+
+impl FrozenGroup {
+    /// `None` where this hierarchy is not mounted, or not ours to change.
+    fn around(
+        victim: &Victim,
+        root: &str,
+        control: &'static str,
+        freeze: &str,
+        thaw: &'static str,
+    ) -> Option<Self> {
+        // A plain folder that holds the mounts of version 1 is no cgroup.
+        std::fs::metadata(std::path::Path::new(root).join("cgroup.procs")).ok()?;
+        let path = std::path::Path::new(root).join(format!("dumpwright-test-{}", victim.pid()));
+        std::fs::create_dir(&path).ok()?;
+        let group = Self {
+            path,
+            thaw: (control, thaw),
+        };
+        let write = |name: &str, text: &str| std::fs::write(group.path.join(name), text).ok();
+        write("cgroup.procs", &victim.pid().to_string()).and_then(|()| write(control, freeze))?;
+        Some(group)
+    }
+
+    fn says(&self, file: &str, line: &str) -> bool {
+        std::fs::read_to_string(self.path.join(file)).is_ok_and(|text| text.lines().any(|l| l == line))
+    }
+}
+
+impl Drop for FrozenGroup {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.path.join(self.thaw.0), self.thaw.1);
+    }
+}
+
+#[test]
+fn a_frozen_cgroup_is_no_obstacle_and_stays_frozen() {
+    for (root, control, freeze, thaw, file, line, stops) in [
+        (
+            "/sys/fs/cgroup",
+            "cgroup.freeze",
+            "1",
+            "0",
+            "cgroup.events",
+            "frozen 1",
+            true,
+        ),
+        (
+            "/sys/fs/cgroup/unified",
+            "cgroup.freeze",
+            "1",
+            "0",
+            "cgroup.events",
+            "frozen 1",
+            true,
+        ),
+        (
+            "/sys/fs/cgroup/freezer",
+            "freezer.state",
+            "FROZEN",
+            "THAWED",
+            "freezer.state",
+            "FROZEN",
+            false,
+        ),
+    ] {
+        let mut victim = Victim::start(&format!("counters_{file}_{}", root.len()), COUNTERS);
+        let base = victim.numbers()[0];
+        let Some(group) = FrozenGroup::around(&victim, root, control, freeze, thaw) else {
+            eprintln!("{root} cannot be used here: nothing was tested");
+            continue;
+        };
+        while !group.says(file, line) {
+            std::thread::yield_now();
+        }
+        let mut process = open(&victim);
+        let mut frozen = process
+            .freeze(&Need::default())
+            .expect("stops, or goes on without");
+        for id in frozen.thread_ids().expect("listed") {
+            let context = frozen
+                .thread(id)
+                .expect("known")
+                .context
+                .expect("at least where it is");
+            let flags = u32::from_le_bytes(context.bytes()[0x30..0x34].try_into().expect("four bytes"));
+            assert_eq!(flags, if stops { 0x0010_001f } else { 0x0010_0001 }, "{root}");
+        }
+        let remarks = frozen.remarks();
+        assert!(
+            remarks
+                .iter()
+                .any(|remark| remark.subject == Subject::Process && remark.reason.contains("frozen"))
+        );
+        drop(frozen);
+        assert!(group.says(file, line), "it stays frozen");
+        let path = group.path.clone();
+        drop(group);
+        victim.until_counted(base);
+        drop(victim);
+        // The group is empty when the kernel has buried its last process.
+        while std::fs::remove_dir(&path).is_err() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_32_bit_program_is_refused() {
+    let program = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("small");
+    let mut compiler = std::process::Command::new("cc")
+        .args(["-m32", "-nostdlib", "-static", "-x", "c", "-", "-o"])
+        .arg(&program)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("a C compiler is installed");
+    let source = "void _start(void) { for (;;) __asm__ volatile(\"pause\"); }";
+    std::io::Write::write_all(&mut compiler.stdin.take().expect("piped"), source.as_bytes())
+        .expect("it reads");
+    let started = compiler
+        .wait()
+        .expect("ends")
+        .success()
+        .then(|| std::process::Command::new(&program).spawn());
+    let Some(Ok(mut child)) = started else {
+        eprintln!("32-bit programs cannot be built or run here: nothing was tested");
+        return;
+    };
+    let fault = refusal(child.id());
+    child.kill().expect("it runs");
+    child.wait().expect("ends");
+    assert_eq!(fault.kind, FaultKind::Unsupported);
+    assert!(fault.reason.contains("32-bit"), "{fault}");
+}
+
 #[test]
 fn oneself_is_refused_with_advice() {
     let by_thread = std::thread::spawn(|| refusal(nix::unistd::gettid().as_raw().unsigned_abs()));
