@@ -150,7 +150,7 @@ mod tests {
     use dumpwright_target::Gravity;
 
     fn memory(dir: &ProcDir) -> Memory {
-        Memory::new(dir, &regions::mappings(dir).expect("readable"))
+        Memory::new(dir, regions::mappings(dir).expect("readable"))
     }
 
     #[test]

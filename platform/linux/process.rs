@@ -8,8 +8,24 @@ use crate::files;
 use crate::proc_dir::{ProcDir, clock_ticks, field, read_bounded, system_fault};
 use crate::threads::{UNITS, UNIX_EPOCH_AS_FILETIME, boot_as_filetime};
 
-/// Times and clock rates of the process, and the time zone of its system.
-pub(crate) fn process(dir: &ProcDir) -> Result<Process, Fault> {
+/// What surrounds the process and does not depend on what it does: read before it is stopped.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    power: Option<Power>,
+    time_zone: Option<TimeZone>,
+}
+
+impl Surroundings {
+    pub(crate) fn of(dir: &ProcDir) -> Self {
+        Self {
+            power: power(),
+            time_zone: time_zone(dir),
+        }
+    }
+}
+
+/// The process, with its times, among its surroundings.
+pub(crate) fn process(dir: &ProcDir, surroundings: &Surroundings) -> Result<Process, Fault> {
     let stat = dir
         .process_stat()
         .map_err(|error| system_fault(format!("read the times of process {}", dir.pid), &error))?;
@@ -23,8 +39,8 @@ pub(crate) fn process(dir: &ProcDir) -> Result<Process, Fault> {
             seconds(stat.utime / ticks),
             seconds(stat.stime / ticks),
         ]),
-        power: power(),
-        time_zone: time_zone(dir),
+        power: surroundings.power,
+        time_zone: surroundings.time_zone.clone(),
     })
 }
 
@@ -103,7 +119,7 @@ mod tests {
                 words[0] = (time.tv_sec * 1_000_000_000 + time.tv_nsec) as u64;
             }
         });
-        let process = process(&victim.dir()).expect("lives");
+        let process = process(&victim.dir(), &Surroundings::of(&victim.dir())).expect("lives");
         let [started, user, kernel] = process.times.expect("known");
         assert_eq!(process.id, victim.id());
         // The kernel counts from boot in hundredths of seconds, cut off.

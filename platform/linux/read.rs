@@ -7,8 +7,9 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
-use dumpwright_target::{AddressRange, Content, Extent, Fault, FaultKind};
+use dumpwright_target::{AddressRange, Content, Extent, Fault, FaultKind, Remark, Subject};
 use nix::errno::Errno;
 use nix::sys::uio::RemoteIoVec;
 use nix::unistd::Pid;
@@ -40,7 +41,7 @@ const USER_FAULT: &str = "not present, and another program answers page faults t
 #[derive(Debug)]
 pub(crate) struct Memory {
     dir: ProcDir,
-    mappings: Vec<Mapping>,
+    mappings: Rc<[Mapping]>,
     pagemap: Pagemap,
     files: MappedFiles,
     /// The part of the address space of which it was last asked what exists.
@@ -49,6 +50,8 @@ pub(crate) struct Memory {
     mem: Option<File>,
     /// `process_vm_readv` is refused altogether (a sandbox, an old kernel).
     refused: bool,
+    /// It has been said that nobody knows which pages exist.
+    told: bool,
     page: u64,
 }
 
@@ -93,15 +96,16 @@ impl Source {
 
 impl Memory {
     /// The memory of the process, with these mappings.
-    pub(crate) fn new(dir: &ProcDir, mappings: &[Mapping]) -> Self {
+    pub(crate) fn new(dir: &ProcDir, mappings: impl Into<Rc<[Mapping]>>) -> Self {
         Self {
             dir: dir.clone(),
-            mappings: mappings.to_vec(),
+            mappings: mappings.into(),
             pagemap: Pagemap::open(dir),
             files: MappedFiles::new(dir),
             window: None,
             mem: None,
             refused: false,
+            told: false,
             page: page_size(),
         }
     }
@@ -194,13 +198,6 @@ impl Memory {
         }
     }
 
-    /// Reads a number of eight bytes.
-    pub(crate) fn read_u64(&mut self, at: u64) -> Result<u64, Fault> {
-        let mut bytes = [0; 8];
-        self.read_exact(at, &mut bytes)?;
-        Ok(u64::from_ne_bytes(bytes))
-    }
-
     /// Reads a string that a zero byte ends; at most `limit` bytes of it.
     pub(crate) fn read_string(&mut self, at: u64, limit: usize) -> Result<Vec<u8>, Fault> {
         let mut bytes = vec![0; limit];
@@ -215,6 +212,16 @@ impl Memory {
     /// Whether `range` certainly holds no page at all.
     pub(crate) fn is_untouched(&mut self, range: AddressRange) -> bool {
         self.pagemap.is_untouched(range)
+    }
+
+    /// What is to be said of the way the memory was read, once.
+    pub(crate) fn take_remark(&mut self) -> Option<Remark> {
+        if self.pagemap.is_known() || std::mem::replace(&mut self.told, true) {
+            return None;
+        }
+        let reason =
+            "the kernel does not tell which pages exist (no pagemap): reading may have made some exist";
+        Some(Remark::note(Subject::Process, reason))
     }
 
     /// The files that the target has mapped.

@@ -18,7 +18,7 @@ use crate::testing::{Victim, map, poke};
 
 fn modules(dir: &ProcDir) -> (Modules, Memory) {
     let mappings = regions::mappings(dir).expect("readable");
-    let mut memory = Memory::new(dir, &mappings);
+    let mut memory = Memory::new(dir, &mappings[..]);
     (Modules::find(dir, &mappings, &mut memory), memory)
 }
 

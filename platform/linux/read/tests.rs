@@ -16,7 +16,7 @@ const RW: i32 = libc::PROT_READ | libc::PROT_WRITE;
 fn memory(victim: &Victim) -> Memory {
     Memory::new(
         &victim.dir(),
-        &regions::mappings_with_flags(&victim.dir()).expect("readable"),
+        regions::mappings_with_flags(&victim.dir()).expect("readable"),
     )
 }
 
@@ -70,7 +70,8 @@ fn reading_everything_leaves_no_trace_in_the_target() {
     let before = victim.weight();
     let mut buffer = vec![0xee; 256 << 10];
     let mut bytes = 0;
-    for mapping in memory.mappings.clone() {
+    let mappings = Rc::clone(&memory.mappings);
+    for mapping in &*mappings {
         for extent in memory.survey(mapping.range) {
             if !matches!(extent.content, Content::Readable | Content::Zero) {
                 continue;
@@ -91,6 +92,7 @@ fn reading_everything_leaves_no_trace_in_the_target() {
     }
     assert!(bytes > BIG as u64);
     assert_eq!(victim.weight(), before);
+    assert_eq!(memory.take_remark(), None);
 
     let big = surveyed(&mut memory, pages(victim.words[0], 65536));
     let (zero, there) = (Content::Zero, Content::Readable);
