@@ -88,6 +88,11 @@ impl Mapping {
         !self.shared && (nameless || matches!(name, b"/dev/zero" | b"/anon_hugepage (deleted)"))
     }
 
+    /// The code that the kernel lends to every program.
+    pub(crate) fn is_vdso(&self) -> bool {
+        self.name() == b"[vdso]"
+    }
+
     /// Pages that the kernel itself puts there when they are needed, `[vdso]` above all.
     pub(crate) fn is_special(&self) -> bool {
         self.inode == 0 && !self.name().is_empty() && !self.is_private_anonymous()
