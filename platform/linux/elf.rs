@@ -52,6 +52,9 @@ impl Image {
         let mut start = vec![0; FIRST_READ];
         let there = read(0, &mut start);
         start.truncate(there);
+        if start.is_empty() {
+            return Err("it cannot be read".into());
+        }
         if !start.starts_with(ELFMAG) {
             return Ok(None);
         }
@@ -323,7 +326,10 @@ mod tests {
 
     #[test]
     fn what_is_no_image_is_none_and_a_broken_one_says_why() {
-        assert!(Image::parse(&mut of(b"")).expect("nothing").is_none());
+        assert_eq!(
+            Image::parse(&mut of(b"")).expect_err("nothing there").as_str(),
+            "it cannot be read"
+        );
         assert!(
             Image::parse(&mut of(b"MZ\x90\0"))
                 .expect("something else")

@@ -142,8 +142,9 @@ impl Modules {
         let found = match image {
             Some(image) if mapping.is_vdso() || is_loaded(&image, mappings, index) => {
                 if let Some(reason) = broken {
-                    let reason =
-                        format!("its header in memory is damaged ({reason}), the one in its file was used");
+                    let reason = format!(
+                        "its ELF header in memory is of no use ({reason}): the one in its file was taken"
+                    );
                     self.remarks.push(Remark::note(subject, reason));
                 }
                 let range = extent(mappings, index, image.span());
@@ -161,7 +162,7 @@ impl Modules {
                 };
                 let reason = broken.unwrap_or_default();
                 let reason =
-                    format!("its ELF header makes no sense ({reason}): size from its mappings, no build id");
+                    format!("its ELF header is of no use ({reason}): size from its mappings, no build id");
                 self.remarks.push(Remark::missing(subject, reason));
                 Found {
                     range,

@@ -423,3 +423,35 @@ fn versions_come_from_file_names() {
         assert_eq!(words(none), None, "{none}");
     }
 }
+
+#[test]
+fn a_header_that_nobody_can_read_does_not_hide_the_module() {
+    let folder = Folder::new("unreadable");
+    let library = folder.library();
+    let segments = segments(&library);
+    let file = File::open(&library).expect("there");
+    // Nothing of it is resident, because the child never touches it.
+    let victim = Victim::that::<1>(|words| words[0] = load(file.as_raw_fd(), 0, &segments));
+    let mappings = regions::mappings(&victim.dir()).expect("readable");
+    let mapping = mappings
+        .iter()
+        .find(|mapping| mapping.range.start() == victim.words[0])
+        .expect("loaded");
+    let mut memory = Memory::new(&victim.dir(), &mappings[..]);
+    // As if a server that may not answer had the file: then it is not opened.
+    memory.files().take_for_served(mapping.device);
+    let mut modules = Modules::find(&victim.dir(), &mappings, &mut memory);
+    let module = modules
+        .module(victim.words[0], &mut memory)
+        .expect("found by its mappings");
+    assert_eq!(
+        (&*module.path, module.cv_record.len()),
+        (&*library.to_string_lossy(), 0)
+    );
+    let remarks = modules.take_remarks();
+    assert!(
+        remarks
+            .iter()
+            .any(|r| r.subject == Subject::Module(victim.words[0]) && r.gravity == Gravity::Missing)
+    );
+}
