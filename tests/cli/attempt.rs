@@ -10,8 +10,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::dumper::dumpwright;
-use crate::support::proc;
 use crate::support::victim::{self, Victim};
+use crate::support::{copy_program, proc};
 
 /// A folder for output, watched for anything that appears in it.
 pub struct Folder(TempDir);
@@ -187,7 +187,7 @@ impl Nobody {
             .path()
             .join(path.file_name().expect("a program has a name"));
         if !copy.exists() {
-            fs::copy(path, &copy).unwrap();
+            copy_program(path, &copy);
         }
         let mut command = Command::new("setpriv");
         command

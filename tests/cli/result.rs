@@ -1,14 +1,15 @@
 //! What a dump that succeeded says, and where.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use dumpwright::read::Dump;
 
 use crate::attempt::{Folder, Outcome, assert_says, dump_of, json, plain, refusal, threads};
 use crate::support::dumper::dumpwright;
-use crate::support::proc;
-use std::path::Path;
+use crate::support::proc::{self, until};
+use crate::support::victim::{self, Victim};
 
 /// The keys that the command line's contract names, and what kind of value each has.
 #[test]
@@ -66,6 +67,39 @@ fn in_words_it_is_one_line_and_what_is_worth_knowing() {
         ],
     );
     assert!(!text.contains("missing:"), "{text}");
+}
+
+/// A thread in uninterruptible sleep cannot be stopped, and its registers are known in part only.
+#[test]
+fn a_partial_dump_is_written_and_says_everywhere_what_it_lacks() {
+    let nothing: [&str; 0] = [];
+    let victim = Victim::start(&victim::live("vforked"), &nothing);
+    let pid = victim.pid();
+    until("it waits for its child", || proc::states(pid) == ['D']);
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    let subject = format!("thread {pid}");
+
+    let outcome = Outcome::of(dump_of(&victim, &file).arg("--json")).expect(3);
+    let object = outcome.json();
+    assert_eq!(object["status"], "partial");
+    let missing = object["missing"].as_array().unwrap();
+    assert_eq!(missing.len(), 1, "{object}");
+    assert_eq!(missing[0]["subject"], subject);
+    let reason = missing[0]["reason"].as_str().unwrap();
+    let dump = Dump::open(&file).unwrap();
+    let soft_errors = dump.soft_errors().unwrap().expect("there are some");
+    let lacks = serde_json::json!({"gravity": "missing", "subject": subject, "reason": reason});
+    assert!(soft_errors.as_array().unwrap().contains(&lacks), "{soft_errors}");
+    assert_eq!(dump.threads().unwrap().len(), 1, "it is listed all the same");
+
+    let outcome = Outcome::of(dump_of(&victim, &file).arg("--force")).expect(3);
+    let text = String::from_utf8(outcome.stdout).unwrap();
+    assert_says(&text, &["partial dump", &format!("missing: {subject}: {reason}")]);
+    folder.assert_holds(&["dump"]);
+    let (told, status) = victim.finish();
+    assert_eq!(told, ["went on"]);
+    assert!(status.success());
 }
 
 #[test]

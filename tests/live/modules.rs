@@ -9,8 +9,8 @@ use dumpwright::read::{Module, stream_type};
 
 use crate::capture::{Capture, memory_of};
 use crate::support::proc::{self, Mapping, Stat};
-use crate::support::run_well;
 use crate::support::victim::{self, Frames, Victim};
+use crate::support::{copy_program, run_well};
 
 const NOTHING: [&str; 0] = [];
 
@@ -105,7 +105,7 @@ fn modules_are_the_files_whose_code_is_mapped_with_their_build_ids() {
 fn a_program_whose_file_is_gone_keeps_its_name_and_build_id() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("gone");
-    fs::copy(victim::live("plain"), &program).unwrap();
+    copy_program(&victim::live("plain"), &program);
     let expected = build_id(&program);
     let mut victim = Victim::start(&program, &NOTHING);
     fs::remove_file(&program).unwrap();

@@ -1,15 +1,11 @@
 /*
  * A process with much memory that it never touches: a reservation, and a mapped file.
  *
- * The vdso it does touch, all of it. The kernel makes these pages on first use, whoever uses them, and what
- * they hold cannot be known without: they are the one thing that a dump may bring into a process.
- *
  *   untouched FILE
  */
 #include "../victims/victim.h"
 
 #include <fcntl.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 
 enum { RESERVED = 512 << 20, IN_FILE = 4 << 20 };
@@ -28,11 +24,6 @@ int main(int count, char **arguments) {
     }
     void *mapped = mmap(NULL, IN_FILE, PROT_READ, MAP_PRIVATE, file, 0);
     CHECK(mapped != MAP_FAILED);
-    const volatile unsigned char *vdso = (const volatile unsigned char *)getauxval(AT_SYSINFO_EHDR);
-    /* No vdso has had more than two pages; what follows it is no concern of this process' either. */
-    if (vdso)
-        for (size_t at = 0; at < 2 * (size_t)sysconf(_SC_PAGESIZE); at++)
-            (void)vdso[at];
     testify("{\"pid\":%d,\"reserved\":[%" PRIuPTR ",%" PRIuPTR "],\"file\":[%" PRIuPTR ",%" PRIuPTR "]}",
             getpid(), (uintptr_t)reserved, (uintptr_t)reserved + RESERVED, (uintptr_t)mapped,
             (uintptr_t)mapped + IN_FILE);
