@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use dumpwright::native::sim::{Scenario, ScenarioError};
 use dumpwright::native::{self, Outcome, Spawned};
 use dumpwright::target::{Fault, FaultKind};
 use dumpwright::{DumpType, Error, FileSink, Report, Request, StreamSink, Target, dump};
@@ -65,6 +66,10 @@ struct Source {
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pid: Option<u32>,
 
+    /// Dump the simulated process that this file describes
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+
     /// Start a program, dump it after a while or when a signal is about to kill it, then end it
     #[arg(long, requires = "command")]
     exec: bool,
@@ -110,11 +115,16 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
     args.dump_type.normalised()?;
     let output = Output::open(&args.output, to_stdout, args.force)?;
     let request = Request::new(args.dump_type).include_dont_dump(args.include_dontdump);
-    let Some(pid) = args.source.pid else {
-        return exec(args, request, output, to_stdout);
-    };
-    let mut process = native::process(pid)?;
-    output.write(&mut process, &request)
+    match &args.source {
+        Source { pid: Some(pid), .. } => output.write(&mut native::process(*pid)?, &request),
+        Source { scenario: Some(file), .. } => {
+            let refused = |error: ScenarioError| {
+                Fault::new(FaultKind::Malformed, "read the scenario", error.to_string())
+            };
+            output.write(&mut Scenario::load(file).map_err(refused)?, &request)
+        }
+        _ => exec(args, request, output, to_stdout),
+    }
 }
 
 /// Starts the program, dumps it when its time has come, and ends it.

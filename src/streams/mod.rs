@@ -19,6 +19,7 @@ mod system_info;
 mod thread_info_list;
 mod thread_list;
 mod thread_names;
+mod unloaded_module_list;
 
 use dumpwright_target::LinuxTextKind;
 use minidump_common::format::MINIDUMP_STREAM_TYPE as Type;
@@ -73,6 +74,7 @@ const TABLE: &[Stream] = &[
     stream!(ThreadNamesStream, thread_names, "a thread has a name", thread_names::wanted),
     stream!(ThreadInfoListStream, thread_info_list, "with-thread-info", thread_info_list::wanted),
     stream!(ModuleListStream, module_list, "always", |_| true),
+    stream!(UnloadedModuleListStream, unloaded_module_list, "with-unloaded-modules, where there are some", unloaded_module_list::wanted),
     stream!(HandleDataStream, handle_data, "with-handle-data", |s| s.handles.is_some()),
     linux_text!(LinuxCpuInfo, CpuInfo, "Linux: always"),
     linux_text!(LinuxProcStatus, ProcStatus, "Linux: always"),

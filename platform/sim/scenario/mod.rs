@@ -91,7 +91,7 @@ fn read(document: &Fields<'_>) -> Outcome<SimProcess> {
     process::read(document, &mut process)?;
     let places = Places::read(document, process.system.page_size)?;
     let mut placed = Vec::new();
-    process.modules = modules::read(document, &places, &mut placed)?;
+    process.modules = modules::read(document, &places, process.system.platform, &mut placed)?;
     memory::read(document, &places, &mut placed)?;
     process.regions = memory::in_order(placed)?;
     process.unloaded_modules = modules::read_unloaded(document, &places)?;

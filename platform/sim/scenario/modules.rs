@@ -1,6 +1,6 @@
 //! `[[module]]` and `[[unloaded_module]]`: programs and libraries.
 
-use dumpwright_target::{AddressRange, Module, Region, RegionKind, RegionState, UnloadedModule, build_id_record, protect};
+use dumpwright_target::{AddressRange, Module, Platform, Region, RegionKind, RegionState, UnloadedModule, build_id_record, protect};
 
 use super::fields::{Fields, Outcome, Value};
 use super::memory::{self, Placed};
@@ -22,6 +22,7 @@ pub(super) fn tables<'t>(document: &Fields<'t>) -> Outcome<Vec<Fields<'t>>> {
 pub(super) fn read<'t>(
     document: &Fields<'t>,
     places: &Places,
+    platform: Platform,
     placed: &mut Vec<Placed<'t>>,
 ) -> Outcome<Vec<Module>> {
     let mut modules = Vec::new();
@@ -29,8 +30,11 @@ pub(super) fn read<'t>(
     for fields in tables(document)? {
         fields.exclusive(&["build_id", "pdb", "codeview"])?;
         let range = places.range(&fields, "base")?;
-        let version = fields.get("version", numbers::<4>)?;
-        let product = fields.get("product_version", numbers::<4>)?;
+        let version = fields.get("version", |value| version_numbers(value, platform))?;
+        let product = fields.get("product_version", |value| match platform {
+            Platform::Linux => Err(value.error("modules of Linux have one version only")),
+            _ => version_numbers(value, platform),
+        })?;
         modules.push(Module {
             base: range.start(),
             size: range.len(),
@@ -39,7 +43,10 @@ pub(super) fn read<'t>(
             path: fields.need("path")?.string()?,
             version: version.or(product).map(|_| {
                 let file = version.or(product).unwrap_or_default();
-                version_words(file, product.unwrap_or(file), modules.is_empty())
+                match platform {
+                    Platform::Linux => linux_version(file),
+                    _ => windows_version(file, product.unwrap_or(file), modules.is_empty()),
+                }
             }),
             cv_record: code_view(&fields)?,
             misc_record: fields.get_or("misc", Value::hex, Vec::new())?,
@@ -79,17 +86,36 @@ fn read_sections<'t>(
     Ok(())
 }
 
-/// The words of `VS_FIXEDFILEINFO` for these versions.
-fn version_words(file: [u32; 4], product: [u32; 4], is_program: bool) -> [u32; 13] {
-    /// What the structure begins with.
-    const SIGNATURE: u32 = 0xFEEF_04BD;
-    const STRUCTURE_VERSION: u32 = 0x1_0000;
+fn version_numbers(value: &Value<'_>, platform: Platform) -> Outcome<[u32; 4]> {
+    let version: [u32; 4] = numbers(value)?;
+    if platform != Platform::Linux && version.iter().any(|number| *number > 0xFFFF) {
+        return Err(value.error("the numbers of a version are at most 65535 on Windows"));
+    }
+    Ok(version)
+}
+
+/// What `VS_FIXEDFILEINFO` begins with.
+const SIGNATURE: u32 = 0xFEEF_04BD;
+/// The version of that structure.
+const STRUCTURE_VERSION: u32 = 0x1_0000;
+
+/// The words of `VS_FIXEDFILEINFO` as Breakpad's writer for Linux fills them, and as readers take them in dumps of
+/// Linux: a whole word for each number.
+fn linux_version(version: [u32; 4]) -> [u32; 13] {
+    let mut words = [0; 13];
+    words[..2].copy_from_slice(&[SIGNATURE, STRUCTURE_VERSION]);
+    words[2..6].copy_from_slice(&version);
+    words
+}
+
+/// The words of `VS_FIXEDFILEINFO` as Windows has them: half a word for each number.
+fn windows_version(file: [u32; 4], product: [u32; 4], is_program: bool) -> [u32; 13] {
     const ALL_FLAGS: u32 = 0x3F;
     /// VOS_NT_WINDOWS32.
     const SYSTEM: u32 = 0x4_0004;
     /// VFT_APP and VFT_DLL.
     const KINDS: [u32; 2] = [1, 2];
-    let pair = |version: [u32; 4], at: usize| (version[at] << 16) | (version[at + 1] & 0xFFFF);
+    let pair = |version: [u32; 4], at: usize| (version[at] << 16) | version[at + 1];
     [
         SIGNATURE,
         STRUCTURE_VERSION,
@@ -146,24 +172,30 @@ fn guid(value: &Value<'_>) -> Outcome<[u8; 16]> {
     Ok(bytes)
 }
 
+/// A module's place, whether it may overlap others, and its table.
+type Placing<'t> = (AddressRange, bool, Fields<'t>);
+
 /// Two modules at one address are refused, unless one of them may be there; two at one base always.
-fn check_overlaps(mut images: Vec<(AddressRange, bool, Fields<'_>)>) -> Outcome<()> {
+fn check_overlaps(mut images: Vec<Placing<'_>>) -> Outcome<()> {
     images.sort_by_key(|(range, ..)| *range);
-    // The reach of what came before, and its line.
-    let mut reach: Option<(AddressRange, bool, usize)> = None;
-    for (range, may_overlap, fields) in &images {
-        if let Some((other, other_may, line)) = reach {
-            let excused = (*may_overlap || other_may) && range.start() != other.start();
-            if range.start() < other.end() && !excused {
-                return Err(fields.error(format!(
-                    "{range} overlaps the module at {other} of line {line}; if that is meant, say may_overlap = true"
-                )));
-            }
-            if other.end() >= range.end() {
-                continue;
-            }
+    // Of those that came before, the one that reaches farthest.
+    let mut reaching: Option<&Placing<'_>> = None;
+    for image in &images {
+        let Some(other) = reaching.filter(|other| other.0.end() > image.0.start()) else {
+            reaching = Some(image);
+            continue;
+        };
+        let (earlier, later) = if other.2.is_before(&image.2) { (other, image) } else { (image, other) };
+        let told = format!("{} overlaps the module at {} of line {}", later.0, earlier.0, earlier.2.line());
+        if image.0.start() == other.0.start() {
+            return Err(later.2.error(format!("{told}; no two begin at the same address")));
         }
-        reach = Some((*range, *may_overlap, fields.line()));
+        if !image.1 && !other.1 {
+            return Err(later.2.error(format!("{told}; if that is meant, say may_overlap = true")));
+        }
+        if image.0.end() > other.0.end() {
+            reaching = Some(image);
+        }
     }
     Ok(())
 }
