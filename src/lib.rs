@@ -60,7 +60,7 @@ mod memory;
 #[cfg(any(feature = "native", feature = "sim"))]
 pub mod native;
 mod plan;
-mod protocol;
+pub mod protocol;
 pub mod read;
 mod report;
 mod request;
