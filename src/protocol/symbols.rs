@@ -1,6 +1,7 @@
 //! Names for addresses and threads, so that a dialogue reads the same whatever addresses a run was given.
 
 use dumpwright_callback::Ask;
+use dumpwright_target::AddressRange;
 
 /// Names of places in the target, given beforehand or learned from the questions.
 ///
@@ -70,6 +71,15 @@ impl Symbols {
             start,
             size,
         });
+        self
+    }
+
+    /// Adds names for ranges, such as those that a simulated process has for its memory.
+    #[must_use]
+    pub fn names_of<N: Into<String>>(mut self, places: impl IntoIterator<Item = (N, AddressRange)>) -> Self {
+        for (name, range) in places {
+            self = self.name(name, range.start(), range.len());
+        }
         self
     }
 
@@ -247,7 +257,10 @@ impl Symbols {
             return Some(number);
         }
         let (name, sign, offset) = split_offset(text);
-        let (start, _) = self.range(name)?;
+        let start = self
+            .range(name)
+            .map(|(start, _)| start)
+            .or_else(|| number(name))?;
         match sign {
             Some('-') => Some(start.wrapping_sub(offset)),
             _ => Some(start.wrapping_add(offset)),

@@ -38,7 +38,9 @@ fn rule(value: &Value<'_>) -> Outcome<Rule> {
     let asks = match table.value("ask") {
         Some(value) => asks(&value)?,
         None => {
-            return Err(value.error("a rule needs \"ask\": the name of a question, a list of names, or \"*\""));
+            return Err(
+                value.error("a rule needs \"ask\": the name of a question, a list of names, or \"*\"")
+            );
         }
     };
     check_keys(&table, &asks)?;

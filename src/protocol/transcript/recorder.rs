@@ -55,10 +55,13 @@ impl<'c> Recorder<'c> {
 
 impl Callback for Recorder<'_> {
     fn ask(&mut self, ask: Ask<'_>) -> bool {
-        let inner = self.inner.as_mut().filter(|inner| inner.answers());
-        self.tape
-            .record(ask, |ask, _| inner.map(|inner| inner.ask(ask)))
-            .unwrap_or(true)
+        let inner = &mut self.inner;
+        let said = self.tape.record(ask, |ask, _| {
+            let inner = inner.as_mut()?;
+            let said = inner.ask(ask);
+            inner.answers().then_some(said)
+        });
+        said.unwrap_or(true)
     }
 
     fn answers(&self) -> bool {
