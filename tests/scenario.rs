@@ -14,13 +14,16 @@ use dumpwright::target::{AddressRange, FaultKind, Need, Subject, Target};
 use dumpwright::{Ask, Callback, DumpType, Error, Report, Request, dump};
 use dumpwright_sim::{Scenario, ScenarioError, SimProcess};
 use minidump::{
-    Minidump, MinidumpMemoryInfoList, MinidumpMiscInfo, MinidumpModuleList, MinidumpSystemInfo, MinidumpThreadList,
-    MinidumpThreadNames, MinidumpUnloadedModuleList, Module,
+    Minidump, MinidumpMemoryInfoList, MinidumpMiscInfo, MinidumpModuleList, MinidumpSystemInfo,
+    MinidumpThreadList, MinidumpThreadNames, MinidumpUnloadedModuleList, Module,
 };
 use proptest::prelude::*;
 
 fn case(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/cases").join(name).join("scenario.toml")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata/cases")
+        .join(name)
+        .join("scenario.toml")
 }
 
 fn parse(text: &str) -> SimProcess {
@@ -52,7 +55,10 @@ fn read(text: &str, dump_type: u32) -> Dump {
 }
 
 fn missing(report: &Report) -> Vec<(Subject, String)> {
-    report.missing().map(|remark| (remark.subject.clone(), remark.reason.clone())).collect()
+    report
+        .missing()
+        .map(|remark| (remark.subject.clone(), remark.reason.clone()))
+        .collect()
 }
 
 /// A scenario with a stack, a heap, a module, and whatever is added.
@@ -109,14 +115,21 @@ fn whole_cases_give_complete_dumps_that_readers_accept_and_the_same_ones_again()
             let threads: MinidumpThreadList<'_> = minidump.get_stream().unwrap();
             let memory = minidump.get_memory().unwrap();
             for thread in &threads.threads {
-                assert!(thread.stack_memory(&memory).is_some(), "{name} {dump_type:#x} {}", thread.raw.thread_id);
+                assert!(
+                    thread.stack_memory(&memory).is_some(),
+                    "{name} {dump_type:#x} {}",
+                    thread.raw.thread_id
+                );
             }
             minidump.get_stream::<MinidumpSystemInfo>().unwrap();
             minidump.get_stream::<MinidumpMiscInfo>().unwrap();
             minidump.get_stream::<MinidumpModuleList>().unwrap();
 
             let violations = check_with(&Dump::from_bytes(bytes).unwrap(), CheckOptions::default()).unwrap();
-            let errors: Vec<_> = violations.iter().filter(|found| found.severity == Severity::Error).collect();
+            let errors: Vec<_> = violations
+                .iter()
+                .filter(|found| found.severity == Severity::Error)
+                .collect();
             assert!(errors.is_empty(), "{name} {dump_type:#x}: {errors:#?}");
         }
     }
@@ -135,18 +148,35 @@ fn a_windows_process_looks_like_one_to_other_readers() {
     let modules: MinidumpModuleList = minidump.get_stream().unwrap();
     let ntdll = modules.module_at_address(0x7ff8_1000_d664).unwrap();
     assert_eq!(ntdll.code_file(), r"C:\Windows\System32\ntdll.dll");
-    assert_eq!(ntdll.debug_identifier().unwrap().breakpad().to_string(), "0AC3F1D25566778899AABBCCDDEEFF003");
+    assert_eq!(
+        ntdll.debug_identifier().unwrap().breakpad().to_string(),
+        "0AC3F1D25566778899AABBCCDDEEFF003"
+    );
     assert_eq!(ntdll.debug_file().as_deref(), Some("ntdll.pdb"));
-    assert_eq!(ntdll.code_identifier().unwrap().as_str(), "63f14e2b1e000", "time stamp and size");
+    assert_eq!(
+        ntdll.code_identifier().unwrap().as_str(),
+        "63f14e2b1e000",
+        "time stamp and size"
+    );
     assert_eq!(ntdll.version().as_deref(), Some("10.0.19041.3636"));
 
     let threads: MinidumpThreadList<'_> = minidump.get_stream().unwrap();
     let names: MinidumpThreadNames = minidump.get_stream().unwrap();
-    let named: Vec<_> = threads.threads.iter().map(|thread| names.get_name(thread.raw.thread_id)).collect();
-    assert_eq!(named, ["main", "rest 1", "waiting", "recursion", "rest 2"].map(|name| Some(name.into())));
+    let named: Vec<_> = threads
+        .threads
+        .iter()
+        .map(|thread| names.get_name(thread.raw.thread_id))
+        .collect();
+    assert_eq!(
+        named,
+        ["main", "rest 1", "waiting", "recursion", "rest 2"].map(|name| Some(name.into()))
+    );
     let misc: MinidumpMiscInfo = minidump.get_stream().unwrap();
     let context = threads.threads[3].context(&system, Some(&misc)).unwrap();
-    assert_eq!((context.get_instruction_pointer(), context.get_stack_pointer()), (0x1_4000_1480, 0x1d_5928));
+    assert_eq!(
+        (context.get_instruction_pointer(), context.get_stack_pointer()),
+        (0x1_4000_1480, 0x1d_5928)
+    );
     // A stack reaches to where the thread's own block says that it does.
     let memory = minidump.get_memory().unwrap();
     let stack = threads.threads[3].stack_memory(&memory).unwrap();
@@ -155,17 +185,31 @@ fn a_windows_process_looks_like_one_to_other_readers() {
     assert_eq!(stack.base_address() + stack.size(), base);
 
     let unloaded: MinidumpUnloadedModuleList = minidump.get_stream().unwrap();
-    let gone: Vec<_> = unloaded.iter().map(|module| (module.name.as_str(), module.base_address())).collect();
+    let gone: Vec<_> = unloaded
+        .iter()
+        .map(|module| (module.name.as_str(), module.base_address()))
+        .collect();
     assert_eq!(gone, [("version.dll", 0x7ff8_0e00_0000)]);
     let map: MinidumpMemoryInfoList<'_> = minidump.get_stream().unwrap();
     let states: Vec<_> = map
         .iter()
         .filter(|info| (0x66_0000..0x67_0000).contains(&info.raw.base_address))
-        .map(|info| (info.raw.base_address, info.raw.region_size, info.raw.state, info.raw.protection))
+        .map(|info| {
+            (
+                info.raw.base_address,
+                info.raw.region_size,
+                info.raw.state,
+                info.raw.protection,
+            )
+        })
         .collect();
     assert_eq!(
         states,
-        [(0x66_0000, 0x1000, 0x2000, 0), (0x66_1000, 0x1000, 0x1000, 4), (0x66_2000, 0xe000, 0x2000, 0)],
+        [
+            (0x66_0000, 0x1000, 0x2000, 0),
+            (0x66_1000, 0x1000, 0x1000, 4),
+            (0x66_2000, 0xe000, 0x2000, 0)
+        ],
         "a committed page in a reservation"
     );
 }
@@ -182,14 +226,25 @@ fn a_linux_process_has_its_own_streams_and_keeps_its_secrets() {
     assert!(report.is_complete());
 
     let dump = Dump::from_bytes(plain).unwrap();
-    assert_eq!(dump.text(0x4767_0004).unwrap().as_deref(), Some("Name:\tclock\nPid:\t4711\nThreads:\t2\n"));
+    assert_eq!(
+        dump.text(0x4767_0004).unwrap().as_deref(),
+        Some("Name:\tclock\nPid:\t4711\nThreads:\t2\n")
+    );
     assert_eq!(dump.text(0x4767_0006).unwrap(), None, "no command line");
     assert_eq!(dump.stream_bytes(0x4767_0008).unwrap().unwrap().len(), 48, "auxv");
     let links = dump.dso_debug().unwrap().unwrap();
     assert_eq!((links.brk, links.link_map.len()), (0x7f00_0000_1500, 2));
-    assert_eq!(links.link_map[1].name.as_deref(), Some("/usr/lib/x86_64-linux-gnu/libclock.so.1"));
+    assert_eq!(
+        links.link_map[1].name.as_deref(),
+        Some("/usr/lib/x86_64-linux-gnu/libclock.so.1")
+    );
     // The signal handler's stack and the interrupted one.
-    let ranges: Vec<_> = dump.memory_ranges().unwrap().iter().map(|range| (range.address, range.size)).collect();
+    let ranges: Vec<_> = dump
+        .memory_ranges()
+        .unwrap()
+        .iter()
+        .map(|range| (range.address, range.size))
+        .collect();
     assert!(ranges.contains(&(0x7f00_1000_3800, 0x800)), "{ranges:x?}");
     assert!(ranges.contains(&(0x7f00_2080_0000, 0x1000)), "{ranges:x?}");
 
@@ -216,17 +271,36 @@ fn every_fault_costs_itself_and_is_said() {
         page(0x7fff_0000_2000),
         page(0x10_0000_4000),
     ] {
-        assert!(subjects.contains(&expected), "{expected} is not said to be missing: {subjects:?}");
+        assert!(
+            subjects.contains(&expected),
+            "{expected} is not said to be missing: {subjects:?}"
+        );
     }
     assert_eq!(subjects.len(), 7, "{subjects:?}");
     let dump = Dump::from_bytes(bytes).unwrap();
-    assert_eq!(dump.threads().unwrap().iter().map(|thread| thread.id).collect::<Vec<_>>(), [50, 52]);
-    assert!(dump.has_memory(0x10_0000_8000, 0x1000).unwrap(), "what fails once is read again");
+    assert_eq!(
+        dump.threads()
+            .unwrap()
+            .iter()
+            .map(|thread| thread.id)
+            .collect::<Vec<_>>(),
+        [50, 52]
+    );
+    assert!(
+        dump.has_memory(0x10_0000_8000, 0x1000).unwrap(),
+        "what fails once is read again"
+    );
     let violations = check_with(&dump, CheckOptions::default()).unwrap();
-    assert!(violations.iter().all(|found| found.severity != Severity::Error), "{violations:#?}");
+    assert!(
+        violations.iter().all(|found| found.severity != Severity::Error),
+        "{violations:#?}"
+    );
 
     let error = try_dump(&mut Scenario::load(case("refused")).unwrap(), 0, None).unwrap_err();
-    assert_eq!(error.to_string(), "cannot hold process 1000: another debugger holds it");
+    assert_eq!(
+        error.to_string(),
+        "cannot hold process 1000: another debugger holds it"
+    );
 }
 
 #[test]
@@ -244,11 +318,22 @@ fn the_command_line_dumps_scenarios() {
         (status, std::fs::read(output).ok())
     };
     let (first, bytes) = run(&case("windows-five-threads"), "one.dmp");
-    assert_eq!(first.status.code(), Some(0), "{}", String::from_utf8_lossy(&first.stderr));
+    assert_eq!(
+        first.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&first.stderr)
+    );
     let result: serde_json::Value = serde_json::from_slice(&first.stdout).unwrap();
-    assert_eq!((&result["threads"], &result["hold"]), (&5.into(), &"simulated".into()));
+    assert_eq!(
+        (&result["threads"], &result["hold"]),
+        (&5.into(), &"simulated".into())
+    );
     let expected = dumped(&mut Scenario::load(case("windows-five-threads")).unwrap(), 0x1005).1;
-    assert!(bytes.unwrap() == expected, "the same bytes as through the library");
+    assert!(
+        bytes.unwrap() == expected,
+        "the same bytes as through the library"
+    );
 
     let (partial, bytes) = run(&case("every-fault"), "two.dmp");
     assert_eq!((partial.status.code(), bytes.is_some()), (Some(3), true));
@@ -256,8 +341,12 @@ fn the_command_line_dumps_scenarios() {
     std::fs::write(&wrong, "[system]\nplatfrom = \"linux\"\n").unwrap();
     let (refused, bytes) = run(&wrong, "three.dmp");
     assert_eq!((refused.status.code(), bytes), (Some(1), None));
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned() + &String::from_utf8_lossy(&refused.stdout);
-    assert!(said.contains("wrong.toml:2:1: a system has no key") && said.contains("platform"), "{said}");
+    let said =
+        String::from_utf8_lossy(&refused.stderr).into_owned() + &String::from_utf8_lossy(&refused.stdout);
+    assert!(
+        said.contains("wrong.toml:2:1: a system has no key") && said.contains("platform"),
+        "{said}"
+    );
 }
 
 // The keys.
@@ -295,24 +384,51 @@ fn process_and_system() {
     let misc = dump.misc_info().unwrap().unwrap();
     assert_eq!(misc.process_id, Some(77));
     assert_eq!(
-        (misc.process_create_time, misc.process_user_time, misc.process_kernel_time),
+        (
+            misc.process_create_time,
+            misc.process_user_time,
+            misc.process_kernel_time
+        ),
         (Some(1000), Some(20), Some(3))
     );
     let power = misc.processor_power.unwrap();
-    assert_eq!((power.max_mhz, power.current_mhz, power.mhz_limit), (3000, 2000, 2500));
+    assert_eq!(
+        (power.max_mhz, power.current_mhz, power.mhz_limit),
+        (3000, 2000, 2500)
+    );
     let zone = misc.time_zone.unwrap();
-    assert_eq!((zone.id, zone.bias, zone.standard_name.as_str()), (2, -60, "CEST"));
+    assert_eq!(
+        (zone.id, zone.bias, zone.standard_name.as_str()),
+        (2, -60, "CEST")
+    );
     assert_eq!(misc.build_string.as_deref(), Some("a build"));
     let system = dump.system_info().unwrap().unwrap();
-    assert_eq!((system.major_version, system.minor_version, system.build_number), (5, 4, 3));
+    assert_eq!(
+        (system.major_version, system.minor_version, system.build_number),
+        (5, 4, 3)
+    );
     assert_eq!(system.csd_version.as_deref(), Some("Linux 5.4.3"));
-    assert_eq!((system.number_of_processors, system.processor_level, system.processor_revision), (3, 25, 0x0102));
+    assert_eq!(
+        (
+            system.number_of_processors,
+            system.processor_level,
+            system.processor_revision
+        ),
+        (3, 25, 0x0102)
+    );
     assert_eq!(system.cpu_vendor(), Some("AuthenticAMD"));
     assert_eq!(system.cpu_information[12..16], 1_u32.to_le_bytes());
 
-    let dump = read("[system]\nplatform = \"windows\"\ncpu = \"amd64\"\nfeatures = [0x1122, 3]\n", 0);
+    let dump = read(
+        "[system]\nplatform = \"windows\"\ncpu = \"amd64\"\nfeatures = [0x1122, 3]\n",
+        0,
+    );
     let system = dump.system_info().unwrap().unwrap();
-    assert!(matches!(system.platform, Platform::Windows), "{:?}", system.platform);
+    assert!(
+        matches!(system.platform, Platform::Windows),
+        "{:?}",
+        system.platform
+    );
     assert_eq!(system.cpu_information[..8], 0x1122_u64.to_le_bytes());
 }
 
@@ -380,9 +496,16 @@ fn memory_has_the_protection_and_the_contents_that_are_said() {
     );
     let dump = read(&text, FULL);
     let at = |address, len| dump.memory(address, len).unwrap();
-    assert_eq!(at(0x1000, 24).unwrap(), [HEAP + 8, 3, 0xFFF].map(u64::to_le_bytes).concat());
+    assert_eq!(
+        at(0x1000, 24).unwrap(),
+        [HEAP + 8, 3, 0xFFF].map(u64::to_le_bytes).concat()
+    );
     assert_eq!(at(0x3000, 5).unwrap(), b"h\xc3\xa4h\0");
-    assert_eq!(at(0x5000, 2).unwrap(), [0xbe, 0xef], "the first half lies in the part that is left out");
+    assert_eq!(
+        at(0x5000, 2).unwrap(),
+        [0xbe, 0xef],
+        "the first half lies in the part that is left out"
+    );
     assert_eq!(at(0x4000, 1), None);
     assert_eq!(at(0x8000, 0x1000).unwrap(), [0x5A; 0x1000]);
     assert_eq!(at(0x9000, 0x1000).unwrap(), [0; 0x1000]);
@@ -394,7 +517,19 @@ fn memory_has_the_protection_and_the_contents_that_are_said() {
         .memory_regions()
         .unwrap()
         .into_iter()
-        .map(|r| (r.base, (r.size, r.allocation_base, r.allocation_protect, r.state, r.protect, r.kind)))
+        .map(|r| {
+            (
+                r.base,
+                (
+                    r.size,
+                    r.allocation_base,
+                    r.allocation_protect,
+                    r.state,
+                    r.protect,
+                    r.kind,
+                ),
+            )
+        })
         .collect();
     assert_eq!(map[&0x1000], (0x1000, 0x1000, 0x204, 0x1000, 0x204, 0x2_0000));
     assert_eq!(map[&0x3000], (0x1000, 0x2000, 8, 0x1000, 2, 0x4_0000));
@@ -402,6 +537,32 @@ fn memory_has_the_protection_and_the_contents_that_are_said() {
     assert_eq!(map[&0x5000], (0x1000, 0x2000, 8, 0x1000, 2, 0x4_0000));
     assert_eq!(map[&0xB000], (0x1000, 0xB000, 4, 0x2000, 0, 0x2_0000));
     assert_eq!(map[&0xD000], (0x1000, 0xD000, 0x80, 0x1000, 0x80, 0x100_0000));
+}
+
+#[test]
+fn protection_keeps_a_dumper_out_unless_the_system_lets_it_in() {
+    let text = with(
+        r#"
+        [[memory]]
+        name = "odd"
+        base = 0x10000
+        size = 0x4000
+        content = "counting"
+        parts = [
+            { offset = 0x0, size = 0x1000, protect = "---" },
+            { offset = 0x1000, size = 0x1000, protect = "rw- | PAGE_GUARD" },
+            { offset = 0x2000, size = 0x1000, state = "reserve" },
+        ]
+        "#,
+    );
+    let readable = |text: &str| {
+        let mut process = parse(text);
+        let mut still = process.freeze(&Need::default()).unwrap();
+        [0x1_0000, 0x1_1000, 0x1_2000, 0x1_3000].map(|at| still.read(at, &mut [0; 8]).is_ok())
+    };
+    assert_eq!(readable(&text), [false, false, false, true]);
+    let open = text.replace("\"linux\"", "\"linux\"\nreads_any_protection = true");
+    assert_eq!(readable(&open), [true; 4]);
 }
 
 #[test]
@@ -431,22 +592,45 @@ fn modules_have_the_records_that_are_said() {
         "#,
     );
     let process = parse(&text);
-    assert_eq!(process.symbols().describe(0x1000_0108).as_deref(), Some("inside+0x8"));
+    assert_eq!(
+        process.symbols().describe(0x1000_0108).as_deref(),
+        Some("inside+0x8")
+    );
     assert_eq!(process.symbols().resolve("three+1"), Ok(0x1000_2001));
     assert_eq!(process.modules[1].misc_record, [1, 2, 3, 4]);
     let modules = read(&text, 0).modules().unwrap();
     let two = &modules[1];
-    assert_eq!((two.name.as_deref(), two.base, two.size), (Some(r"C:\a\two.dll"), 0x1000_0000, 0x3000));
-    assert_eq!((two.checksum, two.timestamp, two.version.as_deref()), (1, 2, Some("1.2.3.4")));
+    assert_eq!(
+        (two.name.as_deref(), two.base, two.size),
+        (Some(r"C:\a\two.dll"), 0x1000_0000, 0x3000)
+    );
+    assert_eq!(
+        (two.checksum, two.timestamp, two.version.as_deref()),
+        (1, 2, Some("1.2.3.4"))
+    );
     assert_eq!(two.debug_id.as_deref(), Some("0123456789ABCDEF0123456789ABCDEFa"));
-    assert!(matches!(&two.code_view, Some(CodeView::Pdb70 { .. })), "{:?}", two.code_view);
-    assert!(matches!(&modules[2].code_view, Some(CodeView::Elf { .. })), "{:?}", modules[2].code_view);
+    assert!(
+        matches!(&two.code_view, Some(CodeView::Pdb70 { .. })),
+        "{:?}",
+        two.code_view
+    );
+    assert!(
+        matches!(&modules[2].code_view, Some(CodeView::Elf { .. })),
+        "{:?}",
+        modules[2].code_view
+    );
     assert_eq!(modules[0].name.as_deref(), Some("/opt/program"));
     // Windows packs each number into half a word.
     let windows = with("").replace("\"linux\"", "\"windows\"");
-    let process = parse(&windows.replace("build_id", "version = \"1.2.3.4\"\nproduct_version = \"5.6\"\nbuild_id"));
+    let process = parse(&windows.replace(
+        "build_id",
+        "version = \"1.2.3.4\"\nproduct_version = \"5.6\"\nbuild_id",
+    ));
     let words = process.modules[0].version.unwrap();
-    assert_eq!(words[..6], [0xFEEF_04BD, 0x1_0000, 0x1_0002, 0x3_0004, 0x5_0006, 0]);
+    assert_eq!(
+        words[..6],
+        [0xFEEF_04BD, 0x1_0000, 0x1_0002, 0x3_0004, 0x5_0006, 0]
+    );
 }
 
 #[test]
@@ -486,19 +670,38 @@ fn threads_have_what_is_said() {
     let dump = read(&text, 0x1000);
     let threads = dump.threads().unwrap();
     let thread = &threads[1];
-    assert_eq!((thread.id, thread.name.as_deref(), thread.teb), (8, Some("wörker"), HEAP + 0x10));
+    assert_eq!(
+        (thread.id, thread.name.as_deref(), thread.teb),
+        (8, Some("wörker"), HEAP + 0x10)
+    );
     assert_eq!((thread.stack.start, thread.stack.size), (HEAP + 0x2000, 0x1000));
-    assert_eq!((thread.priority, thread.priority_class, thread.suspend_count), (-15, 0x40, 2));
+    assert_eq!(
+        (thread.priority, thread.priority_class, thread.suspend_count),
+        (-15, 0x40, 2)
+    );
     let info = thread.info.as_ref().unwrap();
-    assert_eq!((info.create_time, info.kernel_time, info.user_time, info.affinity), (1, 2, 3, 0xF));
+    assert_eq!(
+        (info.create_time, info.kernel_time, info.user_time, info.affinity),
+        (1, 2, 3, 0xF)
+    );
     assert_eq!(info.start_address, 0x40_1000);
-    assert!(dump.has_memory(STACK + 0x3f00, 0x100).unwrap(), "the interrupted stack");
+    assert!(
+        dump.has_memory(STACK + 0x3f00, 0x100).unwrap(),
+        "the interrupted stack"
+    );
     let at = usize::try_from(thread.context_location.rva).unwrap();
     let context = &dumped(&mut parse(&text), 0x1000).1[at..at + 1232];
     // Places as in winnt.h.
-    assert_eq!(context[0x30..0x34], 0x10_001F_u32.to_le_bytes(), "all of ContextFlags");
+    assert_eq!(
+        context[0x30..0x34],
+        0x10_001F_u32.to_le_bytes(),
+        "all of ContextFlags"
+    );
     assert_eq!(context[0x34..0x38], 0x1fa0_u32.to_le_bytes());
-    assert_eq!((context[0x38], context[0x40], context[0x44..0x48].to_vec()), (0x23, 7, vec![2, 2, 0, 0]));
+    assert_eq!(
+        (context[0x38], context[0x40], context[0x44..0x48].to_vec()),
+        (0x23, 7, vec![2, 2, 0, 0])
+    );
     assert_eq!(context[0x48..0x50], (HEAP + 0x20).to_le_bytes(), "Dr0");
     assert_eq!(context[0x78..0x80], [0xFF; 8], "Rax");
     assert_eq!(context[0xF0..0xF8], (STACK + 1).to_le_bytes(), "R15");
@@ -533,12 +736,29 @@ fn handles_and_unloaded_modules_are_listed_on_request() {
     );
     let dump = read(&text, 0x24);
     let handles = dump.handles().unwrap();
-    assert_eq!(handles.iter().map(|handle| handle.handle).collect::<Vec<_>>(), [4, 9]);
+    assert_eq!(
+        handles.iter().map(|handle| handle.handle).collect::<Vec<_>>(),
+        [4, 9]
+    );
     let file = &handles[0];
-    assert_eq!((file.type_name.as_deref(), file.object_name.as_deref()), (Some("File"), Some("/dev/null")));
-    assert_eq!((file.attributes, file.granted_access, file.handle_count, file.pointer_count), (1, 2, 3, 4));
+    assert_eq!(
+        (file.type_name.as_deref(), file.object_name.as_deref()),
+        (Some("File"), Some("/dev/null"))
+    );
+    assert_eq!(
+        (
+            file.attributes,
+            file.granted_access,
+            file.handle_count,
+            file.pointer_count
+        ),
+        (1, 2, 3, 4)
+    );
     let gone = &dump.unloaded_modules().unwrap()[0];
-    assert_eq!((gone.name.as_deref(), gone.base, gone.size), (Some("gone.so"), 0x9000_0000, 0x1000));
+    assert_eq!(
+        (gone.name.as_deref(), gone.base, gone.size),
+        (Some("gone.so"), 0x9000_0000, 0x1000)
+    );
     assert_eq!((gone.checksum, gone.timestamp), (5, 6));
     let plain = read(&text, 0);
     assert!(plain.handles().unwrap().is_empty() && plain.unloaded_modules().unwrap().is_empty());
@@ -552,57 +772,112 @@ fn fault(kind: &str, rest: &str) -> SimProcess {
 
 #[test]
 fn unreadable_pages_are_known_beforehand_or_found_out() {
-    let (report, bytes) = dumped(&mut fault("unreadable", "at = \"heap+0x2000\"\nsize = 0x1000"), HEAP_DUMP);
-    assert_eq!(missing(&report), [(page(HEAP + 0x2000), "said to be unreadable".to_owned())]);
+    let (report, bytes) = dumped(
+        &mut fault("unreadable", "at = \"heap+0x2000\"\nsize = 0x1000"),
+        HEAP_DUMP,
+    );
+    assert_eq!(
+        missing(&report),
+        [(page(HEAP + 0x2000), "said to be unreadable".to_owned())]
+    );
     let dump = Dump::from_bytes(bytes).unwrap();
     assert!(dump.has_memory(HEAP, 0x2000).unwrap() && dump.has_memory(HEAP + 0x3000, 0x5000).unwrap());
 
     // The heap is read once whole, which fails; then the page once more by itself.
-    let late = |read: u64| dumped(&mut fault("unreadable-from", &format!("at = \"heap\"\nread = {read}")), HEAP_DUMP).0;
+    let late = |read: u64| {
+        dumped(
+            &mut fault("unreadable-from", &format!("at = \"heap\"\nread = {read}")),
+            HEAP_DUMP,
+        )
+        .0
+    };
     let whole = Subject::Memory(AddressRange::at(HEAP, 0x8000).unwrap());
-    let lost: Vec<_> = missing(&late(1)).into_iter().map(|(subject, _)| subject).collect();
+    let lost: Vec<_> = missing(&late(1))
+        .into_iter()
+        .map(|(subject, _)| subject)
+        .collect();
     assert_eq!(lost, [whole]);
     assert_eq!(missing(&late(2)), [], "one read is enough");
 
-    let until = |read: u64| dumped(&mut fault("unreadable-until", &format!("at = \"heap+0x1000\"\nsize = 0x1000\nread = {read}")), HEAP_DUMP).0;
+    let until = |read: u64| {
+        dumped(
+            &mut fault(
+                "unreadable-until",
+                &format!("at = \"heap+0x1000\"\nsize = 0x1000\nread = {read}"),
+            ),
+            HEAP_DUMP,
+        )
+        .0
+    };
     assert_eq!(missing(&until(2)), [], "the second read of the page succeeds");
-    let lost: Vec<_> = missing(&until(100)).into_iter().map(|(subject, _)| subject).collect();
+    let lost: Vec<_> = missing(&until(100))
+        .into_iter()
+        .map(|(subject, _)| subject)
+        .collect();
     assert_eq!(lost, [page(HEAP + 0x1000)]);
 }
 
 #[test]
 fn promised_memory_that_fails_is_marked() {
-    let (report, bytes) = dumped(&mut fault("unreadable-from", "at = \"heap+0x2000\"\nsize = 0x1000"), FULL);
+    let (report, bytes) = dumped(
+        &mut fault("unreadable-from", "at = \"heap+0x2000\"\nsize = 0x1000"),
+        FULL,
+    );
     assert_eq!(missing(&report)[0].0, page(HEAP + 0x2000));
-    assert_eq!(Dump::from_bytes(bytes).unwrap().lost(HEAP, 0x8000).unwrap().len(), 1);
+    assert_eq!(
+        Dump::from_bytes(bytes).unwrap().lost(HEAP, 0x8000).unwrap().len(),
+        1
+    );
 }
 
 #[test]
 fn short_reads_lose_nothing() {
     let (report, bytes) = dumped(&mut fault("short-read", "at = \"heap\"\nmost = 100"), HEAP_DUMP);
     assert!(report.is_complete());
-    assert!(bytes == dumped(&mut parse(&with("")), HEAP_DUMP).1, "the same dump as with long reads");
+    assert!(
+        bytes == dumped(&mut parse(&with("")), HEAP_DUMP).1,
+        "the same dump as with long reads"
+    );
 }
 
 #[test]
 fn slow_reads_count_as_time_held_and_cost_none() {
-    let (report, _) = dumped(&mut fault("slow-read", "at = \"heap\"\ndelay_ms = 3600_000"), HEAP_DUMP);
+    let (report, _) = dumped(
+        &mut fault("slow-read", "at = \"heap\"\ndelay_ms = 3600_000"),
+        HEAP_DUMP,
+    );
     assert_eq!(report.holding.pause.as_secs(), 3600);
-    let (report, _) = dumped(&mut fault("slow-read", "at = \"heap\"\ndelay_ms = 1\nsleep = true"), HEAP_DUMP);
+    let (report, _) = dumped(
+        &mut fault("slow-read", "at = \"heap\"\ndelay_ms = 1\nsleep = true"),
+        HEAP_DUMP,
+    );
     assert!(report.elapsed.as_millis() >= 1);
 }
 
 #[test]
 fn threads_vanish_or_stay_without_registers() {
     let other = "[[thread]]\nid = 8\nregisters = { rip = 1, rsp = \"stack+0x2000\" }\n";
-    let process = |kind| parse(&with(&format!("{other}[[fault]]\nkind = \"{kind}\"\nthread = 8\n")));
+    let process = |kind| {
+        parse(&with(&format!(
+            "{other}[[fault]]\nkind = \"{kind}\"\nthread = 8\n"
+        )))
+    };
     let (report, bytes) = dumped(&mut process("thread-vanishes"), 0);
-    assert_eq!(missing(&report), [(Subject::Thread(8), "cannot examine thread 8: it has ended".to_owned())]);
+    assert_eq!(
+        missing(&report),
+        [(
+            Subject::Thread(8),
+            "cannot examine thread 8: it has ended".to_owned()
+        )]
+    );
     assert_eq!(Dump::from_bytes(bytes).unwrap().threads().unwrap().len(), 1);
     let (report, bytes) = dumped(&mut process("thread-refuses-suspension"), 0);
     assert_eq!(missing(&report)[0].0, Subject::Thread(8));
     let threads = Dump::from_bytes(bytes).unwrap().threads().unwrap();
-    assert_eq!((threads[1].id, threads[1].context.is_none(), threads[1].stack.size), (8, true, 0));
+    assert_eq!(
+        (threads[1].id, threads[1].context.is_none(), threads[1].stack.size),
+        (8, true, 0)
+    );
 }
 
 #[test]
@@ -615,7 +890,10 @@ fn broken_records_cost_the_record_or_the_module() {
         let (report, bytes) = dumped(&mut fault("broken-module-record", &rest), 0);
         assert_eq!(missing(&report)[0].0, Subject::Module(0x40_0000), "{record}");
         let modules = Dump::from_bytes(bytes).unwrap().modules().unwrap();
-        assert_eq!((modules.len(), modules[0].code_view.is_some()), (1, record != "codeview"));
+        assert_eq!(
+            (modules.len(), modules[0].code_view.is_some()),
+            (1, record != "codeview")
+        );
     }
 }
 
@@ -626,20 +904,27 @@ fn regions_change_when_they_have_been_listed() {
         let mut list = || {
             let regions = still.regions().unwrap().into_iter();
             let heap = regions.filter(|region| region.range.start() == HEAP);
-            heap.map(|region| (region.range.len(), region.protect)).collect::<Vec<_>>()
+            heap.map(|region| (region.range.len(), region.protect))
+                .collect::<Vec<_>>()
         };
         [list(), list(), list()]
     };
     let whole = vec![(0x8000, 4)];
     let gone = listed(&mut fault("region-changes", "at = \"heap\"\ngone = true"));
     assert_eq!(gone, [whole.clone(), vec![], vec![]]);
-    let smaller = listed(&mut fault("region-changes", "at = \"heap\"\nlistings = 2\nnew_size = 0x1000"));
+    let smaller = listed(&mut fault(
+        "region-changes",
+        "at = \"heap\"\nlistings = 2\nnew_size = 0x1000",
+    ));
     assert_eq!(smaller, [whole.clone(), whole.clone(), vec![(0x1000, 4)]]);
     let guarded = listed(&mut fault("region-changes", "at = \"heap\"\nprotect = \"---\""));
     assert_eq!(guarded, [whole, vec![(0x8000, 1)], vec![(0x8000, 1)]]);
 
     // The engine has seen the heap in the map, and finds less of it.
-    let (_, bytes) = dumped(&mut fault("region-changes", "at = \"heap\"\nnew_size = 0x1000"), FULL);
+    let (_, bytes) = dumped(
+        &mut fault("region-changes", "at = \"heap\"\nnew_size = 0x1000"),
+        FULL,
+    );
     let dump = Dump::from_bytes(bytes).unwrap();
     assert!(dump.has_memory(HEAP, 0x1000).unwrap() && !dump.has_memory(HEAP + 0x1000, 1).unwrap());
 }
@@ -695,25 +980,78 @@ fn a_process_that_cannot_be_held_gives_no_dump() {
 fn mistakes_are_told_with_their_place_and_the_nearest_name() {
     for (text, place, words) in [
         ("", (1, 1), "a scenario needs \"system\""),
-        ("[sytem]\n", (1, 2), "a scenario has no key \"sytem\"; did you mean \"system\"?"),
+        (
+            "[sytem]\n",
+            (1, 2),
+            "a scenario has no key \"sytem\"; did you mean \"system\"?",
+        ),
         ("[system]\nplatform = \"linux\n", (2, 18), "basic string"),
-        ("[system]\nplatform = \"linux\"\nplatform = \"linux\"\n", (3, 1), "duplicate key"),
-        ("[system]\nplatform = \"windoze\"\n", (2, 12), "\"linux\" or \"windows\", found \"windoze\""),
-        ("[system]\nplatform = 7\n", (2, 12), "expected a string, found the integer 7"),
-        ("system = 3\n", (1, 10), "expected a table (a system), found the integer 3"),
-        ("[system]\nplatform = \"linux\"\ncpu = \"amd46\"\n", (3, 7), "expected \"amd64\", found \"amd46\"; did you mean"),
-        ("[system]\nplatform = \"linux\"\nversion = \"6.x\"\n", (3, 11), "numbers with dots"),
-        ("[system]\nplatform = \"linux\"\npage_size = 5000\n", (3, 13), "a power of two"),
-        ("[system]\nplatform = \"linux\"\ncpuid = {vendor = \"me\"}\n", (3, 19), "12 letters"),
-        ("[system]\nplatform = \"linux\"\nfeatures = [1]\n", (3, 12), "two numbers"),
+        (
+            "[system]\nplatform = \"linux\"\nplatform = \"linux\"\n",
+            (3, 1),
+            "duplicate key",
+        ),
+        (
+            "[system]\nplatform = \"windoze\"\n",
+            (2, 12),
+            "\"linux\" or \"windows\", found \"windoze\"",
+        ),
+        (
+            "[system]\nplatform = 7\n",
+            (2, 12),
+            "expected a string, found the integer 7",
+        ),
+        (
+            "system = 3\n",
+            (1, 10),
+            "expected a table (a system), found the integer 3",
+        ),
+        (
+            "[system]\nplatform = \"linux\"\ncpu = \"amd46\"\n",
+            (3, 7),
+            "expected \"amd64\", found \"amd46\"; did you mean",
+        ),
+        (
+            "[system]\nplatform = \"linux\"\nversion = \"6.x\"\n",
+            (3, 11),
+            "numbers with dots",
+        ),
+        (
+            "[system]\nplatform = \"linux\"\npage_size = 5000\n",
+            (3, 13),
+            "a power of two",
+        ),
+        (
+            "[system]\nplatform = \"linux\"\ncpuid = {vendor = \"me\"}\n",
+            (3, 19),
+            "12 letters",
+        ),
+        (
+            "[system]\nplatform = \"linux\"\nfeatures = [1]\n",
+            (3, 12),
+            "two numbers",
+        ),
         ("[system]\nplatform = \"windows\"\n[linux]\n", (3, 1), "\"linux\""),
-        ("[process]\nid = 0x1_0000_0000\n[system]\nplatform = \"linux\"", (2, 6), "from 0 to 0xffff_ffff"),
-        ("[process]\nid = -1\n[system]\nplatform = \"linux\"", (2, 6), "from 0 to"),
+        (
+            "[process]\nid = 0x1_0000_0000\n[system]\nplatform = \"linux\"",
+            (2, 6),
+            "from 0 to 0xffff_ffff",
+        ),
+        (
+            "[process]\nid = -1\n[system]\nplatform = \"linux\"",
+            (2, 6),
+            "from 0 to",
+        ),
     ] {
         let error = mistake(text);
         assert_eq!((error.line, error.column), place, "{error}\n{text}");
         assert!(error.to_string().contains(words), "{error}\n{text}");
-        assert!(error.to_string().starts_with(&format!("test.toml:{}:{}: ", place.0, place.1)), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with(&format!("test.toml:{}:{}: ", place.0, place.1)),
+            "{error}"
+        );
     }
 }
 
@@ -721,57 +1059,210 @@ fn mistakes_are_told_with_their_place_and_the_nearest_name() {
 #[test]
 fn what_no_process_can_be_is_refused_where_it_stands() {
     for (text, words) in [
-        ("[[memory]]\nbase = §0x1001\nsize = 0x1000", "multiple of the page size, 0x1000"),
-        ("[[memory]]\nbase = 0x1000\nsize = §0x1001", "multiple of the page size, 0x1000"),
-        ("[[memory]]\nbase = 0x1000\nsize = §0", "no range of an address space"),
-        ("[[memory]]\nbase = 0xffff_ffff_ffff_f000\nsize = §0x1000", "no range of an address space"),
-        ("§[[memory]]\nbase = \"heap+0x1000\"\nsize = 0x1000", "overlaps 0x1000000000..0x1000008000, which line 10 has"),
-        ("§[[memory]]\nbase = 0x40_1000\nsize = 0x1000", "overlaps 0x401000..0x403000"),
-        ("[[memory]]\nname = §\"heap\"\nbase = 0x1000\nsize = 0x1000", "\"heap\" is the name of 0x1000000000"),
-        ("[[memory]]\nname = §\"\"\nbase = 0x1000\nsize = 0x1000", "letters"),
-        ("[[memory]]\nbase = §\"heep+1\"\nsize = 0x1000", "nothing is called \"heep\""),
-        ("[[memory]]\nbase = §\"heep+1\"\nsize = 0x1000", "did you mean \"heap\"?"),
-        ("[[memory]]\nbase = §\"heap-0x1000000001\"\nsize = 0x1000", "lies outside the address space"),
-        ("[[memory]]\nbase = 0x1000\nsize = 0x1000\nprotect = §\"rq-\"", "\"rq-\" is no protection"),
-        ("[[memory]]\nbase = 0x1000\nsize = 0x1000\nprotect = §\"PAGE_READWRIT\"", "did you mean \"PAGE_READWRITE\"?"),
-        ("[[memory]]\nbase = 0x1000\nsize = 0x1000\nprotect = §\"rw- r--\"", "found two"),
-        ("[[memory]]\nbase = 0x1000\nsize = 0x1000\nprotect = §\"PAGE_GUARD\"", "expected a protection"),
-        ("[[memory]]\nbase = 0x1000\nsize = 0x1000\ncontent = §\"countin\"", "did you mean \"counting\"?"),
-        ("[[memory]]\nbase = 0x1000\nsize = 0x1000\ncontent = §{ fill = 1, text = \"\" }", "exclude each other"),
-        ("[[memory]]\nbase = 0x1000\nsize = 0x1000\ncontent = §{ }", "expected one of fill"),
-        ("[[memory]]\nbase = 0x1000\nsize = 0x1000\ncontent = { hex = §\"abc\" }", "pairs of hexadecimal digits"),
-        ("[[memory]]\nbase = 0x1000\nsize = 0x1000\ncontent = { fill = §256 }", "from 0 to 255"),
-        ("[[memory]]\nbase = 0x1000\nsize = 0x1000\nput = [§{ offset = 0xfff, text = \"ab\" }]", "not a part of the memory"),
-        ("[[memory]]\nbase = 0x1000\nsize = 0x1000\nparts = [§{ offset = 0x1000, size = 0x1000 }]", "not a part of the block"),
-        ("[[memory]]\nbase = 0x1000\nsize = 0x3000\nparts = [{ offset = 0, size = 0x2000 }, §{ offset = 0x1000, size = 0x1000 }]", "overlaps another"),
-        ("[[memory]]\nbase = 0x1000\nsize = 0x1000\nallocation = §0x2000", "behind its memory"),
-        ("§[[module]]\npath = \"/b\"\nbase = \"program+0x1000\"\nsize = 0x1000", "may_overlap = true"),
-        ("§[[module]]\npath = \"/b\"\nbase = \"program\"\nsize = 0x1000\nmay_overlap = true", "no two begin at the same address"),
-        ("§[[module]]\nbase = 0x1000\nsize = 0x1000", "a module needs \"path\""),
-        ("§[[module]]\npath = \"/b\"\nbase = 0x1000\nsize = 0x1000\nbuild_id = \"00\"\npdb = {}", "exclude each other"),
-        ("[[module]]\npath = \"/b\"\nbase = 0x1000\nsize = 0x1000\npdb = { name = \"b\", guid = §\"0123\" }", "expected a GUID"),
-        ("[[module]]\npath = \"/b\"\nbase = 0x1000\nsize = 0x1000\nsections = [§{ offset = 0, size = 0x2000 }]", "not a part of the module"),
-        ("[[module]]\npath = \"/b\"\nbase = 0x1000\nsize = 0x1000\nproduct_version = §\"1\"", "one version only"),
-        ("[[thread]]\nid = §7\nregisters = { rip = 0, rsp = \"stack\" }", "another thread has this id"),
-        ("[[thread]]\nid = 8\nregisters = §{ rip = 0, rsp = 0x10 }", "stack_outside_memory = true"),
-        ("[[thread]]\nid = 8\nregisters = { rip = 0, §rps = 0x10 }", "did you mean \"rsp\"?"),
-        ("[[thread]]\nid = 8\nregisters = §{ rsp = \"stack\" }", "registers needs \"rip\""),
-        ("[[thread]]\nid = 8\nstack = §\"heap\"\nregisters = { rip = 0, rsp = \"stack\" }", "outside 0x1000000000..0x1000008000"),
-        ("[[thread]]\nid = 8\nstack = { limit = 5, base = §5 }\nregisters = { rip = 0, rsp = \"stack\" }", "above its limit"),
-        ("[[thread]]\nid = 8\ninterrupted = [§3]\nregisters = { rip = 0, rsp = \"stack\" }", "no memory is at 0x3"),
-        ("[[thread]]\nid = 8\npriority = §16\nregisters = { rip = 0, rsp = \"stack\" }", "from -15 to 15"),
-        ("[[thread]]\nid = 8\nregisters = { rip = 0, rsp = \"stack\", xmm0 = §\"00\" }", "16 bytes"),
-        ("[[handle]]\nnumber = 1\ntype = \"a\"\n[[handle]]\nnumber = §1\ntype = \"b\"", "another handle has this number"),
-        ("[[fault]]\nkind = §\"unreadble\"\nat = \"heap\"", "did you mean \"unreadable\"?"),
-        ("[[fault]]\nkind = \"thread-vanishes\"\n§at = \"heap\"", "no key \"at\""),
-        ("[[fault]]\nkind = \"thread-vanishes\"\nthread = §8", "no thread has the id 8; there are 7"),
-        ("[[fault]]\nkind = \"unreadable-from\"\nat = \"heap\"\nread = §0", "counting begins at 1"),
-        ("§[[fault]]\nkind = \"unreadable\"\nat = \"heap+1\"", "needs \"size\""),
-        ("[[fault]]\nkind = \"broken-module-record\"\nmodule = §\"heap\"", "no module begins at"),
-        ("[[fault]]\nkind = \"region-changes\"\nat = §\"heap+0x1000\"\ngone = true", "no region begins at"),
-        ("[[fault]]\nkind = \"region-changes\"\nat = \"heap\"\nnew_size = §0x8000", "smaller than the region's"),
-        ("§[[fault]]\nkind = \"region-changes\"\nat = \"heap\"", "changes how?"),
-        ("[[fault]]\nkind = \"freeze-fails\"\nreason = §\"zombi\"", "did you mean \"zombie\"?"),
+        (
+            "[[memory]]\nbase = §0x1001\nsize = 0x1000",
+            "multiple of the page size, 0x1000",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = §0x1001",
+            "multiple of the page size, 0x1000",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = §0",
+            "no range of an address space",
+        ),
+        (
+            "[[memory]]\nbase = 0xffff_ffff_ffff_f000\nsize = §0x1000",
+            "no range of an address space",
+        ),
+        (
+            "§[[memory]]\nbase = \"heap+0x1000\"\nsize = 0x1000",
+            "overlaps 0x1000000000..0x1000008000, which line 10 has",
+        ),
+        (
+            "§[[memory]]\nbase = 0x40_1000\nsize = 0x1000",
+            "overlaps 0x401000..0x403000",
+        ),
+        (
+            "[[memory]]\nname = §\"heap\"\nbase = 0x1000\nsize = 0x1000",
+            "\"heap\" is the name of 0x1000000000",
+        ),
+        (
+            "[[memory]]\nname = §\"\"\nbase = 0x1000\nsize = 0x1000",
+            "letters",
+        ),
+        (
+            "[[memory]]\nbase = §\"heep+1\"\nsize = 0x1000",
+            "nothing is called \"heep\"",
+        ),
+        (
+            "[[memory]]\nbase = §\"heep+1\"\nsize = 0x1000",
+            "did you mean \"heap\"?",
+        ),
+        (
+            "[[memory]]\nbase = §\"heap-0x1000000001\"\nsize = 0x1000",
+            "lies outside the address space",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = 0x1000\nprotect = §\"rq-\"",
+            "\"rq-\" is no protection",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = 0x1000\nprotect = §\"PAGE_READWRIT\"",
+            "did you mean \"PAGE_READWRITE\"?",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = 0x1000\nprotect = §\"rw- r--\"",
+            "found two",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = 0x1000\nprotect = §\"PAGE_GUARD\"",
+            "expected a protection",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = 0x1000\ncontent = §\"countin\"",
+            "did you mean \"counting\"?",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = 0x1000\ncontent = §{ fill = 1, text = \"\" }",
+            "exclude each other",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = 0x1000\ncontent = §{ }",
+            "expected one of fill",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = 0x1000\ncontent = { hex = §\"abc\" }",
+            "pairs of hexadecimal digits",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = 0x1000\ncontent = { fill = §256 }",
+            "from 0 to 255",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = 0x1000\nput = [§{ offset = 0xfff, text = \"ab\" }]",
+            "not a part of the memory",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = 0x1000\nparts = [§{ offset = 0x1000, size = 0x1000 }]",
+            "not a part of the block",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = 0x3000\nparts = [{ offset = 0, size = 0x2000 }, §{ offset = 0x1000, size = 0x1000 }]",
+            "overlaps another",
+        ),
+        (
+            "[[memory]]\nbase = 0x1000\nsize = 0x1000\nallocation = §0x2000",
+            "behind its memory",
+        ),
+        (
+            "§[[module]]\npath = \"/b\"\nbase = \"program+0x1000\"\nsize = 0x1000",
+            "may_overlap = true",
+        ),
+        (
+            "§[[module]]\npath = \"/b\"\nbase = \"program\"\nsize = 0x1000\nmay_overlap = true",
+            "no two begin at the same address",
+        ),
+        (
+            "§[[module]]\nbase = 0x1000\nsize = 0x1000",
+            "a module needs \"path\"",
+        ),
+        (
+            "§[[module]]\npath = \"/b\"\nbase = 0x1000\nsize = 0x1000\nbuild_id = \"00\"\npdb = {}",
+            "exclude each other",
+        ),
+        (
+            "[[module]]\npath = \"/b\"\nbase = 0x1000\nsize = 0x1000\npdb = { name = \"b\", guid = §\"0123\" }",
+            "expected a GUID",
+        ),
+        (
+            "[[module]]\npath = \"/b\"\nbase = 0x1000\nsize = 0x1000\nsections = [§{ offset = 0, size = 0x2000 }]",
+            "not a part of the module",
+        ),
+        (
+            "[[module]]\npath = \"/b\"\nbase = 0x1000\nsize = 0x1000\nproduct_version = §\"1\"",
+            "one version only",
+        ),
+        (
+            "[[thread]]\nid = §7\nregisters = { rip = 0, rsp = \"stack\" }",
+            "another thread has this id",
+        ),
+        (
+            "[[thread]]\nid = 8\nregisters = §{ rip = 0, rsp = 0x10 }",
+            "stack_outside_memory = true",
+        ),
+        (
+            "[[thread]]\nid = 8\nregisters = { rip = 0, §rps = 0x10 }",
+            "did you mean \"rsp\"?",
+        ),
+        (
+            "[[thread]]\nid = 8\nregisters = §{ rsp = \"stack\" }",
+            "registers needs \"rip\"",
+        ),
+        (
+            "[[thread]]\nid = 8\nstack = §\"heap\"\nregisters = { rip = 0, rsp = \"stack\" }",
+            "outside 0x1000000000..0x1000008000",
+        ),
+        (
+            "[[thread]]\nid = 8\nstack = { limit = 5, base = §5 }\nregisters = { rip = 0, rsp = \"stack\" }",
+            "above its limit",
+        ),
+        (
+            "[[thread]]\nid = 8\ninterrupted = [§3]\nregisters = { rip = 0, rsp = \"stack\" }",
+            "no memory is at 0x3",
+        ),
+        (
+            "[[thread]]\nid = 8\npriority = §16\nregisters = { rip = 0, rsp = \"stack\" }",
+            "from -15 to 15",
+        ),
+        (
+            "[[thread]]\nid = 8\nregisters = { rip = 0, rsp = \"stack\", xmm0 = §\"00\" }",
+            "16 bytes",
+        ),
+        (
+            "[[handle]]\nnumber = 1\ntype = \"a\"\n[[handle]]\nnumber = §1\ntype = \"b\"",
+            "another handle has this number",
+        ),
+        (
+            "[[fault]]\nkind = §\"unreadble\"\nat = \"heap\"",
+            "did you mean \"unreadable\"?",
+        ),
+        (
+            "[[fault]]\nkind = \"thread-vanishes\"\n§at = \"heap\"",
+            "no key \"at\"",
+        ),
+        (
+            "[[fault]]\nkind = \"thread-vanishes\"\nthread = §8",
+            "no thread has the id 8; there are 7",
+        ),
+        (
+            "[[fault]]\nkind = \"unreadable-from\"\nat = \"heap\"\nread = §0",
+            "counting begins at 1",
+        ),
+        (
+            "§[[fault]]\nkind = \"unreadable\"\nat = \"heap+1\"",
+            "needs \"size\"",
+        ),
+        (
+            "[[fault]]\nkind = \"broken-module-record\"\nmodule = §\"heap\"",
+            "no module begins at",
+        ),
+        (
+            "[[fault]]\nkind = \"region-changes\"\nat = §\"heap+0x1000\"\ngone = true",
+            "no region begins at",
+        ),
+        (
+            "[[fault]]\nkind = \"region-changes\"\nat = \"heap\"\nnew_size = §0x8000",
+            "smaller than the region's",
+        ),
+        (
+            "§[[fault]]\nkind = \"region-changes\"\nat = \"heap\"",
+            "changes how?",
+        ),
+        (
+            "[[fault]]\nkind = \"freeze-fails\"\nreason = §\"zombi\"",
+            "did you mean \"zombie\"?",
+        ),
     ] {
         let marked = with(&format!("\n{text}\n"));
         let mark = marked.find('§').expect("a mark");
@@ -786,20 +1277,42 @@ fn what_no_process_can_be_is_refused_where_it_stands() {
 #[test]
 fn a_file_that_is_not_there_is_told_by_its_name() {
     let error = Scenario::load("/nonexistent/a.toml").unwrap_err();
-    assert!(error.to_string().starts_with("/nonexistent/a.toml: cannot be read: "), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("/nonexistent/a.toml: cannot be read: "),
+        "{error}"
+    );
 }
 
 /// Whatever a scenario became: nothing that a dumper does with it panics. Not dumped, because a scenario
 /// may have more memory than a disk.
 fn handle(text: &str) {
-    let Ok(mut process) = Scenario::parse(text, "test.toml") else { return };
-    let Ok(mut still) = process.freeze(&Need { handles: true, ..Need::default() }) else { return };
+    let Ok(mut process) = Scenario::parse(text, "test.toml") else {
+        return;
+    };
+    let Ok(mut still) = process.freeze(&Need {
+        handles: true,
+        ..Need::default()
+    }) else {
+        return;
+    };
     let mut starts = vec![0, 1, u64::MAX - 2];
     for _ in 0..3 {
-        starts.extend(still.regions().into_iter().flatten().map(|region| region.range.start().wrapping_add(0xfff)));
+        starts.extend(
+            still
+                .regions()
+                .into_iter()
+                .flatten()
+                .map(|region| region.range.start().wrapping_add(0xfff)),
+        );
     }
     for id in still.thread_ids().unwrap_or_default() {
-        let pointer = still.thread(id).ok().and_then(|thread| thread.stack).map(|stack| stack.pointer);
+        let pointer = still
+            .thread(id)
+            .ok()
+            .and_then(|thread| thread.stack)
+            .map(|stack| stack.pointer);
         starts.extend(pointer);
     }
     for base in still.module_bases().unwrap_or_default() {
@@ -810,19 +1323,58 @@ fn handle(text: &str) {
         let _ = still.stack_at(7, start);
         if let Some(range) = AddressRange::new(start, start.saturating_add(0x3000)) {
             let extents = still.survey(range);
-            assert_eq!(extents.iter().map(|extent| extent.range.len()).sum::<u64>(), range.len());
+            assert_eq!(
+                extents.iter().map(|extent| extent.range.len()).sum::<u64>(),
+                range.len()
+            );
         }
     }
-    let _ = (still.system(), still.process(), still.handles(), still.unloaded_modules(), still.linux());
+    let _ = (
+        still.system(),
+        still.process(),
+        still.handles(),
+        still.unloaded_modules(),
+        still.linux(),
+    );
 }
 
 /// Pieces of scenarios, right and wrong ones.
 fn piece() -> impl Strategy<Value = String> {
     let words = [
-        "\"heap\"", "\"heap+0x1000\"", "\"stack-1\"", "\"nothing\"", "0", "1", "0xffff_ffff_ffff_ffff", "-1", "1.5", "true",
-        "0x1000", "0x7fff_0000_0000", "99999999999999999999999", "[]", "{}", "[[1, 2]]", "\"rw-\"", "\"PAGE_GUARD\"", "\"\\u00e9+1\"",
-        "{ fill = 1 }", "{ words = [\"heap\"] }", "[[memory]]\n", "[[fault]]\n", "[thread]\n", "size = ", "base = ", "at = ",
-        "kind = \"short-read\"\n", "kind = \"region-changes\"\n", "new_size = 0x1000\n", "most = 18446744073709551615\n", "\n", "§", "\"",
+        "\"heap\"",
+        "\"heap+0x1000\"",
+        "\"stack-1\"",
+        "\"nothing\"",
+        "0",
+        "1",
+        "0xffff_ffff_ffff_ffff",
+        "-1",
+        "1.5",
+        "true",
+        "0x1000",
+        "0x7fff_0000_0000",
+        "99999999999999999999999",
+        "[]",
+        "{}",
+        "[[1, 2]]",
+        "\"rw-\"",
+        "\"PAGE_GUARD\"",
+        "\"\\u00e9+1\"",
+        "{ fill = 1 }",
+        "{ words = [\"heap\"] }",
+        "[[memory]]\n",
+        "[[fault]]\n",
+        "[thread]\n",
+        "size = ",
+        "base = ",
+        "at = ",
+        "kind = \"short-read\"\n",
+        "kind = \"region-changes\"\n",
+        "new_size = 0x1000\n",
+        "most = 18446744073709551615\n",
+        "\n",
+        "§",
+        "\"",
     ];
     prop_oneof![
         4 => prop::sample::select(words.to_vec()).prop_map(str::to_owned),

@@ -20,7 +20,7 @@ pub enum Contents {
     Overlaid(Overlaid),
 }
 
-/// Contents with other bytes on top; see [`Contents::put`].
+/// Contents with other bytes on top; [`SimProcess::put`](crate::SimProcess::put) makes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlaid {
     /// The region that `below` is laid out for. It can be larger than the one that has these contents.
@@ -34,7 +34,11 @@ impl Contents {
     /// These contents of a region at `origin`, for a part of it: the bytes stay where they are.
     #[must_use]
     pub(crate) fn laid_out_for(self, origin: AddressRange) -> Self {
-        Self::Overlaid(Overlaid { origin, below: Arc::new(self), put: Vec::new() })
+        Self::Overlaid(Overlaid {
+            origin,
+            below: Arc::new(self),
+            put: Vec::new(),
+        })
     }
 
     /// These contents of a region at `origin`, with `bytes` at the address `at`.
@@ -65,13 +69,17 @@ impl Contents {
             Self::Untouched => into.fill(0),
             Self::Fill(byte) => into.fill(*byte),
             Self::Bytes(bytes) => {
-                let from = usize::try_from(at - region.start()).unwrap_or(usize::MAX).min(bytes.len());
+                let from = usize::try_from(at - region.start())
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
                 let count = into.len().min(bytes.len() - from);
                 into[..count].copy_from_slice(&bytes[from..from + count]);
                 into[count..].fill(0);
             }
             Self::Counting => words(at, into, |address| address),
-            Self::Pattern(seed) => words(at - region.start(), into, |offset| scramble(seed.wrapping_add(offset))),
+            Self::Pattern(seed) => words(at - region.start(), into, |offset| {
+                scramble(seed.wrapping_add(offset))
+            }),
             Self::Overlaid(overlaid) => {
                 overlaid.below.read(overlaid.origin, at, into);
                 for (start, bytes) in &overlaid.put {
@@ -106,9 +114,10 @@ fn scramble(number: u64) -> u64 {
 
 /// Copies the part of `bytes` (which lie at `start`) that falls into `into` (which lies at `at`).
 fn lay(bytes: &[u8], start: u64, into: &mut [u8], at: u64) {
-    let (Some(from), Some(to)) =
-        (AddressRange::at(start, bytes.len() as u64), AddressRange::at(at, into.len() as u64))
-    else {
+    let (Some(from), Some(to)) = (
+        AddressRange::at(start, bytes.len() as u64),
+        AddressRange::at(at, into.len() as u64),
+    ) else {
         return;
     };
     let Some(common) = from.intersect(to) else { return };
@@ -136,7 +145,9 @@ mod tests {
             Contents::Fill(0xCC),
             Contents::Pattern(7),
             Contents::Untouched,
-            Contents::Counting.put(region, 0x1003, vec![1, 2, 3, 4, 5, 6, 7, 8, 9]).put(region, 0x1005, vec![0xFF]),
+            Contents::Counting
+                .put(region, 0x1003, vec![1, 2, 3, 4, 5, 6, 7, 8, 9])
+                .put(region, 0x1005, vec![0xFF]),
             Contents::Pattern(7).laid_out_for(region),
         ] {
             let whole = read(&contents, region, 0x1000, 64);
@@ -152,7 +163,9 @@ mod tests {
     #[test]
     fn what_is_put_later_lies_on_top() {
         let region = AddressRange::at(0x1000, 16).unwrap();
-        let contents = Contents::Fill(0).put(region, 0x1002, vec![1; 4]).put(region, 0x1003, vec![2; 2]);
+        let contents = Contents::Fill(0)
+            .put(region, 0x1002, vec![1; 4])
+            .put(region, 0x1003, vec![2; 2]);
         assert_eq!(read(&contents, region, 0x1000, 8), [0, 0, 1, 2, 2, 1, 0, 0]);
         assert_eq!(contents.survey(), Content::Readable);
     }

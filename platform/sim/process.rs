@@ -1,7 +1,7 @@
 use dumpwright_target::{
-    AddressRange, Amd64, Cpu, CpuInformation, Exclusion, Fault, FaultKind, Frozen, Handle, LinuxFacts, Module, Need,
-    Platform, Power, Region, RegionKind, RegionState, System, Target, Thread, ThreadTimes, TimeZone, UnloadedModule,
-    build_id_record,
+    AddressRange, Amd64, Cpu, CpuInformation, Exclusion, Fault, FaultKind, Frozen, Handle, LinuxFacts,
+    Module, Need, Platform, Power, Region, RegionKind, RegionState, System, Target, Thread, ThreadTimes,
+    TimeZone, UnloadedModule, build_id_record,
 };
 
 use crate::faults::{self, SimFault};
@@ -12,7 +12,10 @@ use crate::{Contents, Symbols};
 ///
 /// The fields are public so that tests can bend what the builder methods made straight.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "they are the answers to Frozen's questions, which are documented there")]
+#[expect(
+    missing_docs,
+    reason = "they are the answers to Frozen's questions, which are documented there"
+)]
 pub struct SimProcess {
     pub id: u32,
     pub system: System,
@@ -30,6 +33,8 @@ pub struct SimProcess {
     /// Where the argument and environment strings begin: a stack ends there unless a dump may show the
     /// environment.
     pub strings: Option<u64>,
+    /// The system lets a dumper read memory whatever its protection, reserved memory too, as Wine does.
+    pub reads_any_protection: bool,
     /// The process is a snapshot of one.
     pub snapshot: bool,
     /// What goes wrong.
@@ -76,6 +81,7 @@ impl SimProcess {
             handles: Vec::new(),
             linux: None,
             strings: None,
+            reads_any_protection: false,
             snapshot: false,
             faults: Vec::new(),
             freezes: 0,
@@ -88,7 +94,11 @@ impl SimProcess {
     /// the end of the allocation that holds it, which may be added later.
     #[must_use]
     pub fn thread(mut self, id: u32, stack_pointer: u64, instruction_pointer: u64) -> Self {
-        let registers = Amd64 { rsp: stack_pointer, rip: instruction_pointer, ..Amd64::default() };
+        let registers = Amd64 {
+            rsp: stack_pointer,
+            rip: instruction_pointer,
+            ..Amd64::default()
+        };
         self.threads.push(Thread {
             id,
             suspend_count: 0,
@@ -135,7 +145,13 @@ impl SimProcess {
     /// As [`memory`](Self::memory).
     #[must_use]
     pub fn excluded(self, start: u64, len: u64, exclusion: Exclusion) -> Self {
-        self.private(start, len, dumpwright_target::protect::READWRITE, Some(exclusion), Contents::Counting)
+        self.private(
+            start,
+            len,
+            dumpwright_target::protect::READWRITE,
+            Some(exclusion),
+            Contents::Counting,
+        )
     }
 
     fn private(
@@ -172,8 +188,13 @@ impl SimProcess {
     }
 
     pub(crate) fn put_into_region(&mut self, at: u64, bytes: Vec<u8>) {
-        let Some(place) = AddressRange::at(at, bytes.len() as u64) else { return };
-        let region = self.regions.iter_mut().find(|(region, _)| region.range.covers(place));
+        let Some(place) = AddressRange::at(at, bytes.len() as u64) else {
+            return;
+        };
+        let region = self
+            .regions
+            .iter_mut()
+            .find(|(region, _)| region.range.covers(place));
         let (region, contents) = region.expect("bytes are put into memory");
         let below = std::mem::replace(contents, Contents::Untouched);
         *contents = below.put(region.range, at, bytes);
@@ -185,7 +206,9 @@ impl SimProcess {
     /// As [`memory`](Self::memory).
     #[must_use]
     pub fn unreadable(self, start: u64, len: u64) -> Self {
-        self.fault(SimFault::Unreadable(AddressRange::at(start, len).expect("some pages")))
+        self.fault(SimFault::Unreadable(
+            AddressRange::at(start, len).expect("some pages"),
+        ))
     }
 
     /// Makes pages unreadable, which turns out only when they are read.
@@ -211,7 +234,10 @@ impl SimProcess {
     /// As [`memory`](Self::memory).
     #[must_use]
     pub fn symbol(mut self, name: &str, start: u64, len: u64) -> Self {
-        self.symbols.define(name, AddressRange::at(start, len).expect("a place in an address space"));
+        self.symbols.define(
+            name,
+            AddressRange::at(start, len).expect("a place in an address space"),
+        );
         self
     }
 
@@ -241,7 +267,11 @@ impl Target for SimProcess {
             _ => None,
         });
         if let Some(kind) = refused {
-            return Err(Fault::new(kind, format!("hold process {}", self.id), faults::reason(kind)));
+            return Err(Fault::new(
+                kind,
+                format!("hold process {}", self.id),
+                faults::reason(kind),
+            ));
         }
         self.freezes += 1;
         Ok(Box::new(Still::new(self, need)))

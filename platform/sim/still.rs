@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use dumpwright_target::{
-    AddressRange, Content, Exclusion, Extent, Fault, FaultKind, Frozen, Handle, Holding, LinuxFacts, LinuxTextKind,
-    Module, Need, Process, Region, RegionState, Remark, Stack, Subject, System, Thread, UnloadedModule, protect,
+    AddressRange, Content, Exclusion, Extent, Fault, FaultKind, Frozen, Handle, Holding, LinuxFacts,
+    LinuxTextKind, Module, Need, Process, Region, RegionState, Remark, Stack, Subject, System, Thread,
+    UnloadedModule, protect,
 };
 
 use crate::faults::{ModuleRecord, Question, RegionChange, SimFault};
@@ -29,7 +30,9 @@ impl<'p> Still<'p> {
         let mut regions = process.regions.clone();
         regions.sort_by_key(|(region, _)| region.range);
         if need.dont_dump {
-            let marked = regions.iter_mut().filter(|(region, _)| region.exclusion == Some(Exclusion::DontDump));
+            let marked = regions
+                .iter_mut()
+                .filter(|(region, _)| region.exclusion == Some(Exclusion::DontDump));
             marked.for_each(|(region, _)| region.exclusion = None);
         }
         Self {
@@ -57,25 +60,39 @@ impl<'p> Still<'p> {
     }
 
     fn region_index(&self, address: u64) -> Option<usize> {
-        let index = self.regions.partition_point(|(region, _)| region.range.end() <= address);
-        self.regions.get(index).filter(|(region, _)| region.range.contains(address))?;
+        let index = self
+            .regions
+            .partition_point(|(region, _)| region.range.end() <= address);
+        self.regions
+            .get(index)
+            .filter(|(region, _)| region.range.contains(address))?;
         Some(index)
     }
 
     /// What a look at the map, without a read, tells about an address.
     fn content_at(&self, address: u64) -> Content {
-        let Some(index) = self.region_index(address) else { return Content::Nothing("nothing is mapped there") };
+        let Some(index) = self.region_index(address) else {
+            return Content::Nothing("nothing is mapped there");
+        };
         let (region, contents) = &self.regions[index];
-        let known = |fault: &SimFault| matches!(fault, SimFault::Unreadable(range) if range.contains(address));
+        let protected = !self.process.reads_any_protection;
+        let known =
+            |fault: &SimFault| matches!(fault, SimFault::Unreadable(range) if range.contains(address));
         match region {
-            Region { state: RegionState::Reserve | RegionState::Free, .. } => {
-                Content::Nothing("addresses are reserved, memory is not there")
+            Region {
+                state: RegionState::Reserve | RegionState::Free,
+                ..
+            } if protected => Content::Nothing("addresses are reserved, memory is not there"),
+            Region {
+                exclusion: Some(exclusion @ (Exclusion::Device | Exclusion::Kernel)),
+                ..
+            } => Content::Unreadable(exclusion.reason()),
+            Region { protect, .. } if protected && protect & protect::GUARD != 0 => {
+                Content::Unreadable("guard page")
             }
-            Region { exclusion: Some(exclusion @ (Exclusion::Device | Exclusion::Kernel)), .. } => {
-                Content::Unreadable(exclusion.reason())
+            Region { protect, .. } if protected && protect & protect::NOACCESS != 0 => {
+                Content::Unreadable("no access is allowed")
             }
-            Region { protect, .. } if protect & protect::GUARD != 0 => Content::Unreadable("guard page"),
-            Region { protect, .. } if protect & protect::NOACCESS != 0 => Content::Unreadable("no access is allowed"),
             _ if self.process.faults.iter().any(known) => Content::Unreadable("said to be unreadable"),
             _ => contents.survey(),
         }
@@ -83,7 +100,9 @@ impl<'p> Still<'p> {
 
     /// Where the answer to "what is here" may change behind `address`.
     fn next_border(&self, address: u64) -> u64 {
-        let index = self.regions.partition_point(|(region, _)| region.range.end() <= address);
+        let index = self
+            .regions
+            .partition_point(|(region, _)| region.range.end() <= address);
         let regions = self.regions.get(index).map(|(region, _)| region.range);
         let faults = self.process.faults.iter().filter_map(SimFault::reads);
         regions
@@ -99,7 +118,10 @@ impl<'p> Still<'p> {
     fn begin_read(&mut self, wanted: AddressRange) -> usize {
         let mut most = usize::MAX;
         for (fault, reads) in self.process.faults.iter().zip(&mut self.reads) {
-            if fault.reads().is_none_or(|range| range.intersect(wanted).is_none()) {
+            if fault
+                .reads()
+                .is_none_or(|range| range.intersect(wanted).is_none())
+            {
                 continue;
             }
             *reads += 1;
@@ -124,18 +146,33 @@ impl<'p> Still<'p> {
         };
         let readable = matches!(self.content_at(address), Content::Readable | Content::Zero)
             && !self.process.faults.iter().zip(&self.reads).any(refused);
-        if readable { self.next_border(address) } else { address }
+        if readable {
+            self.next_border(address)
+        } else {
+            address
+        }
     }
 
     /// Lets regions change whose map has been listed often enough.
     fn change_regions(&mut self) {
         let now = self.listings;
         for fault in &self.process.faults {
-            let SimFault::RegionChanges { base, listings, change } = fault else { continue };
+            let SimFault::RegionChanges {
+                base,
+                listings,
+                change,
+            } = fault
+            else {
+                continue;
+            };
             if *listings != now {
                 continue;
             }
-            let Some(index) = self.regions.iter().position(|(region, _)| region.range.start() == *base) else {
+            let Some(index) = self
+                .regions
+                .iter()
+                .position(|(region, _)| region.range.start() == *base)
+            else {
                 continue;
             };
             let region = &mut self.regions[index].0;
@@ -163,14 +200,23 @@ impl<'p> Still<'p> {
             }
             end = region.range.end();
         }
-        Some(Stack { range: AddressRange::new(pointer, end)?, pointer })
+        Some(Stack {
+            range: AddressRange::new(pointer, end)?,
+            pointer,
+        })
     }
 
     /// The stack without argument and environment strings, unless those are wanted.
     fn without_strings(&self, stack: Stack) -> Option<Stack> {
-        let cut = self.process.strings.filter(|at| !self.need.environment && stack.range.contains(*at));
+        let cut = self
+            .process
+            .strings
+            .filter(|at| !self.need.environment && stack.range.contains(*at));
         let end = cut.unwrap_or(stack.range.end());
-        Some(Stack { range: AddressRange::new(stack.range.start(), end)?, ..stack })
+        Some(Stack {
+            range: AddressRange::new(stack.range.start(), end)?,
+            ..stack
+        })
     }
 }
 
@@ -189,7 +235,12 @@ impl Frozen for Still<'_> {
     fn process(&mut self) -> Result<Process, Fault> {
         self.answer(Question::Process, "describe the process")?;
         let SimProcess { id, times, power, .. } = *self.process;
-        Ok(Process { id, times, power, time_zone: self.process.time_zone.clone() })
+        Ok(Process {
+            id,
+            times,
+            power,
+            time_zone: self.process.time_zone.clone(),
+        })
     }
 
     fn thread_ids(&mut self) -> Result<Vec<u32>, Fault> {
@@ -201,9 +252,19 @@ impl Frozen for Still<'_> {
         if self.has(&SimFault::ThreadVanishes(id)) {
             return Err(failed(FaultKind::Gone, &format!("examine thread {id}")));
         }
-        let found = self.process.threads.iter().find(|thread| thread.id == id).cloned();
-        let mut thread =
-            found.ok_or_else(|| Fault::new(FaultKind::NoSuchProcess, format!("find thread {id}"), "there is none"))?;
+        let found = self
+            .process
+            .threads
+            .iter()
+            .find(|thread| thread.id == id)
+            .cloned();
+        let mut thread = found.ok_or_else(|| {
+            Fault::new(
+                FaultKind::NoSuchProcess,
+                format!("find thread {id}"),
+                "there is none",
+            )
+        })?;
         if self.has(&SimFault::ThreadRefusesSuspension(id)) {
             self.remarks.push(Remark::missing(
                 Subject::Thread(id),
@@ -214,14 +275,18 @@ impl Frozen for Still<'_> {
             thread.interrupted.clear();
             return Ok(thread);
         }
-        let pointer = thread.context.as_ref().map_or(0, |context| context.stack_pointer());
+        let pointer = thread
+            .context
+            .as_ref()
+            .map_or(0, |context| context.stack_pointer());
         let stack = thread.stack.or_else(|| self.stack_of(pointer));
         thread.stack = stack.and_then(|stack| self.without_strings(stack));
         Ok(thread)
     }
 
     fn stack_at(&mut self, _: u32, stack_pointer: u64) -> Option<Stack> {
-        self.stack_of(stack_pointer).and_then(|stack| self.without_strings(stack))
+        self.stack_of(stack_pointer)
+            .and_then(|stack| self.without_strings(stack))
     }
 
     fn module_bases(&mut self) -> Result<Vec<u64>, Fault> {
@@ -230,18 +295,32 @@ impl Frozen for Still<'_> {
     }
 
     fn module(&mut self, base: u64) -> Result<Module, Fault> {
-        let found = self.process.modules.iter().find(|module| module.base == base).cloned();
+        let found = self
+            .process
+            .modules
+            .iter()
+            .find(|module| module.base == base)
+            .cloned();
         let mut module = found.ok_or_else(|| {
-            Fault::new(FaultKind::Malformed, format!("find the module at {base:#x}"), "there is none")
+            Fault::new(
+                FaultKind::Malformed,
+                format!("find the module at {base:#x}"),
+                "there is none",
+            )
         })?;
         for fault in &self.process.faults {
-            let SimFault::BrokenModuleRecord { base: broken, record } = fault else { continue };
+            let SimFault::BrokenModuleRecord { base: broken, record } = fault else {
+                continue;
+            };
             if *broken != base {
                 continue;
             }
             let what = match record {
                 ModuleRecord::Headers => {
-                    return Err(failed(FaultKind::Malformed, &format!("read the module at {base:#x}")));
+                    return Err(failed(
+                        FaultKind::Malformed,
+                        &format!("read the module at {base:#x}"),
+                    ));
                 }
                 ModuleRecord::CodeView => {
                     module.cv_record.clear();
@@ -256,7 +335,10 @@ impl Frozen for Still<'_> {
                     "version"
                 }
             };
-            self.remarks.push(Remark::missing(Subject::Module(base), format!("its {what} makes no sense")));
+            self.remarks.push(Remark::missing(
+                Subject::Module(base),
+                format!("its {what} makes no sense"),
+            ));
         }
         Ok(module)
     }
@@ -271,7 +353,11 @@ impl Frozen for Still<'_> {
 
     fn handles(&mut self) -> Result<Vec<Handle>, Fault> {
         self.answer(Question::Handles, "list the handles")?;
-        Ok(if self.need.handles { self.process.handles.clone() } else { Vec::new() })
+        Ok(if self.need.handles {
+            self.process.handles.clone()
+        } else {
+            Vec::new()
+        })
     }
 
     fn unloaded_modules(&mut self) -> Result<Vec<UnloadedModule>, Fault> {
@@ -282,7 +368,9 @@ impl Frozen for Still<'_> {
     fn linux(&mut self) -> Option<LinuxFacts> {
         let mut facts = self.process.linux.clone()?;
         if !self.need.environment {
-            facts.texts.retain(|text| !matches!(text.kind, LinuxTextKind::CmdLine | LinuxTextKind::Environ));
+            facts
+                .texts
+                .retain(|text| !matches!(text.kind, LinuxTextKind::CmdLine | LinuxTextKind::Environ));
         }
         Some(facts)
     }
@@ -291,15 +379,22 @@ impl Frozen for Still<'_> {
         let mut extents: Vec<Extent> = Vec::new();
         let mut at = range.start();
         while let Some(part) = AddressRange::new(at, self.next_border(at).min(range.end())) {
-            extents.push(Extent { range: part, content: self.content_at(at) });
+            extents.push(Extent {
+                range: part,
+                content: self.content_at(at),
+            });
             at = part.end();
         }
         extents
     }
 
     fn read(&mut self, at: u64, into: &mut [u8]) -> Result<usize, Fault> {
-        let Some(wanted) = AddressRange::new(at, at.saturating_add(into.len() as u64)) else { return Ok(0) };
-        let most = self.begin_read(wanted).min(usize::try_from(wanted.len()).unwrap_or(usize::MAX));
+        let Some(wanted) = AddressRange::new(at, at.saturating_add(into.len() as u64)) else {
+            return Ok(0);
+        };
+        let most = self
+            .begin_read(wanted)
+            .min(usize::try_from(wanted.len()).unwrap_or(usize::MAX));
         let mut done = 0;
         while done < most {
             let from = at + done as u64;
@@ -307,7 +402,9 @@ impl Frozen for Still<'_> {
             if until == from {
                 break;
             }
-            let count = usize::try_from(until - from).unwrap_or(usize::MAX).min(most - done);
+            let count = usize::try_from(until - from)
+                .unwrap_or(usize::MAX)
+                .min(most - done);
             let index = self.region_index(from).expect("readable, so in a region");
             let (region, contents) = &self.regions[index];
             contents.read(region.range, from, &mut into[done..done + count]);
@@ -318,7 +415,11 @@ impl Frozen for Still<'_> {
                 Content::Unreadable(reason) | Content::Nothing(reason) => reason,
                 Content::Readable | Content::Zero => "the read fails",
             };
-            return Err(Fault::new(FaultKind::Unreadable, format!("read memory at {at:#x}"), reason));
+            return Err(Fault::new(
+                FaultKind::Unreadable,
+                format!("read memory at {at:#x}"),
+                reason,
+            ));
         }
         Ok(done)
     }
@@ -328,6 +429,9 @@ impl Frozen for Still<'_> {
     }
 
     fn thaw(self: Box<Self>) -> Holding {
-        Holding { hold: "simulated", pause: self.pause }
+        Holding {
+            hold: "simulated",
+            pause: self.pause,
+        }
     }
 }

@@ -46,7 +46,9 @@ impl Symbols {
             return Ok(address);
         }
         // The last sign counts: file names such as libstdc++.so.6 have some of their own.
-        let split = text.rfind(['+', '-']).map(|at| (text[..at].trim_end(), &text[at..]));
+        let split = text
+            .rfind(['+', '-'])
+            .map(|at| (text[..at].trim_end(), &text[at..]));
         let Some((name, offset)) = split.and_then(|(name, rest)| Some((name, offset(rest)?))) else {
             return Err(AddressError::Unknown(text.to_owned()));
         };
@@ -80,14 +82,23 @@ enum Offset {
 fn offset(text: &str) -> Option<Offset> {
     let (sign, digits) = text.split_at_checked(1)?;
     let distance = number(digits.trim_start())?;
-    Some(if sign == "-" { Offset::Before(distance) } else { Offset::Behind(distance) })
+    Some(if sign == "-" {
+        Offset::Before(distance)
+    } else {
+        Offset::Behind(distance)
+    })
 }
 
 fn number(text: &str) -> Option<u64> {
     let plain = text.replace('_', "");
-    let (digits, radix) = plain.strip_prefix("0x").map_or((plain.as_str(), 10), |digits| (digits, 16));
+    let (digits, radix) = plain
+        .strip_prefix("0x")
+        .map_or((plain.as_str(), 10), |digits| (digits, 16));
     // from_str_radix would take a sign.
-    digits.starts_with(|c: char| c.is_digit(radix)).then(|| u64::from_str_radix(digits, radix).ok()).flatten()
+    digits
+        .starts_with(|c: char| c.is_digit(radix))
+        .then(|| u64::from_str_radix(digits, radix).ok())
+        .flatten()
 }
 
 /// Why a text means no address.
@@ -103,7 +114,10 @@ impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(name) => {
-                write!(f, "nothing is called \"{name}\", and an address is a number, a name or NAME+0x10")
+                write!(
+                    f,
+                    "nothing is called \"{name}\", and an address is a number, a name or NAME+0x10"
+                )
             }
             Self::Beyond(text) => write!(f, "{text} lies outside the address space"),
         }
@@ -147,11 +161,19 @@ mod tests {
         ] {
             assert_eq!(symbols.resolve(text), Ok(address), "{text}");
         }
-        for text in ["", "+", "-1", "heap+", "heep", "heap+0x", "heap+-1", "heap++1", "0x", "é+1", "heap+é"] {
-            assert!(matches!(symbols.resolve(text), Err(AddressError::Unknown(_))), "{text}");
+        for text in [
+            "", "+", "-1", "heap+", "heep", "heap+0x", "heap+-1", "heap++1", "0x", "é+1", "heap+é",
+        ] {
+            assert!(
+                matches!(symbols.resolve(text), Err(AddressError::Unknown(_))),
+                "{text}"
+            );
         }
         for text in ["heap-0x1001", "heap+0xffffffffffffffff"] {
-            assert!(matches!(symbols.resolve(text), Err(AddressError::Beyond(_))), "{text}");
+            assert!(
+                matches!(symbols.resolve(text), Err(AddressError::Beyond(_))),
+                "{text}"
+            );
         }
     }
 
@@ -159,7 +181,10 @@ mod tests {
     fn the_smallest_place_names_an_address() {
         let symbols = symbols();
         assert_eq!(symbols.describe(0x10_0104).as_deref(), Some("block+0x4"));
-        assert_eq!(symbols.describe(0x10_0110).as_deref(), Some("libstdc++.so.6+0x110"));
+        assert_eq!(
+            symbols.describe(0x10_0110).as_deref(),
+            Some("libstdc++.so.6+0x110")
+        );
         assert_eq!(symbols.describe(0x10_0000).as_deref(), Some("libstdc++.so.6"));
         assert_eq!(symbols.describe(0x2000), None);
     }

@@ -35,7 +35,10 @@ pub(super) struct Source {
 
 impl Source {
     pub fn new(text: &str, file: &str) -> Arc<Self> {
-        Arc::new(Self { file: file.to_owned(), text: text.to_owned() })
+        Arc::new(Self {
+            file: file.to_owned(),
+            text: text.to_owned(),
+        })
     }
 
     /// Line and column of a byte offset, both from 1.
@@ -46,12 +49,20 @@ impl Source {
         }
         let before = &self.text[..end];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        (
+            before.matches('\n').count() + 1,
+            before[line_start..].chars().count() + 1,
+        )
     }
 
     pub fn error(&self, span: &Range<usize>, message: impl Into<String>) -> ScenarioError {
         let (line, column) = self.position(span.start);
-        ScenarioError { file: self.file.clone(), line, column, message: message.into() }
+        ScenarioError {
+            file: self.file.clone(),
+            line,
+            column,
+            message: message.into(),
+        }
     }
 }
 
@@ -60,7 +71,12 @@ pub(crate) fn nearest<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str>)
     let limit = (wrong.chars().count() / 3).max(1);
     known
         .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase()), name))
+        .map(|name| {
+            (
+                strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase()),
+                name,
+            )
+        })
         .filter(|(distance, _)| *distance <= limit)
         .min()
         .map(|(_, name)| name)
@@ -72,5 +88,9 @@ pub(super) fn hint<'n>(wrong: &str, known: impl IntoIterator<Item = &'n str> + C
         return format!("; did you mean \"{name}\"?");
     }
     let names: Vec<_> = known.into_iter().collect();
-    if names.is_empty() { String::new() } else { format!("; known are {}", names.join(", ")) }
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("; known are {}", names.join(", "))
+    }
 }

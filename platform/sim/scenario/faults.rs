@@ -20,7 +20,10 @@ pub(super) const KINDS: &[(&str, &[&str])] = &[
     ("thread-vanishes", &["thread"]),
     ("thread-refuses-suspension", &["thread"]),
     ("broken-module-record", &["module", "record"]),
-    ("region-changes", &["at", "listings", "gone", "new_size", "protect"]),
+    (
+        "region-changes",
+        &["at", "listings", "gone", "new_size", "protect"],
+    ),
     ("freeze-fails", &["reason"]),
     ("question-fails", &["question", "reason"]),
 ];
@@ -56,12 +59,22 @@ const REASONS: &[(&str, FaultKind)] = &[
 ];
 
 pub(super) fn read(document: &Fields<'_>, places: &Places, process: &SimProcess) -> Outcome<Vec<SimFault>> {
-    let Some(value) = document.value("fault") else { return Ok(Vec::new()) };
-    value.array()?.iter().map(|value| read_one(value, places, process)).collect()
+    let Some(value) = document.value("fault") else {
+        return Ok(Vec::new());
+    };
+    value
+        .array()?
+        .iter()
+        .map(|value| read_one(value, places, process))
+        .collect()
 }
 
 fn read_one(value: &Value<'_>, places: &Places, process: &SimProcess) -> Outcome<SimFault> {
-    let every: Vec<_> = KINDS.iter().flat_map(|(_, keys)| keys.iter().copied()).chain(["kind"]).collect();
+    let every: Vec<_> = KINDS
+        .iter()
+        .flat_map(|(_, keys)| keys.iter().copied())
+        .chain(["kind"])
+        .collect();
     let kind = value.table("a fault", &every)?.need("kind")?;
     let names = KINDS.iter().map(|(name, _)| *name);
     let found = KINDS.iter().find(|(name, _)| Some(*name) == kind.as_text());
@@ -73,8 +86,14 @@ fn read_one(value: &Value<'_>, places: &Places, process: &SimProcess) -> Outcome
     let fields = value.table("a fault of this kind", &keys)?;
     Ok(match *name {
         "unreadable" => SimFault::Unreadable(places.place(&fields)?),
-        "unreadable-from" => SimFault::UnreadableFrom { range: places.place(&fields)?, read: count(&fields, "read")? },
-        "unreadable-until" => SimFault::UnreadableUntil { range: places.place(&fields)?, read: count(&fields, "read")? },
+        "unreadable-from" => SimFault::UnreadableFrom {
+            range: places.place(&fields)?,
+            read: count(&fields, "read")?,
+        },
+        "unreadable-until" => SimFault::UnreadableUntil {
+            range: places.place(&fields)?,
+            read: count(&fields, "read")?,
+        },
         "short-read" => SimFault::ShortRead {
             range: places.place(&fields)?,
             most: usize::try_from(count(&fields, "most")?).unwrap_or(usize::MAX),
@@ -102,7 +121,9 @@ fn read_one(value: &Value<'_>, places: &Places, process: &SimProcess) -> Outcome
 
 /// A number that counts from 1, and is 1 unless said otherwise.
 fn count(fields: &Fields<'_>, key: &str) -> Outcome<u64> {
-    let Some(value) = fields.value(key) else { return Ok(1) };
+    let Some(value) = fields.value(key) else {
+        return Ok(1);
+    };
     match value.u64()? {
         0 => Err(value.error("counting begins at 1")),
         number => Ok(number),
@@ -115,7 +136,11 @@ fn thread(fields: &Fields<'_>, process: &SimProcess) -> Outcome<u32> {
     if process.threads.iter().any(|thread| thread.id == id) {
         return Ok(id);
     }
-    let ids: Vec<_> = process.threads.iter().map(|thread| thread.id.to_string()).collect();
+    let ids: Vec<_> = process
+        .threads
+        .iter()
+        .map(|thread| thread.id.to_string())
+        .collect();
     Err(value.error(format!("no thread has the id {id}; there are {}", ids.join(", "))))
 }
 
@@ -132,13 +157,19 @@ fn region_changes(fields: &Fields<'_>, places: &Places, process: &SimProcess) ->
     fields.exclusive(&["gone", "new_size", "protect"])?;
     let at = fields.need("at")?;
     let base = places.address(&at)?;
-    let region = process.regions.iter().map(|(region, _)| region).find(|region| region.range.start() == base);
+    let region = process
+        .regions
+        .iter()
+        .map(|(region, _)| region)
+        .find(|region| region.range.start() == base);
     let region = region.ok_or_else(|| at.error(format!("no region begins at {base:#x}")))?;
     let size = fields.get("new_size", |value| {
         let size = value.u64()?;
         places.check_pages(value, size)?;
         let smaller = (1..region.range.len()).contains(&size);
-        smaller.then_some(size).ok_or_else(|| value.error("expected a size smaller than the region's, and not 0"))
+        smaller
+            .then_some(size)
+            .ok_or_else(|| value.error("expected a size smaller than the region's, and not 0"))
     })?;
     let protection = fields.get("protect", read_protection)?;
     let gone = fields.get_or("gone", Value::bool, false)?;
@@ -150,5 +181,9 @@ fn region_changes(fields: &Fields<'_>, places: &Places, process: &SimProcess) ->
     };
     let listings = count(fields, "listings")?;
     let listings = u32::try_from(listings).map_err(|_| fields.error("nobody lists the map so often"))?;
-    Ok(SimFault::RegionChanges { base, listings, change })
+    Ok(SimFault::RegionChanges {
+        base,
+        listings,
+        change,
+    })
 }

@@ -40,13 +40,23 @@ impl<'t> Fields<'t> {
         what: &'static str,
         known: &[&str],
     ) -> Outcome<Self> {
-        let unknown = table.keys().filter(|key| !known.contains(&key.get_ref().as_ref()));
+        let unknown = table
+            .keys()
+            .filter(|key| !known.contains(&key.get_ref().as_ref()));
         if let Some(key) = unknown.min_by_key(|key| key.span().start) {
             let name = key.get_ref();
-            let message = format!("{what} has no key \"{name}\"{}", hint(name, known.iter().copied()));
+            let message = format!(
+                "{what} has no key \"{name}\"{}",
+                hint(name, known.iter().copied())
+            );
             return Err(source.error(&key.span(), message));
         }
-        Ok(Self { table, span, source, what })
+        Ok(Self {
+            table,
+            span,
+            source,
+            what,
+        })
     }
 
     pub fn error(&self, message: impl Into<String>) -> ScenarioError {
@@ -65,11 +75,16 @@ impl<'t> Fields<'t> {
 
     pub fn value(&self, key: &str) -> Option<Value<'t>> {
         let value = self.table.get(key)?;
-        Some(Value { value: value.get_ref(), span: value.span(), source: self.source.clone() })
+        Some(Value {
+            value: value.get_ref(),
+            span: value.span(),
+            source: self.source.clone(),
+        })
     }
 
     pub fn need(&self, key: &str) -> Outcome<Value<'t>> {
-        self.value(key).ok_or_else(|| self.error(format!("{} needs \"{key}\"", self.what)))
+        self.value(key)
+            .ok_or_else(|| self.error(format!("{} needs \"{key}\"", self.what)))
     }
 
     /// The value of `key`, read, if it is there.
@@ -78,14 +93,25 @@ impl<'t> Fields<'t> {
     }
 
     /// The same, or this.
-    pub fn get_or<T>(&self, key: &str, read: impl FnOnce(&Value<'t>) -> Outcome<T>, default: T) -> Outcome<T> {
+    pub fn get_or<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&Value<'t>) -> Outcome<T>,
+        default: T,
+    ) -> Outcome<T> {
         Ok(self.get(key, read)?.unwrap_or(default))
     }
 
     /// The tables of `[[key]]`, none if there is none.
     pub fn tables(&self, key: &str, what: &'static str, known: &[&str]) -> Outcome<Vec<Fields<'t>>> {
-        let Some(value) = self.value(key) else { return Ok(Vec::new()) };
-        value.array()?.iter().map(|item| item.table(what, known)).collect()
+        let Some(value) = self.value(key) else {
+            return Ok(Vec::new());
+        };
+        value
+            .array()?
+            .iter()
+            .map(|item| item.table(what, known))
+            .collect()
     }
 
     /// Refuses two of these keys at once.
@@ -132,7 +158,9 @@ impl<'t> Value<'t> {
     }
 
     pub fn as_array(&self) -> Option<Vec<Value<'t>>> {
-        let DeValue::Array(items) = self.value else { return None };
+        let DeValue::Array(items) = self.value else {
+            return None;
+        };
         let value = |item: &'t Spanned<DeValue<'t>>| Value {
             value: item.get_ref(),
             span: item.span(),
@@ -143,9 +171,12 @@ impl<'t> Value<'t> {
 
     /// An integer, or `None` if it is something else.
     pub fn as_u64(&self) -> Outcome<Option<u64>> {
-        let DeValue::Integer(number) = self.value else { return Ok(None) };
+        let DeValue::Integer(number) = self.value else {
+            return Ok(None);
+        };
         let read = u64::from_str_radix(number.as_str(), number.radix());
-        read.map(Some).map_err(|_| self.expected("a number from 0 to 0xffff_ffff_ffff_ffff"))
+        read.map(Some)
+            .map_err(|_| self.expected("a number from 0 to 0xffff_ffff_ffff_ffff"))
     }
 
     pub fn text(&self) -> Outcome<&'t str> {
@@ -181,7 +212,9 @@ impl<'t> Value<'t> {
 
     /// A signed number from `least` to `most`.
     pub fn signed(&self, least: i32, most: i32) -> Outcome<i32> {
-        let DeValue::Integer(number) = self.value else { return Err(self.expected("an integer")) };
+        let DeValue::Integer(number) = self.value else {
+            return Err(self.expected("an integer"));
+        };
         i32::from_str_radix(number.as_str(), number.radix())
             .ok()
             .filter(|number| (least..=most).contains(number))
@@ -204,7 +237,9 @@ impl<'t> Value<'t> {
         let digits: String = self.text()?.chars().filter(|c| !c.is_whitespace()).collect();
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
         let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit()) && digits.len().is_multiple_of(2);
-        let bytes = is_hex.then(|| digits.as_bytes().chunks(2).map(byte).collect::<Option<Vec<_>>>()).flatten();
+        let bytes = is_hex
+            .then(|| digits.as_bytes().chunks(2).map(byte).collect::<Option<Vec<_>>>())
+            .flatten();
         bytes.ok_or_else(|| self.expected("bytes as pairs of hexadecimal digits"))
     }
 
@@ -212,13 +247,19 @@ impl<'t> Value<'t> {
     pub fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Outcome<T> {
         let word = self.text()?;
         let found = choices.iter().find(|(name, _)| *name == word);
-        found.map(|(_, meaning)| *meaning).ok_or_else(|| self.no_choice(word, choices))
+        found
+            .map(|(_, meaning)| *meaning)
+            .ok_or_else(|| self.no_choice(word, choices))
     }
 
     fn no_choice<T>(&self, word: &str, choices: &[(&str, T)]) -> ScenarioError {
         let names = choices.iter().map(|(name, _)| *name);
         let listed: Vec<_> = names.clone().map(|name| format!("\"{name}\"")).collect();
         let near = super::error::nearest(word, names).map(|name| format!("; did you mean \"{name}\"?"));
-        self.error(format!("expected {}, found \"{word}\"{}", listed.join(" or "), near.unwrap_or_default()))
+        self.error(format!(
+            "expected {}, found \"{word}\"{}",
+            listed.join(" or "),
+            near.unwrap_or_default()
+        ))
     }
 }

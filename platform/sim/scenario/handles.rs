@@ -6,8 +6,15 @@ use dumpwright_target::Handle;
 
 use super::fields::{Fields, Outcome, Value};
 
-pub(super) const KEYS: &[&str] =
-    &["number", "type", "object", "attributes", "access", "handle_count", "pointer_count"];
+pub(super) const KEYS: &[&str] = &[
+    "number",
+    "type",
+    "object",
+    "attributes",
+    "access",
+    "handle_count",
+    "pointer_count",
+];
 
 pub(super) fn read(document: &Fields<'_>) -> Outcome<Vec<Handle>> {
     let mut seen = BTreeSet::new();

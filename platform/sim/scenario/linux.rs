@@ -6,9 +6,19 @@ use super::fields::{Fields, Outcome, Value};
 use super::places::Places;
 
 pub(super) const KEYS: &[&str] = &[
-    "cpuinfo", "status", "lsb_release", "cmdline", "environ", "auxv", "maps", "limits", "dso_debug", "strings",
+    "cpuinfo",
+    "status",
+    "lsb_release",
+    "cmdline",
+    "environ",
+    "auxv",
+    "maps",
+    "limits",
+    "dso_debug",
+    "strings",
 ];
-pub(super) const DSO_DEBUG_KEYS: &[&str] = &["version", "brk", "ldbase", "dynamic", "dynamic_section", "links"];
+pub(super) const DSO_DEBUG_KEYS: &[&str] =
+    &["version", "brk", "ldbase", "dynamic", "dynamic_section", "links"];
 pub(super) const LINK_KEYS: &[&str] = &["addr", "name", "ld"];
 
 /// The facts, and where the argument and environment strings begin.
@@ -17,7 +27,9 @@ pub(super) fn read(
     places: &Places,
     platform: Platform,
 ) -> Outcome<(Option<LinuxFacts>, Option<u64>)> {
-    let Some(value) = document.value("linux") else { return Ok((None, None)) };
+    let Some(value) = document.value("linux") else {
+        return Ok((None, None));
+    };
     let fields = value.table("what only a Linux process has", KEYS)?;
     if platform != Platform::Linux {
         return Err(fields.error("[linux] is for systems whose platform is \"linux\""));
@@ -59,7 +71,9 @@ fn auxv(value: &Value<'_>, places: &Places) -> Outcome<Vec<u8>> {
     let mut bytes = Vec::new();
     for pair in value.array()? {
         let words = pair.array()?;
-        let [kind, word] = words.as_slice() else { return Err(pair.error("expected [type, value]")) };
+        let [kind, word] = words.as_slice() else {
+            return Err(pair.error("expected [type, value]"));
+        };
         bytes.extend(kind.u64()?.to_le_bytes());
         bytes.extend(places.address(word)?.to_le_bytes());
     }

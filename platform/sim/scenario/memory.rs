@@ -8,18 +8,34 @@ use super::places::Places;
 use crate::Contents;
 
 pub(super) const KEYS: &[&str] = &[
-    "name", "base", "size", "protect", "state", "kind", "exclusion", "allocation", "allocation_protect", "content",
-    "put", "parts",
+    "name",
+    "base",
+    "size",
+    "protect",
+    "state",
+    "kind",
+    "exclusion",
+    "allocation",
+    "allocation_protect",
+    "content",
+    "put",
+    "parts",
 ];
 pub(super) const PART_KEYS: &[&str] = &["offset", "size", "protect", "state", "exclusion"];
 pub(super) const CONTENT_KEYS: &[&str] = &["fill", "pattern", "text", "hex", "words"];
 pub(super) const PUT_KEYS: &[&str] = &["offset", "text", "hex", "words"];
 
 const STATES: &[(&str, RegionState)] = &[("commit", RegionState::Commit), ("reserve", RegionState::Reserve)];
-const KINDS: &[(&str, RegionKind)] =
-    &[("private", RegionKind::Private), ("mapped", RegionKind::Mapped), ("image", RegionKind::Image)];
-const EXCLUSIONS: &[(&str, Exclusion)] =
-    &[("device", Exclusion::Device), ("kernel", Exclusion::Kernel), ("dont-dump", Exclusion::DontDump)];
+const KINDS: &[(&str, RegionKind)] = &[
+    ("private", RegionKind::Private),
+    ("mapped", RegionKind::Mapped),
+    ("image", RegionKind::Image),
+];
+const EXCLUSIONS: &[(&str, Exclusion)] = &[
+    ("device", Exclusion::Device),
+    ("kernel", Exclusion::Kernel),
+    ("dont-dump", Exclusion::DontDump),
+];
 
 const PROTECTIONS: &[(&str, u32)] = &[
     ("---", protect::NOACCESS),
@@ -69,18 +85,28 @@ pub(super) fn read<'t>(document: &Fields<'t>, places: &Places, placed: &mut Vec<
             exclusion: fields.get("exclusion", |value| value.choice(EXCLUSIONS))?,
         };
         if whole.allocation_base > range.start() {
-            return Err(fields.need("allocation")?.error("an allocation cannot begin behind its memory"));
+            return Err(fields
+                .need("allocation")?
+                .error("an allocation cannot begin behind its memory"));
         }
         let contents = read_contents(&fields, range, places)?;
         let regions = split(whole, contents, &fields, places)?;
-        placed.extend(regions.into_iter().map(|(region, contents)| Placed { region, contents, from: fields.clone() }));
+        placed.extend(regions.into_iter().map(|(region, contents)| Placed {
+            region,
+            contents,
+            from: fields.clone(),
+        }));
     }
     Ok(())
 }
 
 /// Memory that is reserved only has no protection, which `VirtualQuery` tells as 0.
 fn protection_in(state: RegionState, protection: u32) -> u32 {
-    if state == RegionState::Commit { protection } else { 0 }
+    if state == RegionState::Commit {
+        protection
+    } else {
+        0
+    }
 }
 
 /// The block as regions: itself, or what its `parts` make of it.
@@ -93,7 +119,13 @@ fn split(
     let mut parts = Vec::new();
     for part in fields.tables("parts", "a part of a block", PART_KEYS)? {
         let offset = part.need("offset")?;
-        let range = inside(&part, offset.u64()?, part.need("size")?.u64()?, whole.range, "the block")?;
+        let range = inside(
+            &part,
+            offset.u64()?,
+            part.need("size")?.u64()?,
+            whole.range,
+            "the block",
+        )?;
         places.check_pages(&offset, offset.u64()?)?;
         places.check_pages(&part.need("size")?, range.len())?;
         let state = part.get_or("state", |value| value.choice(STATES), whole.state)?;
@@ -102,7 +134,9 @@ fn split(
             range,
             state,
             protect: protection_in(state, protection),
-            exclusion: part.get("exclusion", |value| value.choice(EXCLUSIONS))?.or(whole.exclusion),
+            exclusion: part
+                .get("exclusion", |value| value.choice(EXCLUSIONS))?
+                .or(whole.exclusion),
             ..whole.clone()
         };
         parts.push((region, part));
@@ -119,7 +153,13 @@ fn split(
             return Err(part.error("this part overlaps another one of the block"));
         }
         if let Some(range) = AddressRange::new(at, region.range.start()) {
-            regions.push((Region { range, ..whole.clone() }, contents.clone()));
+            regions.push((
+                Region {
+                    range,
+                    ..whole.clone()
+                },
+                contents.clone(),
+            ));
         }
         at = region.range.end();
         regions.push((region, contents.clone()));
@@ -139,16 +179,24 @@ pub(super) fn inside(
     what: &str,
 ) -> Outcome<AddressRange> {
     let start = whole.start().checked_add(offset);
-    let range = start.and_then(|start| AddressRange::at(start, size)).filter(|range| whole.covers(*range));
+    let range = start
+        .and_then(|start| AddressRange::at(start, size))
+        .filter(|range| whole.covers(*range));
     range.ok_or_else(|| {
         let len = whole.len();
-        fields.error(format!("{size:#x} bytes at offset {offset:#x} are not a part of {what}, which has {len:#x}"))
+        fields.error(format!(
+            "{size:#x} bytes at offset {offset:#x} are not a part of {what}, which has {len:#x}"
+        ))
     })
 }
 
 /// `content` and `put`.
 pub(super) fn read_contents(fields: &Fields<'_>, range: AddressRange, places: &Places) -> Outcome<Contents> {
-    let mut contents = fields.get_or("content", |value| read_content(value, range, places), Contents::Untouched)?;
+    let mut contents = fields.get_or(
+        "content",
+        |value| read_content(value, range, places),
+        Contents::Untouched,
+    )?;
     for put in fields.tables("put", "bytes that are put", PUT_KEYS)? {
         let offset = put.need("offset")?.u64()?;
         let bytes = read_bytes(&put, places)?.ok_or_else(|| put.error("expected one of text, hex, words"))?;
@@ -207,7 +255,12 @@ pub(super) fn read_protection(value: &Value<'_>) -> Outcome<u32> {
     let mut protection = 0;
     let mut modifiers = 0;
     for word in value.text()?.split(['|', ' ']).filter(|word| !word.is_empty()) {
-        let find = |names: &[(&str, u32)]| names.iter().find(|(name, _)| *name == word).map(|(_, bits)| *bits);
+        let find = |names: &[(&str, u32)]| {
+            names
+                .iter()
+                .find(|(name, _)| *name == word)
+                .map(|(_, bits)| *bits)
+        };
         match (find(PROTECTIONS), find(MODIFIERS)) {
             (Some(bits), _) if protection == 0 => protection = bits,
             (Some(_), _) => return Err(value.error("expected one protection, found two")),
@@ -223,7 +276,10 @@ pub(super) fn read_protection(value: &Value<'_>) -> Outcome<u32> {
 
 fn unknown_protection(value: &Value<'_>, word: &str) -> ScenarioError {
     let names = PROTECTIONS.iter().chain(MODIFIERS).map(|(name, _)| *name);
-    value.error(format!("\"{word}\" is no protection{}", super::error::hint(word, names)))
+    value.error(format!(
+        "\"{word}\" is no protection{}",
+        super::error::hint(word, names)
+    ))
 }
 
 /// The regions in their order; two at one address are refused.
@@ -234,7 +290,11 @@ pub(super) fn in_order(mut placed: Vec<Placed<'_>>) -> Outcome<Vec<(Region, Cont
         if one.region.range.end() <= other.region.range.start() {
             continue;
         }
-        let (earlier, later) = if one.from.is_before(&other.from) { (one, other) } else { (other, one) };
+        let (earlier, later) = if one.from.is_before(&other.from) {
+            (one, other)
+        } else {
+            (other, one)
+        };
         return Err(later.from.error(format!(
             "{} overlaps {}, which line {} has; no process can have that",
             later.region.range,
@@ -242,5 +302,8 @@ pub(super) fn in_order(mut placed: Vec<Placed<'_>>) -> Outcome<Vec<(Region, Cont
             earlier.from.line()
         )));
     }
-    Ok(placed.into_iter().map(|placed| (placed.region, placed.contents)).collect())
+    Ok(placed
+        .into_iter()
+        .map(|placed| (placed.region, placed.contents))
+        .collect())
 }

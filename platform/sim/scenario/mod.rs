@@ -27,8 +27,18 @@ use error::Source;
 use fields::{Fields, Outcome};
 use places::Places;
 
-const KEYS: &[&str] =
-    &["process", "system", "module", "memory", "symbol", "thread", "handle", "unloaded_module", "linux", "fault"];
+const KEYS: &[&str] = &[
+    "process",
+    "system",
+    "module",
+    "memory",
+    "symbol",
+    "thread",
+    "handle",
+    "unloaded_module",
+    "linux",
+    "fault",
+];
 
 /// A process written down as text. `docs/scenario.md` has the language.
 ///
@@ -88,6 +98,7 @@ impl Scenario {
 fn read(document: &Fields<'_>) -> Outcome<SimProcess> {
     let mut process = SimProcess::new(1000);
     process.system = system::read(document)?;
+    process.reads_any_protection = system::reads_any_protection(document)?;
     process::read(document, &mut process)?;
     let places = Places::read(document, process.system.page_size)?;
     let mut placed = Vec::new();
@@ -112,21 +123,47 @@ mod tests {
     /// Every key list of the language.
     fn keys() -> impl Iterator<Item = &'static str> {
         let kinds = faults::KINDS.iter().flat_map(|(_, keys)| keys.iter());
-        [KEYS, process::KEYS, system::KEYS, memory::KEYS, memory::PART_KEYS, memory::CONTENT_KEYS, memory::PUT_KEYS]
-            .into_iter()
-            .chain([modules::KEYS, modules::SECTION_KEYS, modules::PDB_KEYS, modules::UNLOADED_KEYS])
-            .chain([places::SYMBOL_KEYS, threads::KEYS, threads::TIMES_KEYS, threads::STACK_KEYS, handles::KEYS])
-            .chain([linux::KEYS, linux::DSO_DEBUG_KEYS, linux::LINK_KEYS, system::CPUID_KEYS])
-            .chain([process::TIMES_KEYS, process::POWER_KEYS, process::ZONE_KEYS])
-            .flatten()
-            .chain(kinds)
-            .copied()
+        [
+            KEYS,
+            process::KEYS,
+            system::KEYS,
+            memory::KEYS,
+            memory::PART_KEYS,
+            memory::CONTENT_KEYS,
+            memory::PUT_KEYS,
+        ]
+        .into_iter()
+        .chain([
+            modules::KEYS,
+            modules::SECTION_KEYS,
+            modules::PDB_KEYS,
+            modules::UNLOADED_KEYS,
+        ])
+        .chain([
+            places::SYMBOL_KEYS,
+            threads::KEYS,
+            threads::TIMES_KEYS,
+            threads::STACK_KEYS,
+            handles::KEYS,
+        ])
+        .chain([
+            linux::KEYS,
+            linux::DSO_DEBUG_KEYS,
+            linux::LINK_KEYS,
+            system::CPUID_KEYS,
+        ])
+        .chain([process::TIMES_KEYS, process::POWER_KEYS, process::ZONE_KEYS])
+        .flatten()
+        .chain(kinds)
+        .copied()
     }
 
     #[test]
     fn every_key_and_every_fault_is_documented() {
         let words = keys().chain(faults::KINDS.iter().map(|(kind, _)| *kind));
-        let missing: Vec<_> = words.filter(|word| !DOCUMENT.contains(&format!("`{word}`"))).collect();
+        let missing: Vec<_> = words
+            .filter(|word| !DOCUMENT.contains(&format!("`{word}`")))
+            .collect();
         assert!(missing.is_empty(), "docs/scenario.md has no {missing:?}");
     }
 

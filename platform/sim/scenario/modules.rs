@@ -1,6 +1,8 @@
 //! `[[module]]` and `[[unloaded_module]]`: programs and libraries.
 
-use dumpwright_target::{AddressRange, Module, Platform, Region, RegionKind, RegionState, UnloadedModule, build_id_record, protect};
+use dumpwright_target::{
+    AddressRange, Module, Platform, Region, RegionKind, RegionState, UnloadedModule, build_id_record, protect,
+};
 
 use super::fields::{Fields, Outcome, Value};
 use super::memory::{self, Placed};
@@ -8,8 +10,20 @@ use super::places::Places;
 use super::system::numbers;
 
 pub(super) const KEYS: &[&str] = &[
-    "name", "path", "base", "size", "build_id", "pdb", "codeview", "misc", "checksum", "timestamp", "version",
-    "product_version", "sections", "may_overlap",
+    "name",
+    "path",
+    "base",
+    "size",
+    "build_id",
+    "pdb",
+    "codeview",
+    "misc",
+    "checksum",
+    "timestamp",
+    "version",
+    "product_version",
+    "sections",
+    "may_overlap",
 ];
 pub(super) const PDB_KEYS: &[&str] = &["name", "guid", "age"];
 pub(super) const SECTION_KEYS: &[&str] = &["offset", "size", "protect", "content", "put"];
@@ -81,7 +95,11 @@ fn read_sections<'t>(
             exclusion: None,
         };
         let contents = memory::read_contents(&section, range, places)?;
-        placed.push(Placed { region, contents, from: section });
+        placed.push(Placed {
+            region,
+            contents,
+            from: section,
+        });
     }
     Ok(())
 }
@@ -161,7 +179,9 @@ fn guid(value: &Value<'_>) -> Outcome<[u8; 16]> {
     let groups: Vec<_> = text.trim_matches(['{', '}']).split('-').collect();
     let lengths: Vec<_> = groups.iter().map(|group| group.len()).collect();
     let digits = groups.concat();
-    let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.bytes().all(|c| c.is_ascii_hexdigit()));
+    let number = u128::from_str_radix(&digits, 16)
+        .ok()
+        .filter(|_| digits.bytes().all(|c| c.is_ascii_hexdigit()));
     let Some(number) = number.filter(|_| lengths == [8, 4, 4, 4, 12]) else {
         return Err(value.error("expected a GUID, as in \"01234567-89AB-CDEF-0123-456789ABCDEF\""));
     };
@@ -185,13 +205,24 @@ fn check_overlaps(mut images: Vec<Placing<'_>>) -> Outcome<()> {
             reaching = Some(image);
             continue;
         };
-        let (earlier, later) = if other.2.is_before(&image.2) { (other, image) } else { (image, other) };
-        let told = format!("{} overlaps the module at {} of line {}", later.0, earlier.0, earlier.2.line());
+        let (earlier, later) = if other.2.is_before(&image.2) {
+            (other, image)
+        } else {
+            (image, other)
+        };
+        let told = format!(
+            "{} overlaps the module at {} of line {}",
+            later.0,
+            earlier.0,
+            earlier.2.line()
+        );
         if image.0.start() == other.0.start() {
             return Err(later.2.error(format!("{told}; no two begin at the same address")));
         }
         if !image.1 && !other.1 {
-            return Err(later.2.error(format!("{told}; if that is meant, say may_overlap = true")));
+            return Err(later
+                .2
+                .error(format!("{told}; if that is meant, say may_overlap = true")));
         }
         if image.0.end() > other.0.end() {
             reaching = Some(image);

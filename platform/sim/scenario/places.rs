@@ -19,7 +19,10 @@ impl Places {
     /// Names modules, memory and whatever `[[symbol]]` names, in this order; each base may use names that came
     /// before.
     pub fn read(document: &Fields<'_>, page_size: u64) -> Outcome<Self> {
-        let mut places = Self { symbols: Symbols::default(), page_size };
+        let mut places = Self {
+            symbols: Symbols::default(),
+            page_size,
+        };
         for module in modules::tables(document)? {
             let range = places.range(&module, "base")?;
             match module.value("name") {
@@ -63,7 +66,9 @@ impl Places {
         if let Some(number) = value.as_u64()? {
             return Ok(number);
         }
-        self.symbols.resolve(value.text()?).map_err(|error| self.no_address(value, &error))
+        self.symbols
+            .resolve(value.text()?)
+            .map_err(|error| self.no_address(value, &error))
     }
 
     fn no_address(&self, value: &Value<'_>, error: &AddressError) -> ScenarioError {
@@ -78,8 +83,11 @@ impl Places {
     pub fn range(&self, fields: &Fields<'_>, start: &str) -> Outcome<AddressRange> {
         let at = self.address(&fields.need(start)?)?;
         let size = fields.need("size")?;
-        AddressRange::at(at, size.u64()?)
-            .ok_or_else(|| size.error(format!("no range of an address space begins at {at:#x} and has this size")))
+        AddressRange::at(at, size.u64()?).ok_or_else(|| {
+            size.error(format!(
+                "no range of an address space begins at {at:#x} and has this size"
+            ))
+        })
     }
 
     /// The same, of whole pages.
@@ -96,13 +104,19 @@ impl Places {
         if number.is_multiple_of(self.page_size) {
             return Ok(());
         }
-        Err(value.error(format!("expected a multiple of the page size, {:#x}, found {number:#x}", self.page_size)))
+        Err(value.error(format!(
+            "expected a multiple of the page size, {:#x}, found {number:#x}",
+            self.page_size
+        )))
     }
 
     /// The place that a fault is about: `at` and `size`, or all of what `at` names.
     pub fn place(&self, fields: &Fields<'_>) -> Outcome<AddressRange> {
         let at = fields.need("at")?;
-        match (fields.value("size"), at.as_text().and_then(|name| self.symbols.get(name.trim()))) {
+        match (
+            fields.value("size"),
+            at.as_text().and_then(|name| self.symbols.get(name.trim())),
+        ) {
             (None, Some(range)) => Ok(range),
             _ => self.range(fields, "at"),
         }

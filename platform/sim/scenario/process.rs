@@ -14,7 +14,9 @@ pub(super) const ZONE_KEYS: &[&str] = &["id", "bias", "name"];
 const MOST_MINUTES: i32 = 24 * 60;
 
 pub(super) fn read(document: &Fields<'_>, process: &mut SimProcess) -> Outcome<()> {
-    let Some(value) = document.value("process") else { return Ok(()) };
+    let Some(value) = document.value("process") else {
+        return Ok(());
+    };
     let fields = value.table("a process", KEYS)?;
     process.id = fields.get_or("id", Value::u32, process.id)?;
     process.clock = fields.get_or("clock", Value::u32, process.clock)?;

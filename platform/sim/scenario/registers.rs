@@ -6,10 +6,10 @@ use super::fields::{Outcome, Value};
 use super::places::Places;
 
 const KEYS: &[&str] = &[
-    "rip", "rsp", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
-    "r15", "eflags", "cs", "ds", "es", "fs", "gs", "ss", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "mxcsr", "xmm0",
-    "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
-    "xmm14", "xmm15",
+    "rip", "rsp", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13",
+    "r14", "r15", "eflags", "cs", "ds", "es", "fs", "gs", "ss", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7",
+    "mxcsr", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+    "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
 ];
 const XMM: &[&str] = KEYS.split_at(KEYS.len() - 16).1;
 
@@ -55,13 +55,28 @@ pub(super) fn read(value: &Value<'_>, places: &Places, platform: Platform) -> Ou
         eflags: fields.get_or("eflags", Value::u32, 0x246)?,
         cs: selector("cs", 0x33)?,
         ss: selector("ss", 0x2b)?,
-        segments: Some([selector("ds", data)?, selector("es", data)?, selector("fs", thread)?, selector("gs", data)?]),
+        segments: Some([
+            selector("ds", data)?,
+            selector("es", data)?,
+            selector("fs", thread)?,
+            selector("gs", data)?,
+        ]),
         fxsave: Some(fxsave),
-        debug: Some([word("dr0")?, word("dr1")?, word("dr2")?, word("dr3")?, word("dr6")?, word("dr7")?]),
+        debug: Some([
+            word("dr0")?,
+            word("dr1")?,
+            word("dr2")?,
+            word("dr3")?,
+            word("dr6")?,
+            word("dr7")?,
+        ]),
     };
     Ok(registers.to_context())
 }
 
 fn xmm(value: &Value<'_>) -> Outcome<[u8; 16]> {
-    value.hex()?.try_into().map_err(|_| value.error("expected 16 bytes as pairs of hexadecimal digits"))
+    value
+        .hex()?
+        .try_into()
+        .map_err(|_| value.error("expected 16 bytes as pairs of hexadecimal digits"))
 }

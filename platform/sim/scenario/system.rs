@@ -5,8 +5,18 @@ use dumpwright_target::{Cpu, CpuInformation, Platform, System};
 use super::fields::{Fields, Outcome, Value};
 
 pub(super) const KEYS: &[&str] = &[
-    "platform", "cpu", "version", "version_text", "build", "processors", "level", "revision", "page_size", "cpuid",
+    "platform",
+    "cpu",
+    "version",
+    "version_text",
+    "build",
+    "processors",
+    "level",
+    "revision",
+    "page_size",
+    "cpuid",
     "features",
+    "reads_any_protection",
 ];
 pub(super) const CPUID_KEYS: &[&str] = &["vendor", "version", "features", "amd_features"];
 
@@ -35,6 +45,14 @@ pub(super) fn read(document: &Fields<'_>) -> Outcome<System> {
     Ok(system)
 }
 
+/// Whether reads succeed whatever the protection.
+pub(super) fn reads_any_protection(document: &Fields<'_>) -> Outcome<bool> {
+    document
+        .need("system")?
+        .table("a system", KEYS)?
+        .get_or("reads_any_protection", Value::bool, false)
+}
+
 /// What such a system is when nothing else is said.
 fn usual(platform: Platform) -> System {
     let linux = platform == Platform::Linux;
@@ -45,8 +63,16 @@ fn usual(platform: Platform) -> System {
         processor_revision: 0x8f08,
         processors: 2,
         version: if linux { [6, 1, 0] } else { [10, 0, 19045] },
-        version_text: if linux { "Linux 6.1.0 #1 SMP x86_64".to_owned() } else { String::new() },
-        build: if linux { "#1 SMP".to_owned() } else { "19041.1.amd64fre.vb_release.191206-1406".to_owned() },
+        version_text: if linux {
+            "Linux 6.1.0 #1 SMP x86_64".to_owned()
+        } else {
+            String::new()
+        },
+        build: if linux {
+            "#1 SMP".to_owned()
+        } else {
+            "19041.1.amd64fre.vb_release.191206-1406".to_owned()
+        },
         cpu_information: if linux {
             CpuInformation::X86 {
                 vendor: vendor(*b"GenuineIntel"),
@@ -65,7 +91,11 @@ fn usual(platform: Platform) -> System {
 pub(super) fn numbers<const N: usize>(value: &Value<'_>) -> Outcome<[u32; N]> {
     let mut numbers = [0; N];
     let words: Vec<_> = value.text()?.split('.').collect();
-    let expected = || value.error(format!("expected up to {N} numbers with dots between them, as in \"10.0.19045\""));
+    let expected = || {
+        value.error(format!(
+            "expected up to {N} numbers with dots between them, as in \"10.0.19045\""
+        ))
+    };
     if words.len() > N {
         return Err(expected());
     }

@@ -10,8 +10,19 @@ use super::registers;
 use crate::Contents;
 
 pub(super) const KEYS: &[&str] = &[
-    "id", "name", "registers", "teb", "stack", "stack_outside_memory", "interrupted", "priority", "priority_class",
-    "suspend_count", "times", "start_address", "affinity",
+    "id",
+    "name",
+    "registers",
+    "teb",
+    "stack",
+    "stack_outside_memory",
+    "interrupted",
+    "priority",
+    "priority_class",
+    "suspend_count",
+    "times",
+    "start_address",
+    "affinity",
 ];
 pub(super) const TIMES_KEYS: &[&str] = &["created", "kernel", "user"];
 pub(super) const STACK_KEYS: &[&str] = &["limit", "base"];
@@ -66,7 +77,12 @@ pub(super) fn read(
 fn read_times(value: &Value<'_>) -> Outcome<ThreadTimes> {
     let fields = value.table("the times of a thread", TIMES_KEYS)?;
     let time = |key| fields.get_or(key, Value::u64, 0);
-    Ok(ThreadTimes { created: time("created")?, kernel: time("kernel")?, user: time("user")?, ..ThreadTimes::default() })
+    Ok(ThreadTimes {
+        created: time("created")?,
+        kernel: time("kernel")?,
+        user: time("user")?,
+        ..ThreadTimes::default()
+    })
 }
 
 /// The stack whose bounds are written down: the name of a block, or both ends.
@@ -75,17 +91,25 @@ fn read_stack(value: &Value<'_>, places: &Places, pointer: u64, outside: bool) -
         Some(fields) => {
             let ends = [fields.need("limit")?, fields.need("base")?];
             let [limit, base] = [places.address(&ends[0])?, places.address(&ends[1])?];
-            AddressRange::new(limit, base).ok_or_else(|| ends[1].error("the base of a stack is above its limit"))?
+            AddressRange::new(limit, base)
+                .ok_or_else(|| ends[1].error("the base of a stack is above its limit"))?
         }
         None => {
             let start = places.address(value)?;
             let range = value.as_text().and_then(|name| places.symbols.get(name.trim()));
-            range.ok_or_else(|| value.error(format!("expected the name of a block, or {{ limit, base }}, found {start:#x}")))?
+            range.ok_or_else(|| {
+                value.error(format!(
+                    "expected the name of a block, or {{ limit, base }}, found {start:#x}"
+                ))
+            })?
         }
     };
     match AddressRange::new(pointer, bounds.end()) {
         Some(range) if bounds.contains(pointer) => Ok(Stack { range, pointer }),
-        _ if outside => Ok(Stack { range: bounds, pointer }),
+        _ if outside => Ok(Stack {
+            range: bounds,
+            pointer,
+        }),
         _ => Err(value.error(format!(
             "rsp is {pointer:#x}, outside {bounds}; if that is meant, say stack_outside_memory = true"
         ))),
@@ -104,7 +128,9 @@ fn region_of(regions: &[(Region, Contents)], address: u64) -> Option<&Region> {
 
 /// Stacks that were left for the one in use, by their stack pointers.
 fn interrupted(fields: &Fields<'_>, places: &Places, regions: &[(Region, Contents)]) -> Outcome<Vec<Stack>> {
-    let Some(value) = fields.value("interrupted") else { return Ok(Vec::new()) };
+    let Some(value) = fields.value("interrupted") else {
+        return Ok(Vec::new());
+    };
     let mut stacks = Vec::new();
     for item in value.array()? {
         let pointer = places.address(&item)?;
