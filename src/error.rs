@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use dumpwright_callback::{AskKind, Hresult};
 use dumpwright_target::{AddressRange, Fault, FaultKind};
 
+use crate::protocol::{Difference, ScriptError};
+
 /// Why there is no dump.
 ///
 /// What a dump that was written lacks is not an error but part of the [`Report`](crate::Report).
@@ -45,12 +47,25 @@ pub enum Error {
     #[error("the callback's answers to the two IncludeVmRegion passes never agreed")]
     PassesDisagree,
     /// Selected memory could not be read, and the callback did not want to go on without it.
-    #[error("memory {range} cannot be read ({status}), and the callback did not answer ReadMemoryFailure with S_OK")]
+    #[error(
+        "memory {range} cannot be read ({status}), and the callback did not answer ReadMemoryFailure with S_OK"
+    )]
     Unreadable {
         /// What could not be read.
         range: AddressRange,
         /// Why.
         status: Hresult,
+    },
+    /// A script is none, or asked for what the target does not have.
+    #[error("{0}")]
+    Script(#[from] ScriptError),
+    /// The dialogue is not the one that was to be played back.
+    #[error("the dialogue is not that of {file}: {difference}")]
+    OtherDialogue {
+        /// The transcript.
+        file: String,
+        /// Where they part.
+        difference: Difference,
     },
     /// Something does not fit into the format.
     #[error("{what} does not fit into a minidump: {reason}")]
@@ -84,17 +99,20 @@ impl Error {
                     Hresult::ACCESS_DENIED
                 }
                 FaultKind::NoSuchProcess => Hresult::INVALID_ARGUMENT,
-                FaultKind::Unsupported | FaultKind::OwnProcess | FaultKind::KernelThread => Hresult::NOT_SUPPORTED,
+                FaultKind::Unsupported | FaultKind::OwnProcess | FaultKind::KernelThread => {
+                    Hresult::NOT_SUPPORTED
+                }
                 FaultKind::Unreadable => Hresult::PARTIAL_COPY,
                 _ => Hresult::E_FAIL,
             },
-            Self::InvalidType { .. } | Self::InvalidRequest(_) => Hresult::INVALID_ARGUMENT,
+            Self::InvalidType { .. } | Self::InvalidRequest(_) | Self::Script(_) => Hresult::INVALID_ARGUMENT,
             Self::Cancelled => Hresult::CANCELLED,
             Self::Aborted(AskKind::Module | AskKind::Thread | AskKind::ThreadEx) => Hresult::E_ABORT,
             Self::Aborted(_) => Hresult::E_FAIL,
             Self::Refused { status, .. } | Self::Unreadable { status, .. } => *status,
             // ERROR_PROC_NOT_FOUND: what a system without the snapshot functions answers.
             Self::NoSnapshot => Hresult(0x8007_007F),
+            Self::OtherDialogue { .. } => Hresult::E_FAIL,
             Self::PassesDisagree => Hresult::INVALID_DATA,
             Self::TooLarge { .. } => Hresult::FILE_TOO_LARGE,
             Self::Output { source, .. } => match source.kind() {
@@ -108,6 +126,10 @@ impl Error {
 
     /// An output failure that concerns no named file.
     pub(crate) fn output(operation: &'static str, source: io::Error) -> Self {
-        Self::Output { operation, path: None, source }
+        Self::Output {
+            operation,
+            path: None,
+            source,
+        }
     }
 }

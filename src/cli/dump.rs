@@ -10,9 +10,11 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use dumpwright::native::sim::{Scenario, ScenarioError};
 use dumpwright::native::{self, Outcome, Spawned};
+use dumpwright::protocol::Symbols;
 use dumpwright::target::{Fault, FaultKind};
-use dumpwright::{DumpType, Error, FileSink, Report, Request, StreamSink, Target, dump};
+use dumpwright::{DumpType, Error, FileSink, Report, Request, StreamSink, Target};
 
+use super::dialogue::{Dialogue, DialogueArgs};
 use super::{FAILED, result};
 
 /// The dump lacks something; it was written.
@@ -37,6 +39,9 @@ pub(super) struct DumpArgs {
     /// with-full-memory.
     #[arg(long = "type", value_name = "LIST", default_value = "normal", value_parser = DumpType::parse)]
     dump_type: DumpType,
+
+    #[command(flatten)]
+    dialogue: DialogueArgs,
 
     /// Replace FILE if it exists
     #[arg(long)]
@@ -114,21 +119,36 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
     // Both would only be found out when the process has been disturbed already.
     args.dump_type.normalised()?;
     let output = Output::open(&args.output, to_stdout, args.force)?;
+    let dialogue = |symbols| Dialogue::open(&args.dialogue, symbols);
     let request = Request::new(args.dump_type).include_dont_dump(args.include_dontdump);
     match &args.source {
-        Source { pid: Some(pid), .. } => output.write(&mut native::process(*pid)?, &request),
-        Source { scenario: Some(file), .. } => {
+        Source { pid: Some(pid), .. } => {
+            let dialogue = dialogue(Symbols::live())?;
+            output.write(&mut native::process(*pid)?, &request, dialogue)
+        }
+        Source {
+            scenario: Some(file), ..
+        } => {
             let refused = |error: ScenarioError| {
                 Fault::new(FaultKind::Malformed, "read the scenario", error.to_string())
             };
-            output.write(&mut Scenario::load(file).map_err(refused)?, &request)
+            let mut process = Scenario::load(file).map_err(refused)?;
+            let dialogue =
+                dialogue(Symbols::new().names_of(process.symbols().iter()))?.reading(process.clone());
+            output.write(&mut process, &request, dialogue)
         }
-        _ => exec(args, request, output, to_stdout),
+        _ => exec(args, request, output, dialogue(Symbols::live())?, to_stdout),
     }
 }
 
 /// Starts the program, dumps it when its time has come, and ends it.
-fn exec(args: &DumpArgs, request: Request, output: Output, to_stdout: bool) -> Result<Report, Error> {
+fn exec(
+    args: &DumpArgs,
+    request: Request,
+    output: Output,
+    dialogue: Dialogue<'_>,
+    to_stdout: bool,
+) -> Result<Report, Error> {
     // Standard output carries the dump or the result, and nothing else.
     let stderr = io::stderr();
     let elsewhere = (to_stdout || args.json).then(|| stderr.as_fd());
@@ -142,12 +162,16 @@ fn exec(args: &DumpArgs, request: Request, output: Output, to_stdout: bool) -> R
         },
         Outcome::Exited(how) => {
             let operation = format!("dump {}", Path::new(name).display());
-            return Err(Fault::new(FaultKind::Gone, operation, format!("it ended before its time ({how})"))
-                .advise("give a shorter --after")
-                .into());
+            return Err(Fault::new(
+                FaultKind::Gone,
+                operation,
+                format!("it ended before its time ({how})"),
+            )
+            .advise("give a shorter --after")
+            .into());
         }
     };
-    let report = output.write(&mut program, &request);
+    let report = output.write(&mut program, &request, dialogue);
     if let Err(fault) = program.kill() {
         tracing::debug!(%fault, "the program could not be followed to its end");
     }
@@ -166,21 +190,28 @@ impl Output {
             return FileSink::create(path, force).map(Self::File);
         }
         if io::stdout().is_terminal() {
-            return Err(Error::InvalidRequest("a dump is not for terminals; redirect standard output".to_owned()));
+            return Err(Error::InvalidRequest(
+                "a dump is not for terminals; redirect standard output".to_owned(),
+            ));
         }
         Ok(Self::Stdout)
     }
 
-    fn write(self, target: &mut dyn Target, request: &Request) -> Result<Report, Error> {
+    fn write(
+        self,
+        target: &mut dyn Target,
+        request: &Request,
+        dialogue: Dialogue<'_>,
+    ) -> Result<Report, Error> {
         match self {
             Self::File(mut file) => {
-                let report = dump(target, request, None, &mut file)?;
+                let report = dialogue.dump(target, request, &mut file)?;
                 file.publish()?;
                 Ok(report)
             }
             Self::Stdout => {
                 let mut stdout = StreamSink::new(io::BufWriter::with_capacity(1 << 16, io::stdout().lock()));
-                dump(target, request, None, &mut stdout)
+                dialogue.dump(target, request, &mut stdout)
             }
         }
     }

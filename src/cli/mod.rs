@@ -1,6 +1,7 @@
 //! The command line: a user of the public interface like any other.
 
 mod check;
+mod dialogue;
 mod dump;
 mod result;
 mod show;
@@ -43,7 +44,11 @@ pub(crate) fn run() -> ExitCode {
         2 => Level::DEBUG,
         _ => Level::TRACE,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time().init();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .init();
     let outcome = match &cli.command {
         Command::Dump(args) => return dump::run(args),
         Command::Show(args) => show::run(args),

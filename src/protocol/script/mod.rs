@@ -13,6 +13,7 @@ use std::path::Path;
 use dumpwright_callback::{
     Ask, AskKind, Callback, Hresult, MemoryInfo, ModuleWriteFlags, SecondaryFlags, ThreadWriteFlags,
 };
+use dumpwright_target::{Need, Target};
 
 use self::error::{Source, hint};
 use self::rule::{Actions, Completed, Extent, Handle, Located, Query, Range, Rule, Shift, ThreadName};
@@ -121,6 +122,30 @@ impl Script {
     pub fn memory(mut self, read: impl FnMut(u64, &mut [u8]) -> usize + 'static) -> Self {
         self.memory = Some(Box::new(read));
         self
+    }
+
+    /// The memory of this target, for rules with `read`. It is another one than is dumped: a copy, or the same process opened
+    /// again.
+    #[must_use]
+    pub fn memory_of(self, mut target: impl Target + 'static) -> Self {
+        self.memory(move |at, into| {
+            let Ok(mut frozen) = target.freeze(&Need::default()) else {
+                return 0;
+            };
+            let mut done = 0;
+            while let Ok(count) = frozen.read(at.wrapping_add(done as u64), &mut into[done..])
+                && count > 0
+            {
+                done += count;
+            }
+            done
+        })
+    }
+
+    /// What errors call the script.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
     }
 
     /// What was written by IoWriteAll.
