@@ -246,7 +246,7 @@ fn a_linux_process_has_its_own_streams_and_keeps_its_secrets() {
         .map(|range| (range.address, range.size))
         .collect();
     assert!(ranges.contains(&(0x7f00_1000_3800, 0x800)), "{ranges:x?}");
-    assert!(ranges.contains(&(0x7f00_2080_0000, 0x1000)), "{ranges:x?}");
+    assert!(ranges.contains(&(0x7f00_2002_0000, 0x1000)), "{ranges:x?}");
 
     let key = b"the key that no dump shows";
     assert!(!has(&dumped(&mut load(), 0x802).1, key));
@@ -1186,6 +1186,11 @@ fn what_no_process_can_be_is_refused_where_it_stands() {
         (
             "[[thread]]\nid = §7\nregisters = { rip = 0, rsp = \"stack\" }",
             "another thread has this id",
+        ),
+        (
+            "[[memory]]\nname = \"r\"\nbase = 0x1000\nsize = 0x1000\nstate = \"reserve\"\n\
+             [[thread]]\nid = 8\nstack = \"r\"\nregisters = §{ rip = 0, rsp = \"r\" }",
+            "no memory is there",
         ),
         (
             "[[thread]]\nid = 8\nregisters = §{ rip = 0, rsp = 0x10 }",

@@ -49,7 +49,7 @@ pub(super) fn read(
         let address = |key| fields.get_or(key, |value| places.address(value), 0);
         let outside = fields.get_or("stack_outside_memory", Value::bool, false)?;
         let stack = fields.get("stack", |value| read_stack(value, places, pointer, outside))?;
-        if stack.is_none() && !outside && !is_memory(regions, pointer) {
+        if !outside && !is_memory(regions, pointer) {
             return Err(registers.error(format!(
                 "rsp is {pointer:#x}, and no memory is there; if that is meant, say stack_outside_memory = true"
             )));
