@@ -28,9 +28,10 @@ pub fn dump(
 ) -> Result<Report, Error> {
     let started = Instant::now();
     let process_id = target.process_id();
+    let time = time(request, target);
     let mut dialogue = Dialogue::new(callback);
 
-    let negotiated = negotiate(&mut dialogue, request)?;
+    let negotiated = negotiate(&mut dialogue, request, target.is_snapshot())?;
     let mut frozen = target.freeze(&need(negotiated.dump_type, request))?;
     let selection = select(&mut *frozen, &negotiated, &mut dialogue)?;
     let collected = collect(
@@ -46,7 +47,7 @@ pub fn dump(
     snapshot.remarks.extend(passed_limits(&snapshot));
     let mut held = Held::as_long_as_needed(frozen, &snapshot);
 
-    let layout = streams::plan(&snapshot).layout(negotiated.dump_type, time(request))?;
+    let layout = streams::plan(&snapshot).layout(negotiated.dump_type, time)?;
     let mut output = if negotiated.callback_writes {
         Output::Callback
     } else {
@@ -126,8 +127,9 @@ fn need(dump_type: DumpType, request: &Request) -> Need {
     }
 }
 
-fn time(request: &Request) -> u32 {
-    request.time.unwrap_or_else(|| {
+/// What the header says: the caller's time, else the target's, else ours.
+fn time(request: &Request, target: &dyn Target) -> u32 {
+    request.time.or(target.clock()).unwrap_or_else(|| {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX)
     })

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use dumpwright_callback::{AskKind, Hresult};
 use dumpwright_target::{AddressRange, Fault, FaultKind};
 
+use crate::protocol::{Difference, ScriptError};
+
 /// Why there is no dump.
 ///
 /// What a dump that was written lacks is not an error but part of the [`Report`](crate::Report).
@@ -54,6 +56,17 @@ pub enum Error {
         /// Why.
         status: Hresult,
     },
+    /// A script is none, or asked for what the target does not have.
+    #[error("{0}")]
+    Script(#[from] ScriptError),
+    /// The dialogue is not the one that was to be played back.
+    #[error("the dialogue is not that of {file}: {difference}")]
+    OtherDialogue {
+        /// The transcript.
+        file: String,
+        /// Where they part.
+        difference: Difference,
+    },
     /// Something does not fit into the format.
     #[error("{what} does not fit into a minidump: {reason}")]
     TooLarge {
@@ -92,13 +105,14 @@ impl Error {
                 FaultKind::Unreadable => Hresult::PARTIAL_COPY,
                 _ => Hresult::E_FAIL,
             },
-            Self::InvalidType { .. } | Self::InvalidRequest(_) => Hresult::INVALID_ARGUMENT,
+            Self::InvalidType { .. } | Self::InvalidRequest(_) | Self::Script(_) => Hresult::INVALID_ARGUMENT,
             Self::Cancelled => Hresult::CANCELLED,
             Self::Aborted(AskKind::Module | AskKind::Thread | AskKind::ThreadEx) => Hresult::E_ABORT,
             Self::Aborted(_) => Hresult::E_FAIL,
             Self::Refused { status, .. } | Self::Unreadable { status, .. } => *status,
             // ERROR_PROC_NOT_FOUND: what a system without the snapshot functions answers.
             Self::NoSnapshot => Hresult(0x8007_007F),
+            Self::OtherDialogue { .. } => Hresult::E_FAIL,
             Self::PassesDisagree => Hresult::INVALID_DATA,
             Self::TooLarge { .. } => Hresult::FILE_TOO_LARGE,
             Self::Output { source, .. } => match source.kind() {

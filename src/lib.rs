@@ -39,6 +39,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `native` | live processes of this system |
+//! | `sim` | simulated processes |
 //! | `file` | files that appear under their name only when they are whole |
 //! | `cli` (default) | the command line; library users turn it off |
 
@@ -56,10 +57,10 @@ mod emit;
 mod error;
 mod format;
 mod memory;
-#[cfg(feature = "native")]
+#[cfg(any(feature = "native", feature = "sim"))]
 pub mod native;
 mod plan;
-mod protocol;
+pub mod protocol;
 pub mod read;
 mod report;
 mod request;

@@ -13,7 +13,7 @@ use dumpwright::read::Dump;
 use dumpwright::target::protect::{EXECUTE_READ, READWRITE};
 use dumpwright::target::{AddressRange, Exclusion, Subject};
 use dumpwright::{Ask, Callback, DumpType, Error, Report, Request, Sink, dump};
-use dumpwright_sim::{Contents, SimProcess};
+use dumpwright_sim::{Contents, SimFault, SimProcess};
 use minidump::{Minidump, MinidumpMemoryList, MinidumpModuleList, MinidumpThreadList, Module};
 
 const STACK: u64 = 0x7fff_0000_0000;
@@ -301,8 +301,7 @@ fn an_unreadable_page_costs_only_itself() {
 
 #[test]
 fn a_vanished_thread_makes_the_dump_partial_and_loses_nothing_else() {
-    let mut process = process();
-    process.vanishing = vec![7];
+    let mut process = process().fault(SimFault::ThreadVanishes(7));
     let (report, bytes) = run(&mut process, &request(0), None).unwrap();
     assert_eq!(
         report.missing().map(|r| r.subject.clone()).collect::<Vec<_>>(),
@@ -317,8 +316,9 @@ fn a_vanished_thread_makes_the_dump_partial_and_loses_nothing_else() {
 
 #[test]
 fn a_process_of_which_no_thread_is_left_gives_no_dump() {
-    let mut process = process();
-    process.vanishing = vec![7, 8];
+    let mut process = process()
+        .fault(SimFault::ThreadVanishes(7))
+        .fault(SimFault::ThreadVanishes(8));
     let error = run(&mut process, &request(0), None).unwrap_err();
     assert_eq!(error.to_string(), "cannot examine thread 8: it has ended");
 }

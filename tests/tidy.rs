@@ -87,7 +87,9 @@ fn the_engine_alone_needs_the_vocabularies_and_the_format_crates() {
         "scroll",
         "serde",
         "serde_json",
+        "strsim",
         "thiserror",
+        "toml",
     ];
     assert_eq!(names, BTreeSet::from(allowed));
 }

@@ -277,6 +277,97 @@ impl AskKind {
 }
 
 impl Ask<'_> {
+    /// The same question once more, for a callback that asks another one: facts copied, answer slots lent.
+    ///
+    /// The caller can look at the slots when the other callback has answered.
+    #[must_use]
+    pub fn reborrow(&mut self) -> Ask<'_> {
+        match self {
+            Ask::Module { module, keep } => Ask::Module {
+                module: *module,
+                keep,
+            },
+            Ask::Thread { thread, keep } => Ask::Thread {
+                thread: *thread,
+                keep,
+            },
+            Ask::ThreadEx { thread, keep } => Ask::ThreadEx {
+                thread: *thread,
+                keep,
+            },
+            Ask::IncludeThread { thread_id, keep } => Ask::IncludeThread {
+                thread_id: *thread_id,
+                keep,
+            },
+            Ask::IncludeModule { base, keep } => Ask::IncludeModule { base: *base, keep },
+            Ask::Memory { wanted } => Ask::Memory { wanted },
+            Ask::Cancel { answer } => Ask::Cancel { answer },
+            Ask::WriteKernelMinidump { handle } => Ask::WriteKernelMinidump { handle },
+            Ask::KernelMinidumpStatus { status } => Ask::KernelMinidumpStatus { status: *status },
+            Ask::RemoveMemory { unwanted } => Ask::RemoveMemory { unwanted },
+            Ask::IncludeVmRegion { answer } => Ask::IncludeVmRegion { answer },
+            Ask::IoStart { handle, status } => Ask::IoStart {
+                handle: *handle,
+                status,
+            },
+            Ask::IoWriteAll {
+                handle,
+                offset,
+                bytes,
+                status,
+            } => Ask::IoWriteAll {
+                handle: *handle,
+                offset: *offset,
+                bytes,
+                status,
+            },
+            Ask::IoFinish { handle, status } => Ask::IoFinish {
+                handle: *handle,
+                status,
+            },
+            Ask::ReadMemoryFailure {
+                offset,
+                bytes,
+                failure,
+                status,
+            } => Ask::ReadMemoryFailure {
+                offset: *offset,
+                bytes: *bytes,
+                failure: *failure,
+                status,
+            },
+            Ask::SecondaryFlags { flags } => Ask::SecondaryFlags { flags },
+            Ask::IsProcessSnapshot { status } => Ask::IsProcessSnapshot { status },
+            Ask::VmStart { status } => Ask::VmStart { status },
+            Ask::VmQuery { offset, answer } => Ask::VmQuery {
+                offset: *offset,
+                answer,
+            },
+            Ask::VmPreRead {
+                offset,
+                buffer,
+                answer,
+            } => Ask::VmPreRead {
+                offset: *offset,
+                buffer,
+                answer,
+            },
+            Ask::VmPostRead {
+                offset,
+                buffer,
+                completed,
+                status,
+                answer,
+            } => Ask::VmPostRead {
+                offset: *offset,
+                buffer,
+                completed: *completed,
+                status: *status,
+                answer,
+            },
+        }
+    }
+
     /// Which of the 21 it is.
     #[must_use]
     pub fn kind(&self) -> AskKind {

@@ -41,6 +41,12 @@ pub trait Callback {
     ///
     /// What `false` means depends on the question; see each variant of [`Ask`].
     fn ask(&mut self, ask: Ask<'_>) -> bool;
+
+    /// Whether anybody answers. A mere listener says `false`: it is shown the questions, and what it returns
+    /// counts for nothing; the dump is the one that is made without a callback.
+    fn answers(&self) -> bool {
+        true
+    }
 }
 
 impl<F: FnMut(Ask<'_>) -> bool> Callback for F {

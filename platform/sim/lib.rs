@@ -1,8 +1,8 @@
 //! Simulated processes as dumpwright targets: made of plain values, the same on every machine and day.
 //!
-//! A [`SimProcess`] is built in code: threads, modules, regions and their contents, and *faults*: pages
-//! that cannot be read, or only at first; threads that vanish. The engine cannot tell it from a live
-//! process, which is what it is for.
+//! A [`SimProcess`] is built in code, or written down as text ([`Scenario`]; `docs/scenario.md` has the language):
+//! threads, modules, regions and their contents, and *faults*: pages that cannot be read, or only at first;
+//! threads that vanish. The engine cannot tell it from a live process, which is what it is for.
 //!
 //! ```
 //! use dumpwright_sim::{Contents, SimProcess};
@@ -17,7 +17,14 @@
 #![forbid(unsafe_code)]
 
 mod contents;
+mod faults;
 mod process;
+mod scenario;
+mod still;
+mod symbols;
 
-pub use contents::Contents;
+pub use contents::{Contents, Overlaid};
+pub use faults::{ModuleRecord, Question, RegionChange, SimFault};
 pub use process::SimProcess;
+pub use scenario::{Scenario, ScenarioError};
+pub use symbols::{AddressError, Symbols};

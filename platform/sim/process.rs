@@ -1,12 +1,12 @@
-use std::time::Duration;
-
 use dumpwright_target::{
-    AddressRange, Amd64, Content, Cpu, CpuInformation, Exclusion, Extent, Fault, FaultKind, Frozen, Handle,
-    Holding, LinuxFacts, Module, Need, Platform, Process, Region, RegionKind, RegionState, Remark, Stack,
-    System, Target, Thread, ThreadTimes, build_id_record,
+    AddressRange, Amd64, Cpu, CpuInformation, Exclusion, Fault, FaultKind, Frozen, Handle, LinuxFacts,
+    Module, Need, Platform, Power, Region, RegionKind, RegionState, System, Target, Thread, ThreadTimes,
+    TimeZone, UnloadedModule, build_id_record,
 };
 
-use crate::Contents;
+use crate::faults::{self, SimFault};
+use crate::still::Still;
+use crate::{Contents, Symbols};
 
 /// A process made of plain values.
 ///
@@ -19,22 +19,31 @@ use crate::Contents;
 pub struct SimProcess {
     pub id: u32,
     pub system: System,
+    /// The time at which it is dumped, in seconds since 1970.
+    pub clock: u32,
     pub times: Option<[u32; 3]>,
+    pub power: Option<Power>,
+    pub time_zone: Option<TimeZone>,
     pub threads: Vec<Thread>,
     pub modules: Vec<Module>,
+    pub unloaded_modules: Vec<UnloadedModule>,
     pub regions: Vec<(Region, Contents)>,
     pub handles: Vec<Handle>,
     pub linux: Option<LinuxFacts>,
-    /// Threads that are listed and gone when asked about.
-    pub vanishing: Vec<u32>,
-    /// Pages that a survey knows to be unreadable.
-    pub unreadable: Vec<AddressRange>,
-    /// Pages that a survey takes for readable and that fail when they are read.
-    pub treacherous: Vec<AddressRange>,
+    /// Where the argument and environment strings begin: a stack ends there unless a dump may show the
+    /// environment.
+    pub strings: Option<u64>,
+    /// The system lets a dumper read memory whatever its protection, reserved memory too, as Wine does.
+    pub reads_any_protection: bool,
+    /// The process is a snapshot of one.
+    pub snapshot: bool,
+    /// What goes wrong.
+    pub faults: Vec<SimFault>,
     /// How often the process has been frozen, and thawed or dropped.
     pub freezes: usize,
     /// See `freezes`.
     pub releases: usize,
+    pub(crate) symbols: Symbols,
 }
 
 impl SimProcess {
@@ -61,22 +70,28 @@ impl SimProcess {
         Self {
             id,
             system,
+            clock: 0,
             times: None,
+            power: None,
+            time_zone: None,
             threads: Vec::new(),
             modules: Vec::new(),
+            unloaded_modules: Vec::new(),
             regions: Vec::new(),
             handles: Vec::new(),
             linux: None,
-            vanishing: Vec::new(),
-            unreadable: Vec::new(),
-            treacherous: Vec::new(),
+            strings: None,
+            reads_any_protection: false,
+            snapshot: false,
+            faults: Vec::new(),
             freezes: 0,
             releases: 0,
+            symbols: Symbols::default(),
         }
     }
 
     /// Adds a thread with this stack pointer and instruction pointer. Its stack reaches from the stack pointer to
-    /// the end of the region that holds it, which may be added later.
+    /// the end of the allocation that holds it, which may be added later.
     #[must_use]
     pub fn thread(mut self, id: u32, stack_pointer: u64, instruction_pointer: u64) -> Self {
         let registers = Amd64 {
@@ -121,7 +136,7 @@ impl SimProcess {
     /// The range is empty or passes the end of the address space.
     #[must_use]
     pub fn memory(self, start: u64, len: u64, protect: u32, contents: Contents) -> Self {
-        self.region(start, len, protect, None, contents)
+        self.private(start, len, protect, None, contents)
     }
 
     /// Adds memory that dumps leave out for this reason.
@@ -130,7 +145,7 @@ impl SimProcess {
     /// As [`memory`](Self::memory).
     #[must_use]
     pub fn excluded(self, start: u64, len: u64, exclusion: Exclusion) -> Self {
-        self.region(
+        self.private(
             start,
             len,
             dumpwright_target::protect::READWRITE,
@@ -139,7 +154,7 @@ impl SimProcess {
         )
     }
 
-    fn region(
+    fn private(
         mut self,
         start: u64,
         len: u64,
@@ -162,15 +177,38 @@ impl SimProcess {
         self
     }
 
+    /// Puts bytes into memory that has been added.
+    ///
+    /// # Panics
+    /// No single region holds all of the place.
+    #[must_use]
+    pub fn put(mut self, at: u64, bytes: impl Into<Vec<u8>>) -> Self {
+        self.put_into_region(at, bytes.into());
+        self
+    }
+
+    pub(crate) fn put_into_region(&mut self, at: u64, bytes: Vec<u8>) {
+        let Some(place) = AddressRange::at(at, bytes.len() as u64) else {
+            return;
+        };
+        let region = self
+            .regions
+            .iter_mut()
+            .find(|(region, _)| region.range.covers(place));
+        let (region, contents) = region.expect("bytes are put into memory");
+        let below = std::mem::replace(contents, Contents::Untouched);
+        *contents = below.put(region.range, at, bytes);
+    }
+
     /// Makes pages unreadable, which is known before they are read.
     ///
     /// # Panics
     /// As [`memory`](Self::memory).
     #[must_use]
-    pub fn unreadable(mut self, start: u64, len: u64) -> Self {
-        self.unreadable
-            .push(AddressRange::at(start, len).expect("some pages"));
-        self
+    pub fn unreadable(self, start: u64, len: u64) -> Self {
+        self.fault(SimFault::Unreadable(
+            AddressRange::at(start, len).expect("some pages"),
+        ))
     }
 
     /// Makes pages unreadable, which turns out only when they are read.
@@ -178,38 +216,35 @@ impl SimProcess {
     /// # Panics
     /// As [`memory`](Self::memory).
     #[must_use]
-    pub fn treacherous(mut self, start: u64, len: u64) -> Self {
-        self.treacherous
-            .push(AddressRange::at(start, len).expect("some pages"));
+    pub fn treacherous(self, start: u64, len: u64) -> Self {
+        let range = AddressRange::at(start, len).expect("some pages");
+        self.fault(SimFault::UnreadableFrom { range, read: 1 })
+    }
+
+    /// Adds something that goes wrong.
+    #[must_use]
+    pub fn fault(mut self, fault: SimFault) -> Self {
+        self.faults.push(fault);
         self
     }
 
-    fn region_at(&self, address: u64) -> Option<&(Region, Contents)> {
-        self.regions
-            .iter()
-            .find(|(region, _)| region.range.contains(address))
+    /// Names a place, for scripts and transcripts.
+    ///
+    /// # Panics
+    /// As [`memory`](Self::memory).
+    #[must_use]
+    pub fn symbol(mut self, name: &str, start: u64, len: u64) -> Self {
+        self.symbols.define(
+            name,
+            AddressRange::at(start, len).expect("a place in an address space"),
+        );
+        self
     }
 
-    fn content_at(&self, address: u64) -> Content {
-        match self.region_at(address) {
-            None => Content::Nothing("nothing is mapped there"),
-            Some(_) if self.unreadable.iter().any(|range| range.contains(address)) => {
-                Content::Unreadable("said to be unreadable")
-            }
-            Some((_, contents)) => contents.survey(),
-        }
-    }
-
-    /// Where the answer to "what is here" may change behind `address`.
-    fn next_border(&self, address: u64) -> u64 {
-        let regions = self.regions.iter().map(|(region, _)| region.range);
-        regions
-            .chain(self.unreadable.iter().copied())
-            .chain(self.treacherous.iter().copied())
-            .flat_map(|range| [range.start(), range.end()])
-            .filter(|border| *border > address)
-            .min()
-            .unwrap_or(u64::MAX)
+    /// The names of places in it. A process from a scenario has those of its modules and its memory.
+    #[must_use]
+    pub fn symbols(&self) -> &Symbols {
+        &self.symbols
     }
 }
 
@@ -218,140 +253,32 @@ impl Target for SimProcess {
         self.id
     }
 
-    fn freeze(&mut self, _: &Need) -> Result<Box<dyn Frozen + '_>, Fault> {
-        self.freezes += 1;
-        Ok(Box::new(Still(self)))
-    }
-}
-
-/// A simulated process while it holds still.
-struct Still<'p>(&'p mut SimProcess);
-
-impl Drop for Still<'_> {
-    fn drop(&mut self) {
-        self.0.releases += 1;
-    }
-}
-
-impl Frozen for Still<'_> {
-    fn system(&mut self) -> Result<System, Fault> {
-        Ok(self.0.system.clone())
+    fn is_snapshot(&self) -> bool {
+        self.snapshot
     }
 
-    fn process(&mut self) -> Result<Process, Fault> {
-        Ok(Process {
-            id: self.0.id,
-            times: self.0.times,
-            power: None,
-            time_zone: None,
-        })
+    fn clock(&self) -> Option<u32> {
+        Some(self.clock)
     }
 
-    fn thread_ids(&mut self) -> Result<Vec<u32>, Fault> {
-        Ok(self.0.threads.iter().map(|thread| thread.id).collect())
-    }
-
-    fn thread(&mut self, id: u32) -> Result<Thread, Fault> {
-        if self.0.vanishing.contains(&id) {
+    fn freeze(&mut self, need: &Need) -> Result<Box<dyn Frozen + '_>, Fault> {
+        let refused = self.faults.iter().find_map(|fault| match fault {
+            SimFault::FreezeFails(kind) => Some(*kind),
+            _ => None,
+        });
+        if let Some(kind) = refused {
             return Err(Fault::new(
-                FaultKind::Gone,
-                format!("examine thread {id}"),
-                "it has ended",
+                kind,
+                format!("hold process {}", self.id),
+                faults::reason(kind),
             ));
         }
-        let found = self.0.threads.iter().find(|thread| thread.id == id).cloned();
-        let mut thread = found.ok_or_else(|| {
-            Fault::new(
-                FaultKind::NoSuchProcess,
-                format!("find thread {id}"),
-                "there is none",
-            )
-        })?;
-        if thread.stack.is_none() {
-            let pointer = thread
-                .context
-                .as_ref()
-                .map_or(0, |context| context.stack_pointer());
-            thread.stack = self.stack_at(id, pointer);
-        }
-        Ok(thread)
+        self.freezes += 1;
+        Ok(Box::new(Still::new(self, need)))
     }
+}
 
-    fn stack_at(&mut self, _: u32, stack_pointer: u64) -> Option<Stack> {
-        let (region, _) = self.0.region_at(stack_pointer)?;
-        Some(Stack {
-            range: AddressRange::new(stack_pointer, region.range.end())?,
-            pointer: stack_pointer,
-        })
-    }
-
-    fn module_bases(&mut self) -> Result<Vec<u64>, Fault> {
-        Ok(self.0.modules.iter().map(|module| module.base).collect())
-    }
-
-    fn module(&mut self, base: u64) -> Result<Module, Fault> {
-        let found = self.0.modules.iter().find(|module| module.base == base).cloned();
-        found.ok_or_else(|| {
-            Fault::new(
-                FaultKind::Malformed,
-                format!("find the module at {base:#x}"),
-                "there is none",
-            )
-        })
-    }
-
-    fn regions(&mut self) -> Result<Vec<Region>, Fault> {
-        Ok(self.0.regions.iter().map(|(region, _)| region.clone()).collect())
-    }
-
-    fn handles(&mut self) -> Result<Vec<Handle>, Fault> {
-        Ok(self.0.handles.clone())
-    }
-
-    fn linux(&mut self) -> Option<LinuxFacts> {
-        self.0.linux.clone()
-    }
-
-    fn survey(&mut self, range: AddressRange) -> Vec<Extent> {
-        let mut extents = Vec::new();
-        let mut at = range.start();
-        while let Some(part) = AddressRange::new(at, self.0.next_border(at).min(range.end())) {
-            extents.push(Extent {
-                range: part,
-                content: self.0.content_at(at),
-            });
-            at = part.end();
-        }
-        extents
-    }
-
-    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<usize, Fault> {
-        let refused = || {
-            Fault::new(
-                FaultKind::Unreadable,
-                format!("read memory at {at:#x}"),
-                "it is unreadable",
-            )
-        };
-        let bad = |range: &AddressRange| range.contains(at);
-        if self.0.unreadable.iter().any(bad) || self.0.treacherous.iter().any(bad) {
-            return Err(refused());
-        }
-        let (region, contents) = self.0.region_at(at).ok_or_else(refused)?;
-        let available = self.0.next_border(at) - at;
-        let count = into.len().min(usize::try_from(available).unwrap_or(usize::MAX));
-        contents.read(region.range, at, &mut into[..count]);
-        Ok(count)
-    }
-
-    fn remarks(&mut self) -> Vec<Remark> {
-        Vec::new()
-    }
-
-    fn thaw(self: Box<Self>) -> Holding {
-        Holding {
-            hold: "simulated",
-            pause: Duration::ZERO,
-        }
-    }
+/// The failure that a simulated process has for a question about all of it.
+pub(crate) fn failed(kind: FaultKind, operation: &str) -> Fault {
+    Fault::new(kind, operation, faults::reason(kind))
 }

@@ -185,6 +185,21 @@ pub fn build_id_record(build_id: &[u8]) -> Vec<u8> {
     record
 }
 
+/// A module that the process has unloaded. Windows remembers the last ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnloadedModule {
+    /// Where it was.
+    pub base: u64,
+    /// Its size in memory, in bytes.
+    pub size: u64,
+    /// Checksum of the image (PE header), else 0.
+    pub checksum: u32,
+    /// Time stamp of the image (PE header), else 0.
+    pub timestamp: u32,
+    /// Its name, as the system remembers it.
+    pub name: String,
+}
+
 /// An open handle; on Linux a file descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handle {

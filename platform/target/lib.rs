@@ -24,7 +24,7 @@ mod remark;
 pub use cpu::{Amd64, Cpu, CpuContext};
 pub use facts::{
     CpuInformation, DsoDebug, Exception, Handle, LinkMap, LinuxFacts, LinuxText, LinuxTextKind, Module,
-    Platform, Power, Process, Stack, System, Thread, ThreadTimes, TimeZone, build_id_record,
+    Platform, Power, Process, Stack, System, Thread, ThreadTimes, TimeZone, UnloadedModule, build_id_record,
 };
 pub use fault::{Fault, FaultKind};
 pub use memory::{Content, Exclusion, Extent, Region, RegionKind, RegionState, protect};
@@ -37,6 +37,17 @@ use std::time::Duration;
 pub trait Target {
     /// The process id, as the dumper's system numbers it. Known without holding the process.
     fn process_id(&self) -> u32;
+
+    /// Whether this is a snapshot of a process (Windows: `PssCaptureSnapshot`), which a callback may announce by
+    /// answering IsProcessSnapshot with S_FALSE. Nothing has to be stopped then.
+    fn is_snapshot(&self) -> bool {
+        false
+    }
+
+    /// The time in the target's world, in seconds since 1970; `None` where that is the dumper's own time.
+    fn clock(&self) -> Option<u32> {
+        None
+    }
 
     /// Holds the process still until the returned guard is dropped or thawed.
     ///
@@ -98,6 +109,11 @@ pub trait Frozen {
 
     /// The open handles, ascending. Empty unless [`Need::handles`] was set.
     fn handles(&mut self) -> Result<Vec<Handle>, Fault>;
+
+    /// The modules that the process has unloaded, as far as its system remembers them; Linux does not.
+    fn unloaded_modules(&mut self) -> Result<Vec<UnloadedModule>, Fault> {
+        Ok(Vec::new())
+    }
 
     /// What only a Linux process has; `None` from any other system.
     fn linux(&mut self) -> Option<LinuxFacts>;

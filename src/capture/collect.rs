@@ -46,6 +46,16 @@ pub(crate) fn collect(
         .contains(DumpType::WITH_HANDLE_DATA)
         .then(|| keep(frozen.handles(), Subject::Stream("HandleData"), &mut remarks))
         .flatten();
+    let unloaded_modules = dump_type
+        .contains(DumpType::WITH_UNLOADED_MODULES)
+        .then(|| {
+            keep(
+                frozen.unloaded_modules(),
+                Subject::Stream("UnloadedModuleList"),
+                &mut remarks,
+            )
+        })
+        .flatten();
     let linux = frozen.linux();
     let map = match regions(frozen, dialogue) {
         Ok(map) => map,
@@ -75,6 +85,7 @@ pub(crate) fn collect(
         modules,
         regions: wants_map.then(|| map.clone()),
         handles,
+        unloaded_modules,
         linux,
         exception: request.exception.clone(),
         requesting_thread,

@@ -19,9 +19,13 @@ pub(crate) struct Negotiated {
 /// callback may take its time.
 ///
 /// The three handshake questions are put even when the type is then refused, as Microsoft's writer does.
-pub(crate) fn negotiate(dialogue: &mut Dialogue<'_>, request: &Request) -> Result<Negotiated, Error> {
-    let is_snapshot = dialogue.is_process_snapshot();
-    if is_snapshot {
+pub(crate) fn negotiate(
+    dialogue: &mut Dialogue<'_>,
+    request: &Request,
+    target_is_snapshot: bool,
+) -> Result<Negotiated, Error> {
+    let announced_snapshot = dialogue.is_process_snapshot();
+    if announced_snapshot && !target_is_snapshot {
         return Err(Error::NoSnapshot);
     }
     dialogue.vm_start();

@@ -3,6 +3,7 @@
 use dumpwright_callback::{ModuleWriteFlags, SecondaryFlags, ThreadWriteFlags};
 use dumpwright_target::{
     AddressRange, Exception, Handle, LinuxFacts, Module, Process, Region, Remark, System, Thread,
+    UnloadedModule,
 };
 
 use crate::DumpType;
@@ -23,6 +24,8 @@ pub(crate) struct Snapshot {
     pub regions: Option<Vec<Region>>,
     /// Open handles, if they are to be written.
     pub handles: Option<Vec<Handle>>,
+    /// Modules that have been unloaded, if they are to be written.
+    pub unloaded_modules: Option<Vec<UnloadedModule>>,
     pub linux: Option<LinuxFacts>,
     pub exception: Option<Exception>,
     /// The thread that readers are to show first.

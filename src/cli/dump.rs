@@ -8,10 +8,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use dumpwright::native::sim::{Scenario, ScenarioError};
 use dumpwright::native::{self, Outcome, Spawned};
+use dumpwright::protocol::Symbols;
 use dumpwright::target::{Fault, FaultKind};
-use dumpwright::{DumpType, Error, FileSink, Report, Request, StreamSink, Target, dump};
+use dumpwright::{DumpType, Error, FileSink, Report, Request, StreamSink, Target};
 
+use super::dialogue::{Dialogue, DialogueArgs};
 use super::{FAILED, result};
 
 /// The dump lacks something; it was written.
@@ -43,6 +46,9 @@ pub(super) struct DumpArgs {
     #[arg(long = "type", value_name = "LIST", default_value = "normal", value_parser = DumpType::parse)]
     dump_type: DumpType,
 
+    #[command(flatten)]
+    dialogue: DialogueArgs,
+
     /// Replace FILE if it exists
     #[arg(long)]
     force: bool,
@@ -71,6 +77,10 @@ struct Source {
     /// Dump the process with this id
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pid: Option<u32>,
+
+    /// Dump the simulated process that this file describes
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
 
     /// Start a program, dump it after a while or when a signal is about to kill it, then end it
     #[arg(long, requires = "command")]
@@ -116,16 +126,36 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
     // Both would only be found out when the process has been disturbed already.
     args.dump_type.normalised()?;
     let output = Output::open(&args.output, to_stdout, args.force)?;
+    let dialogue = |symbols| Dialogue::open(&args.dialogue, symbols);
     let request = Request::new(args.dump_type).include_dont_dump(args.include_dontdump);
-    let Some(pid) = args.source.pid else {
-        return exec(args, request, output, to_stdout);
-    };
-    let mut process = native::process(pid)?;
-    output.write(&mut process, &request)
+    match &args.source {
+        Source { pid: Some(pid), .. } => {
+            let dialogue = dialogue(Symbols::live())?;
+            output.write(&mut native::process(*pid)?, &request, dialogue)
+        }
+        Source {
+            scenario: Some(file), ..
+        } => {
+            let refused = |error: ScenarioError| {
+                Fault::new(FaultKind::Malformed, "read the scenario", error.to_string())
+            };
+            let mut process = Scenario::load(file).map_err(refused)?;
+            let dialogue =
+                dialogue(Symbols::new().names_of(process.symbols().iter()))?.reading(process.clone());
+            output.write(&mut process, &request, dialogue)
+        }
+        _ => exec(args, request, output, dialogue(Symbols::live())?, to_stdout),
+    }
 }
 
 /// Starts the program, dumps it when its time has come, and ends it.
-fn exec(args: &DumpArgs, request: Request, output: Output, to_stdout: bool) -> Result<Report, Error> {
+fn exec(
+    args: &DumpArgs,
+    request: Request,
+    output: Output,
+    dialogue: Dialogue<'_>,
+    to_stdout: bool,
+) -> Result<Report, Error> {
     // Standard output carries the dump or the result, and nothing else.
     let stderr = io::stderr();
     let elsewhere = (to_stdout || args.json).then(|| stderr.as_fd());
@@ -148,7 +178,7 @@ fn exec(args: &DumpArgs, request: Request, output: Output, to_stdout: bool) -> R
             .into());
         }
     };
-    let report = output.write(&mut program, &request);
+    let report = output.write(&mut program, &request, dialogue);
     if let Err(fault) = program.kill() {
         tracing::debug!(%fault, "the program could not be followed to its end");
     }
@@ -174,16 +204,21 @@ impl Output {
         Ok(Self::Stdout)
     }
 
-    fn write(self, target: &mut dyn Target, request: &Request) -> Result<Report, Error> {
+    fn write(
+        self,
+        target: &mut dyn Target,
+        request: &Request,
+        dialogue: Dialogue<'_>,
+    ) -> Result<Report, Error> {
         match self {
             Self::File(mut file) => {
-                let report = dump(target, request, None, &mut file)?;
+                let report = dialogue.dump(target, request, &mut file)?;
                 file.publish()?;
                 Ok(report)
             }
             Self::Stdout => {
                 let mut stdout = StreamSink::new(io::BufWriter::with_capacity(1 << 16, io::stdout().lock()));
-                dump(target, request, None, &mut stdout)
+                dialogue.dump(target, request, &mut stdout)
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The command line: a user of the public interface like any other.
 
 mod check;
+mod dialogue;
 mod dump;
 mod result;
 mod show;

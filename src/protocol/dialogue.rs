@@ -106,29 +106,29 @@ impl<'c> Dialogue<'c> {
     /// What is to be gathered of a thread; `None` leaves it out.
     pub fn include_thread(&mut self, thread_id: u32, initial: ThreadWriteFlags) -> Option<ThreadWriteFlags> {
         let mut keep = initial;
-        if self.ask(Ask::IncludeThread {
+        match self.ask(Ask::IncludeThread {
             thread_id,
             keep: &mut keep,
-        }) == Some(false)
-        {
-            return None;
+        }) {
+            Some(true) => keep &= initial,
+            Some(false) => return None,
+            None => keep = initial,
         }
-        keep &= initial;
         keep.contains(ThreadWriteFlags::THREAD).then_some(keep)
     }
 
     /// What is to be gathered of a module; `None` leaves it out.
     pub fn include_module(&mut self, base: u64, initial: ModuleWriteFlags) -> Option<ModuleWriteFlags> {
         let mut keep = initial;
-        if self.ask(Ask::IncludeModule {
+        match self.ask(Ask::IncludeModule {
             base,
             keep: &mut keep,
-        }) == Some(false)
-        {
-            return None;
+        }) {
+            // The one bit that may be added.
+            Some(true) => keep &= initial | ModuleWriteFlags::REFERENCED_BY_MEMORY,
+            Some(false) => return None,
+            None => keep = initial,
         }
-        // The one bit that may be added.
-        keep &= initial | ModuleWriteFlags::REFERENCED_BY_MEMORY;
         keep.contains(ModuleWriteFlags::MODULE).then_some(keep)
     }
 
@@ -143,8 +143,9 @@ impl<'c> Dialogue<'c> {
             module,
             keep: &mut keep,
         }) {
+            Some(true) => Ok(keep & current),
             Some(false) => Err(Error::Aborted(AskKind::Module)),
-            _ => Ok(keep & current),
+            None => Ok(current),
         }
     }
 
@@ -159,8 +160,9 @@ impl<'c> Dialogue<'c> {
             thread,
             keep: &mut keep,
         }) {
+            Some(true) => Ok(keep & current),
             Some(false) => Err(Error::Aborted(AskKind::Thread)),
-            _ => Ok(keep & current),
+            None => Ok(current),
         }
     }
 
@@ -252,8 +254,12 @@ impl<'c> Dialogue<'c> {
 }
 
 impl Service<'_> {
+    /// What was answered; `None` if nobody did, and then nothing in the answer's slot counts either: a listener
+    /// changes nothing.
     fn ask(&mut self, ask: Ask<'_>) -> Option<bool> {
-        self.callback.as_mut().map(|callback| callback.ask(ask))
+        let callback = self.callback.as_mut()?;
+        let said = callback.ask(ask);
+        callback.answers().then_some(said)
     }
 
     /// Asks Cancel, if the callback still wants to be asked.
@@ -264,7 +270,7 @@ impl Service<'_> {
         let mut answer = CancelAnswer::default();
         let said = self.ask(Ask::Cancel { answer: &mut answer });
         // CheckCancel counts even when FALSE is returned, Cancel only with TRUE.
-        self.polling = answer.check_cancel;
+        self.polling = said.is_some() && answer.check_cancel;
         if said == Some(true) && answer.cancel {
             Err(Error::Cancelled)
         } else {

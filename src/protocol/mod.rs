@@ -23,10 +23,25 @@
 //! | WriteKernelMinidump | finish | no handle | TRUE and a handle: attempt it |
 //! | KernelMinidumpStatus | finish | | none |
 //!
+//! Around a callback, or in place of one: [`Script`] answers from text, [`Recorder`] writes the dialogue down,
+//! [`Playback`] holds it again, [`Lint`] says what a callback does wrong.
+//!
 //! Order and defaults as observed on DbgHelp 6.3.9600 and documented on Microsoft's page
 //! `MINIDUMP_CALLBACK_TYPE`.
 
 pub(crate) mod dialogue;
+mod lint;
+mod output;
+mod script;
+mod symbols;
+mod transcript;
+
+pub use lint::{Finding, Lint, Misuse};
+pub use script::{Script, ScriptError};
+pub use symbols::Symbols;
+pub use transcript::{
+    Difference, Ending, Entry, Fields, Playback, Recorder, Status, Transcript, TranscriptError,
+};
 
 use dumpwright_callback::{ModuleWriteFlags, ThreadWriteFlags};
 

@@ -19,6 +19,7 @@ mod system_info;
 mod thread_info_list;
 mod thread_list;
 mod thread_names;
+mod unloaded_module_list;
 
 use dumpwright_target::LinuxTextKind;
 use minidump_common::format::MINIDUMP_STREAM_TYPE as Type;
@@ -98,6 +99,12 @@ const TABLE: &[Stream] = &[
         thread_info_list::wanted
     ),
     stream!(ModuleListStream, module_list, "always", |_| true),
+    stream!(
+        UnloadedModuleListStream,
+        unloaded_module_list,
+        "with-unloaded-modules, where there are some",
+        unloaded_module_list::wanted
+    ),
     stream!(HandleDataStream, handle_data, "with-handle-data", |s| s
         .handles
         .is_some()),

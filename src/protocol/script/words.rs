@@ -1,0 +1,125 @@
+//! The words of the script language: which keys go with which question, and names for numbers.
+
+use dumpwright_callback::{AskKind, Hresult, ModuleWriteFlags, SecondaryFlags, ThreadWriteFlags};
+use dumpwright_target::{RegionKind, RegionState, protect};
+
+/// Keys that say to which questions a rule applies.
+pub(super) const CONDITIONS: [&str; 6] = ["ask", "index", "thread", "module", "at", "minimum_size"];
+
+/// Keys that say what becomes of the answer.
+pub(super) const ACTIONS: [&str; 18] = [
+    "return",
+    "flags",
+    "and",
+    "or",
+    "status",
+    "memory",
+    "check_cancel",
+    "cancel",
+    "continue",
+    "region",
+    "handle",
+    "completed",
+    "read",
+    "fill",
+    "xor",
+    "xor_at",
+    "store",
+    "query",
+];
+
+/// The keys that mean something for a question, besides `ask`, `index` and `return`.
+pub(super) fn keys_of(kind: AskKind) -> &'static [&'static str] {
+    match kind {
+        AskKind::Module => &["module", "at", "minimum_size", "flags", "and", "or"],
+        AskKind::IncludeModule => &["module", "at", "flags", "and", "or"],
+        AskKind::Thread | AskKind::ThreadEx | AskKind::IncludeThread => &["thread", "flags", "and", "or"],
+        AskKind::Memory | AskKind::RemoveMemory => &["memory"],
+        AskKind::Cancel => &["check_cancel", "cancel"],
+        AskKind::WriteKernelMinidump => &["handle"],
+        AskKind::KernelMinidumpStatus => &[],
+        AskKind::IncludeVmRegion => &["at", "minimum_size", "continue", "region"],
+        AskKind::IoStart | AskKind::IoFinish | AskKind::IsProcessSnapshot | AskKind::VmStart => &["status"],
+        AskKind::IoWriteAll => &["at", "minimum_size", "status", "store"],
+        AskKind::ReadMemoryFailure => &["at", "minimum_size", "status"],
+        AskKind::SecondaryFlags => &["flags", "and", "or"],
+        AskKind::VmQuery => &["at", "query", "status", "region"],
+        AskKind::VmPreRead | AskKind::VmPostRead => &[
+            "at",
+            "minimum_size",
+            "status",
+            "completed",
+            "read",
+            "fill",
+            "xor",
+            "xor_at",
+        ],
+    }
+}
+
+/// Names of statuses.
+pub(super) const STATUSES: [(&str, Hresult); 16] = [
+    ("S_OK", Hresult::S_OK),
+    ("S_FALSE", Hresult::S_FALSE),
+    ("E_NOTIMPL", Hresult::E_NOTIMPL),
+    ("E_NOINTERFACE", Hresult::E_NOINTERFACE),
+    ("E_ABORT", Hresult::E_ABORT),
+    ("E_FAIL", Hresult::E_FAIL),
+    ("E_INVALIDARG", Hresult::INVALID_ARGUMENT),
+    ("E_ACCESSDENIED", Hresult::ACCESS_DENIED),
+    ("E_HANDLE", Hresult::INVALID_HANDLE),
+    ("ERROR_INVALID_DATA", Hresult::INVALID_DATA),
+    ("ERROR_READ_FAULT", Hresult::READ_FAULT),
+    ("ERROR_FILE_EXISTS", Hresult::FILE_EXISTS),
+    ("ERROR_DISK_FULL", Hresult::DISK_FULL),
+    ("ERROR_PARTIAL_COPY", Hresult::PARTIAL_COPY),
+    ("ERROR_CANCELLED", Hresult::CANCELLED),
+    ("ERROR_NOT_SUPPORTED", Hresult::NOT_SUPPORTED),
+];
+
+/// Names of the bits that the flags of these questions have; with several kinds of flags only numbers are clear.
+pub(super) fn flag_names(asks: &[AskKind]) -> Vec<(&'static str, u32)> {
+    fn named<F: bitflags::Flags<Bits = u32>>() -> Vec<(&'static str, u32)> {
+        F::FLAGS
+            .iter()
+            .filter(|flag| flag.is_named())
+            .map(|flag| (flag.name(), flag.value().bits()))
+            .collect()
+    }
+    let is = |kinds: &[AskKind]| !asks.is_empty() && asks.iter().all(|ask| kinds.contains(ask));
+    if is(&[AskKind::Module, AskKind::IncludeModule]) {
+        named::<ModuleWriteFlags>()
+    } else if is(&[AskKind::Thread, AskKind::ThreadEx, AskKind::IncludeThread]) {
+        named::<ThreadWriteFlags>()
+    } else if is(&[AskKind::SecondaryFlags]) {
+        named::<SecondaryFlags>()
+    } else {
+        Vec::new()
+    }
+}
+
+/// Names of a region's state, protection and kind.
+pub(super) fn region_words(key: &str) -> Vec<(&'static str, u32)> {
+    match key {
+        "state" => vec![
+            ("MEM_COMMIT", RegionState::Commit.value()),
+            ("MEM_RESERVE", RegionState::Reserve.value()),
+            ("MEM_FREE", RegionState::Free.value()),
+        ],
+        "type" => vec![
+            ("MEM_PRIVATE", RegionKind::Private.value()),
+            ("MEM_MAPPED", RegionKind::Mapped.value()),
+            ("MEM_IMAGE", RegionKind::Image.value()),
+        ],
+        _ => vec![
+            ("PAGE_NOACCESS", protect::NOACCESS),
+            ("PAGE_READONLY", protect::READONLY),
+            ("PAGE_READWRITE", protect::READWRITE),
+            ("PAGE_WRITECOPY", protect::WRITECOPY),
+            ("PAGE_EXECUTE", protect::EXECUTE),
+            ("PAGE_EXECUTE_READ", protect::EXECUTE_READ),
+            ("PAGE_EXECUTE_READWRITE", protect::EXECUTE_READWRITE),
+            ("PAGE_EXECUTE_WRITECOPY", protect::EXECUTE_WRITECOPY),
+        ],
+    }
+}

@@ -1,0 +1,70 @@
+use dumpwright_callback::{Ask, Callback};
+
+use super::tape::Tape;
+use super::{Ending, Transcript};
+use crate::protocol::symbols::Symbols;
+use crate::{Error, Report};
+
+/// Records the dialogue with a callback, or what a dump without one would ask.
+///
+/// Without a callback the recorder only listens: the dump is the one that is made without a callback.
+///
+/// ```
+/// # use dumpwright::{Ask, DumpType, Request, dump};
+/// # use dumpwright::protocol::{Recorder, Symbols};
+/// # let mut process = dumpwright_sim::SimProcess::new(1).thread(7, 0x1000, 0);
+/// let mut callback = |ask: Ask<'_>| !matches!(ask, Ask::Memory { .. } | Ask::RemoveMemory { .. });
+/// let mut recorder = Recorder::new(Some(&mut callback), Symbols::new());
+/// let mut file = Vec::new();
+/// let outcome = dump(&mut process, &Request::new(DumpType::NORMAL), Some(&mut recorder), &mut file);
+/// let transcript = recorder.finish(&outcome);
+/// assert!(transcript.to_string().contains("IncludeThread thread=7 | flags=0x17 -> TRUE"));
+/// ```
+pub struct Recorder<'c> {
+    inner: Option<&'c mut dyn Callback>,
+    tape: Tape,
+}
+
+impl<'c> Recorder<'c> {
+    /// A recorder around this callback, which puts these names and those that it learns to addresses.
+    pub fn new(callback: Option<&'c mut dyn Callback>, symbols: Symbols) -> Self {
+        Self {
+            inner: callback,
+            tape: Tape::new(symbols),
+        }
+    }
+
+    /// The dialogue so far, without a result.
+    #[must_use]
+    pub fn transcript(&self) -> Transcript {
+        Transcript {
+            entries: self.tape.entries(),
+            result: None,
+        }
+    }
+
+    /// The dialogue of a dump that has ended so.
+    #[must_use]
+    pub fn finish(self, outcome: &Result<Report, Error>) -> Transcript {
+        Transcript {
+            result: Some(Ending::of(outcome)),
+            ..self.transcript()
+        }
+    }
+}
+
+impl Callback for Recorder<'_> {
+    fn ask(&mut self, ask: Ask<'_>) -> bool {
+        let inner = &mut self.inner;
+        let said = self.tape.record(ask, |ask, _| {
+            let inner = inner.as_mut()?;
+            let said = inner.ask(ask);
+            inner.answers().then_some(said)
+        });
+        said.unwrap_or(true)
+    }
+
+    fn answers(&self) -> bool {
+        self.inner.as_ref().is_some_and(|inner| inner.answers())
+    }
+}

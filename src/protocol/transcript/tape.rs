@@ -1,0 +1,305 @@
+//! What was asked and answered, with its addresses; names are put to them when the dialogue is over, because a module is
+//! asked about before it is named.
+
+use dumpwright_callback::{Ask, AskKind, Hresult, MemoryAnswer, MemoryInfo, VmReadAnswer};
+use minidump_common::format::CONTEXT_AMD64;
+use scroll::{LE, Pread};
+use serde_json::{Value, json};
+
+use super::bytes::Patch;
+use super::entry::Entry;
+use super::fields::Fields;
+use crate::protocol::symbols::{Symbols, file_name};
+
+/// A dialogue as it is recorded.
+#[derive(Debug)]
+pub(super) struct Tape {
+    pub symbols: Symbols,
+    asked: Vec<Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    kind: AskKind,
+    facts: Raw,
+    prefilled: Raw,
+    answer: Option<Answer>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    said: bool,
+    slot: Raw,
+    bytes: Vec<Patch>,
+}
+
+type Raw = Vec<(&'static str, RawValue)>;
+
+/// A value that may be given a name later.
+#[derive(Debug, Clone)]
+enum RawValue {
+    Address(u64),
+    Thread(u32),
+    /// A bit set, a handle, a checksum.
+    Hex(u64),
+    Count(u64),
+    Bool(bool),
+    Text(String),
+    Status(Hresult),
+}
+
+use RawValue::{Address, Bool, Count, Hex, Status, Text, Thread};
+
+impl Tape {
+    pub fn new(symbols: Symbols) -> Self {
+        Self {
+            symbols,
+            asked: Vec::new(),
+        }
+    }
+
+    /// How many questions there have been.
+    pub fn len(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Records a question and what `answer` does with it; it returns `None` if nobody answers.
+    pub fn record(
+        &mut self,
+        mut ask: Ask<'_>,
+        answer: impl FnOnce(Ask<'_>, &Symbols) -> Option<bool>,
+    ) -> Option<bool> {
+        self.symbols.learn(&ask);
+        let kind = ask.kind();
+        let (facts, prefilled) = (facts(&ask), slot(&ask));
+        let before = match &ask {
+            Ask::VmPostRead { buffer, .. } => buffer.to_vec(),
+            _ => Vec::new(),
+        };
+        let said = answer(ask.reborrow(), &self.symbols);
+        let answer = said.map(|said| Answer {
+            said,
+            slot: slot(&ask),
+            bytes: patches(&ask, said, &before),
+        });
+        self.asked.push(Asked {
+            kind,
+            facts,
+            prefilled,
+            answer,
+        });
+        said
+    }
+
+    /// The dialogue in words, with all names that are known by now.
+    pub fn entries(&self) -> Vec<Entry> {
+        let words = |raw: &Raw| {
+            Fields(
+                raw.iter()
+                    .map(|(name, value)| ((*name).to_owned(), value.to_json(&self.symbols)))
+                    .collect(),
+            )
+        };
+        let in_words = |(n, asked): (usize, &Asked)| Entry {
+            n,
+            ask: asked.kind,
+            input: words(&asked.facts),
+            pre: words(&asked.prefilled),
+            ret: asked.answer.as_ref().map(|answer| answer.said),
+            out: asked.answer.as_ref().map_or_else(Fields::default, |answer| {
+                let mut out = words(&answer.slot);
+                let bytes: Vec<_> = answer.bytes.iter().flat_map(Patch::to_json).collect();
+                if !bytes.is_empty() {
+                    out.0.push(("bytes".to_owned(), Value::Array(bytes)));
+                }
+                out
+            }),
+        };
+        self.asked.iter().enumerate().map(in_words).collect()
+    }
+}
+
+impl RawValue {
+    fn to_json(&self, symbols: &Symbols) -> Value {
+        match self {
+            Address(address) => json!(symbols.place(*address)),
+            Thread(id) => match symbols.thread_number(*id) {
+                Some(number) if symbols.is_live() => json!(format!("T{number}")),
+                _ => json!(id),
+            },
+            Hex(value) => json!(format!("{value:#x}")),
+            Count(count) => json!(count),
+            Bool(yes) => json!(yes),
+            Text(text) => json!(text),
+            Status(status) => json!(status.to_string()),
+        }
+    }
+}
+
+/// What the callback is told.
+fn facts(ask: &Ask<'_>) -> Raw {
+    match ask {
+        Ask::Module { module, .. } => {
+            let mut facts = vec![
+                ("module", Text(file_name(module.full_path).to_owned())),
+                ("base", Address(module.base_of_image)),
+                ("size", Count(module.size_of_image.into())),
+                ("checksum", Hex(module.checksum.into())),
+                ("timestamp", Hex(module.time_date_stamp.into())),
+            ];
+            if module.version_info != [0; 13] {
+                let [_, _, high, low, ..] = module.version_info;
+                let version = format!("{}.{}.{}.{}", high >> 16, high & 0xFFFF, low >> 16, low & 0xFFFF);
+                facts.push(("version", Text(version)));
+            }
+            if let Some(signature) = module.cv_record.get(..4) {
+                facts.push(("cv", Text(signature.escape_ascii().to_string())));
+            }
+            facts.push(("cv_size", Count(module.cv_record.len() as u64)));
+            facts.push(("misc_size", Count(module.misc_record.len() as u64)));
+            facts
+        }
+        Ask::Thread { thread, .. } | Ask::ThreadEx { thread, .. } => {
+            let mut facts = vec![
+                ("thread", Thread(thread.thread_id)),
+                ("context_size", Count(thread.context.len() as u64)),
+            ];
+            if thread.context.len() == size_of::<CONTEXT_AMD64>()
+                && let Ok(context) = thread.context.pread_with::<CONTEXT_AMD64>(0, LE)
+            {
+                facts.push(("context_flags", Hex(context.context_flags.into())));
+                facts.push(("rip", Address(context.rip)));
+                facts.push(("rsp", Address(context.rsp)));
+            }
+            facts.push(("stack_base", Address(thread.stack_base)));
+            facts.push(("stack_end", Address(thread.stack_end)));
+            facts
+        }
+        Ask::IncludeThread { thread_id, .. } => vec![("thread", Thread(*thread_id))],
+        Ask::IncludeModule { base, .. } => vec![("base", Address(*base))],
+        Ask::KernelMinidumpStatus { status } => vec![("status", Status(*status))],
+        Ask::IoStart { handle, .. } | Ask::IoFinish { handle, .. } => vec![("handle", Hex(*handle))],
+        Ask::IoWriteAll {
+            handle,
+            offset,
+            bytes,
+            ..
+        } => {
+            vec![
+                ("handle", Hex(*handle)),
+                ("offset", Count(*offset)),
+                ("size", Count(bytes.len() as u64)),
+            ]
+        }
+        Ask::ReadMemoryFailure {
+            offset,
+            bytes,
+            failure,
+            ..
+        } => {
+            vec![
+                ("offset", Address(*offset)),
+                ("size", Count((*bytes).into())),
+                ("failure", Status(*failure)),
+            ]
+        }
+        Ask::VmQuery { offset, .. } => vec![("offset", Address(*offset))],
+        Ask::VmPreRead { offset, buffer, .. } => {
+            vec![("offset", Address(*offset)), ("size", Count(buffer.len() as u64))]
+        }
+        Ask::VmPostRead {
+            offset,
+            buffer,
+            completed,
+            status,
+            ..
+        } => vec![
+            ("offset", Address(*offset)),
+            ("size", Count(buffer.len() as u64)),
+            ("completed", Count((*completed).into())),
+            ("status", Status(*status)),
+        ],
+        Ask::Memory { .. }
+        | Ask::Cancel { .. }
+        | Ask::WriteKernelMinidump { .. }
+        | Ask::RemoveMemory { .. }
+        | Ask::IncludeVmRegion { .. }
+        | Ask::SecondaryFlags { .. }
+        | Ask::IsProcessSnapshot { .. }
+        | Ask::VmStart { .. } => Vec::new(),
+    }
+}
+
+/// What stands in the answer's slot.
+fn slot(ask: &Ask<'_>) -> Raw {
+    let range = |answer: &MemoryAnswer| {
+        vec![
+            ("base", Address(answer.base)),
+            ("size", Count(answer.size.into())),
+        ]
+    };
+    let region = |region: &MemoryInfo| {
+        vec![
+            ("base", Address(region.base_address)),
+            ("size", Count(region.region_size)),
+            ("allocation_base", Address(region.allocation_base)),
+            ("allocation_protect", Hex(region.allocation_protect.into())),
+            ("state", Hex(region.state.into())),
+            ("protect", Hex(region.protect.into())),
+            ("type", Hex(region.kind.into())),
+        ]
+    };
+    let read = |answer: &VmReadAnswer| {
+        vec![
+            ("status", Status(answer.status)),
+            ("completed", Count(answer.completed.into())),
+        ]
+    };
+    match ask {
+        Ask::Module { keep, .. } | Ask::IncludeModule { keep, .. } => {
+            vec![("flags", Hex(keep.bits().into()))]
+        }
+        Ask::Thread { keep, .. } | Ask::ThreadEx { keep, .. } | Ask::IncludeThread { keep, .. } => {
+            vec![("flags", Hex(keep.bits().into()))]
+        }
+        Ask::Memory { wanted } => range(wanted),
+        Ask::RemoveMemory { unwanted } => range(unwanted),
+        Ask::Cancel { answer } => {
+            vec![
+                ("check_cancel", Bool(answer.check_cancel)),
+                ("cancel", Bool(answer.cancel)),
+            ]
+        }
+        Ask::WriteKernelMinidump { handle } => vec![("handle", Hex(**handle))],
+        Ask::KernelMinidumpStatus { .. } => Vec::new(),
+        Ask::IncludeVmRegion { answer } => {
+            let mut fields = region(&answer.region);
+            fields.push(("continue", Bool(answer.cont)));
+            fields
+        }
+        Ask::IoStart { status, .. }
+        | Ask::IoWriteAll { status, .. }
+        | Ask::IoFinish { status, .. }
+        | Ask::ReadMemoryFailure { status, .. }
+        | Ask::IsProcessSnapshot { status }
+        | Ask::VmStart { status } => vec![("status", Status(**status))],
+        Ask::SecondaryFlags { flags } => vec![("flags", Hex(flags.bits().into()))],
+        Ask::VmQuery { answer, .. } => {
+            let mut fields = vec![("status", Status(answer.status))];
+            fields.extend(region(&answer.region));
+            fields
+        }
+        Ask::VmPreRead { answer, .. } | Ask::VmPostRead { answer, .. } => read(answer),
+    }
+}
+
+/// The bytes that the callback gave: before a read those that it says are good, after it those that it changed.
+fn patches(ask: &Ask<'_>, said: bool, before: &[u8]) -> Vec<Patch> {
+    match ask {
+        Ask::VmPreRead { buffer, answer, .. } if said => {
+            Patch::whole(&buffer[..buffer.len().min(answer.completed as usize)])
+        }
+        Ask::VmPostRead { buffer, .. } => Patch::difference(before, buffer),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,362 @@
+//! Dialogues recorded, compared and played back, on simulated processes and on a live one.
+//!
+//! Would catch: a question that is not recorded or recorded wrongly, a recorder that changes the dump, addresses of a live
+//! process in its transcript, a transcript that differs from run to run, a playback that answers differently or misses
+//! that the questions have changed, a damaged transcript that is taken for a sound one.
+
+use dumpwright::callback::AskKind;
+use dumpwright::protocol::{Playback, Recorder, Script, Status, Symbols, Transcript};
+use dumpwright::target::protect::{EXECUTE_READ, READWRITE};
+use dumpwright::{Ask, Callback, DumpType, Error, Report, Request, dump};
+use dumpwright_sim::{Contents, SimProcess};
+
+const STACK: u64 = 0x7fff_0000_0000;
+const CODE: u64 = 0x40_0000;
+const HEAP: u64 = 0x10_0000_0000;
+
+/// Two threads, a module, a heap with a page that fails when it is read.
+fn process() -> SimProcess {
+    SimProcess::new(1000)
+        .thread(7, STACK + 0x1000, CODE + 0x1234)
+        .thread(8, STACK + 0x10_0800, CODE + 0x2000)
+        .module(CODE, 0x8000, "/opt/program", &[0xAB; 20])
+        .memory(CODE, 0x8000, EXECUTE_READ, Contents::Counting)
+        .memory(HEAP, 0x10000, READWRITE, Contents::Counting)
+        .memory(STACK, 0x4000, READWRITE, Contents::Counting)
+        .memory(STACK + 0x10_0000, 0x4000, READWRITE, Contents::Counting)
+        .treacherous(HEAP + 0x8000, 0x1000)
+}
+
+fn symbols() -> Symbols {
+    Symbols::new().name("heap", HEAP, 0x10000)
+}
+
+fn script(text: &str) -> Script {
+    Script::parse(text, "test.toml")
+        .expect("a script")
+        .symbols(symbols())
+}
+
+/// What came of a dump.
+struct Run {
+    transcript: Transcript,
+    outcome: Result<Report, Error>,
+    bytes: Vec<u8>,
+}
+
+fn record(process: &mut SimProcess, dump_type: u32, callback: Option<&mut dyn Callback>) -> Run {
+    let request = Request::new(DumpType::from_bits_retain(dump_type)).time(1);
+    let mut bytes = Vec::new();
+    let mut recorder = Recorder::new(callback, symbols());
+    let outcome = dump(process, &request, Some(&mut recorder), &mut bytes);
+    Run {
+        transcript: recorder.finish(&outcome),
+        outcome,
+        bytes,
+    }
+}
+
+/// A script that reaches as many questions as one dump can have.
+const NORMAL: &str = r#"
+[[rule]]
+ask = "VmStart"
+status = "S_FALSE"
+[[rule]]
+ask = "Cancel"
+index = "0-4"
+check_cancel = true
+[[rule]]
+ask = "IncludeThread"
+thread = 8
+and = ["THREAD", "CONTEXT"]
+[[rule]]
+ask = "Memory"
+memory = ["heap/0x100", "heap+0x8000/0x10", "heap+0x400/0x200"]
+[[rule]]
+ask = "RemoveMemory"
+memory = ["heap+0x10/0x20"]
+[[rule]]
+ask = "ReadMemoryFailure"
+return = true
+status = "S_OK"
+[[rule]]
+ask = "VmPreRead"
+at = "heap+0x400/0x200"
+fill = 0xCD
+completed = "all"
+[[rule]]
+ask = "VmPostRead"
+xor_at = { range = "heap+0x40/0x8", value = 0xff }
+[[rule]]
+ask = "WriteKernelMinidump"
+return = true
+handle = 0x7ffc
+"#;
+
+const FULL: &str = r#"
+[[rule]]
+ask = "IoStart"
+status = "S_FALSE"
+[[rule]]
+ask = "VmStart"
+status = "S_FALSE"
+[[rule]]
+ask = "IncludeVmRegion"
+at = "heap"
+region = { base = "+0x1000", size = "0x2000" }
+index = "*"
+"#;
+
+#[test]
+fn a_dialogue_reads_like_this() {
+    let mut silent = script("");
+    let run = record(&mut process(), 0, Some(&mut silent));
+    let expected = "\
+IsProcessSnapshot | status=0x80004001 -> TRUE
+VmStart | status=0x80004001 -> TRUE
+IoStart handle=0x0 | status=0x80004001 -> TRUE
+SecondaryFlags | flags=0x0 -> TRUE
+Cancel | check_cancel=false cancel=false -> TRUE
+IncludeThread thread=7 | flags=0x17 -> TRUE
+IncludeThread thread=8 | flags=0x17 -> TRUE
+IncludeModule base=program | flags=0xd -> TRUE
+Module module=program base=program size=32768 checksum=0x0 timestamp=0x0 cv=LEpB cv_size=24 misc_size=0 | flags=0xd -> TRUE
+Thread thread=7 context_size=1232 context_flags=0x100003 rip=program+0x1234 rsp=stack(7) stack_base=stack(7).end stack_end=stack(7) | flags=0x17 -> TRUE
+Thread thread=8 context_size=1232 context_flags=0x100003 rip=program+0x2000 rsp=stack(8) stack_base=stack(8).end stack_end=stack(8) | flags=0x17 -> TRUE
+Memory | base=0x0 size=0 -> FALSE
+RemoveMemory | base=0x0 size=0 -> FALSE
+WriteKernelMinidump | handle=0x0 -> FALSE
+= complete
+";
+    assert_eq!(run.transcript.to_string(), expected);
+}
+
+#[test]
+fn every_kind_of_question_is_recorded_alike_in_two_runs_and_survives_the_file() {
+    let mut seen = Vec::new();
+    for (dump_type, text) in [(0, NORMAL), (2, FULL)] {
+        let once = || record(&mut process(), dump_type, Some(&mut script(text)));
+        let (first, second) = (once(), once());
+        assert!(first.outcome.is_ok(), "{:?}\n{}", first.outcome, first.transcript);
+        let lines = first.transcript.to_json_lines();
+        assert_eq!(lines, second.transcript.to_json_lines());
+        assert_eq!(first.bytes, second.bytes);
+        let parsed = Transcript::parse(&lines).unwrap();
+        assert_eq!(parsed, first.transcript);
+        assert_eq!(parsed.to_json_lines(), lines);
+        assert_eq!(parsed.to_string(), first.transcript.to_string());
+        seen.extend(parsed.entries.iter().map(|entry| entry.ask));
+    }
+    // Nothing on x86-64 asks ThreadEx; the recorder is asked by hand.
+    let never_asked = [AskKind::ThreadEx];
+    for kind in AskKind::ALL {
+        assert!(
+            seen.contains(&kind) || never_asked.contains(&kind),
+            "{}",
+            kind.name()
+        );
+    }
+}
+
+#[test]
+fn answers_are_in_the_transcript_with_their_names_and_bytes() {
+    let run = record(&mut process(), 0, Some(&mut script(NORMAL)));
+    let lines = run.transcript.to_json_lines();
+    for line in [
+        r#""ask":"IncludeThread","in":{"thread":8},"pre":{"flags":"0x17"},"ret":true,"out":{"flags":"0x5"}}"#,
+        r#""ask":"Memory","pre":{"base":"0x0","size":0},"ret":true,"out":{"base":"heap+0x400","size":512}}"#,
+        r#""in":{"offset":"heap+0x8000","size":16,"failure":"0x8007012b"},"pre":{"status":"0x00000001"},"ret":true,"out":{"status":"0x00000000"}}"#,
+        r#""out":{"status":"0x00000000","completed":512,"bytes":[{"at":0,"fill":"cd","size":512}]}}"#,
+        r#""ask":"KernelMinidumpStatus","in":{"status":"0xd0000002"},"ret":true}"#,
+        r#"{"result":{"status":"complete","hresult":"0x00000000"}}"#,
+    ] {
+        assert!(lines.contains(line), "{line}\n{lines}");
+    }
+}
+
+#[test]
+fn a_played_transcript_makes_the_same_dump() {
+    for (dump_type, text) in [
+        (0, NORMAL),
+        (2, FULL),
+        (0, "[[rule]]\nask = \"Cancel\"\ncancel = true"),
+    ] {
+        let mut rules = script(text);
+        let recorded = record(&mut process(), dump_type, Some(&mut rules));
+        let transcript = Transcript::parse(&recorded.transcript.to_json_lines()).unwrap();
+        let mut playback = Playback::with_symbols(transcript, symbols());
+        let played = record(&mut process(), dump_type, Some(&mut playback));
+        assert_eq!(playback.difference(&played.outcome), None);
+        assert_eq!(played.transcript, recorded.transcript);
+        assert_eq!(played.bytes, recorded.bytes);
+        assert_eq!(playback.output(), rules.output());
+        assert_eq!(
+            rules.output().is_empty(),
+            dump_type == 0,
+            "the callback writes the full dump"
+        );
+    }
+}
+
+#[test]
+fn a_playback_finds_the_first_other_question_and_its_line() {
+    let recorded = record(&mut process(), 0, Some(&mut script(NORMAL))).transcript;
+    let line_of = |text: &str| {
+        recorded
+            .to_json_lines()
+            .lines()
+            .position(|line| line.contains(text))
+            .unwrap()
+            + 1
+    };
+    let difference = |process: &mut SimProcess| {
+        let mut playback = Playback::with_symbols(recorded.clone(), symbols());
+        let outcome = record(process, 0, Some(&mut playback)).outcome;
+        playback.difference(&outcome).expect("another dialogue")
+    };
+
+    // A fact.
+    let mut renamed = process();
+    renamed.modules[0].path = "/opt/programme".to_owned();
+    let found = difference(&mut renamed);
+    assert_eq!(
+        found.line,
+        line_of("IncludeModule"),
+        "its name is known from the beginning"
+    );
+    assert!(found.found.unwrap().contains("base=programme"));
+
+    // A question more.
+    let found = difference(&mut process().thread(9, STACK + 0x10_0900, CODE));
+    assert_eq!(
+        found.line,
+        line_of("\"thread\":8") + 2,
+        "behind it and its Cancel"
+    );
+    assert_eq!(found.found.unwrap(), "IncludeThread thread=9 | flags=0x17");
+
+    // The end.
+    let mut shorter = recorded.clone();
+    shorter.result.as_mut().unwrap().status = Status::Partial;
+    let mut playback = Playback::with_symbols(shorter, symbols());
+    let outcome = record(&mut process(), 0, Some(&mut playback)).outcome;
+    let found = playback.difference(&outcome).unwrap();
+    assert_eq!(found.line, recorded.entries.len() + 1);
+    assert_eq!(
+        found.to_string(),
+        format!(
+            "line {}\n  expected: = partial\n  found:    = complete",
+            found.line
+        )
+    );
+}
+
+#[test]
+fn an_answer_that_cannot_be_given_is_said() {
+    let mut recorded = record(&mut process(), 0, Some(&mut script(NORMAL))).transcript;
+    let text = recorded.to_json_lines().replace("heap+0x400", "hoard+0x400");
+    recorded = Transcript::parse(&text).unwrap();
+    let mut playback = Playback::with_symbols(recorded, symbols());
+    let outcome = record(&mut process(), 0, Some(&mut playback)).outcome;
+    let found = playback.difference(&outcome).unwrap();
+    assert!(
+        found.to_string().contains("nothing is called hoard+0x400"),
+        "{found}"
+    );
+}
+
+#[test]
+fn listening_changes_nothing() {
+    // The failing page makes a dump without a callback partial, and one with a callback fail.
+    for dump_type in [0, 0x200, 2, 0x802] {
+        let request = Request::new(DumpType::from_bits_retain(dump_type)).time(1);
+        let mut alone = Vec::new();
+        let without = dump(&mut process(), &request, None, &mut alone).unwrap();
+        let heard = record(&mut process(), dump_type, None);
+        assert_eq!(heard.bytes, alone, "{dump_type:#x}");
+        assert_eq!(heard.outcome.unwrap().remarks, without.remarks);
+        assert!(!heard.transcript.was_answered());
+        let threads = heard
+            .transcript
+            .entries
+            .iter()
+            .filter(|entry| entry.ask == AskKind::IncludeThread);
+        assert_eq!(threads.count(), 2);
+        // And what was only listened to can be listened to again.
+        let mut playback = Playback::with_symbols(heard.transcript.clone(), symbols());
+        let again = record(&mut process(), dump_type, Some(&mut playback));
+        assert_eq!(again.bytes, alone);
+        assert_eq!(playback.difference(&again.outcome), None);
+    }
+}
+
+#[test]
+fn a_listener_that_edits_is_not_heard() {
+    struct Meddler;
+    impl Callback for Meddler {
+        fn ask(&mut self, ask: Ask<'_>) -> bool {
+            use dumpwright::callback::{Hresult, ModuleWriteFlags, ThreadWriteFlags};
+            match ask {
+                Ask::IncludeThread { keep, .. } | Ask::Thread { keep, .. } => {
+                    *keep = ThreadWriteFlags::empty()
+                }
+                Ask::IncludeModule { keep, .. } | Ask::Module { keep, .. } => {
+                    *keep = ModuleWriteFlags::empty()
+                }
+                Ask::Memory { wanted } | Ask::RemoveMemory { unwanted: wanted } => {
+                    (wanted.base, wanted.size) = (HEAP, 16);
+                }
+                Ask::Cancel { answer } => (answer.check_cancel, answer.cancel) = (true, true),
+                Ask::IsProcessSnapshot { status } | Ask::VmStart { status } | Ask::IoStart { status, .. } => {
+                    *status = Hresult::S_FALSE;
+                }
+                _ => {}
+            }
+            true
+        }
+
+        fn answers(&self) -> bool {
+            false
+        }
+    }
+    let mut alone = Vec::new();
+    let request = Request::new(DumpType::NORMAL).time(1);
+    dump(&mut process(), &request, None, &mut alone).unwrap();
+    let mut heard = Vec::new();
+    dump(&mut process(), &request, Some(&mut Meddler), &mut heard).unwrap();
+    assert_eq!(heard, alone);
+}
+
+#[test]
+fn damaged_transcripts_are_refused_with_their_line() {
+    let sound = record(&mut process(), 0, Some(&mut script("")))
+        .transcript
+        .to_json_lines();
+    let with = |line: usize, text: &str| {
+        let mut lines: Vec<_> = sound.lines().collect();
+        lines[line - 1] = text;
+        Transcript::parse(&lines.join("\n")).unwrap_err().to_string()
+    };
+    assert!(with(2, "nonsense").starts_with("line 2: "));
+    assert!(with(3, r#"{"n":2,"ask":"IoStrat"}"#).contains("line 3: no question is called \"IoStrat\""));
+    assert!(with(3, r#"{"n":2,"ask":"IoStart","answer":1}"#).contains("unknown field `answer`"));
+    assert_eq!(
+        with(3, r#"{"n":7,"ask":"IoStart"}"#),
+        "line 3: question 7 stands where 2 is expected"
+    );
+    let result = r#"{"result":{"status":"complete","hresult":"0x00000000"}}"#;
+    assert_eq!(with(3, result), "line 4: nothing can follow the result");
+}
+
+#[test]
+fn questions_in_a_row_are_one_line_of_a_listing() {
+    let text = "[[rule]]\nask = \"Cancel\"\ncheck_cancel = true";
+    let listing = record(&mut process(), 0, Some(&mut script(text)))
+        .transcript
+        .to_string();
+    let cancels: Vec<_> = listing
+        .lines()
+        .filter(|line| line.starts_with("Cancel"))
+        .collect();
+    assert!(cancels.iter().any(|line| line.ends_with("times)")), "{listing}");
+}
