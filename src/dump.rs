@@ -30,7 +30,7 @@ pub fn dump(
     let process_id = target.process_id();
     let mut dialogue = Dialogue::new(callback);
 
-    let negotiated = negotiate(&mut dialogue, request)?;
+    let negotiated = negotiate(&mut dialogue, request, target.is_snapshot())?;
     let mut frozen = target.freeze(&need(negotiated.dump_type, request))?;
     let selection = select(&mut *frozen, &negotiated, &mut dialogue)?;
     let collected = collect(
@@ -42,13 +42,17 @@ pub fn dump(
         &mut dialogue,
     )?;
     let mut snapshot = memory(&mut *frozen, collected, request, &mut dialogue)?;
+    if !negotiated.callback_writes && request.file_handle == Some(0) {
+        return Err(Error::NoOutput);
+    }
     snapshot.remarks.extend(frozen.remarks());
     snapshot.remarks.extend(passed_limits(&snapshot));
     let mut held = Held::as_long_as_needed(frozen, &snapshot);
 
     let layout = streams::plan(&snapshot).layout(negotiated.dump_type, time(request))?;
+    let handle = request.file_handle.unwrap_or(0);
     let mut output = if negotiated.callback_writes {
-        Output::Callback
+        Output::Callback { handle }
     } else {
         Output::Sink(sink)
     };
@@ -141,7 +145,7 @@ fn finish(
     emitted: Result<Emitted, Error>,
 ) -> Result<Emitted, Error> {
     let finished = match output {
-        Output::Callback => dialogue.io_finish(0),
+        Output::Callback { handle } => dialogue.io_finish(*handle),
         Output::Sink(_) if emitted.is_err() => Ok(()),
         Output::Sink(sink) => sink
             .finish()

@@ -73,6 +73,7 @@ pub use dumpwright_callback::{Ask, Callback, Hresult};
 pub use dumpwright_target as target;
 pub use dumpwright_target::{Remark, Target};
 pub use error::Error;
+pub use protocol::Profile;
 pub use report::Report;
 pub use request::{Request, UserStream};
 #[cfg(all(feature = "file", target_os = "linux"))]

@@ -89,6 +89,12 @@ impl Target for LinuxProcess {
                 format!("no thread to do it: {error}"),
             )
         })?;
-        Ok(Box::new(FrozenProcess::freeze(dir, TracerOf::Capture(tracer), Tie::Guest, None, need)?))
+        Ok(Box::new(FrozenProcess::freeze(
+            dir,
+            TracerOf::Capture(tracer),
+            Tie::Guest,
+            None,
+            need,
+        )?))
     }
 }

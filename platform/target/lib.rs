@@ -38,6 +38,12 @@ pub trait Target {
     /// The process id, as the dumper's system numbers it. Known without holding the process.
     fn process_id(&self) -> u32;
 
+    /// Whether it is a snapshot of a process, which needs no holding. A callback that answers IsProcessSnapshot
+    /// with yes fails the dump of anything else.
+    fn is_snapshot(&self) -> bool {
+        false
+    }
+
     /// Holds the process still until the returned guard is dropped or thawed.
     ///
     /// `need` says what will be asked, so that a backend can do before the pause what need not

@@ -3,7 +3,7 @@
 use dumpwright_callback::SecondaryFlags;
 
 use crate::protocol::dialogue::Dialogue;
-use crate::{DumpType, Error, Request};
+use crate::{DumpType, Error, Profile, Request};
 
 /// Routes and flags.
 pub(crate) struct Negotiated {
@@ -11,6 +11,8 @@ pub(crate) struct Negotiated {
     pub dump_type: DumpType,
     /// The callback writes the dump.
     pub callback_writes: bool,
+    /// Whose behaviour to follow.
+    pub profile: Profile,
     /// Secondary wishes.
     pub secondary: SecondaryFlags,
 }
@@ -19,20 +21,28 @@ pub(crate) struct Negotiated {
 /// callback may take its time.
 ///
 /// The three handshake questions are put even when the type is then refused, as Microsoft's writer does.
-pub(crate) fn negotiate(dialogue: &mut Dialogue<'_>, request: &Request) -> Result<Negotiated, Error> {
-    let is_snapshot = dialogue.is_process_snapshot();
-    if is_snapshot {
+pub(crate) fn negotiate(
+    dialogue: &mut Dialogue<'_>,
+    request: &Request,
+    is_snapshot: bool,
+) -> Result<Negotiated, Error> {
+    if dialogue.is_process_snapshot() && !is_snapshot {
         return Err(Error::NoSnapshot);
     }
     dialogue.vm_start();
-    let callback_writes = dialogue.io_start(0);
-    let dump_type = request.dump_type.normalised()?;
+    let callback_writes = dialogue.io_start(request.file_handle.unwrap_or(0));
+    let profile = request.profile;
+    let dump_type = request.dump_type.settled(profile.known_types())?;
+    if let (false, Some(error)) = (profile.refuses_contradictions_late(), dump_type.contradiction()) {
+        return Err(error);
+    }
     check_user_streams(request)?;
     let secondary = dialogue.secondary_flags();
     dialogue.service().poll_cancel()?;
     Ok(Negotiated {
         dump_type,
         callback_writes,
+        profile,
         secondary,
     })
 }

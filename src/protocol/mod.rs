@@ -27,6 +27,9 @@
 //! `MINIDUMP_CALLBACK_TYPE`.
 
 pub(crate) mod dialogue;
+mod profile;
+
+pub use profile::Profile;
 
 use dumpwright_callback::{ModuleWriteFlags, ThreadWriteFlags};
 

@@ -154,7 +154,7 @@ pub(crate) fn plan(snapshot: &Snapshot) -> Plan<'_> {
             .pieces
             .iter()
             .enumerate()
-            .map(|(index, piece)| plan.piece(index, piece.range.len(), memory_alignment(snapshot, index)))
+            .map(|(index, piece)| plan.piece(index, piece.len(), memory_alignment(snapshot, index)))
             .collect(),
     );
     for row in TABLE.iter().filter(|row| (row.wanted)(snapshot)) {
