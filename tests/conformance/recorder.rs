@@ -93,13 +93,12 @@ impl<'s> Recorder<'s> {
 
     /// Process id and handle, which this library's callbacks are not shown and the C interface fills in.
     fn caller(&self, kind: AskKind) -> String {
-        let (snapshot, no_handle) = (self.twin.options.snapshot, self.twin.options.no_process_handle);
+        let snapshot = self.twin.options.snapshot;
         let handle = match kind {
             _ if is_about_files(kind) => "0",
             AskKind::VmQuery | AskKind::VmPreRead | AskKind::VmPostRead if snapshot => "clone",
             _ if snapshot => "snapshot",
-            _ if no_handle => "other",
-            _ => "target",
+            _ => self.twin.options.invalid_handle.unwrap_or("target"),
         };
         let pid = match kind {
             AskKind::IsProcessSnapshot

@@ -31,8 +31,8 @@ pub struct Options {
     pub no_file: bool,
     /// The file handle did not allow writing.
     pub read_only_file: bool,
-    /// The process handle was invalid, or NULL.
-    pub no_process_handle: bool,
+    /// The process handle was invalid; this is what transcripts call it.
+    pub invalid_handle: Option<&'static str>,
     /// The process id was that of no process.
     pub unknown_process: bool,
     /// Something was recorded that the twin has not: the harness' own process.
@@ -151,7 +151,8 @@ impl Options {
             "nocb" | "nullroutine" => self.no_callback = true,
             "nofile" => self.no_file = true,
             "rofile" => self.read_only_file = true,
-            "badproc" | "nullproc" => self.no_process_handle = true,
+            "badproc" => self.invalid_handle = Some("other"),
+            "nullproc" => self.invalid_handle = Some("0"),
             "badpid" => self.unknown_process = true,
             "zeropid" | "self" => self.not_the_target = true,
             "exc" => self.exception = Some(number32(value)),

@@ -90,7 +90,12 @@ impl Facts {
     }
 
     pub fn region_at(&self, address: u64) -> Option<&Region> {
-        self.regions.iter().find(|region| region.range.contains(address))
+        let index = self
+            .regions
+            .partition_point(|region| region.range.end() <= address);
+        self.regions
+            .get(index)
+            .filter(|region| region.range.contains(address))
     }
 
     /// Thread ids are the threads' numbers, counted from 1.
@@ -160,16 +165,16 @@ pub struct Twin<'f> {
 impl Twin<'_> {
     /// Whether the page of `address` can be read by a read of `len` bytes.
     fn can_read(&self, address: u64, len: usize) -> bool {
-        let page = AddressRange::at(address - address % PAGE, PAGE).expect("a page");
-        let fails = |failing: &Failing| {
-            (len > 1 || !failing.only_long_reads) && failing.range.intersect(page).is_some()
-        };
-        if self.options.no_process_handle || self.options.failing.iter().any(fails) {
-            return false;
-        }
         let Some(region) = self.facts.region_at(address) else {
             return false;
         };
+        let page = AddressRange::at(address - address % PAGE, PAGE).expect("a page of a region");
+        let fails = |failing: &Failing| {
+            (len > 1 || !failing.only_long_reads) && failing.range.intersect(page).is_some()
+        };
+        if self.options.invalid_handle.is_some() || self.options.failing.iter().any(fails) {
+            return false;
+        }
         // Wine reads pages without access and guarded ones; Windows does not.
         let guarded = region.protect & (protect::NOACCESS | protect::GUARD) != 0;
         region.state == RegionState::Commit && !(self.options.windows_reads && guarded)
@@ -282,7 +287,7 @@ impl Frozen for Twin<'_> {
     }
 
     fn regions(&mut self) -> Result<Vec<Region>, Fault> {
-        if self.options.no_process_handle {
+        if self.options.invalid_handle.is_some() {
             return Err(Self::fault("query the address space", FaultKind::System));
         }
         Ok(self.facts.regions.clone())
