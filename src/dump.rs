@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use dumpwright_callback::Callback;
 use dumpwright_target::{Frozen, Holding, Need, Remark, Target};
 
-use crate::capture::{Bytes, Snapshot, collect, memory, negotiate, passed_limits, select};
+use crate::capture::{Bytes, Negotiated, Snapshot, collect, memory, negotiate, passed_limits, select};
 use crate::emit::{Emitted, Output, emit};
 use crate::protocol::dialogue::Dialogue;
 use crate::sink::Sink;
@@ -41,16 +41,14 @@ pub fn dump(
         request,
         &mut dialogue,
     )?;
-    let mut snapshot = memory(&mut *frozen, collected, request, &mut dialogue)?;
-    if !negotiated.callback_writes && request.file_handle == Some(0) {
-        return Err(Error::NoOutput);
-    }
+    let memory = memory(&mut *frozen, collected, &negotiated, request, &mut dialogue);
+    let mut snapshot = memory.inspect_err(|_| end_early(&mut dialogue, &negotiated))?;
     snapshot.remarks.extend(frozen.remarks());
     snapshot.remarks.extend(passed_limits(&snapshot));
     let mut held = Held::as_long_as_needed(frozen, &snapshot);
 
     let layout = streams::plan(&snapshot).layout(negotiated.dump_type, time(request))?;
-    let handle = request.file_handle.unwrap_or(0);
+    let handle = negotiated.file_handle.unwrap_or(0);
     let mut output = if negotiated.callback_writes {
         Output::Callback { handle }
     } else {
@@ -135,6 +133,13 @@ fn time(request: &Request) -> u32 {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX)
     })
+}
+
+/// Tells a callback that writes of an output that ends before its first byte; what it answers changes nothing.
+fn end_early(dialogue: &mut Dialogue<'_>, negotiated: &Negotiated) {
+    if negotiated.callback_writes && dialogue.is_writing() {
+        let _ = dialogue.io_finish(negotiated.file_handle.unwrap_or(0));
+    }
 }
 
 /// Ends the output, and tells the callback. A callback that writes hears of the end also after a failure,

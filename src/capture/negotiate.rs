@@ -13,6 +13,8 @@ pub(crate) struct Negotiated {
     pub callback_writes: bool,
     /// Whose behaviour to follow.
     pub profile: Profile,
+    /// The file handle that the caller gave, if it said.
+    pub file_handle: Option<u64>,
     /// Secondary wishes.
     pub secondary: SecondaryFlags,
 }
@@ -43,8 +45,20 @@ pub(crate) fn negotiate(
         dump_type,
         callback_writes,
         profile,
+        file_handle: request.file_handle,
         secondary,
     })
+}
+
+impl Negotiated {
+    /// The output begins: there must be one.
+    pub fn begin_writing(&self, dialogue: &mut Dialogue<'_>) -> Result<(), Error> {
+        if !self.callback_writes && self.file_handle == Some(0) {
+            return Err(Error::NoOutput);
+        }
+        dialogue.begin_writing();
+        Ok(())
+    }
 }
 
 /// Types up to 0xFFFF are Microsoft's, and readers refuse files that have one twice; only the two comment

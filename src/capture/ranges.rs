@@ -7,7 +7,7 @@ use dumpwright_target::{
 };
 
 use super::fetch::fetch;
-use super::{Collected, Snapshot, dbghelp, full};
+use super::{Collected, Negotiated, Snapshot, dbghelp, full};
 use crate::memory::reader;
 use crate::memory::set::RangeSet;
 use crate::memory::words::each_word;
@@ -42,27 +42,28 @@ pub(super) struct Chosen {
 pub(crate) fn memory(
     frozen: &mut dyn Frozen,
     collected: Collected,
+    negotiated: &Negotiated,
     request: &Request,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Snapshot, Error> {
     let Collected { mut snapshot, map } = collected;
-    if snapshot.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
-        if snapshot.profile.reads_in_second_pass() {
-            dbghelp::full(frozen, &mut snapshot, &map, dialogue)?;
-        } else {
-            full::choose(frozen, &mut snapshot, &map, dialogue)?;
+    let profile = negotiated.profile;
+    match snapshot.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
+        true if profile.reads_in_second_pass() => {
+            dbghelp::full(frozen, &mut snapshot, &map, negotiated, dialogue)?;
         }
-    } else if snapshot.profile.selects_by_probing() {
-        dbghelp::selected(frozen, &mut snapshot, &map, dialogue)?;
-    } else {
-        let chosen = choose(frozen, &mut snapshot, &map, dialogue)?;
-        fetch(
-            frozen,
-            &mut snapshot,
-            chosen,
-            request.fetch_limit,
-            dialogue.service(),
-        )?;
+        true => full::choose(frozen, &mut snapshot, &map, dialogue)?,
+        false if profile.selects_by_probing() => {
+            dbghelp::selected(frozen, &mut snapshot, &map, negotiated, dialogue)?;
+        }
+        false => {
+            let chosen = choose(frozen, &mut snapshot, &map, dialogue)?;
+            let limit = request.fetch_limit;
+            fetch(frozen, &mut snapshot, chosen, limit, dialogue.service())?;
+        }
+    }
+    if !dialogue.is_writing() {
+        negotiated.begin_writing(dialogue)?;
     }
     Ok(snapshot)
 }

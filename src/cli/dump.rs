@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use dumpwright::native::{self, Outcome, Spawned};
 use dumpwright::target::{Fault, FaultKind};
-use dumpwright::{DumpType, Error, FileSink, Report, Request, StreamSink, Target, dump};
+use dumpwright::{DumpType, Error, FileSink, Profile, Report, Request, StreamSink, Target, dump};
 
 use super::{FAILED, result};
 
@@ -42,6 +42,10 @@ pub(super) struct DumpArgs {
     /// with-full-memory.
     #[arg(long = "type", value_name = "LIST", default_value = "normal", value_parser = DumpType::parse)]
     dump_type: DumpType,
+
+    /// Whose behaviour to follow: documented, or DbgHelp's as observed (dbghelp63, dbghelp10)
+    #[arg(long, value_name = "NAME", default_value = Profile::default().name())]
+    profile: Profile,
 
     /// Replace FILE if it exists
     #[arg(long)]
@@ -116,7 +120,9 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
     // Both would only be found out when the process has been disturbed already.
     args.dump_type.normalised()?;
     let output = Output::open(&args.output, to_stdout, args.force)?;
-    let request = Request::new(args.dump_type).include_dont_dump(args.include_dontdump);
+    let request = Request::new(args.dump_type)
+        .profile(args.profile)
+        .include_dont_dump(args.include_dontdump);
     let Some(pid) = args.source.pid else {
         return exec(args, request, output, to_stdout);
     };

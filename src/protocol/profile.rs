@@ -75,6 +75,24 @@ impl Profile {
         self.is_observed()
     }
 
+    /// 6.3.9600 knows no names of threads, and no DbgHelp tells what a dump lacks.
+    pub(crate) fn writes_stream(self, stream_type: u32) -> bool {
+        /// ThreadNamesStream.
+        const THREAD_NAMES: u32 = 24;
+        /// MozSoftErrors, where this writer tells its losses.
+        const SOFT_ERRORS: u32 = 0x4D7A_0004;
+        match self {
+            Self::Documented => true,
+            Self::DbgHelp63 => ![THREAD_NAMES, SOFT_ERRORS].contains(&stream_type),
+            Self::DbgHelp10 => stream_type != SOFT_ERRORS,
+        }
+    }
+
+    /// How many entries of the directory DbgHelp leaves unused behind its streams.
+    pub(crate) fn unused_directory_entries(self) -> usize {
+        if self.is_observed() { 2 } else { 0 }
+    }
+
     /// DbgHelp walks the address space anew wherever it needs it, asking VmQuery each time.
     pub(crate) fn queries_for_each_use(self) -> bool {
         self.is_observed()

@@ -78,12 +78,7 @@ impl<'s> Recorder<'s> {
             kind,
             AskKind::VmQuery | AskKind::VmPreRead | AskKind::VmPostRead | AskKind::IncludeVmRegion
         );
-        let elsewhere = has_place
-            && options.only.is_some_and(|only| {
-                !subject
-                    .range()
-                    .is_some_and(|range| range.intersect(only).is_some())
-            });
+        let elsewhere = has_place && options.only.is_some_and(|only| !subject.touches(only));
         !(QUIET
             .iter()
             .any(|(bit, kinds)| quiet(*bit) && kinds.contains(&kind))
@@ -300,10 +295,7 @@ impl<'s> Recorder<'s> {
             for step in &rule.steps {
                 match step {
                     Step::At(range) => {
-                        if !subject
-                            .range()
-                            .is_some_and(|mine| mine.intersect(*range).is_some())
-                        {
+                        if !subject.touches(*range) {
                             break;
                         }
                     }
@@ -378,8 +370,9 @@ impl Subject {
         }
     }
 
-    fn range(&self) -> Option<AddressRange> {
-        AddressRange::at(self.address, self.len)
+    fn touches(&self, range: AddressRange) -> bool {
+        let mine = AddressRange::at(self.address, self.len);
+        mine.and_then(|mine| mine.intersect(range)).is_some()
     }
 }
 

@@ -8,7 +8,7 @@ use dumpwright_target::{AddressRange, Frozen, Region, Remark, Subject};
 use super::fetch;
 use crate::capture::full::{ATTEMPTS, Asking};
 use crate::capture::regions::Walk;
-use crate::capture::{Bytes, Piece, Snapshot};
+use crate::capture::{Bytes, Negotiated, Piece, Snapshot};
 use crate::protocol::dialogue::Dialogue;
 use crate::{DumpType, Error};
 
@@ -40,8 +40,10 @@ pub(in crate::capture) fn full(
     frozen: &mut dyn Frozen,
     snapshot: &mut Snapshot,
     own: &[Region],
+    negotiated: &Negotiated,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<(), Error> {
+    negotiated.begin_writing(dialogue)?;
     let dump_type = snapshot.dump_type;
     // DbgHelp writes the lists of threads and modules first, polling before each entry.
     for _ in 0..snapshot.threads.len() + snapshot.modules.len() {

@@ -8,7 +8,7 @@ use super::fetch;
 use super::probe::probe;
 use crate::capture::ranges::{asks_private, indirect, late, private, stack_ranges, windows};
 use crate::capture::regions::Walk;
-use crate::capture::{Bytes, Piece, Snapshot};
+use crate::capture::{Bytes, Negotiated, Piece, Snapshot};
 use crate::protocol::dialogue::Dialogue;
 use crate::{DumpType, Error};
 
@@ -21,6 +21,7 @@ pub(in crate::capture) fn selected(
     frozen: &mut dyn Frozen,
     snapshot: &mut Snapshot,
     own: &[Region],
+    negotiated: &Negotiated,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<(), Error> {
     let mut blocks = Blocks::default();
@@ -52,6 +53,7 @@ pub(in crate::capture) fn selected(
     for range in late(snapshot, own) {
         blocks.add_probed(frozen, dialogue, range);
     }
+    negotiated.begin_writing(dialogue)?;
     let blocks = blocks.into_sorted();
     read(frozen, snapshot, blocks, &stacks, dialogue)?;
     if snapshot.dump_type.contains(DumpType::WITH_FULL_MEMORY_INFO) {
