@@ -444,8 +444,8 @@ fn the_directory_is_shaped_as_dbghelps() {
         let mut process = process().unreadable(HEAP, 0x1000);
         process.threads[0].name = Some("worker".to_owned());
         let (_, bytes) = run(&mut process, profile, 0x200, &mut no_wishes).unwrap();
-        let raw = minidump::Minidump::read(bytes).unwrap();
-        let types: Vec<_> = raw.all_streams().map(|stream| stream.stream_type).collect();
+        let dump = Dump::from_bytes(bytes).unwrap();
+        let types: Vec<_> = dump.directory().iter().map(|entry| entry.stream_type).collect();
         assert_eq!(
             types.contains(&24),
             profile != Profile::DbgHelp63,
