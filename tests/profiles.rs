@@ -459,3 +459,18 @@ fn the_directory_is_shaped_as_dbghelps() {
         );
     }
 }
+
+#[test]
+fn dumps_of_every_profile_are_sound() {
+    for (name, profile) in Profile::all() {
+        for dump_type in [0, 0x800, 0x802, 0x1802, 0x241] {
+            let (_, bytes) = run(&mut process(), profile, dump_type, &mut no_wishes).unwrap();
+            let dump = Dump::from_bytes(bytes.clone()).unwrap();
+            let violations = dumpwright::read::check(&dump).unwrap();
+            assert!(violations.is_empty(), "{name} {dump_type:#x}: {violations:#?}");
+            let raw = minidump::Minidump::read(bytes).unwrap();
+            let threads: minidump::MinidumpThreadList<'_> = raw.get_stream().unwrap();
+            assert_eq!(threads.threads.len(), 1, "{name} {dump_type:#x}");
+        }
+    }
+}
