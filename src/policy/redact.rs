@@ -46,6 +46,8 @@ struct Underway {
     at: u64,
     /// The bytes just before, as they were, as far back as a pattern may reach that goes on behind.
     before: Vec<u8>,
+    /// Those are all from the start of the read on.
+    has_start: bool,
     /// The first bytes of the next part: they have been read, and may be the beginning of a pattern, so they were not
     /// handed out. They are offered when the next part is to be read, and come back with what follows them.
     held_back: Vec<u8>,
@@ -126,14 +128,15 @@ impl Redact {
     /// they are `size` bytes. Returns how many are settled; the rest is to be handed in again with what follows.
     fn take(&mut self, at: u64, bytes: &mut [u8], size: usize, is_last: bool) -> usize {
         let underway = self.underway.take().filter(|underway| underway.at == at);
-        let is_first = underway.is_none();
         let longest = self.patterns.iter().map(Vec::len).max().unwrap_or(0);
         let is_short = underway
             .as_ref()
             .map_or(size < longest, |underway| underway.is_short);
+        let has_start = underway.as_ref().is_none_or(|underway| underway.has_start);
         let mut window = underway.map(|underway| underway.before).unwrap_or_default();
         let before = window.len();
         window.extend_from_slice(bytes);
+        let is_inside = |pattern: &[u8]| find(&window, pattern).is_some();
 
         let found = places(&self.patterns, &window);
         let tails = || parts(&self.patterns, &window, begins_with_part);
@@ -142,15 +145,23 @@ impl Redact {
         } else {
             tails().map(|(count, _)| count).max().unwrap_or(0)
         };
+        // All of the read so far may belong to a pattern that began before it and goes on.
+        let is_open = has_start
+            && !is_last
+            && self
+                .patterns
+                .iter()
+                .any(|pattern| pattern.len() > 2 && is_inside(&pattern[1..pattern.len() - 1]));
         // At least one byte has to be settled, or the read counts as failed.
-        let settled = bytes.len() - tail.min(bytes.len() - 1);
+        let unsettled = if is_open { window.len() } else { tail };
+        let settled = bytes.len() - unsettled.min(bytes.len() - 1);
         let mut secret = found.clone();
         if tail >= bytes.len() {
             // So it must be handed out before it is known to be a secret.
             secret.push(before..before + settled);
         }
-        if is_first {
-            let heads = parts(&self.patterns, bytes, ends_with_part).filter(|(_, is_enough)| *is_enough);
+        if has_start {
+            let heads = parts(&self.patterns, &window, ends_with_part).filter(|(_, is_enough)| *is_enough);
             secret.extend(heads.map(|(count, _)| 0..count));
         }
         if is_last {
@@ -166,16 +177,17 @@ impl Redact {
             let border = before + settled;
             let open = found
                 .iter()
-                .filter(|place| (place.start..place.end).contains(&border))
+                .filter(|place| place.contains(&border))
                 .map(|place| place.start);
             let from = open
-                .chain([window.len() - tail])
+                .chain([window.len() - unsettled])
                 .min()
                 .unwrap_or(border)
                 .min(border);
             self.underway = Some(Underway {
                 at: at + settled as u64,
                 before: window[from..border].to_vec(),
+                has_start: is_open,
                 held_back: bytes[settled..].to_vec(),
                 is_short,
             });
