@@ -60,6 +60,7 @@ mod memory;
 #[cfg(any(feature = "native", feature = "sim"))]
 pub mod native;
 mod plan;
+pub mod policy;
 pub mod protocol;
 pub mod read;
 mod report;
