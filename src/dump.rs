@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use dumpwright_callback::Callback;
 use dumpwright_target::{Frozen, Holding, Need, Remark, Target};
 
-use crate::capture::{Bytes, Snapshot, collect, memory, negotiate, passed_limits, select};
+use crate::capture::{Bytes, Negotiated, Snapshot, collect, memory, negotiate, passed_limits, select};
 use crate::emit::{Emitted, Output, emit};
 use crate::protocol::dialogue::Dialogue;
 use crate::sink::Sink;
@@ -42,14 +42,16 @@ pub fn dump(
         request,
         &mut dialogue,
     )?;
-    let mut snapshot = memory(&mut *frozen, collected, request, &mut dialogue)?;
+    let memory = memory(&mut *frozen, collected, &negotiated, request, &mut dialogue);
+    let mut snapshot = memory.inspect_err(|_| end_early(&mut dialogue, &negotiated))?;
     snapshot.remarks.extend(frozen.remarks());
     snapshot.remarks.extend(passed_limits(&snapshot));
     let mut held = Held::as_long_as_needed(frozen, &snapshot);
 
     let layout = streams::plan(&snapshot).layout(negotiated.dump_type, time)?;
+    let handle = negotiated.file_handle.unwrap_or(0);
     let mut output = if negotiated.callback_writes {
-        Output::Callback
+        Output::Callback { handle }
     } else {
         Output::Sink(sink)
     };
@@ -135,6 +137,13 @@ fn time(request: &Request, target: &dyn Target) -> u32 {
     })
 }
 
+/// Tells a callback that writes of an output that ends before its first byte; what it answers changes nothing.
+fn end_early(dialogue: &mut Dialogue<'_>, negotiated: &Negotiated) {
+    if negotiated.callback_writes && dialogue.is_writing() {
+        let _ = dialogue.io_finish(negotiated.file_handle.unwrap_or(0));
+    }
+}
+
 /// Ends the output, and tells the callback. A callback that writes hears of the end also after a failure,
 /// which its own answer cannot hide.
 fn finish(
@@ -143,7 +152,7 @@ fn finish(
     emitted: Result<Emitted, Error>,
 ) -> Result<Emitted, Error> {
     let finished = match output {
-        Output::Callback => dialogue.io_finish(0),
+        Output::Callback { handle } => dialogue.io_finish(*handle),
         Output::Sink(_) if emitted.is_err() => Ok(()),
         Output::Sink(sink) => sink
             .finish()

@@ -119,7 +119,22 @@ impl DumpType {
     /// # Errors
     /// Bits that no Windows knows, and full memory together with code segments.
     pub fn normalised(self) -> Result<Self, Error> {
-        let unknown = self.difference(Self::all());
+        let settled = self.settled(Self::all())?;
+        settled.contradiction().map_or(Ok(settled), Err)
+    }
+
+    /// What cannot be dumped together, after [`settled`](Self::settled).
+    pub(crate) fn contradiction(self) -> Option<Error> {
+        let both = Self::WITH_FULL_MEMORY | Self::WITH_CODE_SEGS;
+        self.contains(both).then(|| Error::InvalidType {
+            bits: self.bits(),
+            reason: "full memory and code segments exclude each other".to_owned(),
+        })
+    }
+
+    /// The bits that count of those that are `known`.
+    pub(crate) fn settled(self, known: Self) -> Result<Self, Error> {
+        let unknown = self.difference(known);
         if !unknown.is_empty() {
             return Err(Error::InvalidType {
                 bits: self.bits(),
@@ -137,12 +152,6 @@ impl DumpType {
             );
         }
         if bits.contains(Self::WITH_FULL_MEMORY) {
-            if bits.contains(Self::WITH_CODE_SEGS) {
-                return Err(Error::InvalidType {
-                    bits: self.bits(),
-                    reason: "full memory and code segments exclude each other".to_owned(),
-                });
-            }
             bits.remove(
                 Self::WITH_DATA_SEGS
                     | Self::FILTER_MEMORY

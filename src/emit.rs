@@ -29,7 +29,10 @@ pub(crate) enum Output<'s> {
     /// To a sink.
     Sink(&'s mut dyn Sink),
     /// To the callback, as IoWriteAll.
-    Callback,
+    Callback {
+        /// The file handle that the callback is shown.
+        handle: u64,
+    },
 }
 
 /// The output with its position, which is always what it has received.
@@ -44,9 +47,9 @@ impl Writer<'_, '_> {
             Output::Sink(sink) => sink
                 .append(self.at, bytes)
                 .map_err(|error| Error::output("write to", sink.path(), error))?,
-            Output::Callback => {
+            Output::Callback { handle } => {
                 for (index, part) in bytes.chunks(LARGEST_WRITE).enumerate() {
-                    service.io_write_all(0, self.at + (index * LARGEST_WRITE) as u64, part)?;
+                    service.io_write_all(*handle, self.at + (index * LARGEST_WRITE) as u64, part)?;
                 }
             }
         }
@@ -59,14 +62,14 @@ impl Writer<'_, '_> {
             Output::Sink(sink) => sink
                 .append_zeros(self.at, len)
                 .map_err(|error| Error::output("write to", sink.path(), error))?,
-            Output::Callback => {
+            Output::Callback { handle } => {
                 let zeros = vec![0; LARGEST_WRITE.min(usize::try_from(len).unwrap_or(LARGEST_WRITE))];
                 let mut done = 0;
                 while done < len {
                     let count = zeros
                         .len()
                         .min(usize::try_from(len - done).unwrap_or(zeros.len()));
-                    service.io_write_all(0, self.at + done, &zeros[..count])?;
+                    service.io_write_all(*handle, self.at + done, &zeros[..count])?;
                     done += count as u64;
                 }
             }
@@ -108,6 +111,7 @@ pub(crate) fn emit(
             PlacedContent::Bytes(bytes) => writer.append(bytes, service)?,
             PlacedContent::Piece(index) => match (&pieces[*index].bytes, &mut frozen) {
                 (Bytes::Fetched(bytes), _) => writer.append(bytes, service)?,
+                (Bytes::Lost, _) => {}
                 (Bytes::Promised, Some(frozen)) => {
                     let range = pieces[*index].range;
                     promised(

@@ -43,6 +43,9 @@ pub enum Error {
     /// The callback said that the target is a process snapshot, which this backend has none of.
     #[error("the callback answered IsProcessSnapshot with S_FALSE, but the target is no snapshot")]
     NoSnapshot,
+    /// The caller gave no file, and the callback did not take over the output.
+    #[error("there is no file to write to, and the callback did not answer IoStart with S_FALSE")]
+    NoOutput,
     /// The two passes of IncludeVmRegion did not agree in any attempt.
     #[error("the callback's answers to the two IncludeVmRegion passes never agreed")]
     PassesDisagree,
@@ -113,6 +116,7 @@ impl Error {
             // ERROR_PROC_NOT_FOUND: what a system without the snapshot functions answers.
             Self::NoSnapshot => Hresult(0x8007_007F),
             Self::OtherDialogue { .. } => Hresult::E_FAIL,
+            Self::NoOutput => Hresult::INVALID_HANDLE,
             Self::PassesDisagree => Hresult::INVALID_DATA,
             Self::TooLarge { .. } => Hresult::FILE_TOO_LARGE,
             Self::Output { source, .. } => match source.kind() {

@@ -46,7 +46,7 @@ fn read_with_questions(
         let rest = &mut buffer[done..];
         let given = match service.vm_pre_read(offset, rest) {
             PreRead::Done => return Ok(()),
-            PreRead::Failed => return Err(Hresult::READ_FAULT),
+            PreRead::Failed => return Err(Hresult::PARTIAL_COPY),
             PreRead::Partly(given) => given,
         };
         // The writer's own read ends at the end of the page.

@@ -15,6 +15,8 @@ use crate::Error;
 /// The whole dialogue with one callback, or with none.
 pub(crate) struct Dialogue<'c> {
     service: Service<'c>,
+    /// Whether the output has been begun, so that its end is to be told.
+    writing: bool,
 }
 
 /// The questions that may come at any time.
@@ -55,7 +57,18 @@ impl<'c> Dialogue<'c> {
                 polling: true,
                 vm: false,
             },
+            writing: false,
         }
+    }
+
+    /// From now on, a callback that writes is told of the end however the dump ends.
+    pub fn begin_writing(&mut self) {
+        self.writing = true;
+    }
+
+    /// Whether the output has been begun.
+    pub fn is_writing(&self) -> bool {
+        self.writing
     }
 
     /// The part of the dialogue that is left after the layout.
@@ -331,7 +344,9 @@ impl Service<'_> {
             status,
             answer: &mut answer,
         });
-        let (completed, status) = if said == Some(true) {
+        // An untouched slot says nothing. (DbgHelp does not even prefill the count.)
+        let is_untouched = answer.status == Hresult::E_NOTIMPL && answer.completed == completed;
+        let (completed, status) = if said == Some(true) && !is_untouched {
             (answer.completed, answer.status)
         } else {
             (completed, status)

@@ -32,11 +32,13 @@
 pub(crate) mod dialogue;
 mod lint;
 mod output;
+mod profile;
 mod script;
 mod symbols;
 mod transcript;
 
 pub use lint::{Finding, Lint, Misuse};
+pub use profile::Profile;
 pub use script::{Script, ScriptError};
 pub use symbols::Symbols;
 pub use transcript::{

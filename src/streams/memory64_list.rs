@@ -19,7 +19,7 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, pieces: &Pie
         bytes.extend(format::bytes(snapshot.pieces.iter().map(|piece| {
             MINIDUMP_MEMORY_DESCRIPTOR64 {
                 start_of_memory_range: piece.range.start(),
-                data_size: piece.range.len(),
+                data_size: piece.len(),
             }
         })));
         Ok(bytes)

@@ -161,16 +161,21 @@ pub(crate) fn plan(snapshot: &Snapshot) -> Plan<'_> {
             .pieces
             .iter()
             .enumerate()
-            .map(|(index, piece)| plan.piece(index, piece.range.len(), memory_alignment(snapshot, index)))
+            .map(|(index, piece)| plan.piece(index, piece.len(), memory_alignment(snapshot, index)))
             .collect(),
     );
-    for row in TABLE.iter().filter(|row| (row.wanted)(snapshot)) {
+    let profile = snapshot.profile;
+    let rows = TABLE.iter().filter(|row| (row.wanted)(snapshot));
+    for row in rows.filter(|row| profile.writes_stream(row.stream_type.into())) {
         let body = (row.plan)(snapshot, &mut plan, &pieces);
         plan.stream(row.stream_type.into(), body);
     }
     for stream in &snapshot.user_streams {
         let body = plan.bytes(stream.bytes.as_slice());
         plan.stream(stream.stream_type, body);
+    }
+    for _ in 0..profile.unused_directory_entries() {
+        plan.unused();
     }
     plan
 }

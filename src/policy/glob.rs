@@ -1,0 +1,72 @@
+//! Patterns for module names.
+
+/// Whether a module's path matches a pattern with `*` (any run, also none) and `?` (any one character).
+///
+/// A pattern without a folder is held against the last part of the path, one with a folder against all of it. Windows
+/// paths are compared without regard to the case of ASCII letters, as Windows does.
+pub(crate) fn matches(pattern: &str, path: &str) -> bool {
+    let is_windows = path.contains('\\');
+    let subject = if pattern.contains(['/', '\\']) {
+        path
+    } else {
+        path.rsplit(['/', '\\']).next().unwrap_or(path)
+    };
+    let fold = |text: &str| -> Vec<char> {
+        text.chars()
+            .map(|c| if is_windows { c.to_ascii_lowercase() } else { c })
+            .collect()
+    };
+    matches_all(&fold(pattern), &fold(subject))
+}
+
+/// One star at a time: only the last one seen has to be tried again with a longer run.
+fn matches_all(pattern: &[char], text: &[char]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut retry = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                retry = Some((p + 1, t));
+                p += 1;
+            }
+            Some(&c) if c == '?' || c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match retry {
+                Some((after_star, from)) => {
+                    retry = Some((after_star, from + 1));
+                    (p, t) = (after_star, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn names_folders_and_case() {
+        for (pattern, path, expected) in [
+            ("libc.so*", "/usr/lib/libc.so.6", true),
+            ("libc.so*", "/usr/lib/musl-libc.so.6", false),
+            ("*c.so*", "/usr/lib/musl-libc.so.6", true),
+            ("/usr/*/libc.so.?", "/usr/lib/libc.so.6", true),
+            ("lib/libc.so.6", "/usr/lib/libc.so.6", false),
+            ("LIBC*", "/usr/lib/libc.so.6", false),
+            ("KERNEL32.dll", r"C:\Windows\System32\kernel32.DLL", true),
+            (r"c:\windows\*", r"C:\Windows\System32\kernel32.dll", true),
+            ("*", "linux-gate.so", true),
+            ("", "program", false),
+            ("a*b*c", "axxbyybzc", true),
+            ("a*b*c", "axxbyybz", false),
+            ("?", "", false),
+        ] {
+            assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+}
