@@ -86,7 +86,10 @@ fn nothing_is_written_through_a_symbolic_link() {
         symlink(target, &link).unwrap();
         for more in [&[][..], &["--force"]] {
             let reason = refused(&mut victim, &link, more);
-            assert_says(&reason, &["create", link.to_str().unwrap(), "symbolic link"]);
+            assert_says(
+                &reason,
+                &["create", link.to_str().unwrap(), "it is a symbolic link"],
+            );
         }
         folder.assert_holds(&["dump"]);
         assert_eq!(fs::read_link(&link).unwrap(), target);
