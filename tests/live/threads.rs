@@ -57,7 +57,7 @@ fn every_thread_is_there_once_by_its_name() {
             assert_eq!(thread.teb, of_truth.fs_base, "{types}, {}", of_truth.name);
             assert_eq!(
                 (thread.suspend_count, thread.priority_class, thread.priority),
-                (0, 0x20, 0)
+                (0, 0x20, proc::inherited_priority())
             );
         }
         victim.ping();

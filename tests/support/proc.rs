@@ -133,3 +133,15 @@ pub fn maps(pid: u32) -> Vec<Mapping> {
         })
         .collect()
 }
+
+/// The priority that a program started by this one has: our niceness, in Windows' steps (-20 is 2, 19 is -2).
+pub fn inherited_priority() -> i32 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("we run");
+    let behind_name = stat.rsplit(") ").next().expect("a name in parentheses");
+    let nice: f64 = behind_name
+        .split(' ')
+        .nth(16)
+        .and_then(|nice| nice.parse().ok())
+        .expect("a number");
+    (-nice / 10.0).round().clamp(-2.0, 2.0) as i32
+}

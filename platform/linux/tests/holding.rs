@@ -134,7 +134,7 @@ fn a_thread_is_shown_with_its_own_registers_name_and_stack() {
     assert_eq!(thread.teb, told[1], "pthread_self() is the thread pointer");
     assert_eq!(
         (thread.suspend_count, thread.priority_class, thread.priority),
-        (0, 0x20, 0)
+        (0, 0x20, inherited_priority())
     );
     let context = thread.context.expect("it stopped");
     let bytes = context.bytes();
@@ -912,4 +912,16 @@ fn nothing_here_can_write_into_a_target() {
         }
     }
     assert!(files > 10);
+}
+
+/// The priority that a program started by this one has: our niceness, in Windows' steps (-20 is 2, 19 is -2).
+fn inherited_priority() -> i32 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("we run");
+    let behind_name = stat.rsplit(") ").next().expect("a name in parentheses");
+    let nice: f64 = behind_name
+        .split(' ')
+        .nth(16)
+        .and_then(|nice| nice.parse().ok())
+        .expect("a number");
+    (-nice / 10.0).round().clamp(-2.0, 2.0) as i32
 }
