@@ -4,11 +4,16 @@
 //! process in its transcript, a transcript that differs from run to run, a playback that answers differently or misses
 //! that the questions have changed, a damaged transcript that is taken for a sound one.
 
+mod support;
+
+use std::fs;
+
 use dumpwright::callback::AskKind;
 use dumpwright::protocol::{Playback, Recorder, Script, Status, Symbols, Transcript};
 use dumpwright::target::protect::{EXECUTE_READ, READWRITE};
 use dumpwright::{Ask, Callback, DumpType, Error, Report, Request, dump};
 use dumpwright_sim::{Contents, SimProcess};
+use support::victim::{self, Frames, Victim};
 
 const STACK: u64 = 0x7fff_0000_0000;
 const CODE: u64 = 0x40_0000;
@@ -349,6 +354,40 @@ fn damaged_transcripts_are_refused_with_their_line() {
 }
 
 #[test]
+fn the_document_names_every_question_and_field() {
+    let document = include_str!("../docs/transcript.md");
+    for kind in AskKind::ALL {
+        assert!(
+            document.contains(&format!("`{}`", kind.name())),
+            "{}",
+            kind.name()
+        );
+    }
+    for (dump_type, text) in [(0, NORMAL), (2, FULL)] {
+        for entry in record(&mut process(), dump_type, Some(&mut script(text)))
+            .transcript
+            .entries
+        {
+            for (name, _) in entry.input.iter().chain(entry.pre.iter()).chain(entry.out.iter()) {
+                assert!(
+                    document.contains(&format!("`{name}`")),
+                    "{name} of {}",
+                    entry.ask.name()
+                );
+            }
+        }
+    }
+    let example = document
+        .split("```json\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    assert!(Transcript::parse(&example.replace("\"n\":5", "\"n\":0")).is_ok());
+}
+
+#[test]
 fn questions_in_a_row_are_one_line_of_a_listing() {
     let text = "[[rule]]\nask = \"Cancel\"\ncheck_cancel = true";
     let listing = record(&mut process(), 0, Some(&mut script(text)))
@@ -359,4 +398,88 @@ fn questions_in_a_row_are_one_line_of_a_listing() {
         .filter(|line| line.starts_with("Cancel"))
         .collect();
     assert!(cancels.iter().any(|line| line.ends_with("times)")), "{listing}");
+}
+
+/// Waits until every thread of a process sleeps in a system call: /proc/PID/task/TID/syscall begins with its number.
+fn wait_until_all_sleep(pid: u32) {
+    let is_asleep = |task: fs::DirEntry| {
+        let text = fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
+        text.starts_with(|first: char| first.is_ascii_digit())
+    };
+    while !fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .all(|task| is_asleep(task.unwrap()))
+    {
+        std::thread::yield_now();
+    }
+}
+
+/// Something of everything: a thread less, ranges by name, every read seen.
+const LIVE: &str = r#"
+[[rule]]
+ask = "IncludeThread"
+thread = "T2"
+return = false
+[[rule]]
+ask = "Module"
+module = "libc.so*"
+and = ["MODULE", "CV_RECORD"]
+[[rule]]
+ask = "Memory"
+memory = ["waiting/0x40", "stack(T1)+0x80/0x20"]
+[[rule]]
+ask = "RemoveMemory"
+memory = "stack(T3)+0x80/0x8"
+[[rule]]
+ask = "Cancel"
+check_cancel = true
+"#;
+
+#[test]
+fn live_dialogues_are_the_same_in_every_run_and_name_no_address() {
+    let program = victim::c("waiting", Frames::Pointers);
+    let dialogue = |callback: Option<&mut dyn Callback>| {
+        let victim = Victim::start::<&str>(&program, &[]);
+        wait_until_all_sleep(victim.pid());
+        let mut process = dumpwright::native::process(victim.pid()).unwrap();
+        let mut recorder = Recorder::new(callback, Symbols::live());
+        let outcome = dump(
+            &mut process,
+            &Request::new(DumpType::NORMAL),
+            Some(&mut recorder),
+            &mut Vec::new(),
+        );
+        (recorder.finish(&outcome), outcome)
+    };
+    let scripted = || {
+        let mut script = Script::parse(LIVE, "live.toml").unwrap().symbols(Symbols::live());
+        let (transcript, outcome) = dialogue(Some(&mut script));
+        assert!(script.problems().is_empty(), "{:?}", script.problems());
+        assert!(outcome.is_ok(), "{outcome:?}");
+        transcript
+    };
+    let first = scripted();
+    let listing = first.to_string();
+    assert!(
+        listing.contains("IncludeThread thread=T2 | flags=0x17 -> FALSE"),
+        "{listing}"
+    );
+    assert!(listing.contains("rip=libc.so.6+"), "{listing}");
+    assert!(
+        listing.contains("Memory | base=0x0 size=0 -> TRUE base=stack(T1)+0x80 size=32"),
+        "{listing}"
+    );
+    let raw = listing
+        .split([' ', '=', '\n'])
+        .filter(|word| word.starts_with("0x") && word.len() > "0x12345678".len());
+    assert_eq!(raw.collect::<Vec<_>>(), [] as [&str; 0], "{listing}");
+    for _ in 0..4 {
+        let next = scripted();
+        assert_eq!(first.difference(&next), None, "{listing}\n{next}");
+    }
+    // And the answers can be given to a fifth process, whose addresses are others again.
+    let mut playback = Playback::new(Transcript::parse(&first.to_json_lines()).unwrap());
+    let (played, outcome) = dialogue(Some(&mut playback));
+    assert_eq!(playback.difference(&outcome), None);
+    assert_eq!(played, first);
 }

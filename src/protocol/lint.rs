@@ -165,6 +165,9 @@ impl<'c> Lint<'c> {
 
 impl Callback for Lint<'_> {
     fn ask(&mut self, mut ask: Ask<'_>) -> bool {
+        if !self.inner.answers() {
+            return self.inner.ask(ask);
+        }
         let kind = ask.kind();
         let nth = self.asked[kind as usize];
         self.asked[kind as usize] += 1;

@@ -27,6 +27,8 @@ pub struct Symbols {
     regions: Vec<(u64, u64)>,
     threads: Vec<u32>,
     modules: Vec<u64>,
+    /// The last address that VmQuery asked about.
+    queried: Option<u64>,
     live: bool,
 }
 
@@ -126,8 +128,18 @@ impl Symbols {
                 answer.region.base_address,
                 answer.region.region_size,
             ),
+            Ask::VmQuery { offset, .. } => self.learn_query(*offset),
             _ => {}
         }
+    }
+
+    /// One region ends where the next question is about; the answer need not tell, because the writer may ask the
+    /// system.
+    fn learn_query(&mut self, offset: u64) {
+        if let Some(last) = self.queried.replace(offset).filter(|last| *last < offset) {
+            self.learn_region(0, last, offset - last);
+        }
+        self.learn_region(0, offset, 1);
     }
 
     fn learn_thread(&mut self, id: u32) {
@@ -166,14 +178,15 @@ impl Symbols {
 
     /// Regions of one allocation are one place.
     fn learn_region(&mut self, allocation: u64, base: u64, size: u64) {
-        if !self.live || size == 0 {
-            return;
-        }
         let start = if allocation == 0 {
             base
         } else {
             allocation.min(base)
         };
+        // What begins at 0 is free, and 0 stays a number.
+        if !self.live || size == 0 || start == 0 {
+            return;
+        }
         let end = base.saturating_add(size);
         match self.regions.iter_mut().find(|(known, _)| *known == start) {
             Some((_, known)) => *known = end.max(*known),
@@ -432,6 +445,19 @@ mod tests {
         assert_eq!(symbols.place(0x11010), "region#0+0x1010");
         assert_eq!(symbols.address("region#1"), Some(0x20000));
         assert_eq!(symbols.thread_id("T1"), Some(4712));
+        for offset in [0, 0x30000, 0x34000, 0x35000] {
+            let region = &mut dumpwright_callback::VmQueryAnswer {
+                status: dumpwright_callback::Hresult::E_NOTIMPL,
+                region: dumpwright_callback::MemoryInfo::default(),
+            };
+            symbols.learn(&Ask::VmQuery {
+                offset,
+                answer: region,
+            });
+        }
+        assert_eq!(symbols.place(0), "0x0");
+        assert_eq!(symbols.place(0x33fff), "region#2+0x3fff");
+        assert_eq!(symbols.place(0x34000), "region#3");
     }
 
     #[test]
