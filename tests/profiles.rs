@@ -401,7 +401,7 @@ fn regions_that_only_the_callback_knows_are_offered() {
         let mut callback = |ask: Ask<'_>| {
             match ask {
                 Ask::VmStart { status } => *status = Hresult::S_FALSE,
-                Ask::VmQuery { offset, answer } if offset == 0 => {
+                Ask::VmQuery { offset: 0, answer } => {
                     answer.status = Hresult::S_OK;
                     answer.region = MemoryInfo {
                         base_address: 0,
