@@ -288,8 +288,7 @@ fn ask_threads(
 /// The two privacy filters are losses of something requested, the others were asked for in vain.
 fn unheeded(dump_type: DumpType) -> Vec<Remark> {
     const FILTERS: DumpType = DumpType::FILTER_MEMORY.union(DumpType::FILTER_TRIAGE);
-    const EXTRAS: DumpType = DumpType::SCAN_MEMORY
-        .union(DumpType::WITH_TOKEN_INFORMATION)
+    const EXTRAS: DumpType = DumpType::WITH_TOKEN_INFORMATION
         .union(DumpType::WITH_AVX_X_STATE_CONTEXT)
         .union(DumpType::WITH_FULL_AUXILIARY_STATE);
     let filters = (dump_type & FILTERS).iter().map(|flag| {
