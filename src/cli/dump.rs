@@ -31,7 +31,7 @@ pub(super) struct DumpArgs {
         value_name = "MS",
         default_value_t = 500,
         requires = "exec",
-        conflicts_with = "pid"
+        conflicts_with_all = ["pid", "scenario"]
     )]
     after: u64,
 
@@ -70,8 +70,8 @@ pub(super) struct DumpArgs {
     json: bool,
 
     /// The program to start, for --exec
-    // Of a requirement that --pid rules out, clap says nothing; hence the conflict.
-    #[arg(last = true, value_name = "CMD", requires = "exec", conflicts_with = "pid")]
+    // Of a requirement that another source rules out, clap says nothing; hence the conflict.
+    #[arg(last = true, value_name = "CMD", requires = "exec", conflicts_with_all = ["pid", "scenario"])]
     command: Vec<OsString>,
 }
 
