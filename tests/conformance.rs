@@ -28,8 +28,8 @@ use recorder::{FILE_HANDLE, Recorder};
 use scenario::{Options, Scenario};
 use twin::{Facts, Twin};
 
-/// What the project has promised.
-const AT_LEAST: usize = 380;
+/// What has been reached, of 380 that were promised: new exceptions do not make up for lost scenarios.
+const AT_LEAST: usize = 469;
 
 fn data(name: &str) -> String {
     let path = folder().join(name);
