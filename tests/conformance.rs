@@ -28,8 +28,8 @@ use recorder::{FILE_HANDLE, Recorder};
 use scenario::{Options, Scenario};
 use twin::{Facts, Twin};
 
-/// What the project has promised.
-const AT_LEAST: usize = 380;
+/// What has been reached, of 380 that were promised: new exceptions do not make up for lost scenarios.
+const AT_LEAST: usize = 469;
 
 fn data(name: &str) -> String {
     let path = folder().join(name);
@@ -127,4 +127,29 @@ fn recorded_dialogues_are_repeated() {
         unexpected.join("\n")
     );
     assert!(equal >= AT_LEAST, "{equal}");
+}
+
+/// Where a scenario shows one block only, even each single read is the same: what is probed, which part of a page is read
+/// after which answer, what is tried again.
+#[test]
+fn recorded_reads_of_single_blocks_are_repeated() {
+    let facts = Facts::parse(&data("target.txt"));
+    let scenarios = scenario::parse(&data("scenarios.txt"), &facts.names);
+    let mut with_reads = 0;
+    for scenario in scenarios
+        .iter()
+        .filter(|scenario| scenario.options.only.is_some())
+    {
+        let recorded = Parts::of(&data(&format!("traces/{}.txt", scenario.name)));
+        let here = Parts::of(&rehearse(&facts, scenario));
+        let difference = recorded.difference_of_reads(&here);
+        assert!(
+            difference.is_none(),
+            "{}\n    {}",
+            scenario.name,
+            difference.unwrap_or_default()
+        );
+        with_reads += usize::from(!recorded.reads.is_empty());
+    }
+    assert!(with_reads > 30, "{with_reads}");
 }

@@ -122,3 +122,20 @@ fn arguments_that_make_no_sense_together() {
     }
     folder.assert_holds(&[]);
 }
+
+#[test]
+fn profiles_are_chosen_by_name() {
+    let mut victim = plain();
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    for profile in ["documented", "dbghelp63", "dbghelp10"] {
+        Outcome::of(dump_of(&victim, &file).args(["--force", "--profile", profile])).expect(0);
+    }
+    // A later type, which 6.3 does not know.
+    let later = ["--force", "--profile", "dbghelp63", "--type", "0x800000"];
+    let outcome = Outcome::of(dump_of(&victim, &file).args(later)).expect(1);
+    assert_says(&outcome.stderr, &["0x800000 mean nothing"]);
+    let outcome = Outcome::of(dump_of(&victim, &file).args(["--profile", "dbghelp64"])).expect(2);
+    assert_says(&outcome.stderr, &["\"dbghelp64\" is no profile", "dbghelp10"]);
+    victim.ping();
+}

@@ -7,6 +7,9 @@ pub struct Parts {
     pub dialogue: Vec<String>,
     /// Outcome, error code, number of questions of each kind.
     pub result: String,
+    /// The reads that the callback was shown, without their index and without the uninitialised count that
+    /// Microsoft's writer prefills.
+    pub reads: Vec<String>,
 }
 
 /// Questions about how something is done: their number and place may truly differ between two writers.
@@ -17,6 +20,7 @@ impl Parts {
     pub fn of(transcript: &str) -> Self {
         let mut dialogue = Vec::new();
         let mut result = String::new();
+        let mut reads = Vec::new();
         let mut has_cancel = false;
         for line in transcript.lines().map(str::trim_end) {
             if let Some(question) = line.strip_prefix('#') {
@@ -24,6 +28,9 @@ impl Parts {
                 let kind = question.split('@').next().unwrap_or_default();
                 let is_first_cancel = kind == "Cancel" && !has_cancel;
                 has_cancel |= kind == "Cancel";
+                if kind == "VmPreRead" || kind == "VmPostRead" {
+                    reads.push(read(kind, question));
+                }
                 if !SERVICE.contains(&kind) || is_first_cancel {
                     dialogue.push(clean(question));
                 }
@@ -31,21 +38,44 @@ impl Parts {
                 result = outcome(line);
             }
         }
-        Self { dialogue, result }
+        Self {
+            dialogue,
+            result,
+            reads,
+        }
+    }
+
+    /// The first difference between the reads, in words; `None` if there is none.
+    pub fn difference_of_reads(&self, other: &Self) -> Option<String> {
+        difference(&self.reads, &other.reads)
     }
 
     /// The first difference, in words; `None` if there is none.
     pub fn difference(&self, other: &Self) -> Option<String> {
-        let (mine, theirs) = (&self.dialogue, &other.dialogue);
-        let longest = mine.len().max(theirs.len());
-        let at = (0..longest).find(|index| mine.get(*index) != theirs.get(*index));
-        if let Some(index) = at {
-            let side = |lines: &[String]| lines.get(index).map_or("(nothing)", String::as_str).to_owned();
-            return Some(format!("recorded {}\n    here     {}", side(mine), side(theirs)));
+        if let Some(found) = difference(&self.dialogue, &other.dialogue) {
+            return Some(found);
         }
         (self.result != other.result)
             .then(|| format!("recorded {}\n    here     {}", self.result, other.result))
     }
+}
+
+fn difference(mine: &[String], theirs: &[String]) -> Option<String> {
+    let longest = mine.len().max(theirs.len());
+    let at = (0..longest).find(|index| mine.get(*index) != theirs.get(*index))?;
+    let side = |lines: &[String]| lines.get(at).map_or("(nothing)", String::as_str).to_owned();
+    Some(format!("recorded {}\n    here     {}", side(mine), side(theirs)))
+}
+
+/// A read without its index and without the prefilled count.
+fn read(kind: &str, question: &str) -> String {
+    let facts = question.split_once(' ').map_or("", |(_, facts)| facts);
+    let Some((before, behind)) = facts.split_once(" | pre: ") else {
+        return facts.to_owned();
+    };
+    let prefilled = behind.split(' ').next().unwrap_or_default();
+    let answer = behind.split_once(" | ").map_or("", |(_, answer)| answer);
+    clean(&format!("{kind} {before} | pre: {prefilled} | {answer}"))
 }
 
 /// A line without what changes with each build or run of the target.

@@ -179,7 +179,22 @@ impl<'s> Recorder<'s> {
             // The library shows none here; the transcripts have always 0.
             Ask::SecondaryFlags { .. } => " flags=0x0".to_owned(),
             Ask::KernelMinidumpStatus { status } => format!(" status={:#x}", status.0),
-            // Which reads and queries there are is not compared.
+            Ask::VmPreRead { offset, buffer, .. } => {
+                format!(" off={} n={:#x} buf=ptr", self.show(*offset), buffer.len())
+            }
+            Ask::VmPostRead {
+                offset,
+                buffer,
+                completed,
+                status,
+                ..
+            } => format!(
+                " off={} n={:#x} done={completed:#x} st={:#x} buf=ptr",
+                self.show(*offset),
+                buffer.len(),
+                status.0
+            ),
+            // Which regions are queried is not compared.
             _ => String::new(),
         }
     }
@@ -209,6 +224,9 @@ impl<'s> Recorder<'s> {
             Ask::WriteKernelMinidump { handle } => {
                 format!("handle={}", if **handle == 0 { "0" } else { "nz" })
             }
+            Ask::VmPreRead { answer, .. } | Ask::VmPostRead { answer, .. } => {
+                format!("status={:#x} done={:#x}", answer.status.0, answer.completed)
+            }
             Ask::IncludeVmRegion { answer } => {
                 format!("{} cont={}", region(&answer.region), u8::from(answer.cont))
             }
@@ -229,6 +247,8 @@ impl<'s> Recorder<'s> {
             Ask::Memory { .. }
             | Ask::RemoveMemory { .. }
             | Ask::Cancel { .. }
+            | Ask::VmPreRead { .. }
+            | Ask::VmPostRead { .. }
             | Ask::WriteKernelMinidump { .. } => format!(" {}", self.slot(ask)),
             _ => format!(" out={}", self.slot(ask)),
         }
