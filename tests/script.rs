@@ -725,7 +725,7 @@ proptest! {
             pre_read(&mut script, u64::MAX, 16);
             post_read(&mut script, u64::MAX, u32::MAX, Hresult::S_OK);
             write(&mut script, u64::MAX, b"x");
-            script.problems();
+            let _ = script.problems();
         }
     }
 }
