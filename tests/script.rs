@@ -213,9 +213,9 @@ fn conditions() {
 
     // By name, of the file or of the whole path.
     let script = &mut rule("Module", "module = \"lib*.so\"\nflags = 1");
-    assert_eq!(module_flags(script, "/opt/LIBa.so", 0).1, 1);
+    assert_eq!(module_flags(script, "/opt/liba.so", 0).1, 1);
     assert_eq!(module_flags(script, "/opt/program", 0).1, 0xd);
-    let script = &mut rule("Module", "module = \"*opt*\"\nflags = 1");
+    let script = &mut rule("Module", "module = \"C:\\\\OPT\\\\*\"\nflags = 1");
     assert_eq!(module_flags(script, "C:\\opt\\a.dll", 0).1, 1);
 
     // By place: a named range, an address, a part with size, a range with end; everything that touches it.

@@ -8,7 +8,7 @@ mod support;
 
 use std::fs;
 
-use dumpwright::callback::AskKind;
+use dumpwright::callback::{AskKind, ThreadAsked, ThreadWriteFlags};
 use dumpwright::protocol::{Playback, Recorder, Script, Status, Symbols, Transcript};
 use dumpwright::target::protect::{EXECUTE_READ, READWRITE};
 use dumpwright::{Ask, Callback, DumpType, Error, Report, Request, dump};
@@ -152,7 +152,7 @@ fn every_kind_of_question_is_recorded_alike_in_two_runs_and_survives_the_file() 
         assert_eq!(parsed.to_string(), first.transcript.to_string());
         seen.extend(parsed.entries.iter().map(|entry| entry.ask));
     }
-    // Nothing on x86-64 asks ThreadEx; the recorder is asked by hand.
+    // Nothing on x86-64 asks ThreadEx; see below.
     let never_asked = [AskKind::ThreadEx];
     for kind in AskKind::ALL {
         assert!(
@@ -161,6 +161,36 @@ fn every_kind_of_question_is_recorded_alike_in_two_runs_and_survives_the_file() 
             kind.name()
         );
     }
+}
+
+#[test]
+fn thread_ex_is_recorded_and_played_like_thread() {
+    let ask = |callback: &mut dyn Callback| {
+        let thread = ThreadAsked {
+            thread_id: 7,
+            thread_handle: 0,
+            context: &[],
+            stack_base: 0x2000,
+            stack_end: 0x1000,
+        };
+        let mut keep = ThreadWriteFlags::from_bits_retain(0x17);
+        (
+            callback.ask(Ask::ThreadEx {
+                thread,
+                keep: &mut keep,
+            }),
+            keep.bits(),
+        )
+    };
+    let mut rules = script("[[rule]]\nask = \"ThreadEx\"\nthread = 7\nflags = 5");
+    let mut recorder = Recorder::new(Some(&mut rules), Symbols::new());
+    assert_eq!(ask(&mut recorder), (true, 5));
+    let transcript = recorder.transcript();
+    assert_eq!(
+        transcript.to_string(),
+        "ThreadEx thread=7 context_size=0 stack_base=stack(7).end stack_end=stack(7) | flags=0x17 -> TRUE flags=0x5\n"
+    );
+    assert_eq!(ask(&mut Playback::new(transcript)), (true, 5));
 }
 
 #[test]
@@ -300,7 +330,7 @@ fn a_listener_that_edits_is_not_heard() {
     struct Meddler;
     impl Callback for Meddler {
         fn ask(&mut self, ask: Ask<'_>) -> bool {
-            use dumpwright::callback::{Hresult, ModuleWriteFlags, ThreadWriteFlags};
+            use dumpwright::callback::{Hresult, ModuleWriteFlags};
             match ask {
                 Ask::IncludeThread { keep, .. } | Ask::Thread { keep, .. } => {
                     *keep = ThreadWriteFlags::empty()

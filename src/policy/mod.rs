@@ -5,7 +5,7 @@ mod budget;
 mod cancel;
 mod chain;
 mod data_segments;
-mod glob;
+pub(crate) mod glob;
 mod modules;
 mod preset;
 mod progress;

@@ -18,7 +18,8 @@ use dumpwright_target::{Need, Target};
 use self::error::{Source, hint};
 use self::rule::{Actions, Completed, Extent, Handle, Located, Query, Range, Rule, Shift, ThreadName};
 use super::output::Output;
-use super::symbols::{Symbols, file_name, split_offset};
+use super::symbols::{Symbols, split_offset};
+use crate::policy::glob;
 
 /// Reads the target's memory at an address into a buffer; returns how many bytes it got.
 type ReadMemory = Box<dyn FnMut(u64, &mut [u8]) -> usize>;
@@ -255,11 +256,12 @@ impl Script {
         }
         if let Some(pattern) = &rule.module {
             let is_it = match ask {
-                Ask::Module { module, .. } => {
-                    glob(pattern, module.full_path) || glob(pattern, file_name(module.full_path))
-                }
+                Ask::Module { module, .. } => glob::matches(pattern, module.full_path),
                 Ask::IncludeModule { base, .. } => {
-                    let fits = self.symbols.module_at(*base).map(|name| glob(pattern, name));
+                    let fits = self
+                        .symbols
+                        .module_at(*base)
+                        .map(|name| glob::matches(pattern, name));
                     if fits.is_none() {
                         self.nameless(rule);
                     }
@@ -523,51 +525,4 @@ pub(super) fn answer_by_default(ask: Ask<'_>) -> bool {
         _ => {}
     }
     true
-}
-
-/// Whether a text fits a pattern in which `*` stands for any characters and `?` for one; case does not matter, as it
-/// does not in Windows' file names.
-fn glob(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<_> = pattern.to_lowercase().chars().collect();
-    let text: Vec<_> = text.to_lowercase().chars().collect();
-    let (mut p, mut t) = (0, 0);
-    let mut star = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == text[t] => (p, t) = (p + 1, t + 1),
-            // Let the last star take one character more.
-            _ => match star {
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    (p, t) = (at + 1, taken + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::glob;
-
-    #[test]
-    fn patterns() {
-        for (pattern, text, fits) in [
-            ("*", "", true),
-            ("lib*.so*", "libc.so.6", true),
-            ("lib*.so", "libc.so.6", false),
-            ("?tdll.dll", "NTDLL.dll", true),
-            ("*a*b", "xaxxbxb", true),
-            ("*a*b", "xaxxbxc", false),
-            ("", "x", false),
-        ] {
-            assert_eq!(glob(pattern, text), fits, "{pattern} {text}");
-        }
-    }
 }
