@@ -108,7 +108,10 @@ fn arguments_that_make_no_sense_together() {
         ),
         (&["--scenario", "x", "-o", file, "--", "true"], "--scenario"),
         (&["--scenario", "x", "-o", file, "--after", "5"], "--scenario"),
-        (&["--scenario", "x", "--pid", "1", "-o", file], "cannot be used with"),
+        (
+            &["--scenario", "x", "--pid", "1", "-o", file],
+            "cannot be used with",
+        ),
         (&["--pid", "1", "-o", file, "--hold", "gently"], "stop"),
         (
             &["--pid", "1", "-o", file, "--no-such-option"],
