@@ -1,0 +1,174 @@
+//! The cases of `testdata/cases`: a scenario and a script give a transcript, a dump and its listing, and give them
+//! again, byte by byte, on every machine and day. A new case is a new folder; `cargo xtask bless` makes its files.
+//!
+//! Would catch: a question that comes at another time, with other facts or another default; an answer that is obeyed
+//! differently; a byte of a dump that has changed, or that hangs on the machine, the clock or the build; a kind of
+//! question or a field of an answer that no case is about; a script whose questions a live process is not asked.
+
+#[path = "cases/case.rs"]
+mod case;
+#[path = "cases/document.rs"]
+mod document;
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use case::{Case, GOLDEN, Rehearsal};
+use dumpwright::protocol::{Status, Transcript};
+use support::victim::{self, Frames, Victim};
+
+/// The largest golden dump: they are in the repository for ever.
+const LARGEST: u64 = 100 << 10;
+
+fn blessing() -> bool {
+    std::env::var_os("BLESS").is_some()
+}
+
+#[test]
+fn every_case_gives_its_files_again() {
+    let mut surprises = Vec::new();
+    for case in case::all() {
+        assert!(
+            !case.facts.whole || case.facts.ending == Status::Complete,
+            "{} cannot be whole",
+            case.name
+        );
+        let rehearsal = case.rehearse();
+        if let Ok(dump) = fs::metadata(rehearsal.path("dump.dmp")) {
+            assert!(dump.len() <= LARGEST, "{}: {} bytes", case.name, dump.len());
+        }
+        if blessing() {
+            bless(&case, &rehearsal);
+        }
+        if let Some(difference) = difference(&case, &rehearsal) {
+            surprises.push(format!(
+                "case {} ({}): {difference}\nagain: {}\nif it is meant: cargo xtask bless",
+                case.name, case.facts.about, rehearsal.command
+            ));
+        }
+    }
+    assert!(surprises.is_empty(), "{}", surprises.join("\n\n"));
+}
+
+fn bless(case: &Case, rehearsal: &Rehearsal) {
+    for file in GOLDEN {
+        let (from, to) = (rehearsal.path(file), case.path(file));
+        if from.exists() {
+            fs::copy(from, to).expect("the golden file is written");
+        } else if to.exists() {
+            fs::remove_file(to).expect("the golden file is removed");
+        }
+    }
+}
+
+/// What is not as it was, beginning with what is told best.
+fn difference(case: &Case, rehearsal: &Rehearsal) -> Option<String> {
+    let golden = fs::read_to_string(case.path("transcript.jsonl")).unwrap_or_default();
+    let golden = Transcript::parse(&golden).expect("a golden transcript");
+    if let Some(difference) = golden.difference(&rehearsal.transcript) {
+        return Some(format!("the dialogue is another one\n{difference}"));
+    }
+    GOLDEN.iter().find_map(|file| {
+        let read = |path: &Path| fs::read(path).ok();
+        let (expected, found) = (read(&case.path(file)), read(&rehearsal.path(file)));
+        (expected != found).then(|| match (expected, found) {
+            (Some(expected), Some(found)) => {
+                format!("{file} differs {}", first_difference(&expected, &found))
+            }
+            (None, _) => format!("{file} has not been made"),
+            (_, None) => format!("there is no {file}"),
+        })
+    })
+}
+
+/// The first line that differs in texts, the first byte elsewhere.
+fn first_difference(expected: &[u8], found: &[u8]) -> String {
+    if let (Ok(expected), Ok(found)) = (str::from_utf8(expected), str::from_utf8(found)) {
+        let mut lines = expected.lines().zip(found.lines()).enumerate();
+        if let Some((line, (expected, found))) = lines.find(|(_, (expected, found))| expected != found) {
+            return format!(
+                "in line {}\n  expected: {expected}\n  found:    {found}",
+                line + 1
+            );
+        }
+    }
+    let same = expected
+        .iter()
+        .zip(found)
+        .take_while(|(expected, found)| expected == found);
+    let (offset, sizes) = (same.count(), (expected.len(), found.len()));
+    format!("from byte {offset:#x}; {} bytes became {}", sizes.0, sizes.1)
+}
+
+#[test]
+fn differences_are_told_with_their_place() {
+    let text = first_difference(b"a\nb\n", b"a\nc\n");
+    assert!(text.contains("line 2") && text.contains("expected: b"), "{text}");
+    let text = first_difference(b"\xff\0\x01", b"\xff\0\x02\x03");
+    assert!(
+        text.contains("byte 0x2") && text.contains("3 bytes became 4"),
+        "{text}"
+    );
+}
+
+#[test]
+fn every_question_and_every_field_of_an_answer_has_a_case() {
+    let rehearsed: Vec<_> = case::all()
+        .into_iter()
+        .map(|case| {
+            let rehearsal = case.rehearse();
+            (case, rehearsal.transcript)
+        })
+        .collect();
+    let document = document::Document::of(&rehearsed);
+    assert_eq!(
+        document.without_case(),
+        document::without_case(),
+        "fields without a case; the right side is what is known"
+    );
+    let path = support::repository().join("docs/callbacks.md");
+    if blessing() {
+        fs::write(&path, document.text()).expect("the document is written");
+    }
+    let documented = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        documented == document.text(),
+        "docs/callbacks.md is out of date: cargo xtask bless"
+    );
+}
+
+/// Takes the right to trace: root, or `kernel.yama.ptrace_scope` 0; in a container the capability SYS_PTRACE.
+#[test]
+fn a_live_process_is_asked_the_same_kinds_of_questions() {
+    let nothing: [&str; 0] = [];
+    let mut victim = Victim::start(&victim::c("threads", Frames::Pointers), &nothing);
+    let pid = victim.pid().to_string();
+    let kinds = |transcript: &Transcript| {
+        let kinds = transcript.entries.iter().map(|entry| entry.ask);
+        kinds.collect::<BTreeSet<_>>()
+    };
+    for case in case::all().iter().filter(|case| case.facts.live) {
+        let live = case.dump(&["--pid".as_ref(), pid.as_ref()]);
+        let simulated = case.rehearse();
+        assert_eq!(
+            kinds(&live.transcript),
+            kinds(&simulated.transcript),
+            "case {}",
+            case.name
+        );
+        victim.ping();
+    }
+}
+
+#[test]
+fn golden_texts_name_no_machine() {
+    let folder = support::repository();
+    let mut grep = Command::new("grep");
+    grep.args(["--recursive", "--files-with-matches", "--fixed-strings"])
+        .arg(folder.to_string_lossy().as_ref())
+        .arg(folder.join("testdata/cases"));
+    assert_eq!(String::from_utf8_lossy(&support::run(&mut grep).stdout), "");
+}

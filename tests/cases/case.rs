@@ -1,0 +1,220 @@
+//! One folder of `testdata/cases`: what is to be done, and what came of it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use dumpwright::protocol::{Script, Status, Transcript};
+use serde::Deserialize;
+use serde_json::Value;
+use tempfile::TempDir;
+use toml::de::{DeTable, DeValue};
+
+use crate::support::{self, dumper};
+
+/// `case.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// What it shows.
+    pub about: String,
+    /// The case whose `scenario.toml` it uses; its own without.
+    pub scenario: Option<String>,
+    /// As `--type` takes it.
+    #[serde(rename = "type", default = "normal")]
+    pub dump_type: String,
+    /// As `--profile` takes it.
+    #[serde(default = "documented")]
+    pub profile: String,
+    /// How the dump ends.
+    pub ending: Status,
+    /// Whether every reader has to find everything in the dump.
+    #[serde(default)]
+    pub whole: bool,
+    /// Whether the script gives the same questions, by their kinds, for a live process.
+    #[serde(default)]
+    pub live: bool,
+}
+
+fn normal() -> String {
+    "normal".to_owned()
+}
+
+fn documented() -> String {
+    "documented".to_owned()
+}
+
+/// A folder.
+pub struct Case {
+    pub name: String,
+    pub facts: Facts,
+}
+
+/// What came of a case, in a folder that goes with it.
+pub struct Rehearsal {
+    folder: TempDir,
+    pub transcript: Transcript,
+    /// The command, for a shell in the repository.
+    pub command: String,
+}
+
+/// The files that a case is to give again, byte by byte.
+pub const GOLDEN: [&str; 3] = ["transcript.jsonl", "listing.txt", "dump.dmp"];
+
+/// All folders, by name.
+pub fn all() -> Vec<Case> {
+    let folder = support::repository().join("testdata/cases");
+    let mut names: Vec<String> = fs::read_dir(&folder)
+        .expect("the folder of the cases")
+        .map(|entry| entry.expect("an entry of the folder").file_name())
+        .map(|name| name.into_string().expect("a plain name"))
+        .collect();
+    names.sort();
+    names.into_iter().map(Case::load).collect()
+}
+
+impl Case {
+    fn load(name: String) -> Case {
+        let file = support::repository()
+            .join("testdata/cases")
+            .join(&name)
+            .join("case.toml");
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let facts = serde_json::from_value(table(&text, &file))
+            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        Case { name, facts }
+    }
+
+    /// One of its files.
+    pub fn path(&self, file: &str) -> PathBuf {
+        support::repository().join(self.relative(file))
+    }
+
+    fn relative(&self, file: &str) -> PathBuf {
+        Path::new("testdata/cases").join(&self.name).join(file)
+    }
+
+    /// The text of its script, if it has one.
+    pub fn script(&self) -> Option<String> {
+        fs::read_to_string(self.path("script.toml")).ok()
+    }
+
+    /// Dumps its process in a folder of its own.
+    pub fn rehearse(&self) -> Rehearsal {
+        let scenario = self.facts.scenario.as_ref().unwrap_or(&self.name);
+        let scenario = Path::new("testdata/cases").join(scenario).join("scenario.toml");
+        self.dump(&["--scenario".as_ref(), scenario.as_os_str()])
+    }
+
+    /// Dumps this process, with the type, profile and script of the case.
+    pub fn dump(&self, source: &[&std::ffi::OsStr]) -> Rehearsal {
+        let folder = TempDir::new().expect("a temporary folder");
+        let mut command = dumper::dumpwright();
+        command
+            .current_dir(support::repository())
+            .arg("dump")
+            .args(source);
+        if self.script().is_some() {
+            command.arg("--script").arg(self.relative("script.toml"));
+        }
+        command.args(["--type", &self.facts.dump_type, "--profile", &self.facts.profile]);
+        command
+            .arg("--transcript")
+            .arg(folder.path().join("transcript.jsonl"));
+        command.arg("--output").arg(folder.path().join("dump.dmp"));
+        let output = support::run(&mut command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        let text = fs::read_to_string(folder.path().join("transcript.jsonl"))
+            .unwrap_or_else(|error| panic!("{}: no transcript ({error}): {said}", self.name));
+        let rehearsal = Rehearsal {
+            transcript: Transcript::parse(&text).expect("a transcript"),
+            command: command_line(&command),
+            folder,
+        };
+        let ending = rehearsal.transcript.result.as_ref().expect("the end is recorded");
+        let code = match ending.status {
+            Status::Complete => 0,
+            Status::Failed => 1,
+            Status::Partial => 3,
+        };
+        assert_eq!(output.status.code(), Some(code), "{}: {said}", self.name);
+        assert_eq!(
+            ending.status, self.facts.ending,
+            "case {}: {said}\n{}",
+            self.name, rehearsal.command
+        );
+        if rehearsal.path("dump.dmp").exists() {
+            rehearsal.list();
+        }
+        rehearsal
+    }
+}
+
+impl Rehearsal {
+    /// One of the files of [`GOLDEN`]; a dump that failed has only a transcript.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    /// Writes what `show` shows of the dump beside it.
+    fn list(&self) {
+        // By its plain name, for that stands in the listing.
+        let mut show = dumper::dumpwright();
+        show.current_dir(self.folder.path())
+            .args(["show", "--memory", "dump.dmp"]);
+        fs::write(self.path("listing.txt"), support::run_well(&mut show)).expect("the listing is written");
+    }
+}
+
+/// The kinds that a script has rules for, by their names.
+pub fn asks_of(case: &Case, script: &str) -> BTreeSet<String> {
+    Script::parse(script, &case.name).unwrap_or_else(|error| panic!("{error}"));
+    let script = table(script, &case.path("script.toml"));
+    let rules = script["rule"].as_array().into_iter().flatten();
+    rules
+        .flat_map(|rule| match &rule["ask"] {
+            Value::Array(names) => names.clone(),
+            name => vec![name.clone()],
+        })
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect()
+}
+
+/// A text in TOML, as JSON.
+fn table(text: &str, file: &Path) -> Value {
+    let table = DeTable::parse(text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    object(table.get_ref())
+}
+
+fn object(table: &DeTable<'_>) -> Value {
+    let entries = table.iter();
+    entries
+        .map(|(key, value)| (key.get_ref().to_string(), json(value.get_ref())))
+        .collect()
+}
+
+fn json(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Boolean(yes) => Value::from(*yes),
+        DeValue::Array(values) => values.iter().map(|value| json(value.get_ref())).collect(),
+        DeValue::Table(table) => object(table),
+        // Nothing here reads numbers and dates.
+        _ => Value::Null,
+    }
+}
+
+/// The command with cargo in place of the program, and without the temporary folder.
+fn command_line(command: &Command) -> String {
+    let mut words = vec!["cargo run --quiet --".to_owned()];
+    for word in command.get_args() {
+        let word = word.to_string_lossy();
+        let path = Path::new(word.as_ref());
+        words.push(match path.file_name() {
+            Some(name) if path.is_absolute() => format!("/tmp/{}", name.to_string_lossy()),
+            _ => word.into_owned(),
+        });
+    }
+    words.join(" ")
+}
