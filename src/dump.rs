@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use dumpwright_callback::Callback;
 use dumpwright_target::{Frozen, Holding, Need, Remark, Target};
 
-use crate::capture::{Bytes, Snapshot, collect, memory, negotiate, passed_limits, select};
+use crate::capture::{Bytes, Negotiated, Snapshot, collect, memory, negotiate, passed_limits, select};
 use crate::emit::{Emitted, Output, emit};
 use crate::protocol::dialogue::Dialogue;
 use crate::sink::Sink;
@@ -34,17 +34,37 @@ pub fn dump(
     let negotiated = negotiate(&mut dialogue, request, target.is_snapshot())?;
     let mut frozen = target.freeze(&need(negotiated.dump_type, request))?;
     let selection = select(&mut *frozen, &negotiated, &mut dialogue)?;
-    let collected = collect(&mut *frozen, process_id, selection, &negotiated, request, &mut dialogue)?;
-    let mut snapshot = memory(&mut *frozen, collected, request, &mut dialogue)?;
+    let collected = collect(
+        &mut *frozen,
+        process_id,
+        selection,
+        &negotiated,
+        request,
+        &mut dialogue,
+    )?;
+    let memory = memory(&mut *frozen, collected, &negotiated, request, &mut dialogue);
+    let mut snapshot = memory.inspect_err(|_| end_early(&mut dialogue, &negotiated))?;
     snapshot.remarks.extend(frozen.remarks());
     snapshot.remarks.extend(passed_limits(&snapshot));
     let mut held = Held::as_long_as_needed(frozen, &snapshot);
 
     let layout = streams::plan(&snapshot).layout(negotiated.dump_type, time)?;
-    let mut output = if negotiated.callback_writes { Output::Callback } else { Output::Sink(sink) };
+    let handle = negotiated.file_handle.unwrap_or(0);
+    let mut output = if negotiated.callback_writes {
+        Output::Callback { handle }
+    } else {
+        Output::Sink(sink)
+    };
     let ask_about_failures = !negotiated.dump_type.contains(DumpType::WITH_FULL_MEMORY);
     let memory = held.memory();
-    let emitted = emit(&layout, &snapshot.pieces, memory, ask_about_failures, dialogue.service(), &mut output);
+    let emitted = emit(
+        &layout,
+        &snapshot.pieces,
+        memory,
+        ask_about_failures,
+        dialogue.service(),
+        &mut output,
+    );
     let (holding, late_remarks) = held.release();
     let emitted = finish(&mut dialogue, &mut output, emitted)?;
 
@@ -117,6 +137,13 @@ fn time(request: &Request, target: &dyn Target) -> u32 {
     })
 }
 
+/// Tells a callback that writes of an output that ends before its first byte; what it answers changes nothing.
+fn end_early(dialogue: &mut Dialogue<'_>, negotiated: &Negotiated) {
+    if negotiated.callback_writes && dialogue.is_writing() {
+        let _ = dialogue.io_finish(negotiated.file_handle.unwrap_or(0));
+    }
+}
+
 /// Ends the output, and tells the callback. A callback that writes hears of the end also after a failure,
 /// which its own answer cannot hide.
 fn finish(
@@ -125,9 +152,11 @@ fn finish(
     emitted: Result<Emitted, Error>,
 ) -> Result<Emitted, Error> {
     let finished = match output {
-        Output::Callback => dialogue.io_finish(0),
+        Output::Callback { handle } => dialogue.io_finish(*handle),
         Output::Sink(_) if emitted.is_err() => Ok(()),
-        Output::Sink(sink) => sink.finish().map_err(|error| Error::output("finish", error)),
+        Output::Sink(sink) => sink
+            .finish()
+            .map_err(|error| Error::output("finish", sink.path(), error)),
     };
     let emitted = emitted?;
     finished?;

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use bitflags::bitflags;
 
 use crate::Error;
@@ -66,8 +68,13 @@ bitflags! {
 
 /// Names for combinations, and their bits. Microsoft publishes none; these are what well-known dump
 /// tools use for the same purposes.
-const PRESETS: &[(&str, u32)] =
-    &[("normal", 0), ("mini", 0x1005), ("heap", 0x4_1A25), ("triage", 0x12_05AC), ("full", 0x6_1826)];
+const PRESETS: &[(&str, u32)] = &[
+    ("normal", 0),
+    ("mini", 0x1005),
+    ("heap", 0x4_1A25),
+    ("triage", 0x12_05AC),
+    ("full", 0x6_1826),
+];
 
 impl DumpType {
     /// Threads, modules, and what their stack traces need.
@@ -92,7 +99,10 @@ impl DumpType {
         if let Some(digits) = word.strip_prefix("0x") {
             return u32::from_str_radix(digits, 16).ok().map(Self::from_bits_retain);
         }
-        Self::all().iter_names().find(|(name, _)| kebab(name) == word).map(|(_, flag)| flag)
+        Self::all()
+            .iter_names()
+            .find(|(name, _)| kebab(name) == word)
+            .map(|(_, flag)| flag)
     }
 
     /// All names that [`parse`](Self::parse) knows: presets first, then flags.
@@ -109,7 +119,22 @@ impl DumpType {
     /// # Errors
     /// Bits that no Windows knows, and full memory together with code segments.
     pub fn normalised(self) -> Result<Self, Error> {
-        let unknown = self.difference(Self::all());
+        let settled = self.settled(Self::all())?;
+        settled.contradiction().map_or(Ok(settled), Err)
+    }
+
+    /// What cannot be dumped together, after [`settled`](Self::settled).
+    pub(crate) fn contradiction(self) -> Option<Error> {
+        let both = Self::WITH_FULL_MEMORY | Self::WITH_CODE_SEGS;
+        self.contains(both).then(|| Error::InvalidType {
+            bits: self.bits(),
+            reason: "full memory and code segments exclude each other".to_owned(),
+        })
+    }
+
+    /// The bits that count of those that are `known`.
+    pub(crate) fn settled(self, known: Self) -> Result<Self, Error> {
+        let unknown = self.difference(known);
         if !unknown.is_empty() {
             return Err(Error::InvalidType {
                 bits: self.bits(),
@@ -127,12 +152,6 @@ impl DumpType {
             );
         }
         if bits.contains(Self::WITH_FULL_MEMORY) {
-            if bits.contains(Self::WITH_CODE_SEGS) {
-                return Err(Error::InvalidType {
-                    bits: self.bits(),
-                    reason: "full memory and code segments exclude each other".to_owned(),
-                });
-            }
             bits.remove(
                 Self::WITH_DATA_SEGS
                     | Self::FILTER_MEMORY
@@ -154,13 +173,27 @@ impl DumpType {
     }
 }
 
+/// The flags' names, as [`DumpType::parse`] reads them.
+impl fmt::Display for DumpType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("normal");
+        }
+        let names: Vec<_> = self.iter_names().map(|(name, _)| kebab(name)).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
 fn kebab(constant: &str) -> String {
     constant.to_lowercase().replace('_', "-")
 }
 
 fn unknown_name(word: &str) -> String {
     let names: Vec<_> = DumpType::names().collect();
-    format!("\"{word}\" is no dump type; known are {}, and 0xHEX", names.join(", "))
+    format!(
+        "\"{word}\" is no dump type; known are {}, and 0xHEX",
+        names.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -170,14 +203,29 @@ mod tests {
     #[test]
     fn lists_are_or_ed() {
         assert_eq!(DumpType::parse("normal").unwrap(), DumpType::NORMAL);
-        assert_eq!(DumpType::parse("mini,with-full-memory-info,0x4").unwrap().bits(), 0x1805);
+        assert_eq!(
+            DumpType::parse("mini,with-full-memory-info,0x4").unwrap().bits(),
+            0x1805
+        );
         assert_eq!(DumpType::parse("full").unwrap().bits(), 0x6_1826);
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read() {
+        let full = DumpType::parse("full").unwrap();
+        assert_eq!(DumpType::parse(&full.to_string()).unwrap(), full);
+        assert_eq!(DumpType::NORMAL.to_string(), "normal");
     }
 
     #[test]
     fn unknown_names_list_the_known_ones() {
         let text = DumpType::parse("with-full-memmory").unwrap_err();
-        for name in ["triage", "with-full-memory,", "no-ignore-inaccessible-memory", "0xHEX"] {
+        for name in [
+            "triage",
+            "with-full-memory,",
+            "no-ignore-inaccessible-memory",
+            "0xHEX",
+        ] {
             assert!(text.contains(name), "{text}");
         }
     }
@@ -185,7 +233,12 @@ mod tests {
     /// Observed on DbgHelp 6.3.9600, header flags of its dumps.
     #[test]
     fn contradictions_are_settled_as_windows_does() {
-        let normalised = |bits| DumpType::from_bits_retain(bits).normalised().map(|t| t.bits()).ok();
+        let normalised = |bits| {
+            DumpType::from_bits_retain(bits)
+                .normalised()
+                .map(|t| t.bits())
+                .ok()
+        };
         assert_eq!(normalised(0x402), Some(0x400));
         assert_eq!(normalised(0x2 | 0x1 | 0x40 | 0x800), Some(0x802));
         assert_eq!(normalised(0x10_0000 | 0x4_0000), Some(0x10_0080));

@@ -29,7 +29,10 @@ pub(crate) enum Output<'s> {
     /// To a sink.
     Sink(&'s mut dyn Sink),
     /// To the callback, as IoWriteAll.
-    Callback,
+    Callback {
+        /// The file handle that the callback is shown.
+        handle: u64,
+    },
 }
 
 /// The output with its position, which is always what it has received.
@@ -41,10 +44,12 @@ struct Writer<'o, 's> {
 impl Writer<'_, '_> {
     fn append(&mut self, bytes: &[u8], service: &mut Service<'_>) -> Result<(), Error> {
         match self.output {
-            Output::Sink(sink) => sink.append(self.at, bytes).map_err(|error| Error::output("write to", error))?,
-            Output::Callback => {
+            Output::Sink(sink) => sink
+                .append(self.at, bytes)
+                .map_err(|error| Error::output("write to", sink.path(), error))?,
+            Output::Callback { handle } => {
                 for (index, part) in bytes.chunks(LARGEST_WRITE).enumerate() {
-                    service.io_write_all(0, self.at + (index * LARGEST_WRITE) as u64, part)?;
+                    service.io_write_all(*handle, self.at + (index * LARGEST_WRITE) as u64, part)?;
                 }
             }
         }
@@ -54,13 +59,17 @@ impl Writer<'_, '_> {
 
     fn append_zeros(&mut self, len: u64, service: &mut Service<'_>) -> Result<(), Error> {
         match self.output {
-            Output::Sink(sink) => sink.append_zeros(self.at, len).map_err(|error| Error::output("write to", error))?,
-            Output::Callback => {
+            Output::Sink(sink) => sink
+                .append_zeros(self.at, len)
+                .map_err(|error| Error::output("write to", sink.path(), error))?,
+            Output::Callback { handle } => {
                 let zeros = vec![0; LARGEST_WRITE.min(usize::try_from(len).unwrap_or(LARGEST_WRITE))];
                 let mut done = 0;
                 while done < len {
-                    let count = zeros.len().min(usize::try_from(len - done).unwrap_or(zeros.len()));
-                    service.io_write_all(0, self.at + done, &zeros[..count])?;
+                    let count = zeros
+                        .len()
+                        .min(usize::try_from(len - done).unwrap_or(zeros.len()));
+                    service.io_write_all(*handle, self.at + done, &zeros[..count])?;
                     done += count as u64;
                 }
             }
@@ -102,11 +111,21 @@ pub(crate) fn emit(
             PlacedContent::Bytes(bytes) => writer.append(bytes, service)?,
             PlacedContent::Piece(index) => match (&pieces[*index].bytes, &mut frozen) {
                 (Bytes::Fetched(bytes), _) => writer.append(bytes, service)?,
+                (Bytes::Lost, _) => {}
                 (Bytes::Promised, Some(frozen)) => {
                     let range = pieces[*index].range;
-                    promised(&mut **frozen, range, ask_about_failures, service, &mut writer, &mut lost)?;
+                    promised(
+                        &mut **frozen,
+                        range,
+                        ask_about_failures,
+                        service,
+                        &mut writer,
+                        &mut lost,
+                    )?;
                 }
-                (Bytes::Promised, None) => unreachable!("a target with promised memory is held until it is written"),
+                (Bytes::Promised, None) => {
+                    unreachable!("a target with promised memory is held until it is written")
+                }
             },
         }
     }
@@ -116,9 +135,17 @@ pub(crate) fn emit(
     }
     let lost = lost
         .into_iter()
-        .map(|(range, status)| Remark::missing(Subject::Memory(range), format!("could not be read while writing ({status}); filled with 0xDD")))
+        .map(|(range, status)| {
+            Remark::missing(
+                Subject::Memory(range),
+                format!("could not be read while writing ({status}); filled with 0xDD"),
+            )
+        })
         .collect();
-    Ok(Emitted { bytes: writer.at, lost })
+    Ok(Emitted {
+        bytes: writer.at,
+        lost,
+    })
 }
 
 /// Reads a promised piece and writes it, through one buffer.

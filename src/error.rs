@@ -1,5 +1,5 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dumpwright_callback::{AskKind, Hresult};
 use dumpwright_target::{AddressRange, Fault, FaultKind};
@@ -43,6 +43,9 @@ pub enum Error {
     /// The callback said that the target is a process snapshot, which this backend has none of.
     #[error("the callback answered IsProcessSnapshot with S_FALSE, but the target is no snapshot")]
     NoSnapshot,
+    /// The caller gave no file, and the callback did not take over the output.
+    #[error("there is no file to write to, and the callback did not answer IoStart with S_FALSE")]
+    NoOutput,
     /// The two passes of IncludeVmRegion did not agree in any attempt.
     #[error("the callback's answers to the two IncludeVmRegion passes never agreed")]
     PassesDisagree,
@@ -113,6 +116,7 @@ impl Error {
             // ERROR_PROC_NOT_FOUND: what a system without the snapshot functions answers.
             Self::NoSnapshot => Hresult(0x8007_007F),
             Self::OtherDialogue { .. } => Hresult::E_FAIL,
+            Self::NoOutput => Hresult::INVALID_HANDLE,
             Self::PassesDisagree => Hresult::INVALID_DATA,
             Self::TooLarge { .. } => Hresult::FILE_TOO_LARGE,
             Self::Output { source, .. } => match source.kind() {
@@ -124,11 +128,11 @@ impl Error {
         }
     }
 
-    /// An output failure that concerns no named file.
-    pub(crate) fn output(operation: &'static str, source: io::Error) -> Self {
+    /// A failure of a sink, which may be a file.
+    pub(crate) fn output(operation: &'static str, path: Option<&Path>, source: io::Error) -> Self {
         Self::Output {
             operation,
-            path: None,
+            path: path.map(Path::to_owned),
             source,
         }
     }

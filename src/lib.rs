@@ -26,7 +26,7 @@
 //!
 //! let dump = read::Dump::open(&path)?;
 //! assert_eq!(dump.threads()?.len(), 1);
-//! assert!(dump.modules()?[0].name.ends_with("sleep"));
+//! assert_eq!(dump.modules()?[0].file_name(), Some("sleep"));
 //! # child.wait()?;
 //! # Ok(())
 //! # }
@@ -78,6 +78,7 @@ pub use dumpwright_callback::{Ask, Callback, Hresult};
 pub use dumpwright_target as target;
 pub use dumpwright_target::{Remark, Target};
 pub use error::Error;
+pub use protocol::Profile;
 pub use report::Report;
 pub use request::{Request, UserStream};
 #[cfg(all(feature = "file", target_os = "linux"))]

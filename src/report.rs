@@ -50,6 +50,8 @@ impl Report {
     }
 
     fn with_gravity(&self, gravity: Gravity) -> impl Iterator<Item = &Remark> {
-        self.remarks.iter().filter(move |remark| remark.gravity == gravity)
+        self.remarks
+            .iter()
+            .filter(move |remark| remark.gravity == gravity)
     }
 }

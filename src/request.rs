@@ -1,6 +1,6 @@
 use dumpwright_target::Exception;
 
-use crate::DumpType;
+use crate::{DumpType, Profile};
 
 /// What the caller wants dumped.
 #[derive(Debug, Clone)]
@@ -12,6 +12,8 @@ pub struct Request {
     pub(crate) time: Option<u32>,
     pub(crate) fetch_limit: u64,
     pub(crate) dont_dump: bool,
+    pub(crate) profile: Profile,
+    pub(crate) file_handle: Option<u64>,
 }
 
 /// A stream of the caller's own, copied into the dump as it is.
@@ -35,6 +37,8 @@ impl Request {
             time: None,
             fetch_limit: 256 << 20,
             dont_dump: false,
+            profile: Profile::default(),
+            file_handle: None,
         }
     }
 
@@ -56,7 +60,10 @@ impl Request {
     /// Adds a stream of the caller's own. They stand in the dump in the order of the calls.
     #[must_use]
     pub fn user_stream(mut self, stream_type: u32, bytes: impl Into<Vec<u8>>) -> Self {
-        self.user_streams.push(UserStream { stream_type, bytes: bytes.into() });
+        self.user_streams.push(UserStream {
+            stream_type,
+            bytes: bytes.into(),
+        });
         self
     }
 
@@ -80,6 +87,22 @@ impl Request {
     #[must_use]
     pub fn include_dont_dump(mut self, yes: bool) -> Self {
         self.dont_dump = yes;
+        self
+    }
+
+    /// Whose behaviour the dialogue and the dump follow; by default [`Profile::Documented`].
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// The file handle that `MiniDumpWriteDump` was called with. The callback is shown it by IoStart, IoWriteAll and
+    /// IoFinish; bytes still go to the sink. 0 says that there is no file: then the dump fails unless the
+    /// callback takes over the output. Without this setting the callback is shown 0.
+    #[must_use]
+    pub fn file_handle(mut self, handle: u64) -> Self {
+        self.file_handle = Some(handle);
         self
     }
 }

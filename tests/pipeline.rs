@@ -43,7 +43,10 @@ fn run(
 ) -> Result<(Report, Vec<u8>), Error> {
     let mut bytes = Vec::new();
     let outcome = dump(process, request, callback, &mut bytes);
-    assert_eq!(process.freezes, process.releases, "the target is let go, whatever happens");
+    assert_eq!(
+        process.freezes, process.releases,
+        "the target is let go, whatever happens"
+    );
     outcome.map(|report| {
         assert_eq!(report.bytes, bytes.len() as u64);
         (report, bytes)
@@ -61,14 +64,18 @@ fn assert_sound(dump: &Dump) {
 
 /// What the simulation has at an address of a counting region.
 fn counting(range: std::ops::Range<u64>) -> Vec<u8> {
-    range.map(|at| (at & !7).to_le_bytes()[usize::try_from(at % 8).unwrap()]).collect()
+    range
+        .map(|at| (at & !7).to_le_bytes()[usize::try_from(at % 8).unwrap()])
+        .collect()
 }
 
 /// The range list of a dump, as rust-minidump reads it.
 fn ranges(bytes: &[u8]) -> Vec<(u64, u64)> {
     let dump = Minidump::read(bytes).unwrap();
     let list: MinidumpMemoryList<'_> = dump.get_stream().unwrap();
-    list.iter().map(|range| (range.base_address, range.base_address + range.size)).collect()
+    list.iter()
+        .map(|range| (range.base_address, range.base_address + range.size))
+        .collect()
 }
 
 #[test]
@@ -77,14 +84,24 @@ fn a_normal_dump_holds_threads_modules_stacks_and_windows() {
     assert!(report.is_complete(), "{:?}", report.remarks);
     let dump = Minidump::read(bytes.as_slice()).unwrap();
     let threads: MinidumpThreadList<'_> = dump.get_stream().unwrap();
-    assert_eq!(threads.threads.iter().map(|t| t.raw.thread_id).collect::<Vec<_>>(), [7, 8]);
+    assert_eq!(
+        threads
+            .threads
+            .iter()
+            .map(|t| t.raw.thread_id)
+            .collect::<Vec<_>>(),
+        [7, 8]
+    );
     let memory = dump.get_memory().unwrap();
     let stack = threads.threads[0].stack_memory(&memory).expect("a stack");
     assert_eq!(stack.base_address(), STACK + 0x1000);
     assert_eq!(stack.bytes(), counting(STACK + 0x1000..STACK + 0x4000));
     let modules: MinidumpModuleList = dump.get_stream().unwrap();
     let main = modules.main_module().unwrap();
-    assert_eq!((main.base_address(), main.size(), main.code_file().as_ref()), (CODE, 0x8000, "/opt/program"));
+    assert_eq!(
+        (main.base_address(), main.size(), main.code_file().as_ref()),
+        (CODE, 0x8000, "/opt/program")
+    );
     assert_eq!(main.code_identifier().unwrap().as_str(), "ab".repeat(20));
     assert_eq!(
         ranges(&bytes),
@@ -112,10 +129,21 @@ fn questions_come_in_the_order_and_with_the_defaults_of_windows() {
             Ask::IncludeThread { thread_id, keep } => format!("IncludeThread {thread_id} {:#x}", keep.bits()),
             Ask::IncludeModule { base, keep } => format!("IncludeModule {base:#x} {:#x}", keep.bits()),
             Ask::Module { module, keep } => {
-                format!("Module {} cv {} {:#x}", module.full_path, module.cv_record.len(), keep.bits())
+                format!(
+                    "Module {} cv {} {:#x}",
+                    module.full_path,
+                    module.cv_record.len(),
+                    keep.bits()
+                )
             }
             Ask::Thread { thread, keep } => {
-                format!("Thread {} {:#x}..{:#x} {:#x}", thread.thread_id, thread.stack_end, thread.stack_base, keep.bits())
+                format!(
+                    "Thread {} {:#x}..{:#x} {:#x}",
+                    thread.thread_id,
+                    thread.stack_end,
+                    thread.stack_base,
+                    keep.bits()
+                )
             }
             Ask::Memory { wanted } | Ask::RemoveMemory { unwanted: wanted } => {
                 format!("{} {} {}", ask.kind().name(), wanted.base, wanted.size)
@@ -159,7 +187,10 @@ fn excluded_threads_and_modules_are_nowhere() {
     };
     let (report, bytes) = run(&mut process(), &request(0), Some(&mut callback)).unwrap();
     assert_eq!((report.threads, report.modules), (1, 0));
-    assert!(ranges(&bytes).iter().all(|(start, _)| *start < STACK + 0x10_0000), "no stack of thread 8");
+    assert!(
+        ranges(&bytes).iter().all(|(start, _)| *start < STACK + 0x10_0000),
+        "no stack of thread 8"
+    );
 }
 
 #[test]
@@ -176,12 +207,22 @@ fn a_thread_without_stack_bit_has_no_stack_and_bits_cannot_be_added() {
         true
     };
     let (_, bytes) = run(&mut process(), &request(0), Some(&mut callback)).unwrap();
-    assert!(ranges(&bytes).iter().all(|(start, _)| *start < STACK), "windows only");
+    assert!(
+        ranges(&bytes).iter().all(|(start, _)| *start < STACK),
+        "windows only"
+    );
 }
 
 #[test]
 fn memory_is_added_joined_and_removed_and_what_was_removed_is_nowhere() {
-    let wishes = RefCell::new(vec![(HEAP + 0x100, 0x100), (HEAP + 0x180, 0x1000), (STACK + 0x800, 0x1000)].into_iter());
+    let wishes = RefCell::new(
+        vec![
+            (HEAP + 0x100, 0x100),
+            (HEAP + 0x180, 0x1000),
+            (STACK + 0x800, 0x1000),
+        ]
+        .into_iter(),
+    );
     let removals = RefCell::new(vec![(HEAP + 0x200, 0x40), (CODE + 0x1200, 0x40)].into_iter());
     let mut callback = |ask: Ask<'_>| {
         let (list, answer) = match ask {
@@ -189,7 +230,9 @@ fn memory_is_added_joined_and_removed_and_what_was_removed_is_nowhere() {
             Ask::RemoveMemory { unwanted } => (&removals, unwanted),
             _ => return true,
         };
-        let Some((base, size)) = list.borrow_mut().next() else { return false };
+        let Some((base, size)) = list.borrow_mut().next() else {
+            return false;
+        };
         (answer.base, answer.size) = (base, size);
         true
     };
@@ -212,17 +255,26 @@ fn memory_is_added_joined_and_removed_and_what_was_removed_is_nowhere() {
     );
     let secret = (HEAP + 0x208).to_le_bytes();
     assert!(!bytes.windows(8).any(|window| window == secret));
-    assert!(bytes.windows(8).any(|window| window == (HEAP + 0x108).to_le_bytes()));
+    assert!(
+        bytes
+            .windows(8)
+            .any(|window| window == (HEAP + 0x108).to_le_bytes())
+    );
 }
 
 #[test]
 fn an_unreadable_page_costs_only_itself() {
-    let mut process = process().unreadable(STACK + 0x2000, 0x1000).treacherous(STACK + 0x10_2000, 0x1000);
+    let mut process = process()
+        .unreadable(STACK + 0x2000, 0x1000)
+        .treacherous(STACK + 0x10_2000, 0x1000);
     let (report, bytes) = run(&mut process, &request(0), None).unwrap();
     let missing: Vec<_> = report.missing().map(|remark| remark.subject.clone()).collect();
     let page = |start| Subject::Memory(AddressRange::at(start, 0x1000).unwrap());
     assert_eq!(missing, [page(STACK + 0x2000), page(STACK + 0x10_2000)]);
-    let stacks: Vec<_> = ranges(&bytes).into_iter().filter(|(start, _)| *start >= STACK).collect();
+    let stacks: Vec<_> = ranges(&bytes)
+        .into_iter()
+        .filter(|(start, _)| *start >= STACK)
+        .collect();
     assert_eq!(
         stacks,
         [
@@ -235,8 +287,15 @@ fn an_unreadable_page_costs_only_itself() {
     // The thread describes the piece that holds its stack pointer, and the dump says what it lacks.
     let dump = Dump::from_bytes(bytes).unwrap();
     let threads = dump.threads().unwrap();
-    assert_eq!((threads[0].stack.start, u64::from(threads[0].stack.size)), (STACK + 0x1000, 0x1000));
-    assert!(String::from_utf8(dump.stream_bytes(0x4D7A_0004).unwrap().unwrap()).unwrap().contains("0x7fff00102000"));
+    assert_eq!(
+        (threads[0].stack.start, u64::from(threads[0].stack.size)),
+        (STACK + 0x1000, 0x1000)
+    );
+    assert!(
+        String::from_utf8(dump.stream_bytes(0x4D7A_0004).unwrap().unwrap())
+            .unwrap()
+            .contains("0x7fff00102000")
+    );
     assert_sound(&dump);
 }
 
@@ -244,14 +303,22 @@ fn an_unreadable_page_costs_only_itself() {
 fn a_vanished_thread_makes_the_dump_partial_and_loses_nothing_else() {
     let mut process = process().fault(SimFault::ThreadVanishes(7));
     let (report, bytes) = run(&mut process, &request(0), None).unwrap();
-    assert_eq!(report.missing().map(|r| r.subject.clone()).collect::<Vec<_>>(), [Subject::Thread(7)]);
+    assert_eq!(
+        report.missing().map(|r| r.subject.clone()).collect::<Vec<_>>(),
+        [Subject::Thread(7)]
+    );
     let dump = Dump::from_bytes(bytes).unwrap();
-    assert_eq!(dump.threads().unwrap().iter().map(|t| t.id).collect::<Vec<_>>(), [8]);
+    assert_eq!(
+        dump.threads().unwrap().iter().map(|t| t.id).collect::<Vec<_>>(),
+        [8]
+    );
 }
 
 #[test]
 fn a_process_of_which_no_thread_is_left_gives_no_dump() {
-    let mut process = process().fault(SimFault::ThreadVanishes(7)).fault(SimFault::ThreadVanishes(8));
+    let mut process = process()
+        .fault(SimFault::ThreadVanishes(7))
+        .fault(SimFault::ThreadVanishes(8));
     let error = run(&mut process, &request(0), None).unwrap_err();
     assert_eq!(error.to_string(), "cannot examine thread 8: it has ended");
 }
@@ -276,7 +343,12 @@ fn a_failed_read_is_put_to_the_callback() {
             asked.push((0, 0));
             true
         }
-        Ask::ReadMemoryFailure { offset, bytes, failure, status } => {
+        Ask::ReadMemoryFailure {
+            offset,
+            bytes,
+            failure,
+            status,
+        } => {
             assert_eq!((failure, *status), (Hresult::PARTIAL_COPY, Hresult::S_FALSE));
             asked.push((offset, bytes));
             *status = on_failure;
@@ -287,14 +359,24 @@ fn a_failed_read_is_put_to_the_callback() {
     };
     let mut asked = Vec::new();
     let mut process = process().treacherous(HEAP + 0x1000, 0x1000);
-    let (report, bytes) =
-        run(&mut process, &request(0), Some(&mut |ask: Ask<'_>| add(ask, Hresult::S_OK, &mut asked))).unwrap();
+    let (report, bytes) = run(
+        &mut process,
+        &request(0),
+        Some(&mut |ask: Ask<'_>| add(ask, Hresult::S_OK, &mut asked)),
+    )
+    .unwrap();
     assert_eq!(asked, [(0, 0), (HEAP, 0x3000)]);
     assert!(report.is_complete(), "dropped by choice of the callback");
-    assert!(ranges(&bytes).iter().all(|(start, _)| !(HEAP..HEAP + 0x10000).contains(start)));
+    assert!(
+        ranges(&bytes)
+            .iter()
+            .all(|(start, _)| !(HEAP..HEAP + 0x10000).contains(start))
+    );
 
     let mut asked = Vec::new();
-    let error = expect_error(&mut process, &request(0), &mut |ask: Ask<'_>| add(ask, Hresult::S_FALSE, &mut asked));
+    let error = expect_error(&mut process, &request(0), &mut |ask: Ask<'_>| {
+        add(ask, Hresult::S_FALSE, &mut asked)
+    });
     assert_eq!(error.hresult(), Hresult::PARTIAL_COPY);
 }
 
@@ -368,7 +450,12 @@ fn a_callback_that_takes_over_the_output_gets_the_same_file_in_order() {
     let mut callback = |ask: Ask<'_>| {
         match ask {
             Ask::IoStart { status, .. } => *status = Hresult::S_FALSE,
-            Ask::IoWriteAll { offset, bytes, status, .. } => {
+            Ask::IoWriteAll {
+                offset,
+                bytes,
+                status,
+                ..
+            } => {
                 assert_eq!(offset, written.len() as u64, "never back");
                 assert!(!bytes.is_empty() && bytes.len() <= 64 << 10);
                 assert_eq!(*status, Hresult::E_FAIL);
@@ -385,7 +472,13 @@ fn a_callback_that_takes_over_the_output_gets_the_same_file_in_order() {
         true
     };
     let mut untouched = Vec::new();
-    dump(&mut process(), &request(0x802), Some(&mut callback), &mut untouched).unwrap();
+    dump(
+        &mut process(),
+        &request(0x802),
+        Some(&mut callback),
+        &mut untouched,
+    )
+    .unwrap();
     assert!(untouched.is_empty());
     assert_eq!(finished, 1);
     assert!(written == expected);
@@ -397,9 +490,17 @@ fn full_memory_is_all_readable_memory_with_stacks_first() {
     let (report, bytes) = run(&mut process, &request(0x802), None).unwrap();
     assert!(report.is_complete());
     let left_out: Vec<_> = report.left_out().map(ToString::to_string).collect();
-    assert_eq!(left_out, ["process: 12288 bytes in 1 regions: the program marked it \"do not dump\""]);
+    assert_eq!(
+        left_out,
+        ["process: 12288 bytes in 1 regions: the program marked it \"do not dump\""]
+    );
     let dump = Dump::from_bytes(bytes).unwrap();
-    let ranges: Vec<_> = dump.memory_ranges().unwrap().iter().map(|range| (range.address, range.size)).collect();
+    let ranges: Vec<_> = dump
+        .memory_ranges()
+        .unwrap()
+        .iter()
+        .map(|range| (range.address, range.size))
+        .collect();
     assert_eq!(
         ranges,
         [
@@ -415,7 +516,10 @@ fn full_memory_is_all_readable_memory_with_stacks_first() {
         assert!(dump.memory(start, size).unwrap().unwrap() == counting(start..start + size));
     }
     let stack = &dump.threads().unwrap()[0].stack;
-    assert_ne!(stack.rva, 0, "readers that do not know Memory64List find stacks by it");
+    assert_ne!(
+        stack.rva, 0,
+        "readers that do not know Memory64List find stacks by it"
+    );
     assert_sound(&dump);
 }
 
@@ -440,7 +544,12 @@ fn regions_are_narrowed_and_skipped_by_both_passes() {
     let pass = [CODE, HEAP, HEAP + 0x3000, STACK, STACK + 0x10_0000];
     assert_eq!(asked, [pass, pass].concat());
     let dump = Dump::from_bytes(bytes).unwrap();
-    let ranges: Vec<_> = dump.memory_ranges().unwrap().iter().map(|range| (range.address, range.size)).collect();
+    let ranges: Vec<_> = dump
+        .memory_ranges()
+        .unwrap()
+        .iter()
+        .map(|range| (range.address, range.size))
+        .collect();
     assert_eq!(ranges, [(CODE, 0x8000), (HEAP + 0x2000, 0x1000)]);
 }
 
@@ -468,12 +577,23 @@ fn bytes_lost_while_writing_are_marked_and_named() {
     let mut process = process().treacherous(HEAP + 0x4000, 0x2000);
     let (report, bytes) = run(&mut process, &request(0x802), None).unwrap();
     let lost = AddressRange::at(HEAP + 0x4000, 0x2000).unwrap();
-    assert_eq!(report.missing().map(|r| r.subject.clone()).collect::<Vec<_>>(), [Subject::Memory(lost)]);
+    assert_eq!(
+        report.missing().map(|r| r.subject.clone()).collect::<Vec<_>>(),
+        [Subject::Memory(lost)]
+    );
     let dump = Dump::from_bytes(bytes.clone()).unwrap();
-    let losses: Vec<_> = dump.losses().unwrap().iter().map(|loss| (loss.start, loss.length)).collect();
+    let losses: Vec<_> = dump
+        .losses()
+        .unwrap()
+        .iter()
+        .map(|loss| (loss.start, loss.length))
+        .collect();
     assert_eq!(losses, [(HEAP + 0x4000, 0x2000)]);
     assert_eq!(dump.memory(HEAP + 0x4ff8, 16).unwrap(), None);
-    assert!(dump.memory(HEAP + 0x6000, 0x1000).unwrap().is_some(), "what lies behind is kept and in place");
+    assert!(
+        dump.memory(HEAP + 0x6000, 0x1000).unwrap().is_some(),
+        "what lies behind is kept and in place"
+    );
     assert!(!dumpwright::read::check(&dump).unwrap().is_empty());
     // An independent reader sees filling, not zeros.
     let judge = Minidump::read(bytes.as_slice()).unwrap();
@@ -515,7 +635,8 @@ impl Sink for Probe {
         self.received += len;
         self.zeros += len;
         if self.head.len() < 1 << 16 {
-            self.head.resize(self.head.len() + usize::try_from(len).unwrap(), 0);
+            self.head
+                .resize(self.head.len() + usize::try_from(len).unwrap(), 0);
         }
         Ok(())
     }
@@ -529,7 +650,12 @@ fn offsets_beyond_4_gib_are_right_and_the_buffer_stays_small() {
         .memory(0x200_0000_0000, GIB, READWRITE, Contents::Untouched)
         .memory(0x300_0000_0000, 0x80000, READWRITE, Contents::Counting);
     for number in 0..4 {
-        process = process.memory(0x210_0000_0000 + number * 2 * GIB, GIB, READWRITE, Contents::Untouched);
+        process = process.memory(
+            0x210_0000_0000 + number * 2 * GIB,
+            GIB,
+            READWRITE,
+            Contents::Untouched,
+        );
     }
     let mut first = Probe::default();
     dump(&mut process, &request(0x2), None, &mut first).unwrap();
@@ -541,7 +667,10 @@ fn offsets_beyond_4_gib_are_right_and_the_buffer_stays_small() {
         .unwrap();
     // Stacks (0x3000 + 0x3800), code, heap, then the large regions, the page below the stacks last.
     let large = base + 0x6800 + 0x8000 + 0x10000;
-    let mut second = Probe { wanted: vec![(large, [0; 8]), (large + 5 * GIB + 0x80000 + 8, [0; 8])], ..Probe::default() };
+    let mut second = Probe {
+        wanted: vec![(large, [0; 8]), (large + 5 * GIB + 0x80000 + 8, [0; 8])],
+        ..Probe::default()
+    };
     let report = dump(&mut process, &request(0x2), None, &mut second).unwrap();
     assert_eq!(second.wanted[0].1, 0x100_0000_0000_u64.to_le_bytes());
     assert_eq!(second.wanted[1].1, 0x300_0000_0008_u64.to_le_bytes());
@@ -555,7 +684,13 @@ fn more_memory_than_32_bits_can_address_goes_into_a_64_bit_list() {
     const SIZE: u64 = 0x1_4000_0000;
     let mut process = process().memory(0x100_0000_0000, SIZE, READWRITE, Contents::Untouched);
     let mut probe = Probe::default();
-    let report = dump(&mut process, &request(0x200).fetch_limit(1 << 20), None, &mut probe).unwrap();
+    let report = dump(
+        &mut process,
+        &request(0x200).fetch_limit(1 << 20),
+        None,
+        &mut probe,
+    )
+    .unwrap();
     assert!(report.is_complete());
     assert!(report.memory_bytes > SIZE);
     let dump = Dump::from_bytes(probe.head).unwrap();
@@ -571,7 +706,11 @@ fn vm_questions_replace_extend_and_change_reads() {
             *status = Hresult::S_FALSE;
             true
         }
-        Ask::VmPreRead { offset, buffer, answer } => {
+        Ask::VmPreRead {
+            offset,
+            buffer,
+            answer,
+        } => {
             pre += 1;
             if offset == STACK + 0x1000 {
                 // The first page comes from the callback.
@@ -603,7 +742,9 @@ fn vm_questions_replace_extend_and_change_reads() {
 
 #[test]
 fn streams_of_the_callers_own_are_copied_and_reserved_types_refused() {
-    let good = request(0).user_stream(0x1_0001, b"mine".as_slice()).user_stream(10, b"a comment\0".as_slice());
+    let good = request(0)
+        .user_stream(0x1_0001, b"mine".as_slice())
+        .user_stream(10, b"a comment\0".as_slice());
     let (_, bytes) = run(&mut process(), &good, None).unwrap();
     let dump = Dump::from_bytes(bytes).unwrap();
     assert_eq!(dump.stream_bytes(0x1_0001).unwrap().unwrap(), b"mine");

@@ -20,7 +20,8 @@ fn six_gibibytes() {
         &[(6 * GIB / MIB).to_string()],
     );
     let truth: BigTruth = victim.truth();
-    let folder = tempfile::tempdir().unwrap();
+    // Not in the system's temporary folder, which may be memory.
+    let folder = tempfile::tempdir_in(support::workshop()).unwrap();
     let path = folder.path().join("big.dmp");
     let types = "with-full-memory,with-full-memory-info";
     let mut command = dumpwright();

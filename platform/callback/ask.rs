@@ -318,7 +318,7 @@ impl Ask<'_> {
             } => Ask::IoWriteAll {
                 handle: *handle,
                 offset: *offset,
-                bytes: *bytes,
+                bytes,
                 status,
             },
             Ask::IoFinish { handle, status } => Ask::IoFinish {

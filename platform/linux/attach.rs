@@ -201,11 +201,11 @@ fn user_ids(status: &[u8]) -> [u32; 3] {
     std::array::from_fn(|_| numbers.next().unwrap_or(0))
 }
 
-/// The directory in `/proc` of a process that is not dumpable belongs to root (proc(5)). For
-/// processes of root nothing can be told this way.
+/// What is in the directory in `/proc` of a process that is not dumpable belongs to root (proc(5)); the directory
+/// itself does not. For processes of root nothing can be told this way.
 fn is_owned_by_its_user(dir: &ProcDir, effective_user_id: u32) -> bool {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(dir.process_path("")).is_ok_and(|meta| meta.uid() == effective_user_id)
+    std::fs::metadata(dir.process_path("status")).is_ok_and(|meta| meta.uid() == effective_user_id)
 }
 
 /// What these tests would catch: refusals that blame the wrong thing. The circumstances are made

@@ -52,6 +52,9 @@ impl Image {
         let mut start = vec![0; FIRST_READ];
         let there = read(0, &mut start);
         start.truncate(there);
+        if start.is_empty() {
+            return Err("it cannot be read".into());
+        }
         if !start.starts_with(ELFMAG) {
             return Ok(None);
         }
@@ -233,15 +236,6 @@ impl Image {
         let bytes = table(segment.p_vaddr.wrapping_add(bias), segment.p_memsz, read)?;
         Some(dynamic_entries(&bytes, self.ctx))
     }
-
-    /// Address of the dynamic section in memory and its size.
-    pub(crate) fn dynamic_place(&self, bias: u64) -> Option<(u64, u64)> {
-        let segment = self
-            .segments
-            .iter()
-            .find(|segment| segment.p_type == PT_DYNAMIC)?;
-        Some((segment.p_vaddr.wrapping_add(bias), segment.p_memsz))
-    }
 }
 
 /// The entries of a dynamic section, up to its end mark.
@@ -332,7 +326,10 @@ mod tests {
 
     #[test]
     fn what_is_no_image_is_none_and_a_broken_one_says_why() {
-        assert!(Image::parse(&mut of(b"")).expect("nothing").is_none());
+        assert_eq!(
+            Image::parse(&mut of(b"")).expect_err("nothing there").as_str(),
+            "it cannot be read"
+        );
         assert!(
             Image::parse(&mut of(b"MZ\x90\0"))
                 .expect("something else")

@@ -120,6 +120,7 @@ impl MappedFiles {
         }
         let opened = by_range(&self.dir, mapping.range)
             .or_else(|_| by_path(&self.dir, mapping, path))
+            .or_else(|_| if_same(&self.dir.path("exe"), mapping))
             .or_else(|_| by_descriptor(&self.dir, mapping))
             .and_then(|file| {
                 Ok(MappedFile {
@@ -131,6 +132,11 @@ impl MappedFiles {
             tracing::debug!(pid = self.dir.pid, ?path, %error, "a mapped file cannot be opened");
             NOT_OPENED
         })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn take_for_served(&mut self, device: (u32, u32)) {
+        self.served = Some(HashSet::from([device]));
     }
 
     /// Whether the file system with this device number may hang.
@@ -180,15 +186,23 @@ fn by_path(dir: &ProcDir, mapping: &Mapping, path: &OsStr) -> io::Result<File> {
 /// The file of a mapping by a descriptor that the target still holds: for memory files (memfd) and deleted ones.
 fn by_descriptor(dir: &ProcDir, mapping: &Mapping) -> io::Result<File> {
     for entry in fs::read_dir(dir.path("fd"))? {
-        let path = entry?.path();
-        let taken = take_by_name(&path)?;
-        if let Ok(status) = status_of(&taken)
-            && (status.device, status.inode) == (mapping.device, mapping.inode)
-        {
-            return open_regular(taken);
+        // It may be closed meanwhile, by another process that shares the table: the next one may be it.
+        if let Ok(file) = if_same(&entry?.path(), mapping) {
+            return Ok(file);
         }
     }
     Err(another())
+}
+
+/// The file at the end of a link of `/proc` (a descriptor, or the main program), if it is the mapping's.
+fn if_same(link: &Path, mapping: &Mapping) -> io::Result<File> {
+    let taken = take_by_name(link)?;
+    let status = status_of(&taken)?;
+    if (status.device, status.inode) == (mapping.device, mapping.inode) {
+        open_regular(taken)
+    } else {
+        Err(another())
+    }
 }
 
 fn another() -> io::Error {

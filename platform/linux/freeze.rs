@@ -135,7 +135,10 @@ impl Threads {
         self.first_interrupt
     }
 
-    /// Attaches to all threads that are not yet known, and says whether there were any. Stops none.
+    /// Attaches to all threads that are not yet known. Stops none. Says whether the listing brought any.
+    ///
+    /// One that was listed and is gone counts, too: if a thread ends while the kernel lists it, the list ends
+    /// there (`next_tid` in `fs/proc/base.c`), and others may be missing.
     ///
     /// # Errors
     /// We may not trace the process, or it has ended.
@@ -145,23 +148,27 @@ impl Threads {
             .thread_ids()
             .map_err(|error| system_fault(self.operation(), &error))?;
         let known: HashSet<u32> = self.held.iter().map(|held| held.tid).collect();
+        let mut unknown = false;
         for tid in listed.into_iter().filter(|tid| !known.contains(tid)) {
             match self.seize(tid) {
-                Ok(()) => self.held.push(Held {
-                    tid,
-                    stop: Stop::Pending,
-                    registers: None,
-                }),
-                // Threads that end meanwhile are gone (ESRCH), or zombies that may not be traced.
-                Err(Errno::ESRCH) => {}
-                Err(_) if self.has_ended(tid) => {}
+                Ok(()) => {
+                    unknown = true;
+                    self.held.push(Held {
+                        tid,
+                        stop: Stop::Pending,
+                        registers: None,
+                    });
+                }
+                Err(Errno::ESRCH) => unknown = true,
+                // Zombies may not be traced. The first thread, and those that we trace already, stay ones.
+                Err(_) if self.has_ended(tid) => unknown |= self.dir.thread_stat(tid).is_err(),
                 Err(errno) => return Err(attach::refusal(&self.dir, tid, errno)),
             }
         }
         if self.held.is_empty() {
             return Err(Fault::new(FaultKind::Gone, self.operation(), "it has ended"));
         }
-        Ok(self.held.len() > known.len())
+        Ok(unknown)
     }
 
     /// Brings all threads to a stop and reads their registers.
@@ -170,8 +177,8 @@ impl Threads {
     /// The process ended, or makes threads faster than they can be stopped.
     pub(crate) fn hold(&mut self) -> Result<(), Fault> {
         for pass in 0..PASSES {
-            let added = self.attach()?;
-            if pass > 0 && !added && self.still_holding() {
+            let unknown = self.attach()?;
+            if pass > 0 && !unknown && self.still_holding() {
                 tracing::debug!(
                     pid = self.dir.pid,
                     threads = self.held.len(),
@@ -230,7 +237,7 @@ impl Threads {
         match self.tie {
             Tie::Guest => ptrace::seize(tid, 0),
             // Attached since it exists, and listed after its end until its parent takes note.
-            Tie::Parent if self.has_ended(tid) => Err(Errno::ESRCH),
+            Tie::Parent if self.has_ended(tid) => Err(Errno::EPERM),
             Tie::Parent => Ok(()),
         }
     }

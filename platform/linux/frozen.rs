@@ -4,17 +4,19 @@ use std::rc::Rc;
 
 use dumpwright_target::{
     AddressRange, Extent, Fault, FaultKind, Frozen, Handle, Holding, LinuxFacts, Module, Need, Process,
-    Region, Remark, Stack, System, Thread,
+    Region, Remark, Stack, Subject, System, Thread,
 };
 
 use crate::freeze::{Held, Threads, Tie};
 use crate::hold::{Hold, TracerOf};
 use crate::modules::Modules;
 use crate::proc_dir::ProcDir;
+use crate::process::Surroundings;
 use crate::read::Memory;
 use crate::regions::{self, Mapping};
 use crate::stacks::{Stacks, strings};
-use crate::{attach, threads};
+use crate::texts::Texts;
+use crate::{attach, cgroup, dso_debug, handles, process, system, threads};
 
 /// The guard behind [`Frozen`]. Everything it says is read while the threads stand still, except what cannot
 /// change or must not be disturbed by our being there.
@@ -27,6 +29,11 @@ pub(crate) struct FrozenProcess<'a> {
     mappings: Rc<[Mapping]>,
     memory: Memory,
     stacks: Stacks,
+    /// Read before the pause.
+    system: Result<System, Fault>,
+    surroundings: Surroundings,
+    /// Those that were read before the pause; the others join them when asked for.
+    texts: Texts,
     /// Found when first asked for.
     modules: Option<Modules>,
     remarks: Vec<Remark>,
@@ -42,22 +49,25 @@ impl<'a> FrozenProcess<'a> {
         need: &Need,
     ) -> Result<Self, Fault> {
         attach::check_supported(&dir)?;
+        // Before we attach: `status` names its tracer.
+        let mut texts = Texts::before_stop(&dir);
+        let system = system::system();
+        let surroundings = Surroundings::of(&dir);
         let mut threads = Threads::new(dir.clone(), tie).keeping(dying);
         // Before the pause begins: attaching, which stops nobody and tells whether we may; and what takes long and may
         // be slightly older.
         let threads = tracer.run(move || threads.attach().map(|_| threads))??;
-        let flags_before = if need.full_memory {
-            regions::mappings_with_flags(&dir)?
-        } else {
-            Vec::new()
-        };
+        let frozen = cgroup::remark(&dir);
+        let mut flags = need.full_memory.then(|| regions::mappings_with_flags(&dir));
 
         let hold = Hold::new(tracer, threads)?;
         // The first thread may have ended since, and /proc shows little through an ended one.
         dir.task = hold.threads().first().map_or(dir.task, |held| held.tid);
-        let mut mappings = regions::mappings(&dir)?;
-        if need.full_memory {
-            regions::adopt_flags(&dir, &mut mappings, &flags_before)?;
+        let (mut mappings, text) = regions::mappings_and_text(&dir)?;
+        texts.add_maps(text);
+        if let Some(Ok(before)) = &flags {
+            let adopted = regions::adopt_flags(&dir, &mut mappings, before);
+            flags = adopted.err().map(Err);
         }
         let mappings: Rc<[Mapping]> = mappings.into();
         let unwanted = dir
@@ -67,13 +77,21 @@ impl<'a> FrozenProcess<'a> {
             .and_then(|stat| strings(&stat));
         Ok(Self {
             hold,
-            memory: Memory::new(&dir, &mappings),
+            memory: Memory::new(&dir, Rc::clone(&mappings)),
             stacks: Stacks::new(Rc::clone(&mappings), unwanted),
             mappings,
             dir,
+            system,
+            surroundings,
+            texts,
             need: need.clone(),
             modules: None,
-            remarks: Vec::new(),
+            remarks: flags
+                .and_then(Result::err)
+                .map(unmarked)
+                .into_iter()
+                .chain(frozen)
+                .collect(),
         })
     }
 
@@ -89,13 +107,19 @@ impl<'a> FrozenProcess<'a> {
     }
 }
 
+/// Kernels without `CONFIG_PROC_PAGE_MONITOR` have no `smaps`.
+fn unmarked(fault: Fault) -> Remark {
+    let reason = format!("which memory the program wants left out of dumps is not known: {fault}");
+    Remark::note(Subject::Process, reason)
+}
+
 impl Frozen for FrozenProcess<'_> {
     fn system(&mut self) -> Result<System, Fault> {
-        todo!()
+        self.system.clone()
     }
 
     fn process(&mut self) -> Result<Process, Fault> {
-        todo!()
+        process::process(&self.dir, &self.surroundings)
     }
 
     fn thread_ids(&mut self) -> Result<Vec<u32>, Fault> {
@@ -148,11 +172,21 @@ impl Frozen for FrozenProcess<'_> {
     }
 
     fn handles(&mut self) -> Result<Vec<Handle>, Fault> {
-        todo!()
+        if !self.need.handles {
+            return Ok(Vec::new());
+        }
+        handles::handles(&self.dir)
     }
 
     fn linux(&mut self) -> Option<LinuxFacts> {
-        todo!()
+        self.texts.during_stop(&self.dir, &self.need);
+        let texts = std::mem::take(&mut self.texts);
+        let (dso_debug, remarks) = dso_debug::dso_debug(&self.dir, &mut self.memory);
+        self.remarks.extend(texts.remarks.into_iter().chain(remarks));
+        Some(LinuxFacts {
+            texts: texts.texts,
+            dso_debug,
+        })
     }
 
     fn survey(&mut self, range: AddressRange) -> Vec<Extent> {
@@ -171,6 +205,7 @@ impl Frozen for FrozenProcess<'_> {
                 .map(Modules::take_remarks)
                 .unwrap_or_default(),
         );
+        remarks.extend(self.memory.take_remark());
         remarks
     }
 

@@ -15,24 +15,30 @@
 #![cfg(target_os = "linux")]
 
 mod attach;
+mod cgroup;
 mod clock;
 mod crash;
+mod dso_debug;
 mod elf;
 mod exec;
 mod files;
 mod freeze;
 mod frozen;
+mod handles;
 mod hold;
 mod modules;
 mod pagemap;
 mod proc_dir;
+mod process;
 mod ptrace;
 mod read;
 mod regions;
 mod registers;
 mod stacks;
+mod system;
 #[cfg(test)]
 mod testing;
+mod texts;
 mod threads;
 mod tracer;
 
@@ -84,6 +90,12 @@ impl Target for LinuxProcess {
                 format!("no thread to do it: {error}"),
             )
         })?;
-        Ok(Box::new(FrozenProcess::freeze(dir, TracerOf::Capture(tracer), Tie::Guest, None, need)?))
+        Ok(Box::new(FrozenProcess::freeze(
+            dir,
+            TracerOf::Capture(tracer),
+            Tie::Guest,
+            None,
+            need,
+        )?))
     }
 }

@@ -140,10 +140,11 @@ impl Modules {
             }
         };
         let found = match image {
-            Some(image) if is_vdso(mapping) || is_loaded(&image, mappings, index) => {
+            Some(image) if mapping.is_vdso() || is_loaded(&image, mappings, index) => {
                 if let Some(reason) = broken {
-                    let reason =
-                        format!("its header in memory is damaged ({reason}), the one in its file was used");
+                    let reason = format!(
+                        "its ELF header in memory is of no use ({reason}): the one in its file was taken"
+                    );
                     self.remarks.push(Remark::note(subject, reason));
                 }
                 let range = extent(mappings, index, image.span());
@@ -161,7 +162,7 @@ impl Modules {
                 };
                 let reason = broken.unwrap_or_default();
                 let reason =
-                    format!("its ELF header makes no sense ({reason}): size from its mappings, no build id");
+                    format!("its ELF header is of no use ({reason}): size from its mappings, no build id");
                 self.remarks.push(Remark::missing(subject, reason));
                 Found {
                     range,
@@ -192,7 +193,7 @@ impl Modules {
 impl Found {
     /// The full path, of the file that this is, as the program's own root directory shows it.
     fn name(&self, dir: &ProcDir, is_main: bool, memory: &mut Memory) -> String {
-        if is_vdso(&self.mapping) {
+        if self.mapping.is_vdso() {
             return VDSO_NAME.into();
         }
         let served = memory.files().is_served(self.mapping.device);
@@ -239,7 +240,7 @@ impl Found {
         let image = self.image.as_ref()?;
         let bias = image.bias(self.range.start());
         let in_memory = image.build_id_in_memory(bias, &mut |address, into| at(memory, address, into));
-        if in_memory.is_some() || is_vdso(&self.mapping) {
+        if in_memory.is_some() || self.mapping.is_vdso() {
             return in_memory;
         }
         let mut read = |offset: u64, into: &mut [u8]| in_file(memory, &self.mapping, offset, into);
@@ -265,17 +266,13 @@ fn in_file(memory: &mut Memory, mapping: &Mapping, offset: u64, into: &mut [u8])
     file.read_at(offset, into).unwrap_or(0)
 }
 
-fn is_vdso(mapping: &Mapping) -> bool {
-    mapping.name() == b"[vdso]"
-}
-
 /// Whether it is worth looking for an ELF header where this mapping begins.
 ///
 /// `has_code`: some mapping of the same file can be executed. Without any, a file counts when another piece of it, or code
 /// that has been moved to large anonymous pages, follows: loaders map libraries in pieces, readers as a whole. (The
 /// library of ICU's data has no code at all.)
 fn may_begin_module(mapping: &Mapping, next: Option<&Mapping>, has_code: bool) -> bool {
-    if is_vdso(mapping) {
+    if mapping.is_vdso() {
         return true;
     }
     if mapping.file_path().is_none() || !mapping.read || mapping.is_device() {

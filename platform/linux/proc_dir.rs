@@ -130,17 +130,6 @@ impl ProcDir {
             .and_then(|text| ThreadStat::parse(&text))
     }
 
-    /// One line of `status`, without its name and the blanks around it; `None` if there is no such line.
-    pub(crate) fn status_field(&self, name: &str) -> io::Result<Option<String>> {
-        Ok(field(&self.read("status")?, name))
-    }
-
-    /// One line of the `status` of a thread.
-    pub(crate) fn thread_status_field(&self, tid: u32, name: &str) -> io::Result<Option<String>> {
-        let status = read_bounded(&self.process_path(format!("task/{tid}/status")), TEXT_LIMIT)?;
-        Ok(field(&status, name))
-    }
-
     /// The kernel's words to the new program (`auxv`): pairs of type and value, without the closing pair.
     ///
     /// Of a 64-bit process only; a 32-bit one has words of half the size.

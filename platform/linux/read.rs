@@ -7,8 +7,9 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
-use dumpwright_target::{AddressRange, Content, Extent, Fault, FaultKind};
+use dumpwright_target::{AddressRange, Content, Extent, Fault, FaultKind, Remark, Subject};
 use nix::errno::Errno;
 use nix::sys::uio::RemoteIoVec;
 use nix::unistd::Pid;
@@ -16,7 +17,7 @@ use nix::unistd::Pid;
 use crate::files::MappedFiles;
 use crate::pagemap::{Pagemap, Run};
 use crate::proc_dir::{ProcDir, page_size};
-use crate::regions::Mapping;
+use crate::regions::{self, Mapping};
 
 /// How many runs of memory one `process_vm_readv` gathers (`IOV_MAX`, `limits.h`).
 const RUNS_A_CALL: usize = 1024;
@@ -40,7 +41,7 @@ const USER_FAULT: &str = "not present, and another program answers page faults t
 #[derive(Debug)]
 pub(crate) struct Memory {
     dir: ProcDir,
-    mappings: Vec<Mapping>,
+    mappings: Rc<[Mapping]>,
     pagemap: Pagemap,
     files: MappedFiles,
     /// The part of the address space of which it was last asked what exists.
@@ -49,6 +50,10 @@ pub(crate) struct Memory {
     mem: Option<File>,
     /// `process_vm_readv` is refused altogether (a sandbox, an old kernel).
     refused: bool,
+    /// Our own vdso, once it was needed.
+    vdso: Option<Vec<u8>>,
+    /// It has been said that nobody knows which pages exist.
+    told: bool,
     page: u64,
 }
 
@@ -75,6 +80,8 @@ enum Source {
     Protected,
     /// The file of the mapping with this index.
     File(usize),
+    /// Our own vdso, which is the same; the index is that of the target's mapping.
+    Vdso(usize),
     /// Nowhere: they are zeros.
     Zero,
     /// Nowhere: they cannot be had.
@@ -84,7 +91,7 @@ enum Source {
 impl Source {
     fn content(self) -> Content {
         match self {
-            Self::Memory | Self::Protected | Self::File(_) => Content::Readable,
+            Self::Memory | Self::Protected | Self::File(_) | Self::Vdso(_) => Content::Readable,
             Self::Zero => Content::Zero,
             Self::Not(content) => content,
         }
@@ -93,15 +100,17 @@ impl Source {
 
 impl Memory {
     /// The memory of the process, with these mappings.
-    pub(crate) fn new(dir: &ProcDir, mappings: &[Mapping]) -> Self {
+    pub(crate) fn new(dir: &ProcDir, mappings: impl Into<Rc<[Mapping]>>) -> Self {
         Self {
             dir: dir.clone(),
-            mappings: mappings.to_vec(),
+            mappings: mappings.into(),
             pagemap: Pagemap::open(dir),
             files: MappedFiles::new(dir),
             window: None,
             mem: None,
             refused: false,
+            vdso: None,
+            told: false,
             page: page_size(),
         }
     }
@@ -145,6 +154,12 @@ impl Memory {
         let mut pieces = &pieces[..];
         while let Some(piece) = pieces.first() {
             let taken = match piece.source {
+                Source::Vdso(index) => {
+                    let from = offset(self.mappings[index].range.start(), piece.range.start());
+                    let into = slice(into, at, piece.range);
+                    into.copy_from_slice(&self.same_vdso(index).unwrap_or_default()[from..from + into.len()]);
+                    Ok(1)
+                }
                 Source::Memory => {
                     // Zeros between runs of memory cost nothing and interrupt nothing.
                     let together = pieces
@@ -194,13 +209,6 @@ impl Memory {
         }
     }
 
-    /// Reads a number of eight bytes.
-    pub(crate) fn read_u64(&mut self, at: u64) -> Result<u64, Fault> {
-        let mut bytes = [0; 8];
-        self.read_exact(at, &mut bytes)?;
-        Ok(u64::from_ne_bytes(bytes))
-    }
-
     /// Reads a string that a zero byte ends; at most `limit` bytes of it.
     pub(crate) fn read_string(&mut self, at: u64, limit: usize) -> Result<Vec<u8>, Fault> {
         let mut bytes = vec![0; limit];
@@ -215,6 +223,16 @@ impl Memory {
     /// Whether `range` certainly holds no page at all.
     pub(crate) fn is_untouched(&mut self, range: AddressRange) -> bool {
         self.pagemap.is_untouched(range)
+    }
+
+    /// What is to be said of the way the memory was read, once.
+    pub(crate) fn take_remark(&mut self) -> Option<Remark> {
+        if self.pagemap.is_known() || std::mem::replace(&mut self.told, true) {
+            return None;
+        }
+        let reason =
+            "the kernel does not tell which pages exist (no pagemap): reading may have made some exist";
+        Some(Remark::note(Subject::Process, reason))
     }
 
     /// The files that the target has mapped.
@@ -292,15 +310,14 @@ impl Memory {
         } else {
             Source::Protected
         };
-        if mapping.is_special() {
-            // A page of the vdso that was never used is not zero: the kernel puts its code there on first use. These
-            // few pages, which all processes share, are the only ones that reading may bring into the target.
+        if mapping.is_special() && self.same_vdso(index).is_none() {
             pieces.push(Piece {
                 range: part,
                 source: present,
             });
             return;
         }
+        let mapping = &self.mappings[index];
         let mut at = part.start();
         let mut absent = Vec::new();
         if let Some(window) = &self.window {
@@ -332,10 +349,30 @@ impl Memory {
                 source: Source::Zero,
             });
         }
+        if mapping.is_special() {
+            for (at, _) in absent {
+                pieces[at].source = Source::Vdso(index);
+            }
+            return;
+        }
         let zeros = mapping.is_private_anonymous() && !mapping.flags.is_some_and(|flags| flags.user_faults);
         if !zeros {
             self.sources_of_absent(index, &absent, pieces);
         }
+    }
+
+    /// Our own vdso, if the mapping with this index is a vdso like it.
+    ///
+    /// A page of it that the target never used is not zero: the kernel lends its code on first use, to all 64-bit processes
+    /// the same. Asking the target for it would make it use the page (4 kB more resident, seen on Linux 6.18). What a
+    /// program has changed there for itself exists, and is read as all else.
+    fn same_vdso(&mut self, index: usize) -> Option<&[u8]> {
+        let mapping = &self.mappings[index];
+        if !mapping.is_vdso() {
+            return None;
+        }
+        let own = self.vdso.get_or_insert_with(|| own_vdso().unwrap_or_default());
+        (own.len() as u64 == mapping.range.len()).then_some(own)
     }
 
     /// Replaces the placeholders of pages that do not exist: they lie in a file, or nobody can tell.
@@ -525,6 +562,22 @@ impl Stop {
     fn at(at: u64, fault: Fault) -> Self {
         Self { at, fault }
     }
+}
+
+/// Our own vdso.
+fn own_vdso() -> Option<Vec<u8>> {
+    let maps = std::fs::read("/proc/self/maps").ok()?;
+    let range = regions::parse(&maps[..])
+        .ok()?
+        .into_iter()
+        .find(Mapping::is_vdso)?
+        .range;
+    let mut bytes = vec![0; offset(range.start(), range.end())];
+    File::open("/proc/self/mem")
+        .ok()?
+        .read_exact_at(&mut bytes, range.start())
+        .ok()?;
+    Some(bytes)
 }
 
 /// Why nothing of a mapping is ever read, if so.

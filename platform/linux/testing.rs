@@ -65,11 +65,8 @@ impl Victim {
 
     /// What its memory weighs: page tables as the kernel counts them, and pages, exactly, in kB.
     pub(crate) fn weight(&self) -> (String, String) {
-        let tables = self
-            .dir()
-            .status_field("VmPTE")
-            .expect("readable")
-            .expect("has a line for it");
+        let status = self.dir().read("status").expect("readable");
+        let tables = field(&status, "VmPTE").expect("has a line for it");
         let rollup = self.dir().read("smaps_rollup").expect("readable");
         (tables, field(&rollup, "Rss").expect("has a line for it"))
     }

@@ -18,10 +18,10 @@ const TIME_CRITICAL: i32 = 15;
 const IDLE: i32 = -15;
 
 /// 1970 in units of 100 ns since 1601.
-const UNIX_EPOCH_AS_FILETIME: u64 = 116_444_736_000_000_000;
+pub(crate) const UNIX_EPOCH_AS_FILETIME: u64 = 116_444_736_000_000_000;
 
 /// Units of 100 ns in a second.
-const UNITS: u64 = 10_000_000;
+pub(crate) const UNITS: u64 = 10_000_000;
 
 /// What is known about the thread `held`.
 pub(crate) fn thread(
@@ -150,7 +150,7 @@ fn split(user: u64, kernel: u64, total: Option<u64>) -> (u64, u64) {
 }
 
 /// When the machine was started, in units of 100 ns since 1601.
-fn boot_as_filetime() -> u64 {
+pub(crate) fn boot_as_filetime() -> u64 {
     let since_boot = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(0, |time| {
         time.tv_sec() as u64 * UNITS + time.tv_nsec() as u64 / 100
     });

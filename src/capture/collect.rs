@@ -1,10 +1,10 @@
 //! Phase 3: the facts of what was selected.
 
-use dumpwright_callback::{ModuleAsked, ModuleWriteFlags, ThreadAsked};
-use dumpwright_target::{Frozen, Gravity, Platform, Region, Remark, Subject};
+use dumpwright_callback::{ModuleAsked, ModuleWriteFlags, ThreadAsked, ThreadWriteFlags};
+use dumpwright_target::{Frozen, Gravity, Module, Platform, Region, Remark, Subject, Thread};
 
 use super::regions::regions;
-use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot};
+use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, referenced};
 use crate::protocol::dialogue::Dialogue;
 use crate::{DumpType, Error, Request};
 
@@ -27,28 +27,58 @@ pub(crate) fn collect(
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Collected, Error> {
     let dump_type = negotiated.dump_type;
+    let profile = negotiated.profile;
     let mut remarks = Vec::new();
     if let Some(fault) = &selection.module_fault {
         remarks.push(Remark::missing(Subject::Stream("ModuleList"), fault.to_string()));
     }
     let system = keep(frozen.system(), Subject::Stream("SystemInfo"), &mut remarks);
     let process = keep(frozen.process(), Subject::Stream("MiscInfo"), &mut remarks);
-    let modules = collect_modules(frozen, &selection, dump_type, dialogue, &mut remarks)?;
-    let threads = collect_threads(frozen, &selection, system.as_ref().map(|s| s.platform), request, dialogue, &mut remarks)?;
+    let mut modules = gather_modules(frozen, &selection, &mut remarks);
+    let threads = gather_threads(
+        frozen,
+        &selection,
+        system.as_ref().map(|s| s.platform),
+        request,
+        &mut remarks,
+    )?;
+    poll_as_if_gathering_stacks(&threads, dump_type, dialogue)?;
+    if dump_type.intersects(DumpType::FILTER_MEMORY | DumpType::SCAN_MEMORY) {
+        referenced::mark(frozen, &mut modules, &threads, dialogue.service());
+    }
+    let modules = ask_modules(modules, dump_type, dialogue)?;
+    let threads = ask_threads(threads, dialogue)?;
+    if let (true, Some(error)) = (profile.refuses_contradictions_late(), dump_type.contradiction()) {
+        return Err(error);
+    }
     let handles = dump_type
         .contains(DumpType::WITH_HANDLE_DATA)
         .then(|| keep(frozen.handles(), Subject::Stream("HandleData"), &mut remarks))
         .flatten();
     let unloaded_modules = dump_type
         .contains(DumpType::WITH_UNLOADED_MODULES)
-        .then(|| keep(frozen.unloaded_modules(), Subject::Stream("UnloadedModuleList"), &mut remarks))
+        .then(|| {
+            keep(
+                frozen.unloaded_modules(),
+                Subject::Stream("UnloadedModuleList"),
+                &mut remarks,
+            )
+        })
         .flatten();
     let linux = frozen.linux();
-    let map = match regions(frozen, dialogue) {
+    let map = if asks_for_map(dump_type) && !profile.queries_for_each_use() {
+        regions(frozen, dialogue)
+    } else {
+        frozen.regions().map_err(Error::from)
+    };
+    let map = match map {
         Ok(map) => map,
         // Without a map, memory is chosen blindly but still read; all of it cannot be had.
         Err(Error::Target(fault)) => {
-            remarks.push(Remark::missing(Subject::Stream("MemoryInfoList"), fault.to_string()));
+            remarks.push(Remark::missing(
+                Subject::Stream("MemoryInfoList"),
+                fault.to_string(),
+            ));
             Vec::new()
         }
         Err(other) => return Err(other),
@@ -61,6 +91,7 @@ pub(crate) fn collect(
         .or(threads.first().map(|kept| kept.thread.id));
     let snapshot = Snapshot {
         dump_type,
+        profile,
         secondary: negotiated.secondary,
         process_id,
         system,
@@ -86,19 +117,30 @@ fn keep<T>(
     subject: Subject,
     remarks: &mut Vec<Remark>,
 ) -> Option<T> {
-    got.map_err(|fault| remarks.push(Remark::missing(subject, fault.to_string()))).ok()
+    got.map_err(|fault| remarks.push(Remark::missing(subject, fault.to_string())))
+        .ok()
 }
 
-fn collect_modules(
+/// Whether the type needs the address space's regions one by one, which is what VmQuery is asked for.
+fn asks_for_map(dump_type: DumpType) -> bool {
+    dump_type.intersects(
+        DumpType::WITH_FULL_MEMORY
+            | DumpType::WITH_PRIVATE_READ_WRITE_MEMORY
+            | DumpType::WITH_PRIVATE_WRITE_COPY_MEMORY
+            | DumpType::WITH_FULL_MEMORY_INFO,
+    )
+}
+
+fn gather_modules(
     frozen: &mut dyn Frozen,
     selection: &Selection,
-    dump_type: DumpType,
-    dialogue: &mut Dialogue<'_>,
     remarks: &mut Vec<Remark>,
-) -> Result<Vec<KeptModule>, Error> {
+) -> Vec<(Module, ModuleWriteFlags)> {
     let mut gathered = Vec::with_capacity(selection.modules.len());
     for (base, flags) in &selection.modules {
-        let Some(mut module) = keep(frozen.module(*base), Subject::Module(*base), remarks) else { continue };
+        let Some(mut module) = keep(frozen.module(*base), Subject::Module(*base), remarks) else {
+            continue;
+        };
         if !flags.contains(ModuleWriteFlags::CV_RECORD) {
             module.cv_record.clear();
         }
@@ -107,6 +149,32 @@ fn collect_modules(
         }
         gathered.push((module, *flags));
     }
+    gathered
+}
+
+/// Polls where DbgHelp does between the last IncludeModule and the first Module: at the end of the modules, for
+/// each stack, behind the stacks, and before the questions. Seen in its dialogues; with full memory it has no
+/// stacks to gather.
+fn poll_as_if_gathering_stacks(
+    threads: &[(Thread, ThreadWriteFlags)],
+    dump_type: DumpType,
+    dialogue: &mut Dialogue<'_>,
+) -> Result<(), Error> {
+    let for_stacks = match dump_type.contains(DumpType::WITH_FULL_MEMORY) {
+        true => 0,
+        false => threads.len() + 1,
+    };
+    for _ in 0..for_stacks + 2 {
+        dialogue.service().poll_cancel()?;
+    }
+    Ok(())
+}
+
+fn ask_modules(
+    gathered: Vec<(Module, ModuleWriteFlags)>,
+    dump_type: DumpType,
+    dialogue: &mut Dialogue<'_>,
+) -> Result<Vec<KeptModule>, Error> {
     let mut kept = Vec::with_capacity(gathered.len());
     for (mut module, flags) in gathered {
         let asked = ModuleAsked {
@@ -142,14 +210,13 @@ fn base_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
-fn collect_threads(
+fn gather_threads(
     frozen: &mut dyn Frozen,
     selection: &Selection,
     platform: Option<Platform>,
     request: &Request,
-    dialogue: &mut Dialogue<'_>,
     remarks: &mut Vec<Remark>,
-) -> Result<Vec<KeptThread>, Error> {
+) -> Result<Vec<(Thread, ThreadWriteFlags)>, Error> {
     let mut gathered = Vec::with_capacity(selection.threads.len());
     let mut last_fault = None;
     for (id, flags) in &selection.threads {
@@ -166,7 +233,10 @@ fn collect_threads(
         return Err(fault.into());
     }
     if let Some(exception) = &request.exception {
-        let thread = gathered.iter_mut().map(|(thread, _)| thread).find(|thread| thread.id == exception.thread_id);
+        let thread = gathered
+            .iter_mut()
+            .map(|(thread, _)| thread)
+            .find(|thread| thread.id == exception.thread_id);
         match thread {
             // A Linux thread that reports its own crash is in its handler by now; readers that look at the
             // thread list are to see where it crashed. Both stacks are kept.
@@ -184,6 +254,20 @@ fn collect_threads(
             }),
         }
     }
+    for (thread, flags) in &mut gathered {
+        if thread.stack.is_none() {
+            // What the Thread question shows as wanted must exist; seen on DbgHelp for threads whose TEB
+            // cannot be read.
+            flags.remove(ThreadWriteFlags::STACK);
+        }
+    }
+    Ok(gathered)
+}
+
+fn ask_threads(
+    gathered: Vec<(Thread, ThreadWriteFlags)>,
+    dialogue: &mut Dialogue<'_>,
+) -> Result<Vec<KeptThread>, Error> {
     let mut kept = Vec::with_capacity(gathered.len());
     for (thread, flags) in gathered {
         let asked = ThreadAsked {
@@ -204,16 +288,17 @@ fn collect_threads(
 /// The two privacy filters are losses of something requested, the others were asked for in vain.
 fn unheeded(dump_type: DumpType) -> Vec<Remark> {
     const FILTERS: DumpType = DumpType::FILTER_MEMORY.union(DumpType::FILTER_TRIAGE);
-    const EXTRAS: DumpType = DumpType::SCAN_MEMORY
-        .union(DumpType::WITH_TOKEN_INFORMATION)
+    const EXTRAS: DumpType = DumpType::WITH_TOKEN_INFORMATION
         .union(DumpType::WITH_AVX_X_STATE_CONTEXT)
         .union(DumpType::WITH_FULL_AUXILIARY_STATE);
-    let names = |flags: DumpType| flags.iter_names().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
-    let filters = names(dump_type & FILTERS).into_iter().map(|name| {
-        Remark::missing(Subject::Process, format!("{name} is not heeded yet: stacks and registers are not filtered"))
+    let filters = (dump_type & FILTERS).iter().map(|flag| {
+        Remark::missing(
+            Subject::Process,
+            format!("{flag} is not heeded yet: stacks and registers are not filtered"),
+        )
     });
-    let extras = names(dump_type & EXTRAS)
-        .into_iter()
-        .map(|name| Remark::left_out(Subject::Process, format!("{name} is not heeded yet")));
+    let extras = (dump_type & EXTRAS)
+        .iter()
+        .map(|flag| Remark::left_out(Subject::Process, format!("{flag} is not heeded yet")));
     filters.chain(extras).collect()
 }

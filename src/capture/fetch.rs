@@ -32,16 +32,23 @@ pub(super) fn fetch(
         service.poll_cancel()?;
         fetched += range.len();
         if fetched > limit {
-            pieces.push(Piece { range, bytes: Bytes::Promised });
+            pieces.push(Piece {
+                range,
+                bytes: Bytes::Promised,
+            });
             continue;
         }
         let mut bytes = buffer(range);
         match reader::read(frozen, service, range, &mut bytes) {
-            Ok(()) => pieces.push(Piece { range, bytes: Bytes::Fetched(bytes) }),
+            Ok(()) => pieces.push(Piece {
+                range,
+                bytes: Bytes::Fetched(bytes),
+            }),
             Err(status) => match service.read_memory_failure(range, status) {
-                Some(true) => snapshot
-                    .remarks
-                    .push(Remark::left_out(Subject::Memory(range), "unreadable, and the callback dropped it")),
+                Some(true) => snapshot.remarks.push(Remark::left_out(
+                    Subject::Memory(range),
+                    "unreadable, and the callback dropped it",
+                )),
                 Some(false) => return Err(Error::Unreadable { range, status }),
                 None => pieces.extend(fetch_range(frozen, service, range, &mut snapshot.remarks)),
             },
@@ -63,7 +70,10 @@ fn fetch_range(
 ) -> Vec<Piece> {
     let mut bytes = buffer(range);
     if reader::read(frozen, service, range, &mut bytes).is_ok() {
-        return vec![Piece { range, bytes: Bytes::Fetched(bytes) }];
+        return vec![Piece {
+            range,
+            bytes: Bytes::Fetched(bytes),
+        }];
     }
     let lost = reader::read_pages(frozen, service, range, &mut bytes, 0);
     let mut pieces = Vec::new();
@@ -73,11 +83,17 @@ fn fetch_range(
         if let Some(good) = AddressRange::new(start, gap.start()) {
             let from = usize::try_from(good.start() - range.start()).expect("inside the buffer");
             let to = usize::try_from(good.end() - range.start()).expect("inside the buffer");
-            pieces.push(Piece { range: good, bytes: Bytes::Fetched(bytes[from..to].to_vec()) });
+            pieces.push(Piece {
+                range: good,
+                bytes: Bytes::Fetched(bytes[from..to].to_vec()),
+            });
         }
         start = gap.end();
         if gap.start() < range.end() {
-            remarks.push(Remark::missing(Subject::Memory(gap), format!("cannot be read ({status})")));
+            remarks.push(Remark::missing(
+                Subject::Memory(gap),
+                format!("cannot be read ({status})"),
+            ));
         }
     }
     pieces

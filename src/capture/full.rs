@@ -1,6 +1,6 @@
 //! All readable memory: which regions, in which order. Nothing is read here, only promised.
 
-use dumpwright_callback::ThreadWriteFlags;
+use dumpwright_callback::{MemoryInfo, ThreadWriteFlags};
 use dumpwright_target::{AddressRange, Content, Exclusion, Frozen, Region, Remark, Subject};
 
 use super::ranges::stack_ranges;
@@ -12,7 +12,7 @@ use crate::memory::set::RangeSet;
 use crate::protocol::dialogue::Dialogue;
 
 /// How often both passes over the regions are tried, as DbgHelp 6.3.9600 does.
-const ATTEMPTS: usize = 5;
+pub(super) const ATTEMPTS: usize = 5;
 
 /// Untouched memory is zero and costs nothing as a hole, but a reservation of terabytes (address sanitisers,
 /// some runtimes) would make a file larger than file systems allow. Longer runs than this are left out
@@ -44,12 +44,22 @@ pub(super) fn choose(
         present.extend(existing(frozen, range, &mut snapshot.remarks));
     }
     let all = RangeSet::union_of_overlapping(present);
-    let stacks = RangeSet::union_of_overlapping(stack_ranges(snapshot, ThreadWriteFlags::THREAD)).intersect(&all);
+    let stacks =
+        RangeSet::union_of_overlapping(stack_ranges(snapshot, ThreadWriteFlags::THREAD)).intersect(&all);
     let others = all.subtract(&stacks);
-    snapshot.pieces =
-        stacks.iter().chain(others.iter()).map(|range| Piece { range, bytes: Bytes::Promised }).collect();
+    snapshot.pieces = stacks
+        .iter()
+        .chain(others.iter())
+        .map(|range| Piece {
+            range,
+            bytes: Bytes::Promised,
+        })
+        .collect();
     snapshot.large = true;
-    snapshot.regions = snapshot.regions.take().map(|regions| cut(regions, &snapshot.pieces));
+    snapshot.regions = snapshot
+        .regions
+        .take()
+        .map(|regions| cut(regions, &snapshot.pieces));
     Ok(())
 }
 
@@ -63,11 +73,16 @@ fn cut(regions: Vec<Region>, pieces: &[Piece]) -> Vec<Region> {
     let mut entries = Vec::with_capacity(regions.len());
     for region in regions {
         let from = starts.partition_point(|start| *start <= region.range.start());
-        let inside = starts[from..].iter().take_while(|start| **start < region.range.end());
+        let inside = starts[from..]
+            .iter()
+            .take_while(|start| **start < region.range.end());
         let mut at = region.range.start();
         for border in inside.copied().chain([region.range.end()]) {
             let range = AddressRange::new(at, border).expect("starts are ascending and differ");
-            entries.push(Region { range, ..region.clone() });
+            entries.push(Region {
+                range,
+                ..region.clone()
+            });
             at = border;
         }
     }
@@ -105,42 +120,60 @@ fn agreed(regions: &[&Region], dialogue: &mut Dialogue<'_>) -> Result<Vec<Addres
 
 /// One pass over the regions.
 fn pass(regions: &[&Region], dialogue: &mut Dialogue<'_>) -> Result<Vec<AddressRange>, Error> {
-    let mut asking = true;
+    let mut asking = Asking::default();
     let mut ranges = Vec::new();
     for region in regions {
+        dialogue.service().poll_cancel()?;
+        ranges.extend(asking.parts(region, dialogue));
+    }
+    Ok(ranges)
+}
+
+/// One pass of IncludeVmRegion: whether the callback still wants to hear of regions.
+pub(super) struct Asking(bool);
+
+impl Default for Asking {
+    fn default() -> Self {
+        Self(true)
+    }
+}
+
+impl Asking {
+    /// The parts of a region that are to be dumped. What lies behind an answered part is offered again.
+    pub fn parts(&mut self, region: &Region, dialogue: &mut Dialogue<'_>) -> Vec<AddressRange> {
+        let mut parts = Vec::new();
         let mut rest = Some(region.range);
         while let Some(offered) = rest {
-            dialogue.service().poll_cancel()?;
-            let answer = if asking {
-                let offer = Region { range: offered, ..(*region).clone() };
-                dialogue.include_vm_region(to_info(&offer))
-            } else {
-                None
-            };
-            rest = match answer {
-                Some(answer) if answer.region_size == 0 => None,
-                Some(answer) => match AddressRange::at(answer.base_address, answer.region_size) {
-                    Some(part) if offered.covers(part) && is_aligned(part) => {
-                        ranges.push(part);
-                        AddressRange::new(part.end(), offered.end())
-                    }
-                    // Grown, moved or unaligned: taken for "no more questions".
-                    _ => {
-                        asking = false;
-                        ranges.push(offered);
-                        None
-                    }
-                },
-                // No more questions; everything left is dumped.
-                None => {
-                    asking = false;
-                    ranges.push(offered);
+            let answer = self.ask(region, offered, dialogue);
+            let part =
+                answer.map(|answer| (AddressRange::at(answer.base_address, answer.region_size), answer));
+            rest = match part {
+                Some((_, answer)) if answer.region_size == 0 => None,
+                Some((Some(part), _)) if offered.covers(part) && is_aligned(part) => {
+                    parts.push(part);
+                    AddressRange::new(part.end(), offered.end())
+                }
+                // No more questions; everything left is dumped. An answer that grew, moved or is not aligned to
+                // pages is taken for the same.
+                _ => {
+                    self.0 = false;
+                    parts.push(offered);
                     None
                 }
             };
         }
+        parts
     }
-    Ok(ranges)
+
+    fn ask(&self, region: &Region, offered: AddressRange, dialogue: &mut Dialogue<'_>) -> Option<MemoryInfo> {
+        let offer = Region {
+            range: offered,
+            ..region.clone()
+        };
+        self.0
+            .then(|| dialogue.include_vm_region(to_info(&offer)))
+            .flatten()
+    }
 }
 
 fn is_aligned(range: AddressRange) -> bool {
@@ -153,7 +186,10 @@ fn existing(frozen: &mut dyn Frozen, range: AddressRange, remarks: &mut Vec<Rema
     reader::survey(frozen, range, |part, content| match content {
         Content::Zero if part.len() > LONGEST_UNTOUCHED_RUN => remarks.push(Remark::left_out(
             Subject::Memory(part),
-            format!("untouched, therefore zero: {} bytes that would only be a hole", part.len()),
+            format!(
+                "untouched, therefore zero: {} bytes that would only be a hole",
+                part.len()
+            ),
         )),
         Content::Readable | Content::Zero => match parts.last_mut() {
             Some(last) if last.end() == part.start() => {

@@ -33,7 +33,9 @@ pub(crate) fn passed_limits(snapshot: &Snapshot) -> Vec<Remark> {
         if units > LONGEST_NAME {
             notes.push(Remark::note(
                 Subject::Module(kept.module.base),
-                format!("its name has {units} units; Breakpad's readers load none of more than {LONGEST_NAME}"),
+                format!(
+                    "its name has {units} units; Breakpad's readers load none of more than {LONGEST_NAME}"
+                ),
             ));
         }
     }

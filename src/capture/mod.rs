@@ -4,11 +4,13 @@
 //! order.
 
 mod collect;
+mod dbghelp;
 mod fetch;
 mod full;
 mod limits;
 mod negotiate;
 mod ranges;
+mod referenced;
 mod regions;
 mod select;
 mod snapshot;

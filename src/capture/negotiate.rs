@@ -3,7 +3,7 @@
 use dumpwright_callback::SecondaryFlags;
 
 use crate::protocol::dialogue::Dialogue;
-use crate::{DumpType, Error, Request};
+use crate::{DumpType, Error, Profile, Request};
 
 /// Routes and flags.
 pub(crate) struct Negotiated {
@@ -11,6 +11,10 @@ pub(crate) struct Negotiated {
     pub dump_type: DumpType,
     /// The callback writes the dump.
     pub callback_writes: bool,
+    /// Whose behaviour to follow.
+    pub profile: Profile,
+    /// The file handle that the caller gave, if it said.
+    pub file_handle: Option<u64>,
     /// Secondary wishes.
     pub secondary: SecondaryFlags,
 }
@@ -22,19 +26,39 @@ pub(crate) struct Negotiated {
 pub(crate) fn negotiate(
     dialogue: &mut Dialogue<'_>,
     request: &Request,
-    target_is_snapshot: bool,
+    is_snapshot: bool,
 ) -> Result<Negotiated, Error> {
-    let announced_snapshot = dialogue.is_process_snapshot();
-    if announced_snapshot && !target_is_snapshot {
+    if dialogue.is_process_snapshot() && !is_snapshot {
         return Err(Error::NoSnapshot);
     }
     dialogue.vm_start();
-    let callback_writes = dialogue.io_start(0);
-    let dump_type = request.dump_type.normalised()?;
+    let callback_writes = dialogue.io_start(request.file_handle.unwrap_or(0));
+    let profile = request.profile;
+    let dump_type = request.dump_type.settled(profile.known_types())?;
+    if let (false, Some(error)) = (profile.refuses_contradictions_late(), dump_type.contradiction()) {
+        return Err(error);
+    }
     check_user_streams(request)?;
     let secondary = dialogue.secondary_flags();
     dialogue.service().poll_cancel()?;
-    Ok(Negotiated { dump_type, callback_writes, secondary })
+    Ok(Negotiated {
+        dump_type,
+        callback_writes,
+        profile,
+        file_handle: request.file_handle,
+        secondary,
+    })
+}
+
+impl Negotiated {
+    /// The output begins: there must be one.
+    pub fn begin_writing(&self, dialogue: &mut Dialogue<'_>) -> Result<(), Error> {
+        if !self.callback_writes && self.file_handle == Some(0) {
+            return Err(Error::NoOutput);
+        }
+        dialogue.begin_writing();
+        Ok(())
+    }
 }
 
 /// Types up to 0xFFFF are Microsoft's, and readers refuse files that have one twice; only the two comment
@@ -42,7 +66,11 @@ pub(crate) fn negotiate(
 fn check_user_streams(request: &Request) -> Result<(), Error> {
     const LAST_RESERVED: u32 = 0xFFFF;
     const COMMENTS: [u32; 2] = [10, 11];
-    let types: Vec<_> = request.user_streams.iter().map(|stream| stream.stream_type).collect();
+    let types: Vec<_> = request
+        .user_streams
+        .iter()
+        .map(|stream| stream.stream_type)
+        .collect();
     for (index, stream_type) in types.iter().enumerate() {
         if *stream_type <= LAST_RESERVED && !COMMENTS.contains(stream_type) {
             return Err(Error::InvalidRequest(format!(

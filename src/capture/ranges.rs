@@ -2,13 +2,15 @@
 
 use dumpwright_callback::{ModuleWriteFlags, ThreadWriteFlags};
 use dumpwright_target::{
-    AddressRange, Content, Exclusion, Frozen, Region, RegionKind, RegionState, Remark, Subject, protect,
+    AddressRange, Content, Exclusion, Frozen, Platform, Region, RegionKind, RegionState, Remark, Subject,
+    protect,
 };
 
 use super::fetch::fetch;
-use super::{Collected, Snapshot, full};
+use super::{Collected, Negotiated, Snapshot, dbghelp, full};
 use crate::memory::reader;
 use crate::memory::set::RangeSet;
+use crate::memory::words::each_word;
 use crate::protocol::dialogue::Dialogue;
 use crate::{DumpType, Error, Request};
 
@@ -40,15 +42,28 @@ pub(super) struct Chosen {
 pub(crate) fn memory(
     frozen: &mut dyn Frozen,
     collected: Collected,
+    negotiated: &Negotiated,
     request: &Request,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Snapshot, Error> {
     let Collected { mut snapshot, map } = collected;
-    if snapshot.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
-        full::choose(frozen, &mut snapshot, &map, dialogue)?;
-    } else {
-        let chosen = choose(frozen, &mut snapshot, &map, dialogue)?;
-        fetch(frozen, &mut snapshot, chosen, request.fetch_limit, dialogue.service())?;
+    let profile = negotiated.profile;
+    match snapshot.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
+        true if profile.reads_in_second_pass() => {
+            dbghelp::full(frozen, &mut snapshot, &map, negotiated, dialogue)?;
+        }
+        true => full::choose(frozen, &mut snapshot, &map, dialogue)?,
+        false if profile.selects_by_probing() => {
+            dbghelp::selected(frozen, &mut snapshot, &map, negotiated, dialogue)?;
+        }
+        false => {
+            let chosen = choose(frozen, &mut snapshot, &map, dialogue)?;
+            let limit = request.fetch_limit;
+            fetch(frozen, &mut snapshot, chosen, limit, dialogue.service())?;
+        }
+    }
+    if !dialogue.is_writing() {
+        negotiated.begin_writing(dialogue)?;
     }
     Ok(snapshot)
 }
@@ -77,7 +92,7 @@ fn choose(
     }
     let removed = RangeSet::union(removed);
     others.extend(windows(snapshot));
-    others.extend(segments(snapshot, map));
+    others.extend(late(snapshot, map));
     let stacks = RangeSet::union_of_overlapping(stacks).subtract(&removed);
     // Neighbours are joined, but never heap into a stack: a thread's stack stays a range of its own.
     let others = RangeSet::union(others).subtract(&removed).subtract(&stacks);
@@ -99,7 +114,7 @@ pub(super) fn stack_ranges(snapshot: &Snapshot, needed: ThreadWriteFlags) -> Vec
 }
 
 /// The memory around instruction pointers, and around the place of the exception.
-fn windows(snapshot: &Snapshot) -> Vec<AddressRange> {
+pub(super) fn windows(snapshot: &Snapshot) -> Vec<AddressRange> {
     let of_threads = snapshot
         .threads
         .iter()
@@ -118,16 +133,40 @@ fn windows(snapshot: &Snapshot) -> Vec<AddressRange> {
         .collect()
 }
 
+/// What belongs to threads and modules besides: Windows' thread blocks, segments.
+pub(super) fn late(snapshot: &Snapshot, map: &[Region]) -> Vec<AddressRange> {
+    let mut ranges = thread_blocks(snapshot);
+    ranges.extend(segments(snapshot, map));
+    ranges
+}
+
+/// Windows' thread environment blocks (0x100), or of each only its first word (with 0x100000). Sizes as DbgHelp
+/// 6.3.9600 takes them.
+fn thread_blocks(snapshot: &Snapshot) -> Vec<AddressRange> {
+    const BLOCK: u64 = 0x2000;
+    const WORD: u64 = 8;
+    let is_windows = snapshot
+        .system
+        .as_ref()
+        .is_some_and(|system| system.platform == Platform::WindowsNt);
+    let size = match snapshot.dump_type.contains(DumpType::FILTER_TRIAGE) {
+        true => WORD,
+        false => BLOCK,
+    };
+    let wanted = snapshot.threads.iter().filter(|kept| {
+        is_windows && kept.thread.teb != 0 && kept.flags.contains(ThreadWriteFlags::THREAD_DATA)
+    });
+    wanted
+        .filter_map(|kept| AddressRange::at(kept.thread.teb, size))
+        .collect()
+}
+
 /// The parts of modules that the type and each module's flags ask for.
 fn segments(snapshot: &Snapshot, map: &[Region]) -> Vec<AddressRange> {
-    const WRITABLE: u32 = protect::READWRITE
-        | protect::WRITECOPY
-        | protect::EXECUTE_READWRITE
-        | protect::EXECUTE_WRITECOPY;
-    const EXECUTABLE: u32 = protect::EXECUTE
-        | protect::EXECUTE_READ
-        | protect::EXECUTE_READWRITE
-        | protect::EXECUTE_WRITECOPY;
+    const WRITABLE: u32 =
+        protect::READWRITE | protect::WRITECOPY | protect::EXECUTE_READWRITE | protect::EXECUTE_WRITECOPY;
+    const EXECUTABLE: u32 =
+        protect::EXECUTE | protect::EXECUTE_READ | protect::EXECUTE_READWRITE | protect::EXECUTE_WRITECOPY;
     let headers = snapshot.dump_type.contains(DumpType::WITH_MODULE_HEADERS);
     let mut ranges = Vec::new();
     for kept in &snapshot.modules {
@@ -139,20 +178,34 @@ fn segments(snapshot: &Snapshot, map: &[Region]) -> Vec<AddressRange> {
             wanted |= EXECUTABLE;
         }
         if headers {
-            ranges.extend(AddressRange::at(kept.module.base, kept.module.size.min(HEADER_BYTES)));
+            ranges.extend(AddressRange::at(
+                kept.module.base,
+                kept.module.size.min(HEADER_BYTES),
+            ));
         }
-        let Some(image) = AddressRange::at(kept.module.base, kept.module.size) else { continue };
+        let Some(image) = AddressRange::at(kept.module.base, kept.module.size) else {
+            continue;
+        };
         let from = map.partition_point(|region| region.range.end() <= image.start());
-        let inside = map[from..].iter().take_while(|region| region.range.start() < image.end());
+        let inside = map[from..]
+            .iter()
+            .take_while(|region| region.range.start() < image.end());
         ranges.extend(
-            inside.filter(|region| region.protect & wanted != 0).filter_map(|region| region.range.intersect(image)),
+            inside
+                .filter(|region| region.protect & wanted != 0)
+                .filter_map(|region| region.range.intersect(image)),
         );
     }
     ranges
 }
 
+/// Whether the type asks for private memory.
+pub(super) fn asks_private(dump_type: DumpType) -> bool {
+    dump_type.intersects(DumpType::WITH_PRIVATE_READ_WRITE_MEMORY | DumpType::WITH_PRIVATE_WRITE_COPY_MEMORY)
+}
+
 /// Private memory, as far as the type asks for it: writable (0x200), copy-on-write (0x10000).
-fn private(map: &[Region], dump_type: DumpType) -> Vec<AddressRange> {
+pub(super) fn private(map: &[Region], dump_type: DumpType) -> Vec<AddressRange> {
     let mut wanted = 0;
     if dump_type.contains(DumpType::WITH_PRIVATE_READ_WRITE_MEMORY) {
         wanted |= protect::READWRITE | protect::EXECUTE_READWRITE;
@@ -168,46 +221,41 @@ fn private(map: &[Region], dump_type: DumpType) -> Vec<AddressRange> {
 }
 
 /// The memory around every address that an aligned word of a stack holds, unless that lies in a module.
-fn indirect(
+pub(super) fn indirect(
     frozen: &mut dyn Frozen,
     snapshot: &Snapshot,
     map: &[Region],
     stacks: &[AddressRange],
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Vec<AddressRange>, Error> {
-    const WORD: u64 = 8;
-    const CHUNK: u64 = 64 << 10;
     let images = RangeSet::union(
-        snapshot.modules.iter().filter_map(|kept| AddressRange::at(kept.module.base, kept.module.size)),
+        snapshot
+            .modules
+            .iter()
+            .filter_map(|kept| AddressRange::at(kept.module.base, kept.module.size)),
     );
-    let committed = RangeSet::union(map.iter().filter(|region| region.is_dumpable()).map(|region| region.range));
+    let committed = RangeSet::union(
+        map.iter()
+            .filter(|region| region.is_dumpable())
+            .map(|region| region.range),
+    );
     let eligible: Vec<_> = committed.subtract(&images).iter().collect();
     let mut ranges = Vec::new();
-    let mut buffer = vec![0; usize::try_from(CHUNK).expect("small")];
-    for chunk in stacks.iter().flat_map(|stack| aligned(*stack, WORD)).flat_map(|stack| stack.chunks(CHUNK)) {
-        let bytes = &mut buffer[..usize::try_from(chunk.len()).expect("at most CHUNK")];
-        if reader::read(frozen, dialogue.service(), chunk, bytes).is_err() {
-            continue;
-        }
-        for word in bytes.chunks_exact(8) {
-            let address = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+    for stack in stacks {
+        each_word(frozen, dialogue.service(), *stack, |address| {
             let index = eligible.partition_point(|range| range.end() <= address);
             if eligible.get(index).is_some_and(|range| range.contains(address)) {
                 let start = address.saturating_sub(INDIRECT_BEFORE);
                 ranges.extend(AddressRange::new(start, address.saturating_add(INDIRECT_AFTER)));
             }
-        }
+            // A deep stack repeats itself; joining now and then keeps the list short.
+            if ranges.len() > 100_000 {
+                ranges = RangeSet::union(ranges.drain(..)).iter().collect();
+            }
+        });
         dialogue.service().poll_cancel()?;
-        // A deep stack repeats itself; joining now and then keeps the list short.
-        if ranges.len() > 100_000 {
-            ranges = RangeSet::union(ranges).iter().collect();
-        }
     }
     Ok(ranges)
-}
-
-fn aligned(range: AddressRange, word: u64) -> Option<AddressRange> {
-    AddressRange::new(range.start().checked_next_multiple_of(word)?, range.end() - range.end() % word)
 }
 
 /// The readable part of these ranges, without asking a page for its contents. What lies behind an unreadable
@@ -221,7 +269,8 @@ pub(super) fn readable(
     // Device memory must not be touched even if a callback names it; program's own "do not dump" is no
     // obstacle for what was chosen by address.
     let untouchable = map.iter().filter(|region| {
-        matches!(region.exclusion, Some(Exclusion::Device | Exclusion::Kernel)) || region.state != RegionState::Commit
+        matches!(region.exclusion, Some(Exclusion::Device | Exclusion::Kernel))
+            || region.state != RegionState::Commit
     });
     let wanted = wanted.subtract(&RangeSet::union(untouchable.map(|region| region.range)));
     let mut kept = Vec::new();

@@ -10,7 +10,7 @@ use crate::protocol::dialogue::{Dialogue, Queried};
 /// some 65,000 (the kernel's default limit of mappings), a few have raised that to a million.
 const MOST_REGIONS: usize = 4 << 20;
 
-/// All regions, ascending.
+/// All regions that are not free, ascending.
 ///
 /// # Errors
 /// VmQuery was answered with a failure, or the target cannot list its regions.
@@ -19,21 +19,57 @@ pub(crate) fn regions(frozen: &mut dyn Frozen, dialogue: &mut Dialogue<'_>) -> R
     if !dialogue.service().wants_reads() {
         return Ok(own);
     }
-    let mut asked = Vec::new();
-    let mut address = 0;
-    while asked.len() < MOST_REGIONS {
-        let region = match dialogue.vm_query(address)? {
-            Queried::NoMore => break,
-            Queried::Region(info) => from_info(info),
-            Queried::AskSystem => own_region_at(&own, address),
-        };
-        let Some(region) = region.filter(|region| region.range.end() > address) else { break };
-        address = region.range.end();
-        if region.state != RegionState::Free {
-            asked.push(region);
+    Walk::over(&own).allocated(dialogue)
+}
+
+/// One walk over the address space, from 0 up, free regions included.
+pub(super) struct Walk<'r> {
+    own: &'r [Region],
+    address: u64,
+    visited: usize,
+}
+
+impl<'r> Walk<'r> {
+    /// A walk that takes these regions where the callback has none of its own.
+    pub fn over(own: &'r [Region]) -> Self {
+        Self {
+            own,
+            address: 0,
+            visited: 0,
         }
     }
-    Ok(asked)
+
+    /// The next region, as the callback sees it if it wants the Vm questions.
+    ///
+    /// # Errors
+    /// VmQuery was answered with a failure.
+    pub fn next(&mut self, dialogue: &mut Dialogue<'_>) -> Result<Option<Region>, Error> {
+        let found = match dialogue.vm_query(self.address)? {
+            Queried::NoMore => None,
+            Queried::Region(info) => from_info(info),
+            Queried::AskSystem => own_region_at(self.own, self.address),
+        };
+        let region = found.filter(|region| region.range.end() > self.address);
+        if let Some(region) = &region {
+            self.address = region.range.end();
+            self.visited += 1;
+        }
+        Ok(region.filter(|_| self.visited < MOST_REGIONS))
+    }
+
+    /// All regions from here on that are not free.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn allocated(mut self, dialogue: &mut Dialogue<'_>) -> Result<Vec<Region>, Error> {
+        let mut regions = Vec::new();
+        while let Some(region) = self.next(dialogue)? {
+            if region.state != RegionState::Free {
+                regions.push(region);
+            }
+        }
+        Ok(regions)
+    }
 }
 
 /// The region at `address` as `VirtualQuery` would tell it: a listed one (its rest from there on), or the

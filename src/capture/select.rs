@@ -39,5 +39,9 @@ pub(crate) fn select(
         modules.extend(dialogue.include_module(base, initial).map(|keep| (base, keep)));
         dialogue.service().poll_cancel()?;
     }
-    Ok(Selection { threads, modules, module_fault })
+    Ok(Selection {
+        threads,
+        modules,
+        module_fault,
+    })
 }

@@ -2,17 +2,19 @@
 
 use dumpwright_callback::{ModuleWriteFlags, SecondaryFlags, ThreadWriteFlags};
 use dumpwright_target::{
-    AddressRange, Exception, Handle, LinuxFacts, Module, Process, Region, Remark, System, Thread, UnloadedModule,
+    AddressRange, Exception, Handle, LinuxFacts, Module, Process, Region, Remark, System, Thread,
+    UnloadedModule,
 };
 
-use crate::DumpType;
 use crate::request::UserStream;
+use crate::{DumpType, Profile};
 
 /// The owned facts of the selection; bulk memory only as ranges.
 ///
 /// The streams are made from this and nothing else.
 pub(crate) struct Snapshot {
     pub dump_type: DumpType,
+    pub profile: Profile,
     pub secondary: SecondaryFlags,
     pub process_id: u32,
     pub system: Option<System>,
@@ -63,6 +65,18 @@ pub(crate) enum Bytes {
     Fetched(Vec<u8>),
     /// To be read while the file is written.
     Promised,
+    /// Known to be unreadable: the range is listed with no bytes.
+    Lost,
+}
+
+impl Piece {
+    /// How many bytes of it the file has.
+    pub fn len(&self) -> u64 {
+        match self.bytes {
+            Bytes::Fetched(_) | Bytes::Promised => self.range.len(),
+            Bytes::Lost => 0,
+        }
+    }
 }
 
 impl Snapshot {
@@ -70,7 +84,7 @@ impl Snapshot {
     pub fn piece_at(&self, address: u64) -> Option<(usize, u64)> {
         self.pieces
             .iter()
-            .position(|piece| piece.range.contains(address))
+            .position(|piece| piece.len() > 0 && piece.range.contains(address))
             .map(|index| (index, address - self.pieces[index].range.start()))
     }
 }

@@ -12,7 +12,7 @@ use dumpwright::native::sim::{Scenario, ScenarioError};
 use dumpwright::native::{self, Outcome, Spawned};
 use dumpwright::protocol::Symbols;
 use dumpwright::target::{Fault, FaultKind};
-use dumpwright::{DumpType, Error, FileSink, Report, Request, StreamSink, Target};
+use dumpwright::{DumpType, Error, FileSink, Profile, Report, Request, StreamSink, Target};
 
 use super::dialogue::{Dialogue, DialogueArgs};
 use super::{FAILED, result};
@@ -26,7 +26,13 @@ pub(super) struct DumpArgs {
     source: Source,
 
     /// How long --exec lets the program run before it is dumped, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 500, requires = "exec")]
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 500,
+        requires = "exec",
+        conflicts_with_all = ["pid", "scenario"]
+    )]
     after: u64,
 
     /// Where the dump goes; - is standard output
@@ -42,6 +48,10 @@ pub(super) struct DumpArgs {
 
     #[command(flatten)]
     dialogue: DialogueArgs,
+
+    /// Whose behaviour to follow: documented, or DbgHelp's as observed (dbghelp63, dbghelp10)
+    #[arg(long, value_name = "NAME", default_value = Profile::default().name())]
+    profile: Profile,
 
     /// Replace FILE if it exists
     #[arg(long)]
@@ -60,7 +70,8 @@ pub(super) struct DumpArgs {
     json: bool,
 
     /// The program to start, for --exec
-    #[arg(last = true, value_name = "CMD", requires = "exec")]
+    // Of a requirement that another source rules out, clap says nothing; hence the conflict.
+    #[arg(last = true, value_name = "CMD", requires = "exec", conflicts_with_all = ["pid", "scenario"])]
     command: Vec<OsString>,
 }
 
@@ -120,7 +131,9 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
     args.dump_type.normalised()?;
     let output = Output::open(&args.output, to_stdout, args.force)?;
     let dialogue = |symbols| Dialogue::open(&args.dialogue, symbols);
-    let request = Request::new(args.dump_type).include_dont_dump(args.include_dontdump);
+    let request = Request::new(args.dump_type)
+        .profile(args.profile)
+        .include_dont_dump(args.include_dontdump);
     match &args.source {
         Source { pid: Some(pid), .. } => {
             let dialogue = dialogue(Symbols::live())?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dumpwright::{DumpType, Error, Remark, Report};
+use dumpwright::{Error, Remark, Report};
 use serde_json::{Value, json};
 
 /// The outcome as one JSON object.
@@ -46,7 +46,7 @@ pub(super) fn success_text(file: &Path, report: &Report) -> String {
         "{}: {} dump ({}), {} bytes; {} threads, {} modules, {} bytes of memory in {} ranges; paused for {:.1} ms\n",
         file.display(),
         status(report),
-        type_text(report.dump_type),
+        report.dump_type,
         report.bytes,
         report.threads,
         report.modules,
@@ -64,17 +64,19 @@ pub(super) fn success_text(file: &Path, report: &Report) -> String {
             text.push_str(&format!("  {word}: {remark}\n"));
         }
         if remarks.len() > MOST {
-            text.push_str(&format!("  {word}: and {} more (--json lists all)\n", remarks.len() - MOST));
+            text.push_str(&format!(
+                "  {word}: and {} more (--json lists all)\n",
+                remarks.len() - MOST
+            ));
         }
     }
     text
 }
 
 fn status(report: &Report) -> &'static str {
-    if report.is_complete() { "complete" } else { "partial" }
-}
-
-fn type_text(dump_type: DumpType) -> String {
-    let names: Vec<_> = dump_type.iter_names().map(|(name, _)| name.to_lowercase().replace('_', "-")).collect();
-    if names.is_empty() { "normal".to_owned() } else { names.join(", ") }
+    if report.is_complete() {
+        "complete"
+    } else {
+        "partial"
+    }
 }

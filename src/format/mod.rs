@@ -13,7 +13,9 @@ where
     for record in records {
         let at = bytes.len();
         bytes.resize(at + size, 0);
-        bytes.pwrite_with(record, at, LE).expect("a record fits into its own size");
+        bytes
+            .pwrite_with(record, at, LE)
+            .expect("a record fits into its own size");
     }
     bytes
 }

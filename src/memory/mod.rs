@@ -2,3 +2,4 @@
 
 pub(crate) mod reader;
 pub(crate) mod set;
+pub(crate) mod words;

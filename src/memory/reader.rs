@@ -46,7 +46,7 @@ fn read_with_questions(
         let rest = &mut buffer[done..];
         let given = match service.vm_pre_read(offset, rest) {
             PreRead::Done => return Ok(()),
-            PreRead::Failed => return Err(Hresult::READ_FAULT),
+            PreRead::Failed => return Err(Hresult::PARTIAL_COPY),
             PreRead::Partly(given) => given,
         };
         // The writer's own read ends at the end of the page.
@@ -99,12 +99,18 @@ pub(crate) fn read_pages(
 pub(crate) const SURVEY_WINDOW: u64 = 256 << 20;
 
 /// Where the bytes of `range` come from, neighbours of one kind joined across windows.
-pub(crate) fn survey(frozen: &mut dyn Frozen, range: AddressRange, mut each: impl FnMut(AddressRange, Content)) {
+pub(crate) fn survey(
+    frozen: &mut dyn Frozen,
+    range: AddressRange,
+    mut each: impl FnMut(AddressRange, Content),
+) {
     let mut pending: Option<(AddressRange, Content)> = None;
     for window in range.chunks(SURVEY_WINDOW) {
         for extent in frozen.survey(window) {
             match &mut pending {
-                Some((joined, content)) if *content == extent.content && joined.end() == extent.range.start() => {
+                Some((joined, content))
+                    if *content == extent.content && joined.end() == extent.range.start() =>
+                {
                     *joined = AddressRange::new(joined.start(), extent.range.end()).expect("grew");
                 }
                 _ => {

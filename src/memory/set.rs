@@ -70,7 +70,9 @@ impl RangeSet {
 
     /// The same addresses in ranges of at most `size` bytes.
     pub fn split(&self, size: u64) -> Self {
-        Self { ranges: self.ranges.iter().flat_map(|range| range.chunks(size)).collect() }
+        Self {
+            ranges: self.ranges.iter().flat_map(|range| range.chunks(size)).collect(),
+        }
     }
 
     /// The ranges, ascending.
@@ -98,7 +100,10 @@ mod tests {
     #[test]
     fn touching_ranges_become_one_unless_kept_apart() {
         let ranges = [range(10, 20), range(20, 30), range(25, 40)];
-        assert_eq!(set(&[(10, 20), (20, 30), (25, 40)]).iter().collect::<Vec<_>>(), [range(10, 40)]);
+        assert_eq!(
+            set(&[(10, 20), (20, 30), (25, 40)]).iter().collect::<Vec<_>>(),
+            [range(10, 40)]
+        );
         let apart = RangeSet::union_of_overlapping(ranges);
         assert_eq!(apart.iter().collect::<Vec<_>>(), [range(10, 20), range(20, 40)]);
     }
@@ -110,7 +115,10 @@ mod tests {
     }
 
     fn arbitrary_pairs() -> impl Strategy<Value = Vec<(u64, u64)>> {
-        prop::collection::vec((0_u64..60, 1_u64..12).prop_map(|(start, len)| (start, start + len)), 0..12)
+        prop::collection::vec(
+            (0_u64..60, 1_u64..12).prop_map(|(start, len)| (start, start + len)),
+            0..12,
+        )
     }
 
     fn addresses(pairs: &[(u64, u64)]) -> BTreeSet<u64> {

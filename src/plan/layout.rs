@@ -63,7 +63,10 @@ impl Offsets {
 
     /// Offset and size of a block.
     pub fn location(&self, block: BlockId) -> Result<MINIDUMP_LOCATION_DESCRIPTOR, Error> {
-        Ok(MINIDUMP_LOCATION_DESCRIPTOR { rva: self.rva(block)?, data_size: narrow(self.places[block.0].1, "a block")? })
+        Ok(MINIDUMP_LOCATION_DESCRIPTOR {
+            rva: self.rva(block)?,
+            data_size: narrow(self.places[block.0].1, "a block")?,
+        })
     }
 }
 
@@ -107,10 +110,19 @@ impl<'a> Plan<'a> {
             flags: dump_type.bits().into(),
         }]);
         for (stream_type, block) in &self.directory {
-            let location = block.map(|block| offsets.location(block)).transpose()?.unwrap_or_default();
-            head.extend(format::bytes([MINIDUMP_DIRECTORY { stream_type: *stream_type, location }]));
+            let location = block
+                .map(|block| offsets.location(block))
+                .transpose()?
+                .unwrap_or_default();
+            head.extend(format::bytes([MINIDUMP_DIRECTORY {
+                stream_type: *stream_type,
+                location,
+            }]));
         }
-        let mut parts = vec![Placed { offset: 0, content: PlacedContent::Bytes(head.into()) }];
+        let mut parts = vec![Placed {
+            offset: 0,
+            content: PlacedContent::Bytes(head.into()),
+        }];
         let mut blocks: Vec<_> = self.blocks.into_iter().map(Some).collect();
         for index in order {
             let block = blocks[index].take().expect("each block is placed once");
@@ -145,9 +157,13 @@ mod tests {
         // Header and one directory entry end at 44; the record at 48 is 4 bytes, the string 4 + 4 + 2.
         assert_eq!(offsets, [0, 48, 52, 62]);
         assert_eq!(layout.len, 162);
-        let PlacedContent::Bytes(bytes) = &layout.parts[1].content else { panic!("a record") };
+        let PlacedContent::Bytes(bytes) = &layout.parts[1].content else {
+            panic!("a record")
+        };
         assert_eq!(bytes.as_ref(), 62_u32.to_le_bytes());
-        let PlacedContent::Bytes(bytes) = &layout.parts[2].content else { panic!("a string") };
+        let PlacedContent::Bytes(bytes) = &layout.parts[2].content else {
+            panic!("a string")
+        };
         assert_eq!(bytes.as_ref(), b"\x04\0\0\0h\0\xe9\0\0\0");
         let _ = text;
     }
@@ -158,6 +174,9 @@ mod tests {
         plan.piece(0, 5 << 30, 1);
         let far = plan.piece(1, 10, 1);
         plan.record(4, move |offsets| Ok(offsets.rva(far)?.to_le_bytes().to_vec()));
-        assert!(matches!(plan.layout(DumpType::NORMAL, 0), Err(Error::TooLarge { .. })));
+        assert!(matches!(
+            plan.layout(DumpType::NORMAL, 0),
+            Err(Error::TooLarge { .. })
+        ));
     }
 }

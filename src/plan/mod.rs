@@ -78,6 +78,11 @@ impl<'a> Plan<'a> {
         self.directory.push((stream_type, Some(block)));
     }
 
+    /// An entry of the directory that readers skip: type 0, no place, no bytes.
+    pub fn unused(&mut self) {
+        self.directory.push((0, None));
+    }
+
     fn add(&mut self, len: u64, align: u64, content: Content<'a>) -> BlockId {
         self.blocks.push(Block { len, align, content });
         BlockId(self.blocks.len() - 1)

@@ -15,6 +15,8 @@ use crate::Error;
 /// The whole dialogue with one callback, or with none.
 pub(crate) struct Dialogue<'c> {
     service: Service<'c>,
+    /// Whether the output has been begun, so that its end is to be told.
+    writing: bool,
 }
 
 /// The questions that may come at any time.
@@ -49,7 +51,24 @@ pub(crate) enum Queried {
 impl<'c> Dialogue<'c> {
     pub fn new(callback: Option<&'c mut dyn Callback>) -> Self {
         // The first Cancel is asked without having been asked for.
-        Self { service: Service { callback, polling: true, vm: false } }
+        Self {
+            service: Service {
+                callback,
+                polling: true,
+                vm: false,
+            },
+            writing: false,
+        }
+    }
+
+    /// From now on, a callback that writes is told of the end however the dump ends.
+    pub fn begin_writing(&mut self) {
+        self.writing = true;
+    }
+
+    /// Whether the output has been begun.
+    pub fn is_writing(&self) -> bool {
+        self.writing
     }
 
     /// The part of the dialogue that is left after the layout.
@@ -82,7 +101,11 @@ impl<'c> Dialogue<'c> {
     /// Whether the callback takes over the output.
     pub fn io_start(&mut self, handle: u64) -> bool {
         let mut status = Hresult::E_NOTIMPL;
-        self.ask(Ask::IoStart { handle, status: &mut status }) == Some(true) && status == Hresult::S_FALSE
+        self.ask(Ask::IoStart {
+            handle,
+            status: &mut status,
+        }) == Some(true)
+            && status == Hresult::S_FALSE
     }
 
     pub fn secondary_flags(&mut self) -> SecondaryFlags {
@@ -96,7 +119,10 @@ impl<'c> Dialogue<'c> {
     /// What is to be gathered of a thread; `None` leaves it out.
     pub fn include_thread(&mut self, thread_id: u32, initial: ThreadWriteFlags) -> Option<ThreadWriteFlags> {
         let mut keep = initial;
-        match self.ask(Ask::IncludeThread { thread_id, keep: &mut keep }) {
+        match self.ask(Ask::IncludeThread {
+            thread_id,
+            keep: &mut keep,
+        }) {
             Some(true) => keep &= initial,
             Some(false) => return None,
             None => keep = initial,
@@ -107,7 +133,10 @@ impl<'c> Dialogue<'c> {
     /// What is to be gathered of a module; `None` leaves it out.
     pub fn include_module(&mut self, base: u64, initial: ModuleWriteFlags) -> Option<ModuleWriteFlags> {
         let mut keep = initial;
-        match self.ask(Ask::IncludeModule { base, keep: &mut keep }) {
+        match self.ask(Ask::IncludeModule {
+            base,
+            keep: &mut keep,
+        }) {
             // The one bit that may be added.
             Some(true) => keep &= initial | ModuleWriteFlags::REFERENCED_BY_MEMORY,
             Some(false) => return None,
@@ -123,7 +152,10 @@ impl<'c> Dialogue<'c> {
         current: ModuleWriteFlags,
     ) -> Result<ModuleWriteFlags, Error> {
         let mut keep = current;
-        match self.ask(Ask::Module { module, keep: &mut keep }) {
+        match self.ask(Ask::Module {
+            module,
+            keep: &mut keep,
+        }) {
             Some(true) => Ok(keep & current),
             Some(false) => Err(Error::Aborted(AskKind::Module)),
             None => Ok(current),
@@ -137,7 +169,10 @@ impl<'c> Dialogue<'c> {
         current: ThreadWriteFlags,
     ) -> Result<ThreadWriteFlags, Error> {
         let mut keep = current;
-        match self.ask(Ask::Thread { thread, keep: &mut keep }) {
+        match self.ask(Ask::Thread {
+            thread,
+            keep: &mut keep,
+        }) {
             Some(true) => Ok(keep & current),
             Some(false) => Err(Error::Aborted(AskKind::Thread)),
             None => Ok(current),
@@ -156,7 +191,9 @@ impl<'c> Dialogue<'c> {
     /// The next range to be cut out; `None` when there are no more.
     pub fn remove_memory(&mut self) -> Option<AddressRange> {
         let mut unwanted = MemoryAnswer::default();
-        let said = self.ask(Ask::RemoveMemory { unwanted: &mut unwanted });
+        let said = self.ask(Ask::RemoveMemory {
+            unwanted: &mut unwanted,
+        });
         Self::range_of(said, unwanted)
     }
 
@@ -179,23 +216,38 @@ impl<'c> Dialogue<'c> {
         if !self.service.vm {
             return Ok(Queried::AskSystem);
         }
-        let mut answer = VmQueryAnswer { status: Hresult::E_NOTIMPL, region: MemoryInfo::default() };
-        let said = self.ask(Ask::VmQuery { offset, answer: &mut answer });
+        let mut answer = VmQueryAnswer {
+            status: Hresult::E_NOTIMPL,
+            region: MemoryInfo::default(),
+        };
+        let said = self.ask(Ask::VmQuery {
+            offset,
+            answer: &mut answer,
+        });
         match answer.status {
             _ if said != Some(true) => Ok(Queried::AskSystem),
             Hresult::E_NOTIMPL => Ok(Queried::AskSystem),
             Hresult::S_OK => Ok(Queried::Region(answer.region)),
             Hresult::E_NOINTERFACE => Ok(Queried::NoMore),
-            status => Err(Error::Refused { ask: AskKind::VmQuery, status }),
+            status => Err(Error::Refused {
+                ask: AskKind::VmQuery,
+                status,
+            }),
         }
     }
 
     /// The output is complete, or has failed.
     pub fn io_finish(&mut self, handle: u64) -> Result<(), Error> {
         let mut status = Hresult::E_FAIL;
-        match self.ask(Ask::IoFinish { handle, status: &mut status }) {
+        match self.ask(Ask::IoFinish {
+            handle,
+            status: &mut status,
+        }) {
             Some(true) if status.is_success() => Ok(()),
-            Some(true) => Err(Error::Refused { ask: AskKind::IoFinish, status }),
+            Some(true) => Err(Error::Refused {
+                ask: AskKind::IoFinish,
+                status,
+            }),
             _ => Err(Error::Aborted(AskKind::IoFinish)),
         }
     }
@@ -207,7 +259,9 @@ impl<'c> Dialogue<'c> {
         const NOT_IMPLEMENTED: Hresult = Hresult(0xD000_0002);
         let mut handle = 0;
         if self.ask(Ask::WriteKernelMinidump { handle: &mut handle }) == Some(true) && handle != 0 {
-            self.ask(Ask::KernelMinidumpStatus { status: NOT_IMPLEMENTED });
+            self.ask(Ask::KernelMinidumpStatus {
+                status: NOT_IMPLEMENTED,
+            });
         }
     }
 }
@@ -230,7 +284,11 @@ impl Service<'_> {
         let said = self.ask(Ask::Cancel { answer: &mut answer });
         // CheckCancel counts even when FALSE is returned, Cancel only with TRUE.
         self.polling = said.is_some() && answer.check_cancel;
-        if said == Some(true) && answer.cancel { Err(Error::Cancelled) } else { Ok(()) }
+        if said == Some(true) && answer.cancel {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether the Vm questions are wanted.
@@ -241,8 +299,16 @@ impl Service<'_> {
     /// Offers a read before it is done.
     pub fn vm_pre_read(&mut self, offset: u64, buffer: &mut [u8]) -> PreRead {
         let size = buffer.len();
-        let mut answer = VmReadAnswer { status: Hresult::E_NOTIMPL, completed: 0 };
-        if self.ask(Ask::VmPreRead { offset, buffer, answer: &mut answer }) != Some(true) {
+        let mut answer = VmReadAnswer {
+            status: Hresult::E_NOTIMPL,
+            completed: 0,
+        };
+        if self.ask(Ask::VmPreRead {
+            offset,
+            buffer,
+            answer: &mut answer,
+        }) != Some(true)
+        {
             return PreRead::Partly(0);
         }
         match answer.completed as usize {
@@ -267,10 +333,24 @@ impl Service<'_> {
     ) -> Result<usize, Hresult> {
         let size = buffer.len();
         let completed = u32::try_from(completed).unwrap_or(u32::MAX);
-        let mut answer = VmReadAnswer { status: Hresult::E_NOTIMPL, completed };
-        let said = self.ask(Ask::VmPostRead { offset, buffer, completed, status, answer: &mut answer });
-        let (completed, status) =
-            if said == Some(true) { (answer.completed, answer.status) } else { (completed, status) };
+        let mut answer = VmReadAnswer {
+            status: Hresult::E_NOTIMPL,
+            completed,
+        };
+        let said = self.ask(Ask::VmPostRead {
+            offset,
+            buffer,
+            completed,
+            status,
+            answer: &mut answer,
+        });
+        // An untouched slot says nothing. (DbgHelp does not even prefill the count.)
+        let is_untouched = answer.status == Hresult::E_NOTIMPL && answer.completed == completed;
+        let (completed, status) = if said == Some(true) && !is_untouched {
+            (answer.completed, answer.status)
+        } else {
+            (completed, status)
+        };
         match completed as usize {
             completed if completed >= size => Ok(size),
             0 => Err(Hresult::PARTIAL_COPY),
@@ -283,16 +363,29 @@ impl Service<'_> {
     pub fn read_memory_failure(&mut self, range: AddressRange, failure: Hresult) -> Option<bool> {
         let mut status = Hresult::S_FALSE;
         let bytes = u32::try_from(range.len()).unwrap_or(u32::MAX);
-        let said = self.ask(Ask::ReadMemoryFailure { offset: range.start(), bytes, failure, status: &mut status })?;
+        let said = self.ask(Ask::ReadMemoryFailure {
+            offset: range.start(),
+            bytes,
+            failure,
+            status: &mut status,
+        })?;
         Some(said && status == Hresult::S_OK)
     }
 
     /// Hands bytes of the dump to the callback.
     pub fn io_write_all(&mut self, handle: u64, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let mut status = Hresult::E_FAIL;
-        match self.ask(Ask::IoWriteAll { handle, offset, bytes, status: &mut status }) {
+        match self.ask(Ask::IoWriteAll {
+            handle,
+            offset,
+            bytes,
+            status: &mut status,
+        }) {
             Some(true) if status == Hresult::S_OK => Ok(()),
-            Some(true) => Err(Error::Refused { ask: AskKind::IoWriteAll, status }),
+            Some(true) => Err(Error::Refused {
+                ask: AskKind::IoWriteAll,
+                status,
+            }),
             _ => Err(Error::Aborted(AskKind::IoWriteAll)),
         }
     }

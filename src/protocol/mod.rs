@@ -32,11 +32,13 @@
 pub(crate) mod dialogue;
 mod lint;
 mod output;
+mod profile;
 mod script;
 mod symbols;
 mod transcript;
 
 pub use lint::{Finding, Lint, Misuse};
+pub use profile::Profile;
 pub use script::{Script, ScriptError};
 pub use symbols::Symbols;
 pub use transcript::{
@@ -52,15 +54,24 @@ pub(crate) fn initial_thread_flags(dump_type: DumpType) -> ThreadWriteFlags {
     if dump_type.contains(DumpType::WITH_FULL_MEMORY) {
         // Stacks and windows are part of all memory.
         let mut flags = ThreadWriteFlags::THREAD | ThreadWriteFlags::CONTEXT;
-        flags.set(ThreadWriteFlags::THREAD_INFO, dump_type.contains(DumpType::WITH_THREAD_INFO));
+        flags.set(
+            ThreadWriteFlags::THREAD_INFO,
+            dump_type.contains(DumpType::WITH_THREAD_INFO),
+        );
         return flags;
     }
     let mut flags = ThreadWriteFlags::THREAD
         | ThreadWriteFlags::STACK
         | ThreadWriteFlags::CONTEXT
         | ThreadWriteFlags::INSTRUCTION_WINDOW;
-    flags.set(ThreadWriteFlags::THREAD_DATA, dump_type.contains(DumpType::WITH_PROCESS_THREAD_DATA));
-    flags.set(ThreadWriteFlags::THREAD_INFO, dump_type.contains(DumpType::WITH_THREAD_INFO));
+    flags.set(
+        ThreadWriteFlags::THREAD_DATA,
+        dump_type.contains(DumpType::WITH_PROCESS_THREAD_DATA),
+    );
+    flags.set(
+        ThreadWriteFlags::THREAD_INFO,
+        dump_type.contains(DumpType::WITH_THREAD_INFO),
+    );
     flags
 }
 
@@ -69,7 +80,13 @@ pub(crate) fn initial_module_flags(dump_type: DumpType) -> ModuleWriteFlags {
     let data = dump_type.contains(DumpType::WITH_DATA_SEGS);
     let mut flags = ModuleWriteFlags::MODULE | ModuleWriteFlags::MISC_RECORD | ModuleWriteFlags::CV_RECORD;
     flags.set(ModuleWriteFlags::DATA_SEG, data);
-    flags.set(ModuleWriteFlags::CODE_SEGS, dump_type.contains(DumpType::WITH_CODE_SEGS));
-    flags.set(ModuleWriteFlags::TLS_DATA, data && dump_type.contains(DumpType::WITH_PROCESS_THREAD_DATA));
+    flags.set(
+        ModuleWriteFlags::CODE_SEGS,
+        dump_type.contains(DumpType::WITH_CODE_SEGS),
+    );
+    flags.set(
+        ModuleWriteFlags::TLS_DATA,
+        data && dump_type.contains(DumpType::WITH_PROCESS_THREAD_DATA),
+    );
     flags
 }

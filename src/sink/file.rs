@@ -56,7 +56,12 @@ impl FileSink {
     }
 
     fn open(path: &Path, replace: bool) -> io::Result<Self> {
-        let sink = |file, state| Self { file, path: path.to_owned(), state, end: 0 };
+        let sink = |file, state| Self {
+            file,
+            path: path.to_owned(),
+            state,
+            end: 0,
+        };
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -71,7 +76,10 @@ impl FileSink {
                 if found.file_type().is_socket() {
                     return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a socket"));
                 }
-                let file = OpenOptions::new().write(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)?;
+                let file = OpenOptions::new()
+                    .write(true)
+                    .custom_flags(OFlag::O_NOFOLLOW.bits())
+                    .open(path)?;
                 return Ok(sink(file, State::Direct));
             }
             Ok(_) if !replace => {
@@ -86,15 +94,26 @@ impl FileSink {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let nameless = OpenOptions::new().write(true).mode(0o600).custom_flags(OFlag::O_TMPFILE.bits()).open(folder);
+        let nameless = OpenOptions::new()
+            .write(true)
+            .mode(0o600)
+            .custom_flags(OFlag::O_TMPFILE.bits())
+            .open(folder);
         match nameless {
             Ok(file) => Ok(sink(file, State::Nameless { replace })),
             // What file systems and kernels without nameless files answer.
             Err(error)
-                if matches!(error.raw_os_error(), Some(nix::libc::EOPNOTSUPP | nix::libc::EISDIR | nix::libc::EINVAL)) =>
+                if matches!(
+                    error.raw_os_error(),
+                    Some(nix::libc::EOPNOTSUPP | nix::libc::EISDIR | nix::libc::EINVAL)
+                ) =>
             {
                 let (file, name) = temporary(path, |name| {
-                    OpenOptions::new().write(true).create_new(true).mode(0o600).open(name)
+                    OpenOptions::new()
+                        .write(true)
+                        .create_new(true)
+                        .mode(0o600)
+                        .open(name)
                 })?;
                 Ok(sink(file, State::Temporary { name, replace }))
             }
@@ -165,6 +184,10 @@ impl Sink for FileSink {
         Ok(())
     }
 
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         if !matches!(self.state, State::Direct) {
             // Creates the hole at the end, if there is one.
@@ -195,14 +218,23 @@ fn write_around_zeros(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
 /// Whether a block holds only zeros. Sixteen words at a time is what compilers turn into vector code.
 fn is_zero(bytes: &[u8]) -> bool {
     let (chunks, rest) = bytes.as_chunks::<128>();
-    chunks.iter().all(|chunk| chunk.iter().fold(0, |any, byte| any | byte) == 0) && rest.iter().all(|byte| *byte == 0)
+    chunks
+        .iter()
+        .all(|chunk| chunk.iter().fold(0, |any, byte| any | byte) == 0)
+        && rest.iter().all(|byte| *byte == 0)
 }
 
 /// Gives a nameless file a name that nobody has yet.
 fn link(file: &File, name: &Path) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let handle = format!("/proc/self/fd/{}", file.as_raw_fd());
-    nix::unistd::linkat(AT_FDCWD, handle.as_str(), AT_FDCWD, name, AtFlags::AT_SYMLINK_FOLLOW)?;
+    nix::unistd::linkat(
+        AT_FDCWD,
+        handle.as_str(),
+        AT_FDCWD,
+        name,
+        AtFlags::AT_SYMLINK_FOLLOW,
+    )?;
     Ok(())
 }
 
@@ -219,5 +251,8 @@ fn temporary<T>(path: &Path, take: impl Fn(&Path) -> io::Result<T>) -> io::Resul
             taken => return taken.map(|taken| (taken, name)),
         }
     }
-    Err(io::Error::new(io::ErrorKind::AlreadyExists, "no free temporary name beside it"))
+    Err(io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        "no free temporary name beside it",
+    ))
 }

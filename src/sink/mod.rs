@@ -7,6 +7,7 @@ mod file;
 pub use file::FileSink;
 
 use std::io::{self, Write};
+use std::path::Path;
 
 /// An output that bytes are appended to.
 ///
@@ -34,6 +35,11 @@ pub trait Sink {
             left -= count as u64;
         }
         Ok(())
+    }
+
+    /// The file that it fills, if it is one: what an error names.
+    fn path(&self) -> Option<&Path> {
+        None
     }
 
     /// The dump is whole: stores what is still held back.

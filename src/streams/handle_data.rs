@@ -11,7 +11,10 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
     let names: Vec<_> = handles
         .iter()
         .map(|handle| {
-            (plan.string(&handle.type_name), handle.object_name.as_deref().map(|name| plan.string(name)))
+            (
+                plan.string(&handle.type_name),
+                handle.object_name.as_deref().map(|name| plan.string(name)),
+            )
         })
         .collect();
     let header = format::size::<MINIDUMP_HANDLE_DATA_STREAM>();
@@ -27,7 +30,10 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
             bytes.extend(format::bytes([MINIDUMP_HANDLE_DESCRIPTOR {
                 handle: handle.number,
                 type_name_rva: offsets.rva(*type_name)?,
-                object_name_rva: object_name.map(|name| offsets.rva(name)).transpose()?.unwrap_or(0),
+                object_name_rva: object_name
+                    .map(|name| offsets.rva(name))
+                    .transpose()?
+                    .unwrap_or(0),
                 attributes: handle.attributes,
                 granted_access: handle.granted_access,
                 handle_count: handle.handle_count,

@@ -21,22 +21,29 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
     let map = plan.record(names.len() * format::size::<LINK_MAP_64>(), move |offsets| {
         let mut bytes = Vec::new();
         for (link, name) in debug.links.iter().zip(&names) {
-            bytes.extend(format::bytes([LINK_MAP_64 { addr: link.addr, name: offsets.rva(*name)?, ld: link.ld }]));
+            bytes.extend(format::bytes([LINK_MAP_64 {
+                addr: link.addr,
+                name: offsets.rva(*name)?,
+                ld: link.ld,
+            }]));
         }
         Ok(bytes)
     });
-    plan.record(format::size::<DSO_DEBUG_64>() + debug.dynamic_section.len(), move |offsets| {
-        let dso_count = narrow(debug.links.len(), "the number of loaded objects")?;
-        let mut bytes = format::bytes([DSO_DEBUG_64 {
-            version: debug.version,
-            map: if dso_count == 0 { 0 } else { offsets.rva(map)? },
-            dso_count,
-            brk: debug.brk,
-            ldbase: debug.ldbase,
-            dynamic: debug.dynamic,
-        }]);
-        // Belongs to the stream, behind the record.
-        bytes.extend_from_slice(&debug.dynamic_section);
-        Ok(bytes)
-    })
+    plan.record(
+        format::size::<DSO_DEBUG_64>() + debug.dynamic_section.len(),
+        move |offsets| {
+            let dso_count = narrow(debug.links.len(), "the number of loaded objects")?;
+            let mut bytes = format::bytes([DSO_DEBUG_64 {
+                version: debug.version,
+                map: if dso_count == 0 { 0 } else { offsets.rva(map)? },
+                dso_count,
+                brk: debug.brk,
+                ldbase: debug.ldbase,
+                dynamic: debug.dynamic,
+            }]);
+            // Belongs to the stream, behind the record.
+            bytes.extend_from_slice(&debug.dynamic_section);
+            Ok(bytes)
+        },
+    )
 }

@@ -6,7 +6,10 @@ use super::{BlockId, Plan, Snapshot};
 
 pub(super) fn find(snapshot: &Snapshot, kind: LinuxTextKind) -> Option<&[u8]> {
     let texts = &snapshot.linux.as_ref()?.texts;
-    texts.iter().find(|text| text.kind == kind).map(|text| text.bytes.as_slice())
+    texts
+        .iter()
+        .find(|text| text.kind == kind)
+        .map(|text| text.bytes.as_slice())
 }
 
 pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, kind: LinuxTextKind) -> BlockId {

@@ -16,9 +16,11 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, pieces: &Pie
     plan.record(len, move |offsets| {
         let base = first.map_or(0, |block| offsets.rva64(block));
         let mut bytes = format::bytes([snapshot.pieces.len() as u64, base]);
-        bytes.extend(format::bytes(snapshot.pieces.iter().map(|piece| MINIDUMP_MEMORY_DESCRIPTOR64 {
-            start_of_memory_range: piece.range.start(),
-            data_size: piece.range.len(),
+        bytes.extend(format::bytes(snapshot.pieces.iter().map(|piece| {
+            MINIDUMP_MEMORY_DESCRIPTOR64 {
+                start_of_memory_range: piece.range.start(),
+                data_size: piece.len(),
+            }
         })));
         Ok(bytes)
     })

@@ -8,14 +8,17 @@ use crate::plan::narrow;
 
 pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, pieces: &Pieces) -> BlockId {
     let blocks = pieces.0.clone();
-    plan.record(4 + blocks.len() * format::size::<MINIDUMP_MEMORY_DESCRIPTOR>(), move |offsets| {
-        let mut bytes = format::bytes([narrow(blocks.len(), "the number of memory ranges")?]);
-        for (piece, block) in snapshot.pieces.iter().zip(&blocks) {
-            bytes.extend(format::bytes([MINIDUMP_MEMORY_DESCRIPTOR {
-                start_of_memory_range: piece.range.start(),
-                memory: offsets.location(*block)?,
-            }]));
-        }
-        Ok(bytes)
-    })
+    plan.record(
+        4 + blocks.len() * format::size::<MINIDUMP_MEMORY_DESCRIPTOR>(),
+        move |offsets| {
+            let mut bytes = format::bytes([narrow(blocks.len(), "the number of memory ranges")?]);
+            for (piece, block) in snapshot.pieces.iter().zip(&blocks) {
+                bytes.extend(format::bytes([MINIDUMP_MEMORY_DESCRIPTOR {
+                    start_of_memory_range: piece.range.start(),
+                    memory: offsets.location(*block)?,
+                }]));
+            }
+            Ok(bytes)
+        },
+    )
 }

@@ -21,12 +21,22 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
     let time_zone = process.and_then(|process| process.time_zone.clone());
     let mut flags = MiscInfoFlags::MINIDUMP_MISC1_PROCESS_ID | MiscInfoFlags::MINIDUMP_MISC4_BUILDSTRING;
     flags.set(MiscInfoFlags::MINIDUMP_MISC1_PROCESS_TIMES, times.is_some());
-    flags.set(MiscInfoFlags::MINIDUMP_MISC1_PROCESSOR_POWER_INFO, power.is_some());
+    flags.set(
+        MiscInfoFlags::MINIDUMP_MISC1_PROCESSOR_POWER_INFO,
+        power.is_some(),
+    );
     flags.set(MiscInfoFlags::MINIDUMP_MISC3_TIMEZONE, time_zone.is_some());
     let [process_create_time, process_user_time, process_kernel_time] = times.unwrap_or_default();
     // What has no bit is zero; DbgHelp leaves what its memory held.
-    let power = power.unwrap_or(Power { max_mhz: 0, current_mhz: 0, limit_mhz: 0 });
-    let build = snapshot.system.as_ref().map_or("", |system| system.build.as_str());
+    let power = power.unwrap_or(Power {
+        max_mhz: 0,
+        current_mhz: 0,
+        limit_mhz: 0,
+    });
+    let build = snapshot
+        .system
+        .as_ref()
+        .map_or("", |system| system.build.as_str());
     plan.bytes(format::bytes([MINIDUMP_MISC_INFO_4 {
         size_of_info: 832,
         flags1: flags.bits(),
@@ -50,7 +60,9 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
 }
 
 fn zone_record(zone: Option<TimeZone>) -> TIME_ZONE_INFORMATION {
-    let Some(zone) = zone else { return TIME_ZONE_INFORMATION::default() };
+    let Some(zone) = zone else {
+        return TIME_ZONE_INFORMATION::default();
+    };
     TIME_ZONE_INFORMATION {
         bias: zone.bias,
         standard_name: fixed(&zone.name),

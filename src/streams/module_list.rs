@@ -14,36 +14,48 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         .iter()
         .map(|kept| {
             let module = &kept.module;
-            (plan.string(&module.path), block(&module.cv_record, plan), block(&module.misc_record, plan))
+            (
+                plan.string(&module.path),
+                block(&module.cv_record, plan),
+                block(&module.misc_record, plan),
+            )
         })
         .collect();
-    plan.record(4 + places.len() * format::size::<MINIDUMP_MODULE>(), move |offsets| {
-        let mut bytes = format::bytes([narrow(places.len(), "the number of modules")?]);
-        for (kept, (name, cv_record, misc_record)) in snapshot.modules.iter().zip(&places) {
-            let module = &kept.module;
-            bytes.extend(format::bytes([MINIDUMP_MODULE {
-                base_of_image: module.base,
-                size_of_image: u32::try_from(module.size).unwrap_or(u32::MAX),
-                checksum: module.checksum,
-                time_date_stamp: module.timestamp,
-                module_name_rva: offsets.rva(*name)?,
-                version_info: version(module.version),
-                cv_record: location(*cv_record, offsets)?,
-                misc_record: location(*misc_record, offsets)?,
-                reserved0: [0; 2],
-                reserved1: [0; 2],
-            }]));
-        }
-        Ok(bytes)
-    })
+    plan.record(
+        4 + places.len() * format::size::<MINIDUMP_MODULE>(),
+        move |offsets| {
+            let mut bytes = format::bytes([narrow(places.len(), "the number of modules")?]);
+            for (kept, (name, cv_record, misc_record)) in snapshot.modules.iter().zip(&places) {
+                let module = &kept.module;
+                bytes.extend(format::bytes([MINIDUMP_MODULE {
+                    base_of_image: module.base,
+                    size_of_image: u32::try_from(module.size).unwrap_or(u32::MAX),
+                    checksum: module.checksum,
+                    time_date_stamp: module.timestamp,
+                    module_name_rva: offsets.rva(*name)?,
+                    version_info: version(module.version),
+                    cv_record: location(*cv_record, offsets)?,
+                    misc_record: location(*misc_record, offsets)?,
+                    reserved0: [0; 2],
+                    reserved1: [0; 2],
+                }]));
+            }
+            Ok(bytes)
+        },
+    )
 }
 
 fn location(block: Option<BlockId>, offsets: &Offsets) -> Result<MINIDUMP_LOCATION_DESCRIPTOR, crate::Error> {
-    Ok(block.map(|block| offsets.location(block)).transpose()?.unwrap_or_default())
+    Ok(block
+        .map(|block| offsets.location(block))
+        .transpose()?
+        .unwrap_or_default())
 }
 
 fn version(words: Option<[u32; 13]>) -> VS_FIXEDFILEINFO {
-    let Some(words) = words else { return VS_FIXEDFILEINFO::default() };
+    let Some(words) = words else {
+        return VS_FIXEDFILEINFO::default();
+    };
     VS_FIXEDFILEINFO {
         signature: words[0],
         struct_version: words[1],

@@ -8,7 +8,10 @@ use serde_json::json;
 use super::{BlockId, Pieces, Plan, Snapshot};
 
 pub(super) fn wanted(snapshot: &Snapshot) -> bool {
-    snapshot.remarks.iter().any(|remark| remark.gravity > Gravity::Note)
+    snapshot
+        .remarks
+        .iter()
+        .any(|remark| remark.gravity > Gravity::Note)
 }
 
 pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {

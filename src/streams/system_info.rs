@@ -1,9 +1,7 @@
 //! SystemInfo: the machine and its operating system. Every reader needs it.
 
 use dumpwright_target::{Cpu, CpuInformation};
-use minidump_common::format::{
-    CPU_INFORMATION, MINIDUMP_SYSTEM_INFO, OtherCpuInfo, X86CpuInfo,
-};
+use minidump_common::format::{CPU_INFORMATION, MINIDUMP_SYSTEM_INFO, OtherCpuInfo, X86CpuInfo};
 use scroll::{LE, Pwrite};
 
 use super::{BlockId, Pieces, Plan, Snapshot};
@@ -44,7 +42,12 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
 fn cpu_information(information: CpuInformation) -> CPU_INFORMATION {
     let mut data = [0; 24];
     match information {
-        CpuInformation::X86 { vendor, version, features, amd_features } => data.pwrite_with(
+        CpuInformation::X86 {
+            vendor,
+            version,
+            features,
+            amd_features,
+        } => data.pwrite_with(
             X86CpuInfo {
                 vendor_id: vendor,
                 version_information: version,
@@ -54,7 +57,9 @@ fn cpu_information(information: CpuInformation) -> CPU_INFORMATION {
             0,
             LE,
         ),
-        CpuInformation::Features(processor_features) => data.pwrite_with(OtherCpuInfo { processor_features }, 0, LE),
+        CpuInformation::Features(processor_features) => {
+            data.pwrite_with(OtherCpuInfo { processor_features }, 0, LE)
+        }
     }
     .expect("both fit into the union");
     CPU_INFORMATION { data }

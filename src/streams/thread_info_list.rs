@@ -21,8 +21,11 @@ pub(super) fn wanted(snapshot: &Snapshot) -> bool {
 
 pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
     let entry = format::size::<MINIDUMP_THREAD_INFO>();
-    let listed: Vec<_> =
-        snapshot.threads.iter().filter(|kept| kept.flags.contains(ThreadWriteFlags::THREAD_INFO)).collect();
+    let listed: Vec<_> = snapshot
+        .threads
+        .iter()
+        .filter(|kept| kept.flags.contains(ThreadWriteFlags::THREAD_INFO))
+        .collect();
     plan.record(HEADER + listed.len() * entry, move |_| {
         let count = narrow(listed.len(), "the number of threads")?;
         let mut bytes = format::bytes([narrow(HEADER, "a header")?, narrow(entry, "an entry")?, count]);
@@ -35,7 +38,11 @@ fn record(kept: &KeptThread) -> MINIDUMP_THREAD_INFO {
     let thread = &kept.thread;
     MINIDUMP_THREAD_INFO {
         thread_id: thread.id,
-        dump_flags: if thread.context.is_none() { INVALID_CONTEXT } else { 0 },
+        dump_flags: if thread.context.is_none() {
+            INVALID_CONTEXT
+        } else {
+            0
+        },
         dump_error: 0,
         exit_status: RUNNING,
         create_time: thread.times.created,

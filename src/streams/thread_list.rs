@@ -19,33 +19,45 @@ struct StackPlace {
 }
 
 pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, pieces: &Pieces) -> BlockId {
-    let listed: Vec<_> =
-        snapshot.threads.iter().filter(|kept| kept.flags.contains(ThreadWriteFlags::THREAD)).collect();
+    let listed: Vec<_> = snapshot
+        .threads
+        .iter()
+        .filter(|kept| kept.flags.contains(ThreadWriteFlags::THREAD))
+        .collect();
     let places: Vec<_> = listed
         .iter()
         .map(|kept| {
             let wants_context = kept.flags.contains(ThreadWriteFlags::CONTEXT);
             let context = kept.thread.context.as_ref().filter(|_| wants_context);
-            (context.map(|context| plan.bytes(context.bytes())), stack_place(snapshot, kept, pieces))
+            (
+                context.map(|context| plan.bytes(context.bytes())),
+                stack_place(snapshot, kept, pieces),
+            )
         })
         .collect();
-    plan.record(4 + listed.len() * format::size::<MINIDUMP_THREAD>(), move |offsets| {
-        let mut bytes = format::bytes([crate::plan::narrow(listed.len(), "the number of threads")?]);
-        for (kept, (context, stack)) in listed.iter().zip(&places) {
-            let thread = &kept.thread;
-            bytes.extend(format::bytes([MINIDUMP_THREAD {
-                thread_id: thread.id,
-                suspend_count: thread.suspend_count,
-                priority_class: thread.priority_class,
-                // A signed number in an unsigned field.
-                priority: thread.priority.cast_unsigned(),
-                teb: thread.teb,
-                stack: stack_record(kept, *stack, offsets)?,
-                thread_context: context.map(|context| offsets.location(context)).transpose()?.unwrap_or_default(),
-            }]));
-        }
-        Ok(bytes)
-    })
+    plan.record(
+        4 + listed.len() * format::size::<MINIDUMP_THREAD>(),
+        move |offsets| {
+            let mut bytes = format::bytes([crate::plan::narrow(listed.len(), "the number of threads")?]);
+            for (kept, (context, stack)) in listed.iter().zip(&places) {
+                let thread = &kept.thread;
+                bytes.extend(format::bytes([MINIDUMP_THREAD {
+                    thread_id: thread.id,
+                    suspend_count: thread.suspend_count,
+                    priority_class: thread.priority_class,
+                    // A signed number in an unsigned field.
+                    priority: thread.priority.cast_unsigned(),
+                    teb: thread.teb,
+                    stack: stack_record(kept, *stack, offsets)?,
+                    thread_context: context
+                        .map(|context| offsets.location(context))
+                        .transpose()?
+                        .unwrap_or_default(),
+                }]));
+            }
+            Ok(bytes)
+        },
+    )
 }
 
 /// Where the stack's bytes are. A stack that is partly lost is described by the piece that holds the
@@ -63,7 +75,12 @@ fn stack_place(snapshot: &Snapshot, kept: &KeptThread, pieces: &Pieces) -> Optio
     let piece = snapshot.pieces[index].range;
     let start = piece.start() + inside;
     let len = (piece.end().min(stack.range.end()) - start).min(u32::MAX.into());
-    Some(StackPlace { block: pieces.0[index], inside, start, len })
+    Some(StackPlace {
+        block: pieces.0[index],
+        inside,
+        start,
+        len,
+    })
 }
 
 fn stack_record(

@@ -11,18 +11,28 @@ pub(super) fn wanted(snapshot: &Snapshot) -> bool {
 }
 
 fn named(snapshot: &Snapshot) -> impl Iterator<Item = (u32, &str)> {
-    snapshot.threads.iter().filter_map(|kept| Some((kept.thread.id, kept.thread.name.as_deref()?)))
+    snapshot
+        .threads
+        .iter()
+        .filter_map(|kept| Some((kept.thread.id, kept.thread.name.as_deref()?)))
 }
 
 pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
-    let names: Vec<_> = named(snapshot).map(|(id, name)| (id, plan.string(name))).collect();
-    plan.record(4 + names.len() * format::size::<MINIDUMP_THREAD_NAME>(), move |offsets| {
-        // Counted as written: a count of all threads would shift the names of those behind a nameless one.
-        let mut bytes = format::bytes([narrow(names.len(), "the number of thread names")?]);
-        bytes.extend(format::bytes(names.iter().map(|(thread_id, name)| MINIDUMP_THREAD_NAME {
-            thread_id: *thread_id,
-            thread_name_rva: offsets.rva64(*name),
-        })));
-        Ok(bytes)
-    })
+    let names: Vec<_> = named(snapshot)
+        .map(|(id, name)| (id, plan.string(name)))
+        .collect();
+    plan.record(
+        4 + names.len() * format::size::<MINIDUMP_THREAD_NAME>(),
+        move |offsets| {
+            // Counted as written: a count of all threads would shift the names of those behind a nameless one.
+            let mut bytes = format::bytes([narrow(names.len(), "the number of thread names")?]);
+            bytes.extend(format::bytes(names.iter().map(|(thread_id, name)| {
+                MINIDUMP_THREAD_NAME {
+                    thread_id: *thread_id,
+                    thread_name_rva: offsets.rva64(*name),
+                }
+            })));
+            Ok(bytes)
+        },
+    )
 }

@@ -10,7 +10,10 @@ use crate::plan::narrow;
 const HEADER: usize = 12;
 
 pub(super) fn wanted(snapshot: &Snapshot) -> bool {
-    snapshot.unloaded_modules.as_ref().is_some_and(|modules| !modules.is_empty())
+    snapshot
+        .unloaded_modules
+        .as_ref()
+        .is_some_and(|modules| !modules.is_empty())
 }
 
 pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {

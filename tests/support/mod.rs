@@ -5,10 +5,11 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod dumper;
+pub mod proc;
 pub mod readers;
 pub mod victim;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The repository.
@@ -43,4 +44,11 @@ pub fn run_well(command: &mut Command) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Copies a program that is to be run. Not by this process: another thread that starts a program at that moment hands the
+/// half-written file's descriptor on to it, and nobody can execute a file that is open for writing ("Text
+/// file busy").
+pub fn copy_program(from: &Path, to: &Path) {
+    run_well(Command::new("cp").arg(from).arg(to));
 }

@@ -41,17 +41,30 @@ const C_FLAGS: &[&str] = &[
     "-fno-inline-functions-called-once",
     "-fno-partial-inlining",
     "-fno-ipa-cp",
+    "-fno-reorder-blocks-and-partition",
     "-Wl,--build-id",
 ];
 
 /// The victim `tests/victims/NAME.c`, compiled.
 pub fn c(name: &str, frames: Frames) -> PathBuf {
+    c_from("tests/victims", name, frames)
+}
+
+/// The victim `tests/live_victims/NAME.c`, compiled: programs whose state only their own kind of test needs.
+pub fn live(name: &str) -> PathBuf {
+    c_from("tests/live_victims", name, Frames::NoPointers)
+}
+
+fn c_from(folder: &str, name: &str, frames: Frames) -> PathBuf {
     let mut flags = C_FLAGS.to_vec();
     flags.push(match frames {
         Frames::Pointers => "-fno-omit-frame-pointer",
         Frames::NoPointers => "-fomit-frame-pointer",
     });
-    let sources = [source(&format!("{name}.c")), source("victim.h")];
+    let sources = [
+        super::repository().join(folder).join(format!("{name}.c")),
+        source("victim.h"),
+    ];
     build(name, &sources, &flags, |into| {
         super::run_well(
             Command::new("gcc")

@@ -19,7 +19,6 @@ int main(int count, char **arguments) {
     unsigned char *at =
         mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(at != MAP_FAILED);
-    madvise(at, bytes, MADV_HUGEPAGE);
     for (size_t n = 0; n < bytes / page; n++) {
         volatile uint64_t *words = (volatile uint64_t *)(at + n * page);
         words[0] = n + 1;

@@ -255,11 +255,14 @@ KNOWN void *bus_top(void *unused) {
     return unused;
 }
 
+extern const char behind_trap[];
 KNOWN void trap_leaf(void) {
-    __asm__ volatile("int3");
+    __asm__ volatile("int3\n.globl behind_trap\nbehind_trap:");
 }
 KNOWN void *trap_top(void *unused) {
-    testify_crash(SIGTRAP, SI_KERNEL, 0, "\"trap_leaf\",\"trap_top\"");
+    /* The kernel gives no address for a breakpoint; where the program stands is the one that makes sense. */
+    testify_crash(SIGTRAP, SI_KERNEL, (uintptr_t)behind_trap, "\"trap_leaf\",\"trap_top\"");
+    testify_instruction(behind_trap);
     ready();
     trap_leaf();
     NOT_A_TAIL_CALL();

@@ -3,7 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+mod bless;
 mod ci;
+mod conformance;
 mod readers;
 mod test;
 
@@ -32,6 +34,16 @@ const TASKS: &[Task] = &[
         help: "readers, then every test of the workspace; nothing is skipped",
     },
     Task {
+        name: "conformance",
+        run: conformance::run,
+        help: "compare the dialogue with recordings of Microsoft's DbgHelp; print the count and each exception",
+    },
+    Task {
+        name: "bless",
+        run: bless::run,
+        help: "renew what is generated and committed",
+    },
+    Task {
         name: "ci",
         run: ci::run,
         help: "the whole of CI: format, lints, documentation, test, release build",
@@ -47,7 +59,7 @@ fn main() -> ExitCode {
         }
         eprintln!("cargo xtask TASK, where TASK is one of");
         for task in TASKS {
-            eprintln!("    {:<8}  {}", task.name, task.help);
+            eprintln!("    {:<11}  {}", task.name, task.help);
         }
         return ExitCode::from(2);
     };

@@ -2,6 +2,7 @@
 //! and the dynamic linker tell them), names that lead nowhere, and broken headers that take the capture down.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use crate::testing::{Victim, map, poke};
 
 fn modules(dir: &ProcDir) -> (Modules, Memory) {
     let mappings = regions::mappings(dir).expect("readable");
-    let mut memory = Memory::new(dir, &mappings);
+    let mut memory = Memory::new(dir, &mappings[..]);
     (Modules::find(dir, &mappings, &mut memory), memory)
 }
 
@@ -66,13 +67,32 @@ impl Drop for Folder {
     }
 }
 
+/// Says that it runs, then waits: without a C library.
+const WAITS: &str = r#"
+static long call(long number, long a, const void *b, long c) {
+    long result;
+    __asm__ volatile("syscall" : "=a"(result) : "0"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+    return result;
+}
+void _start(void) {
+    call(1 /* write */, 1, "\n", 1);
+    for (;;) call(34 /* pause */, 0, 0, 0);
+}
+"#;
+
 /// A program that runs until it is dropped.
 struct Program(Child);
 
 impl Program {
-    fn start(command: &mut Command) -> Self {
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
-        Self(child.expect("starts"))
+    fn start(path: &Path) -> Self {
+        let mut child = Command::new(path).stdout(Stdio::piped()).spawn().expect("starts");
+        child
+            .stdout
+            .as_mut()
+            .expect("piped")
+            .read_exact(&mut [0])
+            .expect("says that it runs");
+        Self(child)
     }
 
     fn dir(&self) -> ProcDir {
@@ -296,12 +316,10 @@ fn a_library_inside_another_file_and_one_by_its_usual_name() {
 
 #[test]
 fn programs_at_fixed_addresses_deleted_or_oddly_named() {
-    const WAITS: &str = "void _start(void) { for (;;) { long r; \
-        __asm__ volatile(\"syscall\" : \"=a\"(r) : \"0\"(34L) : \"rcx\", \"r11\", \"memory\"); } }";
     let folder = Folder::new("deleted");
     let flags = ["-static", "-no-pie", "-Wl,--build-id=0xdeadbeefcafe"];
     let fixed = folder.compiled("fixed", WAITS, &flags);
-    let program = Program::start(&mut Command::new(&fixed));
+    let program = Program::start(&fixed);
     let describe = |program: &Program| {
         let (mut modules, mut memory) = modules(&program.dir());
         let base = modules.bases()[0];
@@ -326,7 +344,7 @@ fn programs_at_fixed_addresses_deleted_or_oddly_named() {
         WAITS,
         &["-static", "-no-pie", "-Wl,--build-id=none"],
     );
-    let program = Program::start(&mut Command::new(&nameless));
+    let program = Program::start(&nameless);
     let module = describe(&program);
     assert_eq!(module.path, nameless.to_string_lossy(), "these words are its own");
     let bytes = fs::read(&nameless).expect("readable");
@@ -404,4 +422,36 @@ fn versions_come_from_file_names() {
     for none in ["/usr/bin/cat", "libz.so", "libz.so.", "libz.so.x", ""] {
         assert_eq!(words(none), None, "{none}");
     }
+}
+
+#[test]
+fn a_header_that_nobody_can_read_does_not_hide_the_module() {
+    let folder = Folder::new("unreadable");
+    let library = folder.library();
+    let segments = segments(&library);
+    let file = File::open(&library).expect("there");
+    // Nothing of it is resident, because the child never touches it.
+    let victim = Victim::that::<1>(|words| words[0] = load(file.as_raw_fd(), 0, &segments));
+    let mappings = regions::mappings(&victim.dir()).expect("readable");
+    let mapping = mappings
+        .iter()
+        .find(|mapping| mapping.range.start() == victim.words[0])
+        .expect("loaded");
+    let mut memory = Memory::new(&victim.dir(), &mappings[..]);
+    // As if a server that may not answer had the file: then it is not opened.
+    memory.files().take_for_served(mapping.device);
+    let mut modules = Modules::find(&victim.dir(), &mappings, &mut memory);
+    let module = modules
+        .module(victim.words[0], &mut memory)
+        .expect("found by its mappings");
+    assert_eq!(
+        (&*module.path, module.cv_record.len()),
+        (&*library.to_string_lossy(), 0)
+    );
+    let remarks = modules.take_remarks();
+    assert!(
+        remarks
+            .iter()
+            .any(|r| r.subject == Subject::Module(victim.words[0]) && r.gravity == Gravity::Missing)
+    );
 }

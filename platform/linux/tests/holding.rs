@@ -5,7 +5,7 @@
 mod support;
 
 use dumpwright_linux::LinuxProcess;
-use dumpwright_target::{Fault, FaultKind, Frozen, Gravity, Need, Subject, Target};
+use dumpwright_target::{Fault, FaultKind, Frozen, Gravity, LinuxTextKind, Need, Subject, Target};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::Victim;
@@ -134,7 +134,7 @@ fn a_thread_is_shown_with_its_own_registers_name_and_stack() {
     assert_eq!(thread.teb, told[1], "pthread_self() is the thread pointer");
     assert_eq!(
         (thread.suspend_count, thread.priority_class, thread.priority),
-        (0, 0x20, 0)
+        (0, 0x20, inherited_priority())
     );
     let context = thread.context.expect("it stopped");
     let bytes = context.bytes();
@@ -205,6 +205,61 @@ fn debug_registers_are_shown_enabled_or_not() {
         "Dr0 to Dr3"
     );
     assert_eq!(word(0x70) & 0xff, 0x4, "Dr7: the second one is on");
+}
+
+/// Has the kernel make a worker thread inside the process, which waits to read from a pipe.
+const WORKER: &str = r#"
+#include <dirent.h>
+#include <linux/io_uring.h>
+int main(void) {
+    struct io_uring_params p = {0};
+    int ring = syscall(SYS_io_uring_setup, 4, &p);
+    if (ring < 0) { printf("0\n"); fflush(stdout); for (;;) pause(); }
+    char *queue = mmap(0, p.sq_off.array + p.sq_entries * 4, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+    struct io_uring_sqe *entry = mmap(0, p.sq_entries * sizeof *entry, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
+    int ends[2];
+    static char byte;
+    pipe(ends);
+    *entry = (struct io_uring_sqe){
+        .opcode = IORING_OP_READ, .flags = IOSQE_ASYNC, .fd = ends[0], .addr = (uintptr_t)&byte, .len = 1};
+    *(unsigned *)(queue + p.sq_off.array) = 0;
+    __atomic_store_n((unsigned *)(queue + p.sq_off.tail), 1, __ATOMIC_RELEASE);
+    syscall(SYS_io_uring_enter, ring, 1, 0, 0, 0, 0);
+    for (int worker = 0; !worker;) {
+        DIR *tasks = opendir("/proc/self/task");
+        for (struct dirent *task; (task = readdir(tasks));) if (atoi(task->d_name) > getpid()) worker = atoi(task->d_name);
+        closedir(tasks);
+        if (worker) printf("%d\n", worker);
+    }
+    fflush(stdout);
+    for (;;) pause();
+}
+"#;
+
+#[test]
+fn a_worker_of_the_kernel_is_listed_without_a_stack() {
+    let mut victim = Victim::start("worker", WORKER);
+    let worker = victim.numbers()[0] as u32;
+    if worker == 0 {
+        eprintln!("io_uring is switched off here: nothing was tested");
+        return;
+    }
+    let mut process = open(&victim);
+    let mut frozen = process.freeze(&Need::default()).expect("stops");
+    assert_eq!(frozen.thread_ids(), Ok(vec![victim.pid(), worker]));
+    let thread = frozen.thread(worker).expect("known");
+    let context = thread.context.expect("it stops like any thread");
+    assert_eq!((context.instruction_pointer(), context.stack_pointer()), (0, 0));
+    assert_eq!((thread.stack, thread.interrupted), (None, vec![]));
+    assert!(
+        frozen
+            .remarks()
+            .iter()
+            .all(|remark| remark.gravity < Gravity::Missing),
+        "nothing is missing"
+    );
+    drop(frozen);
+    victim.until_state('S');
 }
 
 #[test]
@@ -508,12 +563,162 @@ fn a_process_that_ends_while_it_is_held_gives_faults_not_hangs() {
     assert!(frozen.read(base, &mut [0; 8]).is_err());
     let _ = frozen.thread(victim.pid());
     frozen.thaw();
+    // Its first thread was a zombie at once; the others may still be ending.
+    let threads = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", victim.pid())).expect("a zombie");
+        stat.split_ascii_whitespace()
+            .nth(19)
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0)
+    };
+    while threads() > 1 {
+        std::thread::yield_now();
+    }
     assert!(
         matches!(process.freeze(&Need::default()).map(drop), Err(fault) if fault.kind == FaultKind::Zombie)
     );
     assert_eq!(refusal(victim.pid()).kind, FaultKind::Zombie);
     victim.finish();
     assert_eq!(refusal(victim.pid()).kind, FaultKind::NoSuchProcess);
+}
+
+/// A frozen cgroup of its own with one process in it.
+struct FrozenGroup {
+    path: std::path::PathBuf,
+    thaw: (&'static str, &'static str),
+}
+
+impl FrozenGroup {
+    /// `None` where this hierarchy is not mounted, or not ours to change.
+    fn around(
+        victim: &Victim,
+        root: &str,
+        control: &'static str,
+        freeze: &str,
+        thaw: &'static str,
+    ) -> Option<Self> {
+        // A plain folder that holds the mounts of version 1 is no cgroup.
+        std::fs::metadata(std::path::Path::new(root).join("cgroup.procs")).ok()?;
+        let path = std::path::Path::new(root).join(format!("dumpwright-test-{}", victim.pid()));
+        std::fs::create_dir(&path).ok()?;
+        let group = Self {
+            path,
+            thaw: (control, thaw),
+        };
+        let write = |name: &str, text: &str| std::fs::write(group.path.join(name), text).ok();
+        write("cgroup.procs", &victim.pid().to_string()).and_then(|()| write(control, freeze))?;
+        Some(group)
+    }
+
+    fn says(&self, file: &str, line: &str) -> bool {
+        std::fs::read_to_string(self.path.join(file)).is_ok_and(|text| text.lines().any(|l| l == line))
+    }
+}
+
+impl Drop for FrozenGroup {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.path.join(self.thaw.0), self.thaw.1);
+    }
+}
+
+#[test]
+fn a_frozen_cgroup_is_no_obstacle_and_stays_frozen() {
+    for (root, control, freeze, thaw, file, line, stops) in [
+        (
+            "/sys/fs/cgroup",
+            "cgroup.freeze",
+            "1",
+            "0",
+            "cgroup.events",
+            "frozen 1",
+            true,
+        ),
+        (
+            "/sys/fs/cgroup/unified",
+            "cgroup.freeze",
+            "1",
+            "0",
+            "cgroup.events",
+            "frozen 1",
+            true,
+        ),
+        (
+            "/sys/fs/cgroup/freezer",
+            "freezer.state",
+            "FROZEN",
+            "THAWED",
+            "freezer.state",
+            "FROZEN",
+            false,
+        ),
+    ] {
+        let mut victim = Victim::start(&format!("counters_{file}_{}", root.len()), COUNTERS);
+        let base = victim.numbers()[0];
+        let Some(group) = FrozenGroup::around(&victim, root, control, freeze, thaw) else {
+            eprintln!("{root} cannot be used here: nothing was tested");
+            continue;
+        };
+        while !group.says(file, line) {
+            std::thread::yield_now();
+        }
+        let mut process = open(&victim);
+        let mut frozen = process
+            .freeze(&Need::default())
+            .expect("stops, or goes on without");
+        for id in frozen.thread_ids().expect("listed") {
+            let context = frozen
+                .thread(id)
+                .expect("known")
+                .context
+                .expect("at least where it is");
+            let flags = u32::from_le_bytes(context.bytes()[0x30..0x34].try_into().expect("four bytes"));
+            assert_eq!(flags, if stops { 0x0010_001f } else { 0x0010_0001 }, "{root}");
+        }
+        let remarks = frozen.remarks();
+        assert!(
+            remarks
+                .iter()
+                .any(|remark| remark.subject == Subject::Process && remark.reason.contains("frozen"))
+        );
+        drop(frozen);
+        assert!(group.says(file, line), "it stays frozen");
+        let path = group.path.clone();
+        drop(group);
+        victim.until_counted(base);
+        drop(victim);
+        // The group is empty when the kernel has buried its last process.
+        while std::fs::remove_dir(&path).is_err() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_32_bit_program_is_refused() {
+    let program = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("small");
+    let mut compiler = std::process::Command::new("cc")
+        .args(["-m32", "-nostdlib", "-static", "-x", "c", "-", "-o"])
+        .arg(&program)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("a C compiler is installed");
+    let source = "void _start(void) { for (;;) __asm__ volatile(\"pause\"); }";
+    std::io::Write::write_all(&mut compiler.stdin.take().expect("piped"), source.as_bytes())
+        .expect("it reads");
+    let started = compiler
+        .wait()
+        .expect("ends")
+        .success()
+        .then(|| std::process::Command::new(&program).spawn());
+    let Some(Ok(mut child)) = started else {
+        eprintln!("32-bit programs cannot be built or run here: nothing was tested");
+        return;
+    };
+    let fault = refusal(child.id());
+    child.kill().expect("it runs");
+    child.wait().expect("ends");
+    assert_eq!(fault.kind, FaultKind::Unsupported);
+    assert!(fault.reason.contains("32-bit"), "{fault}");
 }
 
 #[test]
@@ -628,6 +833,59 @@ fn the_environment_is_kept_only_on_request() {
     assert!(seen(true));
 }
 
+/// Everything else is asked of a process that is held like any other; here only that it is this one.
+#[test]
+fn a_held_process_tells_what_it_is() {
+    let mut victim = Victim::start("counters7", COUNTERS);
+    let counter = victim.numbers()[0];
+    let mut process = open(&victim);
+    let need = Need {
+        handles: true,
+        full_memory: true,
+        ..Need::default()
+    };
+    let mut frozen = process.freeze(&need).expect("stops");
+    assert_eq!(frozen.process().expect("known").id, victim.pid());
+    let main = frozen.module_bases().expect("listed")[0];
+    let main = frozen.module(main).expect("known");
+    let program = std::fs::read_link(format!("/proc/{}/exe", victim.pid())).expect("readable");
+    assert_eq!(Some(main.path.as_str()), program.to_str());
+    let regions = frozen.regions().expect("listed");
+    assert!(
+        regions
+            .iter()
+            .any(|region| region.range.contains(counter) && region.allocation_base == main.base)
+    );
+    let handles = frozen.handles().expect("listed");
+    assert_eq!(
+        handles
+            .iter()
+            .map(|handle| handle.number)
+            .take(3)
+            .collect::<Vec<_>>(),
+        [0, 1, 2]
+    );
+    assert_eq!(frozen.system().expect("known").page_size, 4096);
+    let facts = frozen.linux().expect("it is one");
+    let status = facts
+        .texts
+        .iter()
+        .find(|text| text.kind == LinuxTextKind::ProcStatus)
+        .expect("there");
+    let status = String::from_utf8_lossy(&status.bytes);
+    assert!(
+        status.contains("TracerPid:\t0\n"),
+        "as it was before we came: {status}"
+    );
+    assert!(facts.dso_debug.is_some_and(|debug| debug.links.len() > 1));
+    assert!(
+        frozen
+            .remarks()
+            .iter()
+            .all(|remark| remark.gravity < Gravity::Missing)
+    );
+}
+
 /// The requests by which a debugger changes its target do not occur in this crate's code.
 #[test]
 fn nothing_here_can_write_into_a_target() {
@@ -654,4 +912,16 @@ fn nothing_here_can_write_into_a_target() {
         }
     }
     assert!(files > 10);
+}
+
+/// The priority that a program started by this one has: our niceness, in Windows' steps (-20 is 2, 19 is -2).
+fn inherited_priority() -> i32 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("we run");
+    let behind_name = stat.rsplit(") ").next().expect("a name in parentheses");
+    let nice: f64 = behind_name
+        .split(' ')
+        .nth(16)
+        .and_then(|nice| nice.parse().ok())
+        .expect("a number");
+    (-nice / 10.0).round().clamp(-2.0, 2.0) as i32
 }

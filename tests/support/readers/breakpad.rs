@@ -74,11 +74,17 @@ pub fn raw(dump: &Path) -> (String, Vec<String>) {
 }
 
 /// Errors from the parts that read the file. Those of its stack walker say where a stack ended.
+///
+/// `minidump_dump` asks for every stream that it knows and reports an error also when there is none of that
+/// type; then the line before says that it is not present.
 fn complaints_of(stderr: &[u8]) -> Vec<String> {
-    String::from_utf8_lossy(stderr)
-        .lines()
-        .filter(|line| line.contains(": ERROR: ") && line.contains(" minidump"))
-        .map(str::to_owned)
+    let text = String::from_utf8_lossy(stderr);
+    let before = std::iter::once("").chain(text.lines());
+    text.lines()
+        .zip(before)
+        .filter(|(line, _)| line.contains(": ERROR: ") && line.contains(" minidump"))
+        .filter(|(line, before)| !(line.ends_with(" failed") && before.ends_with(" not present")))
+        .map(|(line, _)| line.to_owned())
         .collect()
 }
 

@@ -1,0 +1,200 @@
+//! Programs that are started to be dumped.
+
+use std::fs;
+use std::path::Path;
+
+use dumpwright::read::Dump;
+
+use crate::attempt::{Folder, Nobody, Outcome, assert_says, dump, json, refusal};
+use crate::support::dumper::{self};
+use crate::support::proc;
+
+/// Longer than any test takes: what ends the wait is not the clock.
+const NEVER: &str = "600000";
+
+/// Speaks, says its process id, then dies of a signal: it is dumped at that moment, be it early or late.
+const SPEAKS_AND_CRASHES: &str = "echo out $$; echo err >&2; kill -SEGV $$";
+
+#[test]
+fn a_program_that_cannot_be_started() {
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    let text = folder.file("text");
+    fs::write(&text, "no program").unwrap();
+    for (program, reasons) in [
+        ("/no/such/program", &["No such file or directory", "PATH"][..]),
+        ("no-such-program-anywhere", &["No such file or directory", "PATH"]),
+        (
+            text.to_str().unwrap(),
+            &["Permission denied", "may this user execute it"],
+        ),
+        (folder.path().to_str().unwrap(), &["Permission denied"]),
+    ] {
+        let reason = refusal(&["--exec", "-o", file.to_str().unwrap(), "--", program, "argument"]);
+        assert_says(&reason, &[&format!("start {program}")]);
+        assert_says(&reason, reasons);
+        folder.assert_holds(&["text"]);
+    }
+}
+
+#[test]
+fn a_program_that_ends_by_itself() {
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    for (script, how) in [
+        ("exit 7", "exit status: 7"),
+        ("exit 0", "exit status: 0"),
+        // Nobody can be asked at that moment.
+        ("kill -KILL $$", "SIGKILL"),
+    ] {
+        let arguments = [
+            "--exec",
+            "--after",
+            NEVER,
+            "-o",
+            file.to_str().unwrap(),
+            "--",
+            "sh",
+            "-c",
+            script,
+        ];
+        let reason = refusal(&arguments);
+        assert_says(
+            &reason,
+            &["dump sh", "ended before its time", how, "shorter --after"],
+        );
+        folder.assert_holds(&[]);
+    }
+}
+
+#[test]
+fn an_existing_file_is_refused_before_the_program_starts() {
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    fs::write(&file, "precious").unwrap();
+    let trace = folder.file("trace");
+    let touch = format!("touch '{}'", trace.display());
+    let reason = refusal(&["--exec", "-o", file.to_str().unwrap(), "--", "sh", "-c", &touch]);
+    assert_says(&reason, &["exists", "--force"]);
+    folder.assert_holds(&["dump"]);
+}
+
+/// Where the program's own output went: (ours is standard output, standard error).
+fn speak(output: &Path, more: &[&str]) -> Outcome {
+    Outcome::of(
+        dump()
+            .args(["--exec", "--after", NEVER, "-o"])
+            .arg(output)
+            .args(more)
+            .args(["--", "sh", "-c", SPEAKS_AND_CRASHES]),
+    )
+    .expect(0)
+}
+
+/// The id that the program said it had, and what else there was.
+fn spoken(text: &str) -> (u32, Vec<&str>) {
+    let (own, rest): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with("out "));
+    assert_eq!(own.len(), 1, "{text}");
+    (own[0][4..].parse().unwrap(), rest)
+}
+
+fn assert_crash_of(dump: &Dump, pid: u32) {
+    assert_eq!(dump.misc_info().unwrap().unwrap().process_id, Some(pid));
+    let exception = dump.exception().unwrap().expect("it crashed");
+    assert_eq!(
+        (exception.thread_id, exception.code),
+        (pid, libc::SIGSEGV.unsigned_abs())
+    );
+    assert!(
+        !Path::new(&format!("/proc/{pid}")).exists(),
+        "it was ended and reaped"
+    );
+}
+
+#[test]
+fn its_output_is_its_own_unless_ours_is_wanted() {
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    let outcome = speak(&file, &[]);
+    let stdout = String::from_utf8(outcome.stdout).unwrap();
+    let (pid, rest) = spoken(&stdout);
+    assert_says(rest[0], &["complete dump"]);
+    assert_eq!(outcome.stderr, "err\n");
+    assert_crash_of(&Dump::open(&file).unwrap(), pid);
+    dumper::check(&file).unwrap();
+}
+
+#[test]
+fn its_output_goes_to_standard_error_when_ours_is_the_dump() {
+    let outcome = speak(Path::new("-"), &[]);
+    let (pid, rest) = spoken(&outcome.stderr);
+    assert_eq!(rest[0], "err");
+    assert_says(rest[1], &["complete dump"]);
+    assert_crash_of(&Dump::from_bytes(outcome.stdout).unwrap(), pid);
+}
+
+#[test]
+fn its_output_goes_to_standard_error_when_ours_is_json() {
+    let folder = Folder::new();
+    let outcome = speak(&folder.file("dump"), &["--json"]);
+    assert_eq!(outcome.json()["status"], "complete");
+    let (pid, rest) = spoken(&outcome.stderr);
+    assert_eq!(rest, ["err"]);
+    assert_crash_of(&Dump::open(folder.file("dump")).unwrap(), pid);
+
+    let outcome = speak(Path::new("-"), &["--json"]);
+    let (pid, rest) = spoken(&outcome.stderr);
+    assert_eq!(rest[0], "err");
+    assert_eq!(json(format!("{}\n", rest[1]).as_bytes())["status"], "complete");
+    assert_crash_of(&Dump::from_bytes(outcome.stdout).unwrap(), pid);
+}
+
+#[test]
+fn a_program_that_runs_on_is_dumped_after_the_time_and_ended() {
+    let folder = Folder::new();
+    for after in ["0", "20"] {
+        let file = folder.file(after);
+        Outcome::of(
+            dump()
+                .args(["--exec", "--after", after, "-o"])
+                .arg(&file)
+                .args(["--", "sleep", "600"]),
+        )
+        .expect(0);
+        let dump = Dump::open(&file).unwrap();
+        assert!(
+            dump.exception().unwrap().is_none(),
+            "a dump on request has no exception"
+        );
+        let pid = dump.misc_info().unwrap().unwrap().process_id.unwrap();
+        assert!(
+            !Path::new(&format!("/proc/{pid}")).exists(),
+            "it was ended and reaped"
+        );
+    }
+}
+
+/// As users do: nothing about it needs root.
+#[test]
+fn an_ordinary_user_starts_a_program() {
+    if !proc::is_root() {
+        return;
+    }
+    let nobody = Nobody::new();
+    let mut command = nobody.runs(dumper::dumpwright().get_program());
+    command.args([
+        "dump",
+        "--exec",
+        "--after",
+        NEVER,
+        "-o",
+        "-",
+        "--",
+        "sh",
+        "-c",
+        SPEAKS_AND_CRASHES,
+    ]);
+    let outcome = Outcome::of(&mut command).expect(0);
+    let (pid, _) = spoken(&outcome.stderr);
+    assert_crash_of(&Dump::from_bytes(outcome.stdout).unwrap(), pid);
+}

@@ -1,0 +1,290 @@
+//! Where the dump goes: names that are taken, that lead elsewhere, that are no files, and places without room.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use dumpwright::read::Dump;
+
+use crate::attempt::{
+    Folder, Nobody, Outcome, assert_says, dump_of, json, plain, refusal, refusal_by, threads,
+};
+use crate::support::dumper::dumpwright;
+use crate::support::proc;
+use crate::support::victim::{self, Victim};
+use crate::support::{dumper, run_well};
+
+/// Tries to dump a victim into this file, in vain, and the victim does not mind.
+fn refused(victim: &mut Victim, file: &Path, more: &[&str]) -> String {
+    let pid = victim.pid().to_string();
+    let file = file.to_str().unwrap();
+    let reason = refusal(&[&["--pid", &pid, "-o", file], more].concat());
+    proc::assert_released(victim.pid());
+    victim.ping();
+    reason
+}
+
+fn assert_is_dump_of(file: &Path, pid: u32) {
+    let dump = Dump::open(file).unwrap();
+    assert_eq!(dump.misc_info().unwrap().unwrap().process_id, Some(pid));
+    dumper::check(file).unwrap();
+}
+
+#[test]
+fn an_existing_file_is_replaced_only_if_told_so() {
+    let mut victim = plain();
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    fs::write(&file, "precious").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    let reason = refused(&mut victim, &file, &[]);
+    assert_says(&reason, &["create", file.to_str().unwrap(), "exists", "--force"]);
+    assert_eq!(fs::read(&file).unwrap(), b"precious");
+
+    Outcome::of(dump_of(&victim, &file).arg("--force")).expect(0);
+    folder.assert_holds(&["dump"]);
+    assert_is_dump_of(&file, victim.pid());
+    assert_eq!(
+        fs::metadata(&file).unwrap().mode() & 0o777,
+        0o600,
+        "not that of the file it replaced"
+    );
+    victim.ping();
+}
+
+#[test]
+fn whoever_has_the_old_file_open_keeps_it() {
+    let victim = plain();
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    fs::write(&file, "precious").unwrap();
+    let mut old = File::open(&file).unwrap();
+    Outcome::of(dump_of(&victim, &file).arg("--force")).expect(0);
+    let mut text = String::new();
+    old.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "precious", "replaced, not overwritten");
+}
+
+#[test]
+fn nothing_is_written_through_a_symbolic_link() {
+    let mut victim = plain();
+    let folder = Folder::new();
+    let elsewhere = Folder::new();
+    let precious = elsewhere.file("precious");
+    fs::write(&precious, "precious").unwrap();
+    let link = folder.file("dump");
+    for target in [
+        precious.as_path(),
+        &elsewhere.file("missing"),
+        elsewhere.path(),
+        Path::new("/dev/null"),
+    ] {
+        symlink(target, &link).unwrap();
+        for more in [&[][..], &["--force"]] {
+            let reason = refused(&mut victim, &link, more);
+            assert_says(
+                &reason,
+                &["create", link.to_str().unwrap(), "it is a symbolic link"],
+            );
+        }
+        folder.assert_holds(&["dump"]);
+        assert_eq!(fs::read_link(&link).unwrap(), target);
+        elsewhere.assert_holds(&["precious"]);
+        assert_eq!(fs::read(&precious).unwrap(), b"precious");
+        fs::remove_file(&link).unwrap();
+    }
+}
+
+#[test]
+fn a_device_is_written_to_and_stays_one() {
+    let mut victim = plain();
+    for more in [&[][..], &["--force"]] {
+        let outcome =
+            Outcome::of(dump_of(&victim, Path::new("/dev/null")).arg("--json").args(more)).expect(0);
+        assert!(outcome.json()["bytes"].as_u64() > Some(0));
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        victim.ping();
+    }
+}
+
+#[test]
+fn a_device_without_room() {
+    let mut victim = plain();
+    for more in [&[][..], &["--force"], &["--type", "with-full-memory"]] {
+        let reason = refused(&mut victim, Path::new("/dev/full"), more);
+        assert_says(&reason, &["write to", "/dev/full", "No space left on device"]);
+    }
+}
+
+#[test]
+fn a_named_pipe_gets_the_dump() {
+    let mut victim = threads();
+    let folder = Folder::new();
+    let pipe = folder.file("pipe");
+    run_well(Command::new("mkfifo").arg(&pipe));
+    let reader = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || fs::read(pipe).unwrap())
+    };
+    Outcome::of(dump_of(&victim, &pipe).args(["--type", "with-full-memory"])).expect(0);
+    let received = reader.join().unwrap();
+    folder.assert_holds(&["pipe"]);
+    assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    let file = folder.file("received");
+    fs::write(&file, received).unwrap();
+    assert_is_dump_of(&file, victim.pid());
+    victim.ping();
+}
+
+#[test]
+fn names_that_can_be_no_file() {
+    let mut victim = plain();
+    let folder = Folder::new();
+    let inner = folder.file("inner");
+    fs::create_dir(&inner).unwrap();
+    let file = folder.file("file");
+    fs::write(&file, "").unwrap();
+    for (name, more, system) in [
+        (inner.clone(), &[][..], "is a directory"),
+        (inner.clone(), &["--force"], "is a directory"),
+        (folder.file("missing/dump"), &[], "no such file or directory"),
+        (
+            folder.file("missing/dump"),
+            &["--force"],
+            "no such file or directory",
+        ),
+        (file.join("dump"), &[], "not a directory"),
+    ] {
+        let reason = refused(&mut victim, &name, more);
+        assert_says(&reason, &["create", name.to_str().unwrap()]);
+        assert_says(&reason.to_lowercase(), &[system]);
+    }
+    folder.assert_holds(&["inner", "file"]);
+    assert_eq!(fs::read_dir(&inner).unwrap().count(), 0);
+}
+
+#[test]
+fn a_folder_that_may_not_be_written() {
+    let nobody = Nobody::new();
+    let mut victim = Victim::start_command(&mut nobody.runs(victim::live("plain")));
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    fs::write(&file, "precious").unwrap();
+    // Nobody may look into it, but neither change it nor, being no owner, change that.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    let program = || {
+        let mut command = nobody.runs(dumpwright().get_program());
+        command.arg("dump");
+        command
+    };
+    let pid = victim.pid().to_string();
+    for (name, more) in [("new", &[][..]), ("dump", &["--force"])] {
+        let output = folder.file(name);
+        let reason = refusal_by(
+            program,
+            &[&["--pid", &pid, "-o", output.to_str().unwrap()], more].concat(),
+        );
+        assert_says(
+            &reason,
+            &["create", output.to_str().unwrap(), "Permission denied"],
+        );
+    }
+    folder.assert_holds(&["dump"]);
+    assert_eq!(fs::read(&file).unwrap(), b"precious");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    victim.ping();
+}
+
+/// A file system of 64 KiB in a mount namespace that ends with the shell, into which a dump does not fit.
+#[test]
+fn a_disk_without_room() {
+    if !proc::is_root() {
+        // Mounting is root's; /dev/full, above, stands for it.
+        return;
+    }
+    let mut victim = threads();
+    let folder = Folder::new();
+    let script = "mount -t tmpfs -o size=64k tmpfs \"$1\" || exit 99
+        printf precious > \"$1\"/old
+        for name in new old; do
+            \"$0\" dump --json --force --type with-full-memory --pid \"$2\" -o \"$1\"/$name
+            test $? = 1 || exit 98
+        done
+        ls -A \"$1\" >&2
+        cat \"$1\"/old >&2";
+    let outcome = Outcome::of(
+        Command::new("unshare")
+            .args(["--mount", "sh", "-c", script])
+            .arg(dumpwright().get_program())
+            .arg(folder.path())
+            .arg(victim.pid().to_string()),
+    );
+    assert!(
+        !outcome.stderr.contains("unshare failed") && outcome.status.code() != Some(99),
+        "this test mounts a file system in a namespace of its own and needs the right to (CAP_SYS_ADMIN): {outcome:?}"
+    );
+    let outcome = outcome.expect(0);
+    let (objects, names) = (String::from_utf8(outcome.stdout).unwrap(), outcome.stderr);
+    assert_eq!(objects.lines().count(), 2);
+    for line in objects.split_inclusive('\n') {
+        let object = json(line.as_bytes());
+        assert_eq!(object["status"], "failed");
+        assert_says(object["error"].as_str().unwrap(), &["No space left on device"]);
+        // HRESULT_FROM_WIN32(ERROR_DISK_FULL)
+        assert_eq!(object["hresult"], "0x80070070");
+    }
+    let left: Vec<_> = names
+        .lines()
+        .filter(|line| !line.starts_with("dumpwright: "))
+        .collect();
+    assert_eq!(
+        left,
+        ["old", "precious"],
+        "no new file, and the old one as it was"
+    );
+    proc::assert_released(victim.pid());
+    victim.ping();
+}
+
+#[test]
+fn nobody_else_may_read_it_whatever_the_umask() {
+    let victim = plain();
+    let folder = Folder::new();
+    for umask in ["0", "022", "777"] {
+        let file = folder.file(umask);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "umask $2; exec \"$0\" dump --pid $3 -o \"$1\""])
+            .arg(dumpwright().get_program())
+            .arg(&file)
+            .args([umask, &victim.pid().to_string()]);
+        Outcome::of(&mut command).expect(0);
+        assert_eq!(
+            fs::metadata(&file).unwrap().mode() & 0o7777,
+            0o600,
+            "umask {umask}"
+        );
+    }
+    folder.assert_holds(&["0", "022", "777"]);
+}
+
+#[test]
+fn names_as_people_give_them() {
+    let mut victim = plain();
+    let folder = Folder::new();
+    for name in [
+        OsStr::new("plain"),
+        OsStr::new("./-o"),
+        OsStr::from_bytes(b"not UTF-8 \xff\n"),
+    ] {
+        let mut command = dump_of(&victim, Path::new(name));
+        Outcome::of(command.current_dir(folder.path())).expect(0);
+        assert_is_dump_of(&folder.path().join(name), victim.pid());
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    victim.ping();
+}

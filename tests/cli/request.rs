@@ -1,0 +1,141 @@
+//! What is asked for: types, and arguments that make no sense.
+
+use dumpwright::DumpType;
+
+use crate::attempt::{Folder, Outcome, assert_says, dump, dump_of, plain, refusal};
+
+#[test]
+fn unknown_type_names_list_those_that_are_known() {
+    let mut victim = plain();
+    let folder = Folder::new();
+    for list in [
+        "with-full-memmory",
+        "normal,",
+        "",
+        "0x",
+        "0xg",
+        "0x100000000",
+        "full;normal",
+        "Normal",
+    ] {
+        let outcome = Outcome::of(dump_of(&victim, &folder.file("dump")).args(["--type", list])).expect(2);
+        assert!(outcome.stdout.is_empty());
+        // The help is wrapped for terminals.
+        let text = outcome.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        let wrong = list.split(',').next_back().unwrap();
+        assert_says(
+            &text,
+            &["--type", &format!("\"{wrong}\" is no dump type"), "0xHEX"],
+        );
+        for name in DumpType::names() {
+            assert_says(&text, &[&name]);
+        }
+        for preset in ["normal", "mini", "triage", "heap", "full", "with-handle-data"] {
+            assert_says(&text, &[preset]);
+        }
+    }
+    folder.assert_holds(&[]);
+    victim.ping();
+}
+
+#[test]
+fn impossible_types_are_refused_before_anything_is_touched() {
+    let mut victim = plain();
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    let pid = victim.pid().to_string();
+    for (list, hex, why) in [
+        (
+            "0x2002",
+            "0x2002",
+            "full memory and code segments exclude each other",
+        ),
+        (
+            "with-full-memory,with-code-segs",
+            "0x2002",
+            "full memory and code segments",
+        ),
+        ("0x4000000", "0x4000000", "0x4000000 mean nothing"),
+        ("normal,0xffffffff", "0xffffffff", "0xfc000000 mean nothing"),
+    ] {
+        let reason = refusal(&["--type", list, "--pid", &pid, "-o", file.to_str().unwrap()]);
+        assert_says(&reason, &[&format!("dump type {hex} is not possible"), why]);
+        // Even of a process that is not there: the type is looked at first.
+        let reason = refusal(&["--type", list, "--pid", "4194304", "-o", file.to_str().unwrap()]);
+        assert_says(&reason, &["is not possible"]);
+    }
+    folder.assert_holds(&[]);
+    victim.ping();
+}
+
+#[test]
+fn the_type_in_the_result_is_the_effective_one() {
+    let victim = plain();
+    let folder = Folder::new();
+    // MiniDumpWithoutOptionalData rules out full memory, as on DbgHelp 6.3.9600.
+    for (list, effective) in [
+        ("normal", "0x0"),
+        ("mini", "0x1005"),
+        ("0x402", "0x400"),
+        ("0x4,with-thread-info", "0x1004"),
+    ] {
+        let outcome =
+            Outcome::of(dump_of(&victim, &folder.file(list)).args(["--json", "--type", list])).expect(0);
+        assert_eq!(outcome.json()["type"], effective, "{list}");
+    }
+}
+
+#[test]
+fn arguments_that_make_no_sense_together() {
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    let file = file.to_str().unwrap();
+    for (arguments, complaint) in [
+        (&["-o", file][..], "--pid"),
+        (&["--pid", "1"], "--output"),
+        (
+            &["--pid", "1", "--exec", "-o", file, "--", "true"],
+            "cannot be used with",
+        ),
+        (&["--exec", "-o", file], "CMD"),
+        (&["--exec", "-o", file, "--"], "CMD"),
+        (&["--pid", "1", "-o", file, "--", "true"], "--exec"),
+        (&["--pid", "1", "-o", file, "--after", "5"], "--exec"),
+        (&["--exec", "-o", file, "--after=-1", "--", "true"], "--after"),
+        (
+            &["--exec", "-o", file, "--after", "soon", "--", "true"],
+            "--after",
+        ),
+        (&["--scenario", "x", "-o", file, "--", "true"], "--scenario"),
+        (&["--scenario", "x", "-o", file, "--after", "5"], "--scenario"),
+        (&["--scenario", "x", "--pid", "1", "-o", file], "cannot be used with"),
+        (&["--pid", "1", "-o", file, "--hold", "gently"], "stop"),
+        (
+            &["--pid", "1", "-o", file, "--no-such-option"],
+            "--no-such-option",
+        ),
+        (&["--pid", "1", "-o", file, "stray"], "stray"),
+    ] {
+        let outcome = Outcome::of(dump().args(arguments)).expect(2);
+        assert!(outcome.stdout.is_empty(), "{arguments:?}");
+        assert_says(&outcome.stderr, &["error: ", complaint]);
+    }
+    folder.assert_holds(&[]);
+}
+
+#[test]
+fn profiles_are_chosen_by_name() {
+    let mut victim = plain();
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    for profile in ["documented", "dbghelp63", "dbghelp10"] {
+        Outcome::of(dump_of(&victim, &file).args(["--force", "--profile", profile])).expect(0);
+    }
+    // A later type, which 6.3 does not know.
+    let later = ["--force", "--profile", "dbghelp63", "--type", "0x800000"];
+    let outcome = Outcome::of(dump_of(&victim, &file).args(later)).expect(1);
+    assert_says(&outcome.stderr, &["0x800000 mean nothing"]);
+    let outcome = Outcome::of(dump_of(&victim, &file).args(["--profile", "dbghelp64"])).expect(2);
+    assert_says(&outcome.stderr, &["\"dbghelp64\" is no profile", "dbghelp10"]);
+    victim.ping();
+}

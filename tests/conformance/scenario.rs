@@ -1,0 +1,246 @@
+//! The recorded scenarios: what was dumped how, and by which rules the callback answered.
+
+use dumpwright::callback::AskKind;
+use dumpwright::target::AddressRange;
+
+use super::names::{Names, number};
+
+/// One line of `scenarios.txt`.
+pub struct Scenario {
+    pub name: String,
+    pub dump_type: u32,
+    pub options: Options,
+    pub rules: Vec<Rule>,
+}
+
+/// How the recording harness was called. What only added lines that are not compared is not kept.
+#[derive(Default)]
+pub struct Options {
+    /// Bits of questions whose lines are not printed.
+    pub quiet: u64,
+    /// Only Vm and region questions about this range are printed.
+    pub only: Option<AddressRange>,
+    /// Reads fail where Windows lets them fail: without access, guarded, reserved.
+    pub windows_reads: bool,
+    /// Reads fail here.
+    pub failing: Vec<Failing>,
+    /// The target is a snapshot.
+    pub snapshot: bool,
+    pub no_callback: bool,
+    /// No file handle was given.
+    pub no_file: bool,
+    /// The file handle did not allow writing.
+    pub read_only_file: bool,
+    /// The process handle was invalid; this is what transcripts call it.
+    pub invalid_handle: Option<&'static str>,
+    /// The process id was that of no process.
+    pub unknown_process: bool,
+    /// Something was recorded that the twin has not: the harness' own process.
+    pub not_the_target: bool,
+    /// Number of the thread that has an exception.
+    pub exception: Option<u32>,
+}
+
+/// Pages that cannot be read.
+pub struct Failing {
+    pub range: AddressRange,
+    /// Single bytes can.
+    pub only_long_reads: bool,
+}
+
+/// One rule of the callback.
+pub struct Rule {
+    /// The kind of question; `None` is every kind.
+    kind: Option<AskKind>,
+    first: u32,
+    last: u32,
+    /// In the order of the text; a condition that does not hold ends the rule there.
+    pub steps: Vec<Step>,
+}
+
+/// A condition or an action.
+pub enum Step {
+    At(AddressRange),
+    LongerThan(u64),
+    Thread(u32),
+    Return(bool),
+    Flags(u32),
+    Or(u32),
+    Memory(u64, u32),
+    CheckCancel(bool),
+    Cancel(bool),
+    Continue(bool),
+    RegionBase(Change),
+    RegionSize(Change),
+    RegionProtect(u32),
+    RegionState(u32),
+    Handle(u64),
+    ReadReally,
+    Fill(u8),
+    Done(Done),
+    Flip(AddressRange, u8),
+    AskSystem,
+    QueryStatus(u32),
+}
+
+pub enum Change {
+    To(u64),
+    By(i64),
+}
+
+#[derive(Clone, Copy)]
+pub enum Done {
+    All,
+    Half,
+    Over,
+    Bytes(u32),
+}
+
+impl Rule {
+    pub fn is_about(&self, kind: AskKind, index: u32) -> bool {
+        self.kind.is_none_or(|mine| mine == kind) && (self.first..=self.last).contains(&index)
+    }
+}
+
+/// Reads `scenarios.txt`.
+pub fn parse(text: &str, names: &Names) -> Vec<Scenario> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| parse_line(line, names)).collect()
+}
+
+fn parse_line(line: &str, names: &Names) -> Scenario {
+    let mut fields = line.splitn(3, '|');
+    let mut field = || {
+        fields
+            .next()
+            .unwrap_or_else(|| panic!("three fields: {line}"))
+            .trim()
+    };
+    let (name, dump_type, words) = (field().to_owned(), field(), field());
+    let mut scenario = Scenario {
+        name,
+        dump_type: number32(dump_type),
+        options: Options::default(),
+        rules: Vec::new(),
+    };
+    for word in words.split_whitespace() {
+        match word.strip_prefix("--") {
+            Some(option) => scenario.options.add(option, names),
+            None => scenario.rules.push(parse_rule(word, names)),
+        }
+    }
+    scenario
+}
+
+impl Options {
+    fn add(&mut self, option: &str, names: &Names) {
+        let (option, value) = option.split_once('=').unwrap_or((option, ""));
+        match option {
+            "quiet" => self.quiet = number(value),
+            "only" => self.only = AddressRange::new(names.address(value), names.end(value)),
+            "winread" => self.windows_reads = true,
+            "fail" | "failbig" => {
+                let (place, size) = value.split_once('/').expect("PLACE/SIZE");
+                self.failing.push(Failing {
+                    range: AddressRange::at(names.address(place), number(size)).expect("some bytes"),
+                    only_long_reads: option == "failbig",
+                });
+            }
+            "pss" => self.snapshot = true,
+            // No callback structure, or one without a function.
+            "nocb" | "nullroutine" => self.no_callback = true,
+            "nofile" => self.no_file = true,
+            "rofile" => self.read_only_file = true,
+            "badproc" => self.invalid_handle = Some("other"),
+            "nullproc" => self.invalid_handle = Some("0"),
+            "badpid" => self.unknown_process = true,
+            "zeropid" | "self" => self.not_the_target = true,
+            "exc" => self.exception = Some(number32(value)),
+            // Further lines about the library's own calls and about the file.
+            "hook" | "peek" | "mem64" => {}
+            _ => panic!("unknown option --{option}"),
+        }
+    }
+}
+
+fn parse_rule(word: &str, names: &Names) -> Rule {
+    let (head, steps) = word.split_once(':').unwrap_or((word, ""));
+    let (kind, indices) = head.split_once('@').unwrap_or((head, "*"));
+    let kind = (kind != "ALL").then(|| {
+        let known = AskKind::ALL.into_iter().find(|known| known.name() == kind);
+        known.unwrap_or_else(|| panic!("no question is called {kind}"))
+    });
+    let (first, last) = if indices == "*" {
+        (0, u32::MAX)
+    } else if let Some(first) = indices.strip_suffix('+') {
+        (number32(first), u32::MAX)
+    } else {
+        let (first, last) = indices.split_once('-').unwrap_or((indices, indices));
+        (number32(first), number32(last))
+    };
+    let steps = steps.split(',').map(|step| parse_step(step, names)).collect();
+    Rule {
+        kind,
+        first,
+        last,
+        steps,
+    }
+}
+
+fn parse_step(step: &str, names: &Names) -> Step {
+    let (key, value) = step.split_once('=').unwrap_or((step, "1"));
+    let range = |text| AddressRange::new(names.address(text), names.end(text)).expect("some bytes");
+    match key {
+        "at" => Step::At(range(value)),
+        "minsize" => Step::LongerThan(number(value) - 1),
+        "tid" => Step::Thread(number32(value)),
+        "ret" => Step::Return(value != "0"),
+        "flags" | "status" => Step::Flags(number32(value)),
+        "or" => Step::Or(number32(value)),
+        "mem" => {
+            let (place, size) = value.split_once('/').expect("PLACE/SIZE");
+            Step::Memory(names.address(place), number32(size))
+        }
+        "check" => Step::CheckCancel(value != "0"),
+        "cancel" => Step::Cancel(value != "0"),
+        "cont" => Step::Continue(value != "0"),
+        "rbase" => Step::RegionBase(change(value, names)),
+        "rsize" => Step::RegionSize(change(value, names)),
+        "rprot" => Step::RegionProtect(number32(value)),
+        "rstate" => Step::RegionState(number32(value)),
+        // The harness' own file; any number that is not 0 says the same.
+        "handle" if value == "own" => Step::Handle(1),
+        "handle" => Step::Handle(number(value)),
+        "real" => Step::ReadReally,
+        "fill" => Step::Fill(u8::try_from(number(value)).expect("a byte")),
+        "done" => Step::Done(match value {
+            "all" => Done::All,
+            "half" => Done::Half,
+            "over" => Done::Over,
+            _ => Done::Bytes(number32(value)),
+        }),
+        "xorat" => {
+            let (place, mask) = value.split_once('/').expect("PLACE/MASK");
+            Step::Flip(range(place), u8::try_from(number(mask)).expect("a byte"))
+        }
+        "query" if value == "none" => Step::AskSystem,
+        "qstatus" => Step::QueryStatus(number32(value)),
+        _ => panic!("unknown step {step}"),
+    }
+}
+
+fn change(value: &str, names: &Names) -> Change {
+    let by = |digits| Change::By(i64::try_from(number(digits)).expect("not that large"));
+    match (value.strip_prefix('+'), value.strip_prefix('-')) {
+        (Some(digits), _) => by(digits),
+        (_, Some(digits)) => match by(digits) {
+            Change::By(by) => Change::By(-by),
+            to @ Change::To(_) => to,
+        },
+        _ => Change::To(names.address(value)),
+    }
+}
+
+fn number32(text: &str) -> u32 {
+    u32::try_from(number(text)).expect("32 bits")
+}

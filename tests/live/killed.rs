@@ -1,0 +1,117 @@
+//! Dumpers that are killed in the middle.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use dumpwright::read::Dump;
+
+use crate::support::dumper::{self, dumpwright};
+use crate::support::proc::{self, signal, states, until};
+use crate::support::victim::{self, Frames, Victim};
+
+/// How often a dumper has to be hit while it works.
+const HITS: usize = 50;
+
+/// Numbers that look random and are the same each time (splitmix64, Steele and others 2014).
+struct Seeded(u64);
+
+impl Seeded {
+    fn below(&mut self, limit: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        limit.mul_f64((z >> 11) as f64 / (1_u64 << 53) as f64)
+    }
+}
+
+fn start_dumper(pid: u32, file: &Path) -> Child {
+    dumpwright()
+        .args(["dump", "--type", "full", "--pid", &pid.to_string(), "-o"])
+        .arg(file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Kills dumpers at random moments of their work until enough of them were hit; after each, `after` looks at the target.
+fn kill_dumpers(pid: u32, seed: u64, mut after: impl FnMut()) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dump");
+    let started = Instant::now();
+    assert!(start_dumper(pid, &file).wait().unwrap().success());
+    let whole = started.elapsed();
+    fs::remove_file(&file).unwrap();
+
+    let mut random = Seeded(seed);
+    let mut hits = 0;
+    // Those that had finished before they could be hit are not counted, but looked at all the same.
+    for _ in 0..20 * HITS {
+        let mut dumper = start_dumper(pid, &file);
+        std::thread::sleep(random.below(whole));
+        dumper.kill().unwrap();
+        let status = dumper.wait().unwrap();
+        proc::assert_released(pid);
+        after();
+        let names: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        if names.is_empty() {
+            assert!(!status.success());
+            hits += 1;
+        } else {
+            // The name is given at the end, to a dump that is whole.
+            assert_eq!(names, ["dump"]);
+            dumper::check(&file).unwrap();
+            assert_eq!(
+                Dump::open(&file)
+                    .unwrap()
+                    .misc_info()
+                    .unwrap()
+                    .unwrap()
+                    .process_id,
+                Some(pid)
+            );
+            fs::remove_file(&file).unwrap();
+        }
+        if hits == HITS {
+            return;
+        }
+    }
+    panic!("only {hits} dumpers were killed while they worked");
+}
+
+#[test]
+fn a_dumper_killed_at_any_moment_leaves_the_target_running_and_no_file() {
+    let mut victim = Victim::start(&victim::c("big", Frames::Pointers), &["16"]);
+    kill_dumpers(victim.pid(), 1, || victim.ping());
+}
+
+#[test]
+fn so_it_does_one_with_many_threads() {
+    let nothing: [&str; 0] = [];
+    let mut victim = Victim::start(&victim::c("threads", Frames::Pointers), &nothing);
+    let pid = victim.pid();
+    kill_dumpers(pid, 2, || {
+        assert!(!states(pid).contains(&'T'), "nor in a job-control stop");
+        victim.ping();
+    });
+}
+
+#[test]
+fn a_stopped_target_stays_stopped() {
+    let nothing: [&str; 0] = [];
+    let mut victim = Victim::start(&victim::c("threads", Frames::Pointers), &nothing);
+    let pid = victim.pid();
+    let all_stopped = || states(pid).iter().all(|state| *state == 'T');
+    signal(pid, libc::SIGSTOP);
+    until("it has stopped", all_stopped);
+    kill_dumpers(pid, 3, || until("it is stopped again", all_stopped));
+    signal(pid, libc::SIGCONT);
+    victim.ping();
+}

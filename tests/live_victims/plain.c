@@ -1,0 +1,11 @@
+/*
+ * A process of one thread that waits, and answers pings.
+ */
+#include "../victims/victim.h"
+
+int main(void) {
+    testify("{\"pid\":%d}", getpid());
+    say_ready();
+    serve_until_end_of_input();
+    return 0;
+}
