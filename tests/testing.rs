@@ -5,50 +5,33 @@
 
 /// The example of the README: a callback as programs have it on Windows, tested on Linux.
 mod example {
+    use dumpwright::Ask;
     use dumpwright::target::protect::READWRITE;
     use dumpwright::testing::{Contents, SimProcess, assert_asked, rehearse};
-    use dumpwright::{Ask, Callback};
-
-    const SESSIONS: u64 = 0x6000_0000;
-
-    /// What our crash handler answers: everything but the sampler thread, and the table of sessions.
-    fn handler() -> impl Callback {
-        let mut ranges = vec![(SESSIONS, 0x100)];
-        move |ask: Ask<'_>| match ask {
-            Ask::IncludeThread { thread_id, .. } => thread_id != 8,
-            Ask::Memory { wanted } => ranges
-                .pop()
-                .map(|(base, size)| (wanted.base, wanted.size) = (base, size))
-                .is_some(),
-            _ => true,
-        }
-    }
 
     #[test]
     fn the_sampler_stays_out_and_the_sessions_are_in() {
+        let mut once = true;
+        let handler = |ask: Ask<'_>| match ask {
+            Ask::IncludeThread { thread_id, .. } => thread_id != 8,
+            Ask::Memory { wanted } => {
+                (wanted.base, wanted.size) = (0x6000_0000, 256);
+                std::mem::take(&mut once)
+            }
+            _ => true,
+        };
         let process = SimProcess::new(1000)
             .thread(7, 0x7000_0100, 0x40_1000)
             .thread(8, 0x7100_0100, 0x40_2000)
-            .memory(SESSIONS, 0x1000, READWRITE, Contents::Counting)
+            .memory(0x6000_0000, 0x1000, READWRITE, Contents::Counting)
             .memory(0x7000_0000, 0x1000, READWRITE, Contents::Counting)
-            .memory(
-                0x7100_0000,
-                0x1000,
-                READWRITE,
-                Contents::Bytes(b"the sampler's secret".repeat(200)),
-            );
-        let rehearsal = rehearse(handler()).on(process);
-        assert_asked!(
-            rehearsal,
-            ..,
-            "IncludeThread thread=7 -> TRUE",
-            "IncludeThread thread=8 -> FALSE",
-            ..
-        );
+            .memory(0x7100_0000, 0x1000, READWRITE, Contents::Fill(0x5E));
+        let rehearsal = rehearse(handler).on(process);
+        assert_asked!(rehearsal, .., "IncludeThread thread=8 -> FALSE", ..);
         let dump = rehearsal.dump();
         assert_eq!(dump.threads(), [7]);
-        assert_eq!(dump.memory(SESSIONS..SESSIONS + 8), SESSIONS.to_le_bytes());
-        assert!(dump.contains_nowhere("the sampler's secret"));
+        assert!(dump.has_memory(0x6000_0000..0x6000_0100));
+        assert!(dump.contains_nowhere([0x5E; 16]));
     }
 }
 
@@ -56,12 +39,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::{env, fs};
 
-use dumpwright::callback::Hresult;
+use dumpwright::callback::{Hresult, ThreadWriteFlags};
 use dumpwright::policy::{StreamOutput, Threads};
 use dumpwright::target::protect::{EXECUTE_READ, READWRITE};
 use dumpwright::testing::{
-    AnyTarget, Contents, Rehearsal, SimProcess, assert_asked, rehearse, rehearse_mut,
-    rehearse_without_callback,
+    AnyTarget, Contents, Rehearsal, SimProcess, assert_asked, rehearse, rehearse_in_all_profiles,
+    rehearse_mut, rehearse_without_callback,
 };
 use dumpwright::{Ask, DumpType, Request, dump};
 
@@ -237,6 +220,38 @@ fn dialogues_of_two_rehearsals_are_compared() {
     );
     assert!(
         text.contains("cargo test --package dumpwright --test testing -- --exact dialogues_of_two"),
+        "{text}"
+    );
+}
+
+#[test]
+fn outcomes_that_depend_on_the_writer_are_found() {
+    let harmless = || |ask: Ask<'_>| !matches!(ask, Ask::Memory { .. });
+    for dump_type in [0, 0x2, 0x1800] {
+        let dump_type = DumpType::from_bits_retain(dump_type);
+        let rehearsal = rehearse_in_all_profiles(harmless).of_type(dump_type).on(process);
+        assert_eq!(rehearsal.dump().threads(), [7]);
+    }
+    // Microsoft's writer dumps the stack whatever is answered.
+    let without_stacks = || Threads::parts(|_| ThreadWriteFlags::all() - ThreadWriteFlags::STACK);
+    let text = failure(|| drop(rehearse_in_all_profiles(without_stacks).on(process)));
+    assert!(
+        text.starts_with("the outcome depends on the writer; other than in profile documented:\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\ndbghelp63: has also memory 0x70000100..0x70001000\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\ndbghelp10: has also memory 0x70000100..0x70001000\n"),
+        "{text}"
+    );
+    // It tries bytes of a stack before it chooses them, and says nothing of what it then leaves out.
+    let failing = || process().treacherous(STACK, 0x1000);
+    let text = failure(|| drop(rehearse_in_all_profiles(harmless).on(failing)));
+    assert!(
+        text.contains("dbghelp63: ends \"= complete\", not \"= partial\""),
         "{text}"
     );
 }

@@ -29,6 +29,8 @@
 //! * [`assert_asked!`] states which questions are put and how they are answered, with `..` for what does not matter.
 //! * [`Rehearsal::assert_dialogue`] compares with a file. `Display` of a rehearsal fits other snapshot tools as well.
 //! * [`Rehearsal::dump`] is a sound dump or a failed test: every dump is held against all rules of the format first.
+//! * [`rehearse_in_all_profiles`] puts a callback through this writer's and Microsoft's ways, and fails where the
+//!   outcomes differ.
 //! * A failure prints the difference and the command that runs this test alone.
 //!
 //! | variable | effect |
@@ -43,6 +45,7 @@ mod asked;
 mod golden;
 #[cfg(all(feature = "native", target_os = "linux"))]
 mod live;
+mod profiles;
 mod rehearse;
 mod reproduce;
 mod subject;
@@ -52,6 +55,7 @@ mod view;
 pub use asked::{Step, assert_asked};
 #[cfg(all(feature = "native", target_os = "linux"))]
 pub use live::live;
+pub use profiles::{RehearseInAllProfiles, rehearse_in_all_profiles};
 pub use rehearse::{Rehearsal, Rehearse, rehearse, rehearse_mut, rehearse_without_callback};
 pub use subject::{AnyTarget, Subject};
 pub use view::{DumpView, ModuleView, ThreadView};
