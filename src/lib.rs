@@ -40,6 +40,7 @@
 //! |---|---|
 //! | `native` | live processes of this system |
 //! | `sim` | simulated processes |
+//! | `testing` | the test kit for callbacks |
 //! | `file` | files that appear under their name only when they are whole |
 //! | `cli` (default) | the command line; library users turn it off |
 
@@ -67,6 +68,8 @@ mod report;
 mod request;
 mod sink;
 mod streams;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use dump::dump;
 pub use dump_type::DumpType;

@@ -34,6 +34,9 @@ const STACK_ALIGNMENT: u64 = 16;
 /// What went is in [`dropped`](Self::dropped). The limit holds for memory; threads and modules come on top, some 1.3 KiB for a thread and
 /// 0.3 KiB for a module, and on Linux the texts of `/proc`.
 ///
+/// Microsoft's writer, and the [profiles](crate::Profile) that follow it, join stacks with memory beside them that is
+/// selected too; there such memory stays, and the limit can be passed by it.
+///
 /// Ranges other than stacks are dropped when it is their turn to be read. So let the [`Request`] be [`prepare`](Self::prepare)d: memory that it would
 /// read only while the file is written has its place in the file by then, and is filled with 0xDD instead of dropped.
 ///
@@ -236,6 +239,13 @@ impl<'a> SizeBudget<'a> {
         }
         if holds(&selected.denied) {
             return false;
+        }
+        let beside_stacks = piece_set.subtract(&selected.stacks);
+        if len(&beside_stacks) < piece.len() {
+            // DbgHelp joins stacks with what lies beside them, and a stack that cannot be read fails its dump.
+            selected.left = selected.left.saturating_sub(len(&beside_stacks));
+            selected.granted = RangeSet::union(selected.granted.iter().chain([piece]));
+            return true;
         }
         // Pieces come in the order of addresses: of what was named, all that lies behind is still to come.
         let named_here = len(&selected.named.intersect(&piece_set));

@@ -1,0 +1,48 @@
+use std::io::Write as _;
+use std::{env, io};
+
+use dumpwright_target::{Fault, FaultKind, Need, Target as _};
+
+use crate::native::{self, Process};
+
+/// The live process of this id, if this machine lets us look at it.
+///
+/// Where tracing is forbidden (containers, `ptrace_scope`), a test cannot do its work. It then says so on standard error, past the test
+/// runner's capture, and the caller gets `None` and returns. With `DUMPWRIGHT_REQUIRE_LIVE=1`, which belongs into every CI that is
+/// meant to test live processes, it fails instead.
+///
+/// ```no_run
+/// use dumpwright::testing::{live, rehearse};
+/// # fn test() {
+/// let child = std::process::Command::new("server").spawn().expect("a child");
+/// let Some(process) = live(child.id()) else { return };
+/// let rehearsal = rehearse(|_: dumpwright::Ask<'_>| true).on(process);
+/// # }
+/// ```
+///
+/// # Panics
+/// The process cannot be dumped for another reason, or may not and `DUMPWRIGHT_REQUIRE_LIVE=1`.
+#[track_caller]
+#[must_use]
+pub fn live(id: u32) -> Option<Process> {
+    let required = env::var_os("DUMPWRIGHT_REQUIRE_LIVE").is_some_and(|value| value == "1");
+    match attempt(id) {
+        Ok(process) => Some(process),
+        Err(fault) if fault.kind == FaultKind::NotPermitted && !required => {
+            let test = super::reproduce::test_name().unwrap_or_default();
+            let text =
+                format!("\nNOT TESTED: {test}: {fault}\n(DUMPWRIGHT_REQUIRE_LIVE=1 makes this a failure)\n");
+            // Nothing is to be done if that fails too.
+            let _ = io::stderr().write_all(text.as_bytes());
+            None
+        }
+        Err(fault) => panic!("process {id} cannot be dumped: {fault}"),
+    }
+}
+
+/// Opens it, and holds it once: some systems refuse only then.
+fn attempt(id: u32) -> Result<Process, Fault> {
+    let mut process = native::process(id)?;
+    process.freeze(&Need::default())?.thaw();
+    Ok(process)
+}
