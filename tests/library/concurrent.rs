@@ -7,6 +7,7 @@ use dumpwright::target::FaultKind;
 use dumpwright::{Ask, DumpType, Error, Hresult, Request, native};
 
 use crate::captures::complete;
+use crate::support::proc;
 use crate::support::victim::{self, Frames, ThreadsTruth, Victim};
 
 const NOTHING: [&str; 0] = [];
@@ -102,10 +103,7 @@ fn several_targets_at_once() {
                         .iter()
                         .map(|thread| thread.id)
                         .collect();
-                    assert_eq!(
-                        ids,
-                        truth.threads.iter().map(|thread| thread.tid).collect::<Vec<_>>()
-                    );
+                    assert_eq!(ids, proc::task_ids(truth.pid));
                     let pattern = truth.pattern("stack");
                     let bytes = captured.dump.memory(pattern.address, pattern.length).unwrap();
                     assert_eq!(bytes, Some(pattern.bytes()));

@@ -46,6 +46,7 @@ pub fn states(pid: u32) -> Vec<char> {
         .collect()
 }
 
+/// The ids of its threads, the first thread first, then ascending.
 pub fn task_ids(pid: u32) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"))
         .into_iter()
@@ -54,7 +55,8 @@ pub fn task_ids(pid: u32) -> Vec<u32> {
     let mut ids: Vec<u32> = tasks
         .map(|task| task.file_name().to_string_lossy().parse().expect("an id"))
         .collect();
-    ids.sort_unstable();
+    // Numbers start again from the bottom, so that a later thread may have a lower one.
+    ids.sort_unstable_by_key(|tid| (*tid != pid, *tid));
     ids
 }
 
