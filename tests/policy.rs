@@ -15,6 +15,7 @@ use dumpwright::policy::{
     Modules, Phase, Preset, Priority, Progress, ReadCache, Redact, RemoveMemory, SizeBudget, StreamOutput,
     Threads,
 };
+use dumpwright::protocol::Lint;
 use dumpwright::read::{CheckOptions, Dump, Severity};
 use dumpwright::target::protect::{EXECUTE_READ, READWRITE};
 use dumpwright::target::{AddressRange, Amd64, Frozen, Holding, Need, RegionKind, Target};
@@ -973,6 +974,9 @@ fn a_chain_narrows() {
             Ask::Module { keep, .. } => {
                 assert_eq!(keep.bits(), 0x1D, "the one bit that can be added has been")
             }
+            Ask::Thread { keep, .. } => {
+                assert!(!keep.contains(ThreadWriteFlags::STACK), "it did not come back")
+            }
             Ask::IncludeVmRegion { answer } => {
                 seen.borrow_mut()
                     .push((answer.region.base_address, answer.region.region_size));
@@ -1060,6 +1064,36 @@ fn listeners_in_a_chain_only_listen() {
         ] {
             assert!(run(dump_type, &mut chain).bytes == plain(dump_type));
         }
+    }
+}
+
+/// The linter knows what real programs do wrong.
+#[test]
+fn policies_do_nothing_that_the_linter_minds() {
+    for dump_type in [0, 0x2, 0x241] {
+        let chain = Chain::new()
+            .then(Threads::except([8]))
+            .then(Modules::except(["lib*"]))
+            .then(DataSegments::of(["prog*"]))
+            .then(AddMemory::new().range(HEAP..HEAP + 0x1000))
+            .then(AroundRegisters::new(64, 256))
+            .then(RemoveMemory::new().range(HEAP + 0x800..HEAP + 0x900))
+            .then(CancelToken::new())
+            .then(Deadline::after(Duration::MAX))
+            .then(Progress::new(|_| {}).counting_bytes())
+            .then(ReadCache::new(1 << 20))
+            .then(Redact::new().bytes((HEAP + 0x108).to_le_bytes()))
+            .then(IgnoreReadFailures::new())
+            .then(StreamOutput::new(io::sink()));
+        let mut budget = SizeBudget::around(chain, 0x3000);
+        let mut lint = Lint::new(&mut budget);
+        attempt(
+            &mut process(),
+            &SizeBudget::prepare(request(dump_type)),
+            &mut lint,
+        )
+        .expect("a dump");
+        assert_eq!(lint.findings(), [], "{dump_type:#x}");
     }
 }
 

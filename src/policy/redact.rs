@@ -431,6 +431,23 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_cut_into_three_is_not_left_whole() {
+        let result = read_through(
+            &mut Redact::new().bytes(*b"abcdefgh"),
+            b"..abcdefgh..",
+            &[5, 7],
+            4096,
+        );
+        assert_eq!(String::from_utf8(result).unwrap(), "..abc**fgh..");
+    }
+
+    #[test]
+    fn a_read_that_begins_just_before_a_page_border_may_begin_inside_a_pattern() {
+        let result = read_through(&mut Redact::new().bytes(*b"abc"), b".........abc....", &[10], 11);
+        assert!(find(b"abc", &result).is_none(), "{result:?}");
+    }
+
+    #[test]
     fn ranges_are_overwritten_to_the_byte() {
         let mut redact = Redact::new().range(3..5).range(9..100);
         let result = read_through(&mut redact, b"0123456789ab", &[4], 8);

@@ -28,7 +28,7 @@ pub fn live(id: u32) -> Option<Process> {
     let required = env::var_os("DUMPWRIGHT_REQUIRE_LIVE").is_some_and(|value| value == "1");
     match attempt(id) {
         Ok(process) => Some(process),
-        Err(fault) if fault.kind == FaultKind::NotPermitted && !required => {
+        Err(fault) if is_excuse(&fault, required) => {
             let test = super::reproduce::test_name().unwrap_or_default();
             let text =
                 format!("\nNOT TESTED: {test}: {fault}\n(DUMPWRIGHT_REQUIRE_LIVE=1 makes this a failure)\n");
@@ -40,9 +40,27 @@ pub fn live(id: u32) -> Option<Process> {
     }
 }
 
+/// Whether a test may be left undone for this reason: it is the machine's, not the test's or ours.
+fn is_excuse(fault: &Fault, required: bool) -> bool {
+    fault.kind == FaultKind::NotPermitted && !required
+}
+
 /// Opens it, and holds it once: some systems refuse only then.
 fn attempt(id: u32) -> Result<Process, Fault> {
     let mut process = native::process(id)?;
     process.freeze(&Need::default())?.thaw();
     Ok(process)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_missing_rights_excuse_and_only_where_live_tests_are_not_required() {
+        let fault = |kind| Fault::new(kind, "attach to process 17", "the system says so");
+        assert!(is_excuse(&fault(FaultKind::NotPermitted), false));
+        assert!(!is_excuse(&fault(FaultKind::NotPermitted), true));
+        assert!(!is_excuse(&fault(FaultKind::NoSuchProcess), false));
+    }
 }
