@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use serde::Deserialize;
 
 use crate::capture::Capture;
-use crate::support::proc::{self, Stat};
-use crate::support::victim::{self, Frames, Victim};
+use crate::support::proc::{self, Stat, until};
+use crate::support::victim::{self, Frames, ThreadsTruth, Victim};
 
 const NOTHING: [&str; 0] = [];
 
@@ -166,14 +166,20 @@ fn threads_have_their_times() {
     let victim = Victim::start(&victim::c("threads", Frames::NoPointers), &NOTHING);
     let pid = victim.pid();
     let ids = proc::task_ids(pid);
-    let stats = || -> Vec<Stat> {
-        ids.iter()
-            .map(|id| Stat::of(format!("{pid}/task/{id}")).unwrap())
-            .collect()
-    };
-    let before = stats();
+    let truth: ThreadsTruth = victim.truth();
+    // The thread that spins spends its time in user code: as soon as it has any, the two can be told apart.
+    let spins = truth.registers.tid;
+    until("a thread has run for a while", || {
+        Stat::of(format!("{pid}/task/{spins}")).unwrap().number(14) >= 20
+    });
+    let run_times = || -> Vec<u64> { ids.iter().map(|id| nanoseconds(pid, *id)).collect() };
+    let starts: Vec<u64> = ids
+        .iter()
+        .map(|id| Stat::of(format!("{pid}/task/{id}")).unwrap().number(22))
+        .collect();
+    let before = run_times();
     let capture = Capture::of(pid, "with-thread-info");
-    let after = stats();
+    let after = run_times();
     let infos = capture.dump.thread_infos().unwrap();
     assert_eq!(infos.iter().map(|info| info.thread_id).collect::<Vec<_>>(), ids);
 
@@ -184,16 +190,23 @@ fn threads_have_their_times() {
         .unwrap()
         .parse()
         .unwrap();
-    for ((info, before), after) in infos.iter().zip(&before).zip(&after) {
-        let started = EPOCH + (boot * TICKS + before.number(22)) * (SECOND / TICKS);
+    for (index, info) in infos.iter().enumerate() {
+        let started = EPOCH + (boot * TICKS + starts[index]) * (SECOND / TICKS);
         assert!(
             info.create_time.abs_diff(started) <= 2 * SECOND,
             "{info:?} {started}"
         );
-        for (time, field) in [(info.user_time, 14), (info.kernel_time, 15)] {
-            let ticks = before.number(field)..=after.number(field);
-            assert!(ticks.contains(&(time / (SECOND / TICKS))), "{info:?}: {ticks:?}");
-        }
+        let ran = info.user_time + info.kernel_time;
+        assert!(
+            (before[index] / 100..=after[index] / 100).contains(&ran),
+            "{info:?}: {} to {} ns",
+            before[index],
+            after[index]
+        );
+        assert!(
+            info.thread_id != spins || info.user_time > info.kernel_time,
+            "{info:?}"
+        );
         let path = format!("/proc/{pid}/task/{}/status", info.thread_id);
         let status = fs::read_to_string(path).unwrap();
         let allowed = status
@@ -209,4 +222,11 @@ fn threads_have_their_times() {
         );
         assert_eq!((info.exit_time, info.start_address), (0, 0));
     }
+}
+
+/// How long a thread has run, in nanoseconds: the first number of `schedstat` (the kernel's
+/// Documentation/scheduler/sched-stats.rst).
+fn nanoseconds(pid: u32, tid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).unwrap();
+    text.split_whitespace().next().unwrap().parse().unwrap()
 }
