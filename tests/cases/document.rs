@@ -16,18 +16,6 @@ const WITHOUT_CASE: &[(AskKind, &str, &str)] = &[
         "ThreadEx comes in place of Thread for a ThreadExList, which holds Itanium's backing stores; no CPU that is supported has them",
     ),
     (AskKind::ThreadEx, "return FALSE", "as above"),
-    (
-        AskKind::IncludeVmRegion,
-        "allocation_base",
-        "shown only: the writer does not take it from the answer, and scripts cannot change it",
-    ),
-    (AskKind::IncludeVmRegion, "allocation_protect", "as above"),
-    (
-        AskKind::VmQuery,
-        "allocation_base",
-        "scripts give it in Rust only, with `Script::map`",
-    ),
-    (AskKind::VmQuery, "allocation_protect", "as above"),
 ];
 
 /// A field of the answers to a kind of question.
