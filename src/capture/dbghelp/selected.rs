@@ -6,6 +6,7 @@ use dumpwright_target::{AddressRange, Frozen, Region, Remark, Subject};
 use super::blocks::Blocks;
 use super::fetch;
 use super::probe::probe;
+use crate::capture::filter;
 use crate::capture::ranges::{asks_private, indirect, late, private, stack_ranges, windows};
 use crate::capture::regions::Walk;
 use crate::capture::{Bytes, Negotiated, Piece, Snapshot};
@@ -35,7 +36,11 @@ pub(in crate::capture) fn selected(
         early.extend(indirect(frozen, snapshot, own, &stacks, dialogue)?);
     }
     if asks_private(snapshot.dump_type) {
-        early.extend(private(&walked(own, dialogue), snapshot.dump_type));
+        early.extend(private(
+            &walked(own, dialogue),
+            snapshot.dump_type,
+            snapshot.profile,
+        ));
     }
     for range in early {
         blocks.add_probed(frozen, dialogue, range);
@@ -50,7 +55,11 @@ pub(in crate::capture) fn selected(
         dialogue.service().poll_cancel()?;
         blocks.add_probed(frozen, dialogue, range);
     }
-    for range in late(snapshot, own) {
+    let mut late = late(frozen, snapshot, own);
+    if snapshot.dump_type.contains(DumpType::FILTER_TRIAGE) {
+        late.extend(filter::objects(frozen, snapshot, own, &stacks, dialogue)?);
+    }
+    for range in late {
         blocks.add_probed(frozen, dialogue, range);
     }
     negotiated.begin_writing(dialogue)?;
