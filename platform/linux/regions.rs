@@ -397,7 +397,13 @@ pub(crate) fn regions(
             range: mapping.range,
             allocation_base,
             allocation_protect: match protection {
-                protect::READWRITE if !mapping.shared && mapping.file_path().is_some() => protect::WRITECOPY,
+                protect::READWRITE
+                    if !mapping.shared
+                        && mapping.file_path().is_some()
+                        && !mapping.is_private_anonymous() =>
+                {
+                    protect::WRITECOPY
+                }
                 other => other,
             },
             protect: if reserved { 0 } else { protection },
