@@ -4,6 +4,9 @@ use bitflags::bitflags;
 
 use crate::Error;
 
+#[cfg(test)]
+mod table;
+
 bitflags! {
     /// What a dump is to hold: Windows' `MINIDUMP_TYPE`, all 26 bits of it.
     ///
