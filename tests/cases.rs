@@ -2,8 +2,9 @@
 //! again, byte by byte, on every machine and day. A new case is a new folder; `cargo xtask bless` makes its files.
 //!
 //! Would catch: a question that comes at another time, with other facts or another default; an answer that is obeyed
-//! differently; a byte of a dump that has changed, or that hangs on the machine, the clock or the build; a kind of
-//! question or a field of an answer that no case is about; a script whose questions a live process is not asked.
+//! differently; a dump type that adds or takes away something else than it is for; a byte of a dump that has changed,
+//! or that hangs on the machine, the clock or the build; a kind of question or a field of an answer that no case is
+//! about; a script whose questions a live process is not asked.
 
 #[path = "cases/case.rs"]
 mod case;
@@ -16,7 +17,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use case::{Case, GOLDEN, Rehearsal};
+use case::{Case, GOLDEN, Listing, Rehearsal};
 use dumpwright::protocol::{Status, Transcript};
 use support::victim::{self, Frames, Victim};
 
@@ -101,6 +102,35 @@ fn first_difference(expected: &[u8], found: &[u8]) -> String {
         .take_while(|(expected, found)| expected == found);
     let (offset, sizes) = (same.count(), (expected.len(), found.len()));
     format!("from byte {offset:#x}; {} bytes became {}", sizes.0, sizes.1)
+}
+
+/// What a dump type adds to a dump and takes from it, and that it does nothing else.
+#[test]
+fn cases_differ_from_each_other_as_they_say() {
+    let cases = case::all();
+    let mut surprises = Vec::new();
+    for case in &cases {
+        let Some(base) = &case.facts.compared_with else {
+            continue;
+        };
+        let base = cases.iter().find(|other| other.name == *base);
+        let base = base.unwrap_or_else(|| panic!("{}: nothing to compare with", case.name));
+        let (this, other) = (Listing::of(case), Listing::of(base));
+        let sorted = |lines: &[String]| {
+            let mut lines = lines.to_vec();
+            lines.sort();
+            lines
+        };
+        let said = (sorted(&case.facts.adds), sorted(&case.facts.lacks));
+        let found = (this.beyond(&other), other.beyond(&this));
+        if said != found {
+            surprises.push(format!(
+                "{} differs from {} in this way:\nadds = {:#?}\nlacks = {:#?}",
+                case.name, base.name, found.0, found.1
+            ));
+        }
+    }
+    assert!(surprises.is_empty(), "{}", surprises.join("\n\n"));
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Phase 3: the facts of what was selected.
 
 use dumpwright_callback::{ModuleAsked, ModuleWriteFlags, ThreadAsked, ThreadWriteFlags};
-use dumpwright_target::{Frozen, Gravity, Module, Platform, Region, Remark, Subject, Thread};
+use dumpwright_target::{
+    Exclusion, Frozen, Gravity, Module, Platform, Region, Remark, Subject, Thread, protect,
+};
 
 use super::regions::regions;
-use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, referenced};
+use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, filter, paths, referenced};
 use crate::protocol::dialogue::Dialogue;
-use crate::{DumpType, Error, Request};
+use crate::{DumpType, Error, Profile, Request};
 
 /// The snapshot without memory, and the map that its memory will be chosen by.
 pub(crate) struct Collected {
@@ -46,7 +48,7 @@ pub(crate) fn collect(
     if dump_type.intersects(DumpType::FILTER_MEMORY | DumpType::SCAN_MEMORY) {
         referenced::mark(frozen, &mut modules, &threads, dialogue.service());
     }
-    let modules = ask_modules(modules, dump_type, dialogue)?;
+    let modules = ask_modules(modules, dump_type, profile, dialogue)?;
     let threads = ask_threads(threads, dialogue)?;
     if let (true, Some(error)) = (profile.refuses_contradictions_late(), dump_type.contradiction()) {
         return Err(error);
@@ -55,7 +57,7 @@ pub(crate) fn collect(
         .contains(DumpType::WITH_HANDLE_DATA)
         .then(|| keep(frozen.handles(), Subject::Stream("HandleData"), &mut remarks))
         .flatten();
-    let unloaded_modules = dump_type
+    let mut unloaded_modules = dump_type
         .contains(DumpType::WITH_UNLOADED_MODULES)
         .then(|| {
             keep(
@@ -65,14 +67,20 @@ pub(crate) fn collect(
             )
         })
         .flatten();
-    let linux = frozen.linux();
+    let mut linux = frozen.linux();
+    if dump_type.contains(DumpType::FILTER_MODULE_PATHS) && profile.filters_all_paths() {
+        linux.iter_mut().for_each(paths::shorten_linux);
+        unloaded_modules
+            .iter_mut()
+            .for_each(|modules| paths::shorten_unloaded(modules));
+    }
     let map = if asks_for_map(dump_type) && !profile.queries_for_each_use() {
         regions(frozen, dialogue)
     } else {
         frozen.regions().map_err(Error::from)
     };
     let map = match map {
-        Ok(map) => map,
+        Ok(map) => without_write_combined(map, dump_type),
         // Without a map, memory is chosen blindly but still read; all of it cannot be had.
         Err(Error::Target(fault)) => {
             remarks.push(Remark::missing(
@@ -99,6 +107,7 @@ pub(crate) fn collect(
         threads,
         modules,
         regions: wants_map.then(|| map.clone()),
+        generated_code: filter::generated_code(&map, profile),
         handles,
         unloaded_modules,
         linux,
@@ -129,6 +138,17 @@ fn asks_for_map(dump_type: DumpType) -> bool {
             | DumpType::WITH_PRIVATE_WRITE_COPY_MEMORY
             | DumpType::WITH_FULL_MEMORY_INFO,
     )
+}
+
+/// The map with write-combined regions marked as left out, if the type filters them.
+fn without_write_combined(mut map: Vec<Region>, dump_type: DumpType) -> Vec<Region> {
+    if dump_type.contains(DumpType::FILTER_WRITE_COMBINED_MEMORY) {
+        let write_combined = map
+            .iter_mut()
+            .filter(|region| region.protect & protect::WRITECOMBINE != 0);
+        write_combined.for_each(|region| region.exclusion = Some(Exclusion::WriteCombined));
+    }
+    map
 }
 
 fn gather_modules(
@@ -173,6 +193,7 @@ fn poll_as_if_gathering_stacks(
 fn ask_modules(
     gathered: Vec<(Module, ModuleWriteFlags)>,
     dump_type: DumpType,
+    profile: Profile,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Vec<KeptModule>, Error> {
     let mut kept = Vec::with_capacity(gathered.len());
@@ -198,16 +219,11 @@ fn ask_modules(
             module.misc_record.clear();
         }
         if dump_type.contains(DumpType::FILTER_MODULE_PATHS) {
-            module.path = base_name(&module.path).to_owned();
+            paths::shorten_module(&mut module, profile);
         }
         kept.push(KeptModule { module, flags });
     }
     Ok(kept)
-}
-
-/// The last part of a path of either system.
-fn base_name(path: &str) -> &str {
-    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
 fn gather_threads(
@@ -283,22 +299,22 @@ fn ask_threads(
     Ok(kept)
 }
 
-/// The flags that this version does not heed yet; saying nothing would pass for having obeyed.
-///
-/// The two privacy filters are losses of something requested, the others were asked for in vain.
+/// What was asked for in vain: saying nothing would pass for having obeyed.
 fn unheeded(dump_type: DumpType) -> Vec<Remark> {
-    const FILTERS: DumpType = DumpType::FILTER_MEMORY.union(DumpType::FILTER_TRIAGE);
-    const EXTRAS: DumpType = DumpType::WITH_TOKEN_INFORMATION
-        .union(DumpType::WITH_AVX_X_STATE_CONTEXT)
-        .union(DumpType::WITH_FULL_AUXILIARY_STATE);
-    let filters = (dump_type & FILTERS).iter().map(|flag| {
-        Remark::missing(
-            Subject::Process,
-            format!("{flag} is not heeded yet: stacks and registers are not filtered"),
-        )
-    });
-    let extras = (dump_type & EXTRAS)
-        .iter()
-        .map(|flag| Remark::left_out(Subject::Process, format!("{flag} is not heeded yet")));
-    filters.chain(extras).collect()
+    const EXTRAS: [(DumpType, &str); 4] = [
+        (DumpType::WITH_TOKEN_INFORMATION, "is not heeded yet"),
+        (DumpType::WITH_AVX_X_STATE_CONTEXT, "is not heeded yet"),
+        (
+            DumpType::WITH_FULL_AUXILIARY_STATE,
+            "adds nothing: no auxiliary provider is known to this writer",
+        ),
+        (
+            DumpType::WITH_IPT_TRACE,
+            "adds nothing: no trace of Intel PT is recorded",
+        ),
+    ];
+    let asked = EXTRAS.into_iter().filter(|(flag, _)| dump_type.contains(*flag));
+    asked
+        .map(|(flag, reason)| Remark::left_out(Subject::Process, format!("{flag} {reason}")))
+        .collect()
 }

@@ -91,8 +91,13 @@ fn cut(regions: Vec<Region>, pieces: &[Piece]) -> Vec<Region> {
 
 /// What is left out because of the kind of region, one remark a reason.
 fn exclusions(map: &[Region]) -> Vec<Remark> {
-    [Exclusion::Device, Exclusion::Kernel, Exclusion::DontDump]
-        .into_iter()
+    let all = [
+        Exclusion::Device,
+        Exclusion::Kernel,
+        Exclusion::DontDump,
+        Exclusion::WriteCombined,
+    ];
+    all.into_iter()
         .filter_map(|exclusion| {
             let regions = map.iter().filter(|region| region.exclusion == Some(exclusion));
             let (count, bytes) = regions.fold((0, 0), |(n, len), region| (n + 1, len + region.range.len()));

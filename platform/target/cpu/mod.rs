@@ -1,6 +1,7 @@
 //! Registers, as the bytes of Windows' `CONTEXT`.
 
 mod amd64;
+mod filter;
 
 pub use amd64::Amd64;
 
