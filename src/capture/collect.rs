@@ -1,7 +1,7 @@
 //! Phase 3: the facts of what was selected.
 
 use dumpwright_callback::{ModuleAsked, ModuleWriteFlags, ThreadAsked, ThreadWriteFlags};
-use dumpwright_target::{Frozen, Gravity, Module, Platform, Region, Remark, Subject, Thread};
+use dumpwright_target::{AddressRange, Frozen, Gravity, Module, Platform, Region, Remark, Subject, Thread};
 
 use super::regions::regions;
 use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, referenced};
@@ -47,7 +47,7 @@ pub(crate) fn collect(
         referenced::mark(frozen, &mut modules, &threads, dialogue.service());
     }
     let modules = ask_modules(modules, dump_type, dialogue)?;
-    let threads = ask_threads(threads, dialogue)?;
+    let threads = ask_threads(threads, request.thread_ex, dialogue)?;
     if let (true, Some(error)) = (profile.refuses_contradictions_late(), dump_type.contradiction()) {
         return Err(error);
     }
@@ -65,6 +65,35 @@ pub(crate) fn collect(
             )
         })
         .flatten();
+    let handle_operations = dump_type
+        .contains(DumpType::WITH_HANDLE_DATA)
+        .then(|| {
+            keep(
+                frozen.handle_operations(),
+                Subject::Stream("HandleOperationList"),
+                &mut remarks,
+            )
+        })
+        .flatten();
+    let function_tables = keep(
+        frozen.function_tables(),
+        Subject::Stream("FunctionTable"),
+        &mut remarks,
+    );
+    let tokens = dump_type
+        .contains(DumpType::WITH_TOKEN_INFORMATION)
+        .then(|| keep(frozen.tokens(), Subject::Stream("Token"), &mut remarks))
+        .flatten();
+    let system_memory = keep(
+        frozen.system_memory(),
+        Subject::Stream("SystemMemoryInfo"),
+        &mut remarks,
+    );
+    let vm_counters = keep(
+        frozen.vm_counters(),
+        Subject::Stream("ProcessVmCounters"),
+        &mut remarks,
+    );
     let linux = frozen.linux();
     let map = if asks_for_map(dump_type) && !profile.queries_for_each_use() {
         regions(frozen, dialogue)
@@ -97,10 +126,16 @@ pub(crate) fn collect(
         system,
         process,
         threads,
+        thread_ex: request.thread_ex,
         modules,
         regions: wants_map.then(|| map.clone()),
         handles,
         unloaded_modules,
+        handle_operations,
+        function_tables: function_tables.unwrap_or_default(),
+        tokens,
+        system_memory: system_memory.flatten(),
+        vm_counters: vm_counters.flatten(),
         linux,
         exception: request.exception.clone(),
         requesting_thread,
@@ -266,6 +301,7 @@ fn gather_threads(
 
 fn ask_threads(
     gathered: Vec<(Thread, ThreadWriteFlags)>,
+    thread_ex: bool,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Vec<KeptThread>, Error> {
     let mut kept = Vec::with_capacity(gathered.len());
@@ -276,8 +312,13 @@ fn ask_threads(
             context: thread.context.as_ref().map_or(&[], |context| context.bytes()),
             stack_base: thread.stack.map_or(0, |stack| stack.range.end()),
             stack_end: thread.stack.map_or(0, |stack| stack.range.start()),
+            backing_store_base: thread.backing_store.map_or(0, AddressRange::start),
+            backing_store_end: thread.backing_store.map_or(0, AddressRange::end),
         };
-        let flags = dialogue.thread(asked, flags)?;
+        let flags = match thread_ex {
+            true => dialogue.thread_ex(asked, flags)?,
+            false => dialogue.thread(asked, flags)?,
+        };
         kept.push(KeptThread { thread, flags });
     }
     Ok(kept)
@@ -288,9 +329,7 @@ fn ask_threads(
 /// The two privacy filters are losses of something requested, the others were asked for in vain.
 fn unheeded(dump_type: DumpType) -> Vec<Remark> {
     const FILTERS: DumpType = DumpType::FILTER_MEMORY.union(DumpType::FILTER_TRIAGE);
-    const EXTRAS: DumpType = DumpType::WITH_TOKEN_INFORMATION
-        .union(DumpType::WITH_AVX_X_STATE_CONTEXT)
-        .union(DumpType::WITH_FULL_AUXILIARY_STATE);
+    const EXTRAS: DumpType = DumpType::WITH_AVX_X_STATE_CONTEXT;
     let filters = (dump_type & FILTERS).iter().map(|flag| {
         Remark::missing(
             Subject::Process,
@@ -300,5 +339,13 @@ fn unheeded(dump_type: DumpType) -> Vec<Remark> {
     let extras = (dump_type & EXTRAS)
         .iter()
         .map(|flag| Remark::left_out(Subject::Process, format!("{flag} is not heeded yet")));
-    filters.chain(extras).collect()
+    // DbgHelp asks other libraries for it, such as that of the .NET runtime, and without them does as this does.
+    let auxiliary = (dump_type & DumpType::WITH_FULL_AUXILIARY_STATE)
+        .iter()
+        .map(|flag| {
+            let reason =
+                format!("{flag} asks for what the providers of auxiliary state know: there are none");
+            Remark::left_out(Subject::Process, reason)
+        });
+    filters.chain(extras).chain(auxiliary).collect()
 }
