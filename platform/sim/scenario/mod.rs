@@ -187,7 +187,8 @@ mod tests {
 
     #[test]
     fn every_key_and_every_fault_is_documented() {
-        let words = keys().chain(faults::KINDS.iter().map(|(kind, _)| *kind));
+        let info = handles::INFO.iter().map(|(kind, _)| *kind);
+        let words = keys().chain(faults::KINDS.iter().map(|(kind, _)| *kind)).chain(info);
         let missing: Vec<_> = words
             .filter(|word| !DOCUMENT.contains(&format!("`{word}`")))
             .collect();
