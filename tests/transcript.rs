@@ -172,6 +172,8 @@ fn thread_ex_is_recorded_and_played_like_thread() {
             context: &[],
             stack_base: 0x2000,
             stack_end: 0x1000,
+            backing_store_base: 0,
+            backing_store_end: 0,
         };
         let mut keep = ThreadWriteFlags::from_bits_retain(0x17);
         (

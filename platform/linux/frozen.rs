@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use dumpwright_target::{
     AddressRange, Extent, Fault, FaultKind, Frozen, Handle, Holding, LinuxFacts, Module, Need, Process,
-    Region, Remark, Stack, Subject, System, Thread,
+    Region, Remark, Stack, Subject, System, SystemMemory, Thread, Token, VmCounters,
 };
 
 use crate::freeze::{Held, Threads, Tie};
@@ -16,7 +16,7 @@ use crate::read::Memory;
 use crate::regions::{self, Mapping};
 use crate::stacks::{Stacks, strings};
 use crate::texts::Texts;
-use crate::{attach, cgroup, dso_debug, handles, process, system, threads};
+use crate::{attach, cgroup, counters, dso_debug, handles, process, system, threads, tokens};
 
 /// The guard behind [`Frozen`]. Everything it says is read while the threads stand still, except what cannot
 /// change or must not be disturbed by our being there.
@@ -31,6 +31,7 @@ pub(crate) struct FrozenProcess<'a> {
     stacks: Stacks,
     /// Read before the pause.
     system: Result<System, Fault>,
+    system_memory: Result<Option<SystemMemory>, Fault>,
     surroundings: Surroundings,
     /// Those that were read before the pause; the others join them when asked for.
     texts: Texts,
@@ -52,6 +53,7 @@ impl<'a> FrozenProcess<'a> {
         // Before we attach: `status` names its tracer.
         let mut texts = Texts::before_stop(&dir);
         let system = system::system();
+        let system_memory = counters::system();
         let surroundings = Surroundings::of(&dir);
         let mut threads = Threads::new(dir.clone(), tie).keeping(dying);
         // Before the pause begins: attaching, which stops nobody and tells whether we may; and what takes long and may
@@ -82,6 +84,7 @@ impl<'a> FrozenProcess<'a> {
             mappings,
             dir,
             system,
+            system_memory,
             surroundings,
             texts,
             need: need.clone(),
@@ -176,6 +179,22 @@ impl Frozen for FrozenProcess<'_> {
             return Ok(Vec::new());
         }
         handles::handles(&self.dir)
+    }
+
+    fn tokens(&mut self) -> Result<Vec<Token>, Fault> {
+        if !self.need.tokens {
+            return Ok(Vec::new());
+        }
+        let threads: Vec<u32> = self.hold.threads().iter().map(|held| held.tid).collect();
+        tokens::tokens(&self.dir, &threads)
+    }
+
+    fn system_memory(&mut self) -> Result<Option<SystemMemory>, Fault> {
+        self.system_memory.clone()
+    }
+
+    fn vm_counters(&mut self) -> Result<Option<VmCounters>, Fault> {
+        counters::process(&self.dir).map(Some)
     }
 
     fn linux(&mut self) -> Option<LinuxFacts> {

@@ -1,7 +1,8 @@
 use dumpwright_target::{
-    AddressRange, Amd64, Cpu, CpuInformation, Exclusion, Fault, FaultKind, Frozen, Handle, LinuxFacts,
-    Module, Need, Platform, Power, Region, RegionKind, RegionState, System, Target, Thread, ThreadTimes,
-    TimeZone, UnloadedModule, build_id_record,
+    AddressRange, Amd64, Cpu, CpuInformation, Exclusion, Fault, FaultKind, Frozen, FunctionTable, Handle,
+    HandleOperation, LinuxFacts, Module, Need, Platform, Power, Region, RegionKind, RegionState, System,
+    SystemMemory, Target, Thread, ThreadTimes, TimeZone, Token, UnloadedModule, VmCounters, WindowsProcess,
+    build_id_record,
 };
 
 use crate::faults::{self, SimFault};
@@ -29,6 +30,13 @@ pub struct SimProcess {
     pub unloaded_modules: Vec<UnloadedModule>,
     pub regions: Vec<(Region, Contents)>,
     pub handles: Vec<Handle>,
+    pub handle_operations: Vec<HandleOperation>,
+    pub function_tables: Vec<FunctionTable>,
+    pub tokens: Vec<Token>,
+    pub system_memory: Option<SystemMemory>,
+    pub vm_counters: Option<VmCounters>,
+    /// What only Windows knows of a process.
+    pub windows: WindowsProcess,
     pub linux: Option<LinuxFacts>,
     /// Where the argument and environment strings begin: a stack ends there unless a dump may show the
     /// environment.
@@ -83,6 +91,12 @@ impl SimProcess {
             unloaded_modules: Vec::new(),
             regions: Vec::new(),
             handles: Vec::new(),
+            handle_operations: Vec::new(),
+            function_tables: Vec::new(),
+            tokens: Vec::new(),
+            system_memory: None,
+            vm_counters: None,
+            windows: WindowsProcess::default(),
             linux: None,
             strings: None,
             reads_any_protection: false,
@@ -115,7 +129,9 @@ impl SimProcess {
             stack: None,
             interrupted: Vec::new(),
             name: None,
-            times: ThreadTimes::default(),
+            times: Some(ThreadTimes::default()),
+            exit: None,
+            backing_store: None,
         });
         self
     }

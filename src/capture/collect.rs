@@ -2,7 +2,7 @@
 
 use dumpwright_callback::{ModuleAsked, ModuleWriteFlags, ThreadAsked, ThreadWriteFlags};
 use dumpwright_target::{
-    Exclusion, Frozen, Gravity, Module, Platform, Region, Remark, Subject, Thread, protect,
+    AddressRange, Exclusion, Frozen, Gravity, Module, Platform, Region, Remark, Subject, Thread, protect,
 };
 
 use super::regions::regions;
@@ -49,7 +49,7 @@ pub(crate) fn collect(
         referenced::mark(frozen, &mut modules, &threads, dialogue.service());
     }
     let modules = ask_modules(modules, dump_type, profile, dialogue)?;
-    let threads = ask_threads(threads, dialogue)?;
+    let threads = ask_threads(threads, request.thread_ex, dialogue)?;
     if let (true, Some(error)) = (profile.refuses_contradictions_late(), dump_type.contradiction()) {
         return Err(error);
     }
@@ -67,6 +67,35 @@ pub(crate) fn collect(
             )
         })
         .flatten();
+    let handle_operations = dump_type
+        .contains(DumpType::WITH_HANDLE_DATA)
+        .then(|| {
+            keep(
+                frozen.handle_operations(),
+                Subject::Stream("HandleOperationList"),
+                &mut remarks,
+            )
+        })
+        .flatten();
+    let function_tables = keep(
+        frozen.function_tables(),
+        Subject::Stream("FunctionTable"),
+        &mut remarks,
+    );
+    let tokens = dump_type
+        .contains(DumpType::WITH_TOKEN_INFORMATION)
+        .then(|| keep(frozen.tokens(), Subject::Stream("Token"), &mut remarks))
+        .flatten();
+    let system_memory = keep(
+        frozen.system_memory(),
+        Subject::Stream("SystemMemoryInfo"),
+        &mut remarks,
+    );
+    let vm_counters = keep(
+        frozen.vm_counters(),
+        Subject::Stream("ProcessVmCounters"),
+        &mut remarks,
+    );
     let mut linux = frozen.linux();
     if dump_type.contains(DumpType::FILTER_MODULE_PATHS) && profile.filters_all_paths() {
         linux.iter_mut().for_each(paths::shorten_linux);
@@ -105,11 +134,17 @@ pub(crate) fn collect(
         system,
         process,
         threads,
+        thread_ex: request.thread_ex,
         modules,
         regions: wants_map.then(|| map.clone()),
         generated_code: filter::generated_code(&map, profile),
         handles,
         unloaded_modules,
+        handle_operations,
+        function_tables: function_tables.unwrap_or_default(),
+        tokens,
+        system_memory: system_memory.flatten(),
+        vm_counters: vm_counters.flatten(),
         linux,
         exception: request.exception.clone(),
         requesting_thread,
@@ -282,6 +317,7 @@ fn gather_threads(
 
 fn ask_threads(
     gathered: Vec<(Thread, ThreadWriteFlags)>,
+    thread_ex: bool,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Vec<KeptThread>, Error> {
     let mut kept = Vec::with_capacity(gathered.len());
@@ -292,8 +328,13 @@ fn ask_threads(
             context: thread.context.as_ref().map_or(&[], |context| context.bytes()),
             stack_base: thread.stack.map_or(0, |stack| stack.range.end()),
             stack_end: thread.stack.map_or(0, |stack| stack.range.start()),
+            backing_store_base: thread.backing_store.map_or(0, AddressRange::start),
+            backing_store_end: thread.backing_store.map_or(0, AddressRange::end),
         };
-        let flags = dialogue.thread(asked, flags)?;
+        let flags = match thread_ex {
+            true => dialogue.thread_ex(asked, flags)?,
+            false => dialogue.thread(asked, flags)?,
+        };
         kept.push(KeptThread { thread, flags });
     }
     Ok(kept)
@@ -301,9 +342,9 @@ fn ask_threads(
 
 /// What was asked for in vain: saying nothing would pass for having obeyed.
 fn unheeded(dump_type: DumpType) -> Vec<Remark> {
-    const EXTRAS: [(DumpType, &str); 4] = [
-        (DumpType::WITH_TOKEN_INFORMATION, "is not heeded yet"),
+    const EXTRAS: [(DumpType, &str); 3] = [
         (DumpType::WITH_AVX_X_STATE_CONTEXT, "is not heeded yet"),
+        // DbgHelp asks other libraries for it, such as that of the .NET runtime, and without them does as this does.
         (
             DumpType::WITH_FULL_AUXILIARY_STATE,
             "adds nothing: no auxiliary provider is known to this writer",

@@ -129,8 +129,12 @@ pub(super) fn stack_ranges(snapshot: &Snapshot, needed: ThreadWriteFlags) -> Vec
         .threads
         .iter()
         .filter(|kept| kept.flags.contains(needed))
-        .flat_map(|kept| kept.thread.stack.iter().chain(&kept.thread.interrupted))
-        .map(|stack| stack.range)
+        .flat_map(|kept| {
+            let stacks = kept.thread.stack.iter().chain(&kept.thread.interrupted);
+            let wants_store = kept.flags.contains(ThreadWriteFlags::BACKING_STORE);
+            let store = kept.thread.backing_store.filter(|_| wants_store);
+            stacks.map(|stack| stack.range).chain(store)
+        })
         .collect()
 }
 

@@ -1,10 +1,13 @@
-//! MiscInfo, generation 4: process id and times, clock rates, time zone, build texts.
+//! MiscInfo: process id and times, clock rates, time zone, build texts; of the fourth generation unless something is
+//! known that only the fifth has.
 //!
 //! The only place for the process id that all readers know.
 
 use dumpwright_callback::SecondaryFlags;
 use dumpwright_target::{Power, TimeZone};
-use minidump_common::format::{MINIDUMP_MISC_INFO_4, MiscInfoFlags, SYSTEMTIME, TIME_ZONE_INFORMATION};
+use minidump_common::format::{
+    MINIDUMP_MISC_INFO_4, MiscInfoFlags, SYSTEMTIME, TIME_ZONE_INFORMATION, XSTATE_CONFIG_FEATURE_MSC_INFO,
+};
 
 use super::{BlockId, Pieces, Plan, Snapshot};
 use crate::format;
@@ -26,6 +29,25 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         power.is_some(),
     );
     flags.set(MiscInfoFlags::MINIDUMP_MISC3_TIMEZONE, time_zone.is_some());
+    let windows = process.map(|process| process.windows).unwrap_or_default();
+    for (flag, value) in [
+        (
+            MiscInfoFlags::MINIDUMP_MISC3_PROCESS_INTEGRITY,
+            windows.integrity_level,
+        ),
+        (
+            MiscInfoFlags::MINIDUMP_MISC3_PROCESS_EXECUTE_FLAGS,
+            windows.execute_flags,
+        ),
+        (
+            MiscInfoFlags::MINIDUMP_MISC3_PROTECTED_PROCESS,
+            windows.protected_process,
+        ),
+    ] {
+        flags.set(flag, value.is_some());
+    }
+    let cookie = windows.cookie.filter(|_| snapshot.profile.knows_misc_info_5());
+    flags.set(MiscInfoFlags::MINIDUMP_MISC5_PROCESS_COOKIE, cookie.is_some());
     let [process_create_time, process_user_time, process_kernel_time] = times.unwrap_or_default();
     // What has no bit is zero; DbgHelp leaves what its memory held.
     let power = power.unwrap_or(Power {
@@ -37,8 +59,9 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         .system
         .as_ref()
         .map_or("", |system| system.build.as_str());
-    plan.bytes(format::bytes([MINIDUMP_MISC_INFO_4 {
-        size_of_info: 832,
+    let fifth = cookie.map(fifth_generation).unwrap_or_default();
+    let fourth = format::bytes([MINIDUMP_MISC_INFO_4 {
+        size_of_info: 832 + u32::try_from(fifth.len()).expect("small"),
         flags1: flags.bits(),
         process_id: snapshot.process_id,
         process_create_time,
@@ -49,14 +72,22 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         processor_mhz_limit: power.limit_mhz,
         processor_max_idle_state: 0,
         processor_current_idle_state: 0,
-        process_integrity_level: 0,
-        process_execute_flags: 0,
-        protected_process: 0,
+        process_integrity_level: windows.integrity_level.unwrap_or(0),
+        process_execute_flags: windows.execute_flags.unwrap_or(0),
+        protected_process: windows.protected_process.unwrap_or(0),
         time_zone_id: time_zone.as_ref().map_or(0, |zone| zone.id),
         time_zone: zone_record(time_zone),
         build_string: fixed(build),
         dbg_bld_str: fixed(WRITER),
-    }]))
+    }]);
+    plan.bytes([fourth, fifth].concat())
+}
+
+/// What the fifth generation adds: `XSTATE_CONFIG_FEATURE_MSC_INFO`, and the cookie.
+fn fifth_generation(cookie: u32) -> Vec<u8> {
+    let mut bytes = vec![0; format::size::<XSTATE_CONFIG_FEATURE_MSC_INFO>()];
+    bytes.extend(cookie.to_le_bytes());
+    bytes
 }
 
 fn zone_record(zone: Option<TimeZone>) -> TIME_ZONE_INFORMATION {

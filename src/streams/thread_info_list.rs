@@ -12,6 +12,10 @@ use crate::{DumpType, capture::KeptThread};
 const HEADER: usize = 12;
 /// STILL_ACTIVE.
 const RUNNING: u32 = 0x103;
+/// MINIDUMP_THREAD_INFO_EXITED_THREAD.
+const EXITED: u32 = 4;
+/// MINIDUMP_THREAD_INFO_INVALID_INFO.
+const INVALID_INFO: u32 = 8;
 /// MINIDUMP_THREAD_INFO_INVALID_CONTEXT.
 const INVALID_CONTEXT: u32 = 0x10;
 
@@ -36,20 +40,25 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
 
 fn record(kept: &KeptThread) -> MINIDUMP_THREAD_INFO {
     let thread = &kept.thread;
+    let times = thread.times.unwrap_or_default();
+    let flags = [
+        (thread.exit.is_some(), EXITED),
+        (thread.times.is_none(), INVALID_INFO),
+        (thread.context.is_none(), INVALID_CONTEXT),
+    ];
     MINIDUMP_THREAD_INFO {
         thread_id: thread.id,
-        dump_flags: if thread.context.is_none() {
-            INVALID_CONTEXT
-        } else {
-            0
-        },
+        dump_flags: flags
+            .into_iter()
+            .filter(|(applies, _)| *applies)
+            .fold(0, |flags, (_, flag)| flags | flag),
         dump_error: 0,
-        exit_status: RUNNING,
-        create_time: thread.times.created,
-        exit_time: 0,
-        kernel_time: thread.times.kernel,
-        user_time: thread.times.user,
-        start_address: thread.times.start_address,
-        affinity: thread.times.affinity,
+        exit_status: thread.exit.map_or(RUNNING, |exit| exit.status),
+        create_time: times.created,
+        exit_time: thread.exit.map_or(0, |exit| exit.time),
+        kernel_time: times.kernel,
+        user_time: times.user,
+        start_address: times.start_address,
+        affinity: times.affinity,
     }
 }

@@ -209,6 +209,10 @@ fn facts(ask: &Ask<'_>) -> Raw {
             }
             facts.push(("stack_base", Address(thread.stack_base)));
             facts.push(("stack_end", Address(thread.stack_end)));
+            if matches!(ask, Ask::ThreadEx { .. }) {
+                facts.push(("backing_store_base", Address(thread.backing_store_base)));
+                facts.push(("backing_store_end", Address(thread.backing_store_end)));
+            }
             facts
         }
         Ask::IncludeThread { thread_id, .. } => vec![("thread", Thread(*thread_id))],
