@@ -126,6 +126,7 @@ fn need(dump_type: DumpType, request: &Request) -> Need {
         handles: dump_type.contains(DumpType::WITH_HANDLE_DATA),
         environment: dump_type.contains(DumpType::WITH_PROCESS_THREAD_DATA),
         dont_dump: request.dont_dump,
+        extended_state: dump_type.contains(DumpType::WITH_AVX_X_STATE_CONTEXT),
     }
 }
 

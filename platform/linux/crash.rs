@@ -77,6 +77,7 @@ fn interrupted(ucontext: &libc::ucontext_t, fxsave: Option<&[u8; 512]>) -> Amd64
         segments: None,
         fxsave: fxsave.map(|image| Box::new(crate::registers::without_software_bytes(*image))),
         debug: None,
+        xstate: None,
     }
 }
 

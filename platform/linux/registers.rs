@@ -53,6 +53,7 @@ impl Registers {
                 segments: Some(segments.map(low16)),
                 fxsave: fxsave(tid),
                 debug: debug(tid),
+                xstate: None,
             },
             fs_base: user.fs_base,
         })

@@ -30,6 +30,7 @@ pub(crate) fn system() -> Result<System, Fault> {
         version_text: format!("{name} {release} {version} {}", std::env::consts::ARCH),
         build: version,
         cpu_information: identity.information(),
+        extended_state: None,
         page_size: page_size(),
     })
 }

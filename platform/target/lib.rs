@@ -21,7 +21,10 @@ mod memory;
 mod range;
 mod remark;
 
-pub use cpu::{Amd64, Cpu, CpuContext};
+pub use cpu::{
+    Amd64, Arm, Arm64, Arm64FloatingPoint, ArmFloatingPoint, Cpu, CpuContext, Layout, X86, XState,
+    XStateFeature, XStateLayout,
+};
 pub use facts::{
     CpuInformation, DsoDebug, Exception, Handle, LinkMap, LinuxFacts, LinuxText, LinuxTextKind, Module,
     Platform, Power, Process, Stack, System, Thread, ThreadTimes, TimeZone, UnloadedModule, build_id_record,
@@ -72,6 +75,8 @@ pub struct Need {
     pub environment: bool,
     /// Memory that the program marked "do not dump" may be read.
     pub dont_dump: bool,
+    /// Registers beyond x87 and SSE are wanted (`MiniDumpWithAvxXStateContext`).
+    pub extended_state: bool,
 }
 
 /// A target that holds still. Dropping it lets the process run on.

@@ -1,7 +1,9 @@
 //! Phase 3: the facts of what was selected.
 
 use dumpwright_callback::{ModuleAsked, ModuleWriteFlags, ThreadAsked, ThreadWriteFlags};
-use dumpwright_target::{Frozen, Gravity, Module, Platform, Region, Remark, Subject, Thread};
+use dumpwright_target::{
+    CpuContext, Frozen, Gravity, Module, Platform, Region, Remark, Subject, System, Thread,
+};
 
 use super::regions::regions;
 use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, referenced};
@@ -35,16 +37,20 @@ pub(crate) fn collect(
     let system = keep(frozen.system(), Subject::Stream("SystemInfo"), &mut remarks);
     let process = keep(frozen.process(), Subject::Stream("MiscInfo"), &mut remarks);
     let mut modules = gather_modules(frozen, &selection, &mut remarks);
-    let threads = gather_threads(
+    let mut threads = gather_threads(
         frozen,
         &selection,
         system.as_ref().map(|s| s.platform),
         request,
         &mut remarks,
     )?;
+    for (thread, _) in &mut threads {
+        thread.context = thread.context.take().map(|context| as_asked(context, dump_type));
+    }
     poll_as_if_gathering_stacks(&threads, dump_type, dialogue)?;
     if dump_type.intersects(DumpType::FILTER_MEMORY | DumpType::SCAN_MEMORY) {
-        referenced::mark(frozen, &mut modules, &threads, dialogue.service());
+        let word = pointer_size(system.as_ref());
+        referenced::mark(frozen, &mut modules, &threads, word, dialogue.service());
     }
     let modules = ask_modules(modules, dump_type, dialogue)?;
     let threads = ask_threads(threads, dialogue)?;
@@ -83,6 +89,10 @@ pub(crate) fn collect(
         }
         Err(other) => return Err(other),
     };
+    let exception = request.exception.clone().map(|mut exception| {
+        exception.context = as_asked(exception.context, dump_type);
+        exception
+    });
     let wants_map = dump_type.contains(DumpType::WITH_FULL_MEMORY_INFO) && !map.is_empty();
     remarks.extend(unheeded(dump_type));
     let requesting_thread = request
@@ -102,7 +112,7 @@ pub(crate) fn collect(
         handles,
         unloaded_modules,
         linux,
-        exception: request.exception.clone(),
+        exception,
         requesting_thread,
         user_streams: request.user_streams.clone(),
         pieces: Vec::new(),
@@ -112,6 +122,14 @@ pub(crate) fn collect(
     Ok(Collected { snapshot, map })
 }
 
+/// Registers without their extended state, unless the type asks for it.
+fn as_asked(context: CpuContext, dump_type: DumpType) -> CpuContext {
+    match dump_type.contains(DumpType::WITH_AVX_X_STATE_CONTEXT) {
+        true => context,
+        false => context.without_extended_state(),
+    }
+}
+
 fn keep<T>(
     got: Result<T, dumpwright_target::Fault>,
     subject: Subject,
@@ -119,6 +137,11 @@ fn keep<T>(
 ) -> Option<T> {
     got.map_err(|fault| remarks.push(Remark::missing(subject, fault.to_string())))
         .ok()
+}
+
+/// Bytes of a pointer in the target.
+pub(super) fn pointer_size(system: Option<&System>) -> u64 {
+    system.map_or(8, |system| system.cpu.pointer_size())
 }
 
 /// Whether the type needs the address space's regions one by one, which is what VmQuery is asked for.
@@ -273,7 +296,7 @@ fn ask_threads(
         let asked = ThreadAsked {
             thread_id: thread.id,
             thread_handle: 0,
-            context: thread.context.as_ref().map_or(&[], |context| context.bytes()),
+            context: thread.context.as_ref().map_or(&[], |context| context.plain()),
             stack_base: thread.stack.map_or(0, |stack| stack.range.end()),
             stack_end: thread.stack.map_or(0, |stack| stack.range.start()),
         };
@@ -288,9 +311,7 @@ fn ask_threads(
 /// The two privacy filters are losses of something requested, the others were asked for in vain.
 fn unheeded(dump_type: DumpType) -> Vec<Remark> {
     const FILTERS: DumpType = DumpType::FILTER_MEMORY.union(DumpType::FILTER_TRIAGE);
-    const EXTRAS: DumpType = DumpType::WITH_TOKEN_INFORMATION
-        .union(DumpType::WITH_AVX_X_STATE_CONTEXT)
-        .union(DumpType::WITH_FULL_AUXILIARY_STATE);
+    const EXTRAS: DumpType = DumpType::WITH_TOKEN_INFORMATION.union(DumpType::WITH_FULL_AUXILIARY_STATE);
     let filters = (dump_type & FILTERS).iter().map(|flag| {
         Remark::missing(
             Subject::Process,

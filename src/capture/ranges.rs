@@ -6,6 +6,7 @@ use dumpwright_target::{
     protect,
 };
 
+use super::collect::pointer_size;
 use super::fetch::fetch;
 use super::{Collected, Negotiated, Snapshot, dbghelp, full};
 use crate::memory::reader;
@@ -144,13 +145,12 @@ pub(super) fn late(snapshot: &Snapshot, map: &[Region]) -> Vec<AddressRange> {
 /// 6.3.9600 takes them.
 fn thread_blocks(snapshot: &Snapshot) -> Vec<AddressRange> {
     const BLOCK: u64 = 0x2000;
-    const WORD: u64 = 8;
     let is_windows = snapshot
         .system
         .as_ref()
         .is_some_and(|system| system.platform == Platform::WindowsNt);
     let size = match snapshot.dump_type.contains(DumpType::FILTER_TRIAGE) {
-        true => WORD,
+        true => pointer_size(snapshot.system.as_ref()),
         false => BLOCK,
     };
     let wanted = snapshot.threads.iter().filter(|kept| {
@@ -241,8 +241,9 @@ pub(super) fn indirect(
     );
     let eligible: Vec<_> = committed.subtract(&images).iter().collect();
     let mut ranges = Vec::new();
+    let word = pointer_size(snapshot.system.as_ref());
     for stack in stacks {
-        each_word(frozen, dialogue.service(), *stack, |address| {
+        each_word(frozen, dialogue.service(), *stack, word, |address| {
             let index = eligible.partition_point(|range| range.end() <= address);
             if eligible.get(index).is_some_and(|range| range.contains(address)) {
                 let start = address.saturating_sub(INDIRECT_BEFORE);

@@ -42,7 +42,10 @@ mod system;
 mod threads;
 
 pub use check::{CheckOptions, Rule, Severity, Violation, check, check_with};
-pub use context::{Amd64Registers, Context, Cpu};
+pub use context::{
+    Amd64Registers, Arm64Registers, ArmRegisters, Context, Cpu, ExtendedState, X86Registers, XStateFeature,
+    XStateLayout,
+};
 pub use dump::{Dump, Header, StreamEntry};
 pub use error::ReadError;
 pub use exception::{Exception, signal_code_name, signal_name};
@@ -55,5 +58,5 @@ pub use modules::{CodeView, Module, UnloadedModule};
 pub use regions::MemoryRegion;
 pub use source::Source;
 pub use stream_type::stream_name;
-pub use system::{MiscInfo, Platform, ProcessorPower, SystemInfo, TimeZone};
+pub use system::{ArmCpu, MiscInfo, Platform, ProcessorPower, SystemInfo, TimeZone};
 pub use threads::{StackDescriptor, Thread, ThreadInfo, ThreadName};

@@ -1,16 +1,17 @@
-//! MiscInfo, generation 4: process id and times, clock rates, time zone, build texts.
+//! MiscInfo: process id and times, clock rates, time zone, build texts (generation 4); in dumps with extended contexts also
+//! where these have what (generation 5).
 //!
 //! The only place for the process id that all readers know.
 
 use dumpwright_callback::SecondaryFlags;
-use dumpwright_target::{Power, TimeZone};
-use minidump_common::format::{MINIDUMP_MISC_INFO_4, MiscInfoFlags, SYSTEMTIME, TIME_ZONE_INFORMATION};
+use dumpwright_target::{CpuContext, Power, TimeZone};
+use minidump_common::format::{
+    MINIDUMP_MISC_INFO_4, MiscInfoFlags, SYSTEMTIME, TIME_ZONE_INFORMATION, XSTATE_CONFIG_FEATURE_MSC_INFO,
+    XSTATE_FEATURE,
+};
 
 use super::{BlockId, Pieces, Plan, Snapshot};
 use crate::format;
-
-/// Names the writer. No version: the same process gives the same dump whichever release wrote it.
-const WRITER: &str = "dumpwright,amd64";
 
 pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
     let process = snapshot.process.as_ref();
@@ -37,8 +38,15 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         .system
         .as_ref()
         .map_or("", |system| system.build.as_str());
-    plan.bytes(format::bytes([MINIDUMP_MISC_INFO_4 {
-        size_of_info: 832,
+    let extended = extended_state(snapshot);
+    // Names the writer, with the processor as DbgHelp has it. No version: the same process gives the same dump whichever
+    // release wrote it.
+    let writer = snapshot.system.as_ref().map_or_else(
+        || "dumpwright".to_owned(),
+        |system| format!("dumpwright,{}", system.cpu.name()),
+    );
+    let mut bytes = format::bytes([MINIDUMP_MISC_INFO_4 {
+        size_of_info: if extended.is_some() { 1364 } else { 832 },
         flags1: flags.bits(),
         process_id: snapshot.process_id,
         process_create_time,
@@ -55,8 +63,38 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         time_zone_id: time_zone.as_ref().map_or(0, |zone| zone.id),
         time_zone: zone_record(time_zone),
         build_string: fixed(build),
-        dbg_bld_str: fixed(WRITER),
-    }]))
+        dbg_bld_str: fixed(&writer),
+    }]);
+    if let Some(extended) = extended {
+        bytes.extend(format::bytes([extended]));
+        // ProcessCookie, which only Windows has; its bit is not set.
+        bytes.extend([0; 4]);
+    }
+    plan.bytes(bytes)
+}
+
+/// Where extended contexts have what, if any thread has one. Readers hold `ContextSize` against the contexts' own size.
+fn extended_state(snapshot: &Snapshot) -> Option<XSTATE_CONFIG_FEATURE_MSC_INFO> {
+    let layout = snapshot.system.as_ref()?.extended_state.as_ref()?;
+    let mut contexts = snapshot
+        .threads
+        .iter()
+        .filter_map(|kept| kept.thread.context.as_ref());
+    if !contexts.any(CpuContext::is_extended) {
+        return None;
+    }
+    let mut record = XSTATE_CONFIG_FEATURE_MSC_INFO {
+        context_size: u32::try_from(layout.context_size()).expect("below 64 KiB"),
+        enabled_features: layout.enabled(),
+        ..XSTATE_CONFIG_FEATURE_MSC_INFO::default()
+    };
+    for feature in layout.features() {
+        record.features[usize::from(feature.number)] = XSTATE_FEATURE {
+            offset: feature.offset,
+            size: feature.size,
+        };
+    }
+    Some(record)
 }
 
 fn zone_record(zone: Option<TimeZone>) -> TIME_ZONE_INFORMATION {

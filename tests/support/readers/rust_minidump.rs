@@ -23,6 +23,8 @@ const HARMLESS: &[&str] = &[
     "failed to open linux-gate.so for debug info",
     // It knows regions from MemoryInfoList and from LinuxMaps; we write both, as Breakpad's client does.
     "UnifiedMemoryInfoList got both kinds of info! (using InfoList)",
+    // It says so of each extended context, and reads the plain one.
+    "Cpu context has extra XSTATE that is being ignored",
     // Where a stack ends, or where the walker loses it: that shows in the functions.
     "failed to unwind frame",
 ];
