@@ -12,7 +12,7 @@ mod support;
 use std::path::Path;
 
 use case::Case;
-use dumpwright::read::{CheckOptions, Dump, Severity, check_with};
+use dumpwright::read::{CheckOptions, Cpu, Dump, Severity, check_with};
 use support::readers::rust_minidump::Symbols;
 use support::readers::{breakpad, lldb, python, rust_minidump};
 
@@ -35,6 +35,11 @@ fn expected(dump: &Path) -> Expected {
         threads: sorted(dump.threads().expect("threads").iter().map(|thread| thread.id)),
         modules: dump.modules().expect("modules").len(),
     }
+}
+
+fn processor(dump: &Path) -> Cpu {
+    let dump = Dump::open(dump).expect("a minidump");
+    dump.system_info().expect("readable").expect("present").cpu
 }
 
 fn sorted(ids: impl Iterator<Item = u32>) -> Vec<u32> {
@@ -192,6 +197,10 @@ fn the_registers_of_each_family_are_right() {
 fn skelsec_minidump_accepts_them() {
     for case in whole() {
         let file = case.path("dump.dmp");
+        // It (0.0.24) does not know this processor's number, and gives up there.
+        if processor(&file) == Cpu::Arm64 {
+            continue;
+        }
         let expected = expected(&file);
         let found = python::skelsec(&file, &[]).unwrap_or_else(|error| panic!("{}: {error}", case.name));
         assert_eq!(found.complaints, [""; 0], "{}", case.name);
