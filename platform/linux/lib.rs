@@ -41,6 +41,7 @@ mod testing;
 mod texts;
 mod threads;
 mod tracer;
+mod xstate;
 
 #[cfg(target_arch = "x86_64")]
 pub use crash::exception;
