@@ -47,6 +47,7 @@ pub(crate) fn collect(
     for (thread, _) in &mut threads {
         thread.context = thread.context.take().map(|context| as_asked(context, dump_type));
     }
+    remarks.extend(no_extended_state(&threads, dump_type));
     poll_as_if_gathering_stacks(&threads, dump_type, dialogue)?;
     if dump_type.intersects(DumpType::FILTER_MEMORY | DumpType::SCAN_MEMORY) {
         let word = pointer_size(system.as_ref());
@@ -128,6 +129,19 @@ fn as_asked(context: CpuContext, dump_type: DumpType) -> CpuContext {
         true => context,
         false => context.without_extended_state(),
     }
+}
+
+/// What is to be said if registers beyond SSE were asked for and there are none.
+fn no_extended_state(threads: &[(Thread, ThreadWriteFlags)], dump_type: DumpType) -> Option<Remark> {
+    let is_extended = |thread: &Thread| thread.context.as_ref().is_some_and(CpuContext::is_extended);
+    let asked = dump_type.contains(DumpType::WITH_AVX_X_STATE_CONTEXT);
+    (asked && !threads.iter().any(|(thread, _)| is_extended(thread))).then(|| {
+        Remark::left_out(
+            Subject::Process,
+            "its threads have no extended contexts: the processor has no AVX, the process is not an x86-64 one, or the \
+             system does not give these registers",
+        )
+    })
 }
 
 fn keep<T>(
