@@ -6,6 +6,7 @@ use dumpwright_target::{
     protect,
 };
 
+use super::collect::pointer_size;
 use super::fetch::fetch;
 use super::{Collected, Negotiated, Snapshot, dbghelp, filter, full, segments, thread_data};
 use crate::memory::reader;
@@ -214,8 +215,9 @@ pub(super) fn indirect(
     );
     let eligible: Vec<_> = committed.subtract(&images).iter().collect();
     let mut ranges = Vec::new();
+    let word = pointer_size(snapshot.system.as_ref());
     for stack in stacks {
-        each_word(frozen, dialogue.service(), *stack, |address| {
+        each_word(frozen, dialogue.service(), *stack, word, |address| {
             let index = eligible.partition_point(|range| range.end() <= address);
             if eligible.get(index).is_some_and(|range| range.contains(address)) {
                 let start = address.saturating_sub(INDIRECT_BEFORE);
