@@ -13,6 +13,8 @@
 mod capture;
 #[path = "live/environment.rs"]
 mod environment;
+#[path = "live/identity.rs"]
+mod identity;
 #[path = "live/killed.rs"]
 mod killed;
 #[path = "live/lists.rs"]

@@ -11,12 +11,6 @@ use crate::case::{Case, asks_of};
 /// Fields that no case changes, with the reason.
 const WITHOUT_CASE: &[(AskKind, &str, &str)] = &[
     (
-        AskKind::ThreadEx,
-        "return TRUE",
-        "ThreadEx comes in place of Thread for a ThreadExList, which holds Itanium's backing stores; no CPU that is supported has them",
-    ),
-    (AskKind::ThreadEx, "return FALSE", "as above"),
-    (
         AskKind::IncludeVmRegion,
         "allocation_base",
         "shown only: the writer does not take it from the answer, and scripts cannot change it",

@@ -188,7 +188,9 @@ mod tests {
     #[test]
     fn every_key_and_every_fault_is_documented() {
         let info = handles::INFO.iter().map(|(kind, _)| *kind);
-        let words = keys().chain(faults::KINDS.iter().map(|(kind, _)| *kind)).chain(info);
+        let words = keys()
+            .chain(faults::KINDS.iter().map(|(kind, _)| *kind))
+            .chain(info);
         let missing: Vec<_> = words
             .filter(|word| !DOCUMENT.contains(&format!("`{word}`")))
             .collect();
