@@ -142,29 +142,32 @@ fn the_machine_has_the_memory_that_proc_shows() {
     let memory = capture.dump.system_memory().unwrap().expect("Linux counts");
     let meminfo = kibibytes("/proc/meminfo");
     let numbers = &memory.numbers;
-    let page = numbers["PageSize"];
+    let page = numbers["BasicInfo.PageSize"];
     assert_eq!((memory.revision, page), (1, 4096));
-    assert_eq!(numbers["NumberOfPhysicalPages"], meminfo["MemTotal"] / page);
+    assert_eq!(
+        numbers["BasicInfo.NumberOfPhysicalPages"],
+        meminfo["MemTotal"] / page
+    );
     let online = std::thread::available_parallelism().unwrap().get() as u64;
     assert!(
-        numbers["NumberOfProcessors"] >= online,
+        numbers["BasicInfo.NumberOfProcessors"] >= online,
         "this test may be confined to some of them"
     );
-    let mask = numbers["ActiveProcessorsAffinityMask"];
+    let mask = numbers["BasicInfo.ActiveProcessorsAffinityMask"];
     assert_eq!(
         u64::from(mask.count_ones()),
-        numbers["NumberOfProcessors"].min(64)
+        numbers["BasicInfo.NumberOfProcessors"].min(64)
     );
     // Both wrap around at 32 bits.
-    let since = (numbers["PageFaultCount"] as u32).wrapping_sub(before as u32);
+    let since = (numbers["PerfInfo.PageFaultCount"] as u32).wrapping_sub(before as u32);
     assert!(
         u64::from(since) <= after - before,
         "{before} {} {after}",
-        numbers["PageFaultCount"]
+        numbers["PerfInfo.PageFaultCount"]
     );
     // Memory that is left, and the address space, in bounds that nothing can break.
-    assert!(numbers["AvailablePages"] <= numbers["NumberOfPhysicalPages"]);
-    assert!(numbers["MinimumUserModeAddress"] < numbers["MaximumUserModeAddress"]);
-    assert_eq!(numbers["MaximumUserModeAddress"], 0x7fff_ffff_efff);
+    assert!(numbers["BasicPerfInfo.AvailablePages"] <= numbers["BasicInfo.NumberOfPhysicalPages"]);
+    assert!(numbers["BasicInfo.MinimumUserModeAddress"] < numbers["BasicInfo.MaximumUserModeAddress"]);
+    assert_eq!(numbers["BasicInfo.MaximumUserModeAddress"], 0x7fff_ffff_efff);
     victim.ping();
 }
