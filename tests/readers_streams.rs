@@ -37,7 +37,7 @@ const EVERY: &str = "windows-every-stream";
 const RUNNING: u64 = 0x103;
 
 /// Id, dump flags, exit status, start, end, kernel time, user time, start address, processors.
-const THREADS: [[u64; 9]; 4] = [
+const THREADS: [[u64; 9]; 5] = [
     [
         2001,
         0,
@@ -72,6 +72,7 @@ const THREADS: [[u64; 9]; 4] = [
         0,
     ],
     [2004, 8, RUNNING, 0, 0, 0, 0, 0, 0],
+    [2005, 0x20, RUNNING, 0, 0, 0, 0, 0, 0],
 ];
 
 /// Name, base, size, checksum, time stamp.

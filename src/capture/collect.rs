@@ -4,7 +4,7 @@ use dumpwright_callback::{ModuleAsked, ModuleWriteFlags, ThreadAsked, ThreadWrit
 use dumpwright_target::{AddressRange, Frozen, Gravity, Module, Platform, Region, Remark, Subject, Thread};
 
 use super::regions::regions;
-use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, referenced};
+use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, functions, referenced};
 use crate::protocol::dialogue::Dialogue;
 use crate::{DumpType, Error, Request};
 
@@ -79,7 +79,9 @@ pub(crate) fn collect(
         frozen.function_tables(),
         Subject::Stream("FunctionTable"),
         &mut remarks,
-    );
+    )
+    .unwrap_or_default();
+    let unwind_information = functions::unwind_information(frozen, &function_tables, dialogue.service());
     let tokens = dump_type
         .contains(DumpType::WITH_TOKEN_INFORMATION)
         .then(|| keep(frozen.tokens(), Subject::Stream("Token"), &mut remarks))
@@ -132,7 +134,8 @@ pub(crate) fn collect(
         handles,
         unloaded_modules,
         handle_operations,
-        function_tables: function_tables.unwrap_or_default(),
+        function_tables,
+        unwind_information,
         tokens,
         system_memory: system_memory.flatten(),
         vm_counters: vm_counters.flatten(),

@@ -7,6 +7,7 @@ mod collect;
 mod dbghelp;
 mod fetch;
 mod full;
+mod functions;
 mod limits;
 mod negotiate;
 mod ranges;

@@ -137,9 +137,10 @@ pub(super) fn windows(snapshot: &Snapshot) -> Vec<AddressRange> {
         .collect()
 }
 
-/// What belongs to threads and modules besides: Windows' thread blocks, segments.
+/// What belongs to threads, modules and functions besides: Windows' thread blocks, unwind information, segments.
 pub(super) fn late(snapshot: &Snapshot, map: &[Region]) -> Vec<AddressRange> {
     let mut ranges = thread_blocks(snapshot);
+    ranges.extend(&snapshot.unwind_information);
     ranges.extend(segments(snapshot, map));
     ranges
 }
