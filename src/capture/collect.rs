@@ -7,7 +7,7 @@ use dumpwright_target::{
 };
 
 use super::regions::regions;
-use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, filter, paths, referenced};
+use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, filter, functions, paths, referenced};
 use crate::protocol::dialogue::Dialogue;
 use crate::{DumpType, Error, Profile, Request};
 
@@ -87,7 +87,9 @@ pub(crate) fn collect(
         frozen.function_tables(),
         Subject::Stream("FunctionTable"),
         &mut remarks,
-    );
+    )
+    .unwrap_or_default();
+    let unwind_information = functions::unwind_information(frozen, &function_tables, dialogue.service());
     let tokens = dump_type
         .contains(DumpType::WITH_TOKEN_INFORMATION)
         .then(|| keep(frozen.tokens(), Subject::Stream("Token"), &mut remarks))
@@ -151,7 +153,8 @@ pub(crate) fn collect(
         handles,
         unloaded_modules,
         handle_operations,
-        function_tables: function_tables.unwrap_or_default(),
+        function_tables,
+        unwind_information,
         tokens,
         system_memory: system_memory.flatten(),
         vm_counters: vm_counters.flatten(),

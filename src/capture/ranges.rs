@@ -159,9 +159,11 @@ pub(super) fn windows(snapshot: &Snapshot) -> Vec<AddressRange> {
         .collect()
 }
 
-/// What belongs to threads and modules besides: their own blocks, the system's data about them, parts of modules.
+/// What belongs to threads, modules and functions besides: their own blocks, the system's data about them, unwind information,
+/// parts of modules.
 pub(super) fn late(frozen: &mut dyn Frozen, snapshot: &mut Snapshot, map: &[Region]) -> Vec<AddressRange> {
     let mut ranges = thread_data::ranges(frozen, snapshot);
+    ranges.extend(&snapshot.unwind_information);
     ranges.extend(segments::ranges(frozen, snapshot, map));
     ranges
 }

@@ -580,7 +580,7 @@ fn counters(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String>) -> io
         let Some(counters) = counters else { continue };
         section(out, &format!("{title} (revision {})", counters.revision))?;
         for (name, value) in counters.numbers.iter().filter(|(_, value)| **value != 0) {
-            writeln!(out, "  {name:<30} {value}")?;
+            writeln!(out, "  {name:<44} {value}")?;
         }
     }
     Ok(())
