@@ -144,6 +144,18 @@ fn differences_are_told_with_their_place() {
     );
 }
 
+/// Holds what is generated into a file, given what stands there, against it; or renews it.
+fn holds(file: &str, generated: impl Fn(&str) -> String) {
+    let path = support::repository().join(file);
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    let expected = generated(&found);
+    if blessing() {
+        fs::write(&path, expected).expect("the document is written");
+    } else {
+        assert!(found == expected, "{file} is out of date: cargo xtask bless");
+    }
+}
+
 #[test]
 fn every_question_and_every_field_of_an_answer_has_a_case() {
     let rehearsed: Vec<_> = case::all()
@@ -159,15 +171,16 @@ fn every_question_and_every_field_of_an_answer_has_a_case() {
         document::without_case(),
         "fields without a case; the right side is what is known"
     );
-    let path = support::repository().join("docs/callbacks.md");
-    if blessing() {
-        fs::write(&path, document.text()).expect("the document is written");
-    }
-    let documented = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        documented == document.text(),
-        "docs/callbacks.md is out of date: cargo xtask bless"
-    );
+    holds("docs/callbacks.md", |_| document.text());
+    holds("README.md", |readme| {
+        const MARKS: [&str; 2] = [
+            "<!-- the 21 questions -->\n",
+            "<!-- end of the 21 questions -->\n",
+        ];
+        let [start, end] = MARKS.map(|mark| readme.find(mark).expect("README.md has marks around the table"));
+        let before = &readme[..start + MARKS[0].len()];
+        format!("{before}{}{}", document.summary(), &readme[end..])
+    });
 }
 
 /// Takes the right to trace: root, or `kernel.yama.ptrace_scope` 0; in a container the capability SYS_PTRACE.

@@ -4,12 +4,12 @@ use dumpwright_callback::{MemoryInfo, ThreadWriteFlags};
 use dumpwright_target::{AddressRange, Content, Exclusion, Frozen, Region, Remark, Subject};
 
 use super::ranges::stack_ranges;
-use super::regions::to_info;
 use super::{Bytes, Piece, Snapshot};
 use crate::Error;
 use crate::memory::reader;
 use crate::memory::set::RangeSet;
 use crate::protocol::dialogue::Dialogue;
+use crate::protocol::vm_region::to_info;
 
 /// How often both passes over the regions are tried, as DbgHelp 6.3.9600 does.
 pub(super) const ATTEMPTS: usize = 5;

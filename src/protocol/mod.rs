@@ -36,6 +36,7 @@ mod profile;
 mod script;
 mod symbols;
 mod transcript;
+pub(crate) mod vm_region;
 
 pub use lint::{Finding, Lint, Misuse};
 pub use profile::Profile;
