@@ -34,3 +34,5 @@ mod support;
 mod threads;
 #[path = "live/traceless.rs"]
 mod traceless;
+#[path = "live/unwinding.rs"]
+mod unwinding;

@@ -140,16 +140,16 @@ pub(super) fn apply(snapshot: &mut Snapshot) {
         let keep = |word: u64| traced.code.contains(word) || stacks.contains(word) || captured.contains(word);
         for stack in own.iter() {
             for piece in &mut snapshot.pieces {
-                filtered.stack(piece, stack, fill, &keep);
+                filtered.stack(piece, stack, fill, keep);
             }
         }
         if let Some(context) = &mut kept.thread.context {
-            filtered.registers(context, fill, &keep);
+            filtered.registers(context, fill, keep);
         }
     }
     if let Some(exception) = &mut snapshot.exception {
         let keep = |word: u64| traced.has(word) || captured.contains(word);
-        filtered.registers(&mut exception.context, fill, &keep);
+        filtered.registers(&mut exception.context, fill, keep);
     }
     let name = if is_triage {
         "filter-triage"
