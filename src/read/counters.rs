@@ -14,8 +14,11 @@ pub(super) const SYSTEM_MEMORY_SIZES: [u64; 2] = [492, 524];
 /// Bytes of `MINIDUMP_PROCESS_VM_COUNTERS_1` and `…_2`.
 pub(super) const VM_COUNTERS_SIZES: [u64; 2] = [80, 152];
 
-/// `MINIDUMP_SYSTEM_BASIC_INFORMATION`: name, offset, bytes.
-const BASIC: &[(&str, usize, usize)] = &[
+/// Numbers of a structure: name, offset, bytes.
+type Part = &'static [(&'static str, usize, usize)];
+
+/// `MINIDUMP_SYSTEM_BASIC_INFORMATION`.
+const BASIC: Part = &[
     ("BasicInfo.TimerResolution", 4, 4),
     ("BasicInfo.PageSize", 8, 4),
     ("BasicInfo.NumberOfPhysicalPages", 12, 4),
@@ -28,8 +31,8 @@ const BASIC: &[(&str, usize, usize)] = &[
     ("BasicInfo.NumberOfProcessors", 52, 4),
 ];
 
-/// `MINIDUMP_SYSTEM_FILECACHE_INFORMATION`: name, offset, bytes.
-const FILE_CACHE: &[(&str, usize, usize)] = &[
+/// `MINIDUMP_SYSTEM_FILECACHE_INFORMATION`.
+const FILE_CACHE: Part = &[
     ("FileCacheInfo.CurrentSize", 56, 8),
     ("FileCacheInfo.PeakSize", 64, 8),
     ("FileCacheInfo.PageFaultCount", 72, 4),
@@ -39,20 +42,19 @@ const FILE_CACHE: &[(&str, usize, usize)] = &[
     ("FileCacheInfo.PeakSizeIncludingTransitionInPages", 100, 8),
 ];
 
-/// Its end: name, offset, bytes.
-const FILE_CACHE_TRANSITION: &[(&str, usize, usize)] =
-    &[("TransitionRePurposeCount", 108, 4), ("Flags", 112, 4)];
+/// Its end.
+const FILE_CACHE_TRANSITION: Part = &[("TransitionRePurposeCount", 108, 4), ("Flags", 112, 4)];
 
-/// `MINIDUMP_SYSTEM_BASIC_PERFORMANCE_INFORMATION`: name, offset, bytes.
-const BASIC_PERFORMANCE: &[(&str, usize, usize)] = &[
+/// `MINIDUMP_SYSTEM_BASIC_PERFORMANCE_INFORMATION`.
+const BASIC_PERFORMANCE: Part = &[
     ("BasicPerfInfo.AvailablePages", 116, 8),
     ("BasicPerfInfo.CommittedPages", 124, 8),
     ("BasicPerfInfo.CommitLimit", 132, 8),
     ("BasicPerfInfo.PeakCommitment", 140, 8),
 ];
 
-/// `MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION`: name, offset, bytes.
-const PERFORMANCE: &[(&str, usize, usize)] = &[
+/// `MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION`.
+const PERFORMANCE: Part = &[
     ("PerfInfo.IdleProcessTime", 148, 8),
     ("PerfInfo.IoReadTransferCount", 156, 8),
     ("PerfInfo.IoWriteTransferCount", 164, 8),
@@ -129,30 +131,29 @@ const PERFORMANCE: &[(&str, usize, usize)] = &[
     ("PerfInfo.SystemCalls", 456, 4),
 ];
 
-/// Its end, which is valid in parts: name, offset, bytes.
-const DIRTY_PAGES: &[(&str, usize, usize)] =
-    &[("CcTotalDirtyPages", 460, 8), ("CcDirtyPageThreshold", 468, 8)];
+/// Its end, which is valid in parts.
+const DIRTY_PAGES: Part = &[("CcTotalDirtyPages", 460, 8), ("CcDirtyPageThreshold", 468, 8)];
 
-/// More of it: name, offset, bytes.
-const RESIDENT_PAGES: &[(&str, usize, usize)] = &[
+/// More of it.
+const RESIDENT_PAGES: Part = &[
     ("PerfInfo.ResidentAvailablePages", 476, 8),
     ("PerfInfo.SharedCommittedPages", 484, 8),
 ];
 
-/// What the second revision adds: name, offset, bytes.
-const KERNEL_PAGES: &[(&str, usize, usize)] = &[
+/// What the second revision adds.
+const KERNEL_PAGES: Part = &[
     ("PerfInfo.MdlPagesAllocated", 492, 8),
     ("PerfInfo.PfnDatabaseCommittedPages", 500, 8),
 ];
 
-/// More of it: name, offset, bytes.
-const KERNEL_TABLES: &[(&str, usize, usize)] = &[
+/// More of it.
+const KERNEL_TABLES: Part = &[
     ("PerfInfo.SystemPageTableCommittedPages", 508, 8),
     ("PerfInfo.ContiguousPagesAllocated", 516, 8),
 ];
 
-/// `MINIDUMP_PROCESS_VM_COUNTERS_1`: name, offset, bytes.
-const VM_COUNTERS_1: &[(&str, usize, usize)] = &[
+/// `MINIDUMP_PROCESS_VM_COUNTERS_1`.
+const VM_COUNTERS_1: Part = &[
     ("PageFaultCount", 4, 4),
     ("PeakWorkingSetSize", 8, 8),
     ("WorkingSetSize", 16, 8),
@@ -165,8 +166,8 @@ const VM_COUNTERS_1: &[(&str, usize, usize)] = &[
     ("PrivateUsage", 72, 8),
 ];
 
-/// `MINIDUMP_PROCESS_VM_COUNTERS_2`: what is always valid: name, offset, bytes.
-const VM_COUNTERS_2: &[(&str, usize, usize)] = &[
+/// `MINIDUMP_PROCESS_VM_COUNTERS_2`: what is always valid.
+const VM_COUNTERS_2: Part = &[
     ("PageFaultCount", 4, 4),
     ("PeakWorkingSetSize", 8, 8),
     ("WorkingSetSize", 16, 8),
@@ -178,17 +179,17 @@ const VM_COUNTERS_2: &[(&str, usize, usize)] = &[
     ("PeakPagefileUsage", 64, 8),
 ];
 
-/// Size of the address space: name, offset, bytes.
-const VIRTUAL_SIZE: &[(&str, usize, usize)] = &[("PeakVirtualSize", 72, 8), ("VirtualSize", 80, 8)];
+/// Size of the address space.
+const VIRTUAL_SIZE: Part = &[("PeakVirtualSize", 72, 8), ("VirtualSize", 80, 8)];
 
-/// Committed private memory: name, offset, bytes.
-const PRIVATE_USAGE: &[(&str, usize, usize)] = &[("PrivateUsage", 88, 8)];
+/// Committed private memory.
+const PRIVATE_USAGE: Part = &[("PrivateUsage", 88, 8)];
 
-/// What is the process' own: name, offset, bytes.
-const PRIVATE: &[(&str, usize, usize)] = &[("PrivateWorkingSetSize", 96, 8), ("SharedCommitUsage", 104, 8)];
+/// What is the process' own.
+const PRIVATE: Part = &[("PrivateWorkingSetSize", 96, 8), ("SharedCommitUsage", 104, 8)];
 
-/// What its job has: name, offset, bytes.
-const JOB: &[(&str, usize, usize)] = &[
+/// What its job has.
+const JOB: Part = &[
     ("JobSharedCommitUsage", 112, 8),
     ("JobPrivateCommitUsage", 120, 8),
     ("JobPeakPrivateCommitUsage", 128, 8),
@@ -209,7 +210,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    fn read(bytes: &[u8], flags: u16, parts: &[(u16, &[(&'static str, usize, usize)])]) -> Self {
+    fn read(bytes: &[u8], flags: u16, parts: &[(u16, Part)]) -> Self {
         let fields = Fields(bytes);
         let valid = parts.iter().filter(|(flag, _)| *flag == 0 || flags & flag != 0);
         let numbers = valid
