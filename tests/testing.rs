@@ -463,15 +463,15 @@ fn other_processors_are_rehearsed_as_well() {
     for (cpu, registers) in [
         (
             Cpu::X86,
-            "context_size=716 context_flags=0x10003 eip=0x401000 esp=0x500800",
+            "context_size=716 context_flags=0x10003 eip=0x401000 esp=stack(7)",
         ),
         (
             Cpu::Arm,
-            "context_size=368 context_flags=0x40000003 pc=0x401000 sp=0x500800",
+            "context_size=368 context_flags=0x40000003 pc=0x401000 sp=stack(7)",
         ),
         (
             Cpu::Arm64,
-            "context_size=912 context_flags=0x400013 pc=0x401000 sp=0x500800",
+            "context_size=912 context_flags=0x400013 pc=0x401000 sp=stack(7)",
         ),
     ] {
         let process = SimProcess::new(1000)
