@@ -15,6 +15,8 @@ mod capture;
 mod environment;
 #[path = "live/extended.rs"]
 mod extended;
+#[path = "live/identity.rs"]
+mod identity;
 #[path = "live/killed.rs"]
 mod killed;
 #[path = "live/lists.rs"]

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use dumpwright_target::{
     AddressRange, Cpu, Extent, Fault, FaultKind, Frozen, Handle, Holding, LinuxFacts, Module, Need, Process,
-    Region, Remark, Stack, Subject, System, Thread,
+    Region, Remark, Stack, Subject, System, SystemMemory, Thread, Token, VmCounters,
 };
 
 use crate::freeze::{Held, Threads, Tie};
@@ -16,7 +16,7 @@ use crate::read::Memory;
 use crate::regions::{self, Mapping};
 use crate::stacks::{Stacks, strings};
 use crate::texts::Texts;
-use crate::{attach, cgroup, dso_debug, handles, process, system, threads, xstate};
+use crate::{attach, cgroup, counters, dso_debug, handles, process, system, threads, tokens, xstate};
 
 /// The guard behind [`Frozen`]. Everything it says is read while the threads stand still, except what cannot
 /// change or must not be disturbed by our being there.
@@ -31,6 +31,7 @@ pub(crate) struct FrozenProcess<'a> {
     stacks: Stacks,
     /// Read before the pause.
     system: Result<System, Fault>,
+    system_memory: Result<Option<SystemMemory>, Fault>,
     surroundings: Surroundings,
     /// Those that were read before the pause; the others join them when asked for.
     texts: Texts,
@@ -54,6 +55,7 @@ impl<'a> FrozenProcess<'a> {
         let extended = need.extended_state.then(xstate::layout).flatten();
         let extended = extended.filter(|_| dir.cpu == Cpu::Amd64);
         let system = system::system(dir.cpu, extended.clone());
+        let system_memory = counters::system();
         let surroundings = Surroundings::of(&dir);
         let mut threads = Threads::new(dir.clone(), tie).keeping(dying).extended(extended);
         // Before the pause begins: attaching, which stops nobody and tells whether we may; and what takes long and may
@@ -84,6 +86,7 @@ impl<'a> FrozenProcess<'a> {
             mappings,
             dir,
             system,
+            system_memory,
             surroundings,
             texts,
             need: need.clone(),
@@ -179,6 +182,22 @@ impl Frozen for FrozenProcess<'_> {
             return Ok(Vec::new());
         }
         handles::handles(&self.dir)
+    }
+
+    fn tokens(&mut self) -> Result<Vec<Token>, Fault> {
+        if !self.need.tokens {
+            return Ok(Vec::new());
+        }
+        let threads: Vec<u32> = self.hold.threads().iter().map(|held| held.tid).collect();
+        tokens::tokens(&self.dir, &threads)
+    }
+
+    fn system_memory(&mut self) -> Result<Option<SystemMemory>, Fault> {
+        self.system_memory.clone()
+    }
+
+    fn vm_counters(&mut self) -> Result<Option<VmCounters>, Fault> {
+        counters::process(&self.dir).map(Some)
     }
 
     fn linux(&mut self) -> Option<LinuxFacts> {

@@ -218,7 +218,8 @@ impl Stacks {
         // The kernel puts frames at 16-byte boundaries, less the word of the return address.
         let word = self.cpu.pointer_size();
         let first = (range.start() + word).next_multiple_of(16) - word;
-        let (size, parse): (usize, fn(u64, &[u8]) -> Option<HandlerFrame>) = match self.cpu {
+        type Parse = fn(u64, &[u8]) -> Option<HandlerFrame>;
+        let (size, parse): (usize, Parse) = match self.cpu {
             Cpu::X86 => (HandlerFrame::SIZE_32, HandlerFrame::parse_32),
             _ => (HandlerFrame::SIZE, HandlerFrame::parse),
         };

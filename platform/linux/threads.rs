@@ -64,7 +64,9 @@ pub(crate) fn thread(
             remarks.push(Remark::note(subject.clone(), reason));
         }
     }
-    let stat = dir.thread_stat(held.tid).unwrap_or_default();
+    let known = dir.thread_stat(held.tid).ok();
+    let times = known.as_ref().map(|stat| times(dir, held.tid, stat));
+    let stat = known.unwrap_or_default();
     Thread {
         id: held.tid,
         suspend_count: u32::from(held.stop == Stop::Group),
@@ -78,7 +80,9 @@ pub(crate) fn thread(
         stack: found.current.map(|found| found.stack),
         interrupted: found.interrupted.into_iter().map(|found| found.stack).collect(),
         name: (!stat.comm.is_empty()).then(|| stat.comm_text()),
-        times: times(dir, held.tid, &stat),
+        times,
+        exit: None,
+        backing_store: None,
     }
 }
 

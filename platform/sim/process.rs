@@ -1,7 +1,8 @@
 use dumpwright_target::{
-    AddressRange, Amd64, Arm, Arm64, Cpu, CpuContext, Exclusion, Fault, FaultKind, Frozen, Handle,
-    LinuxFacts, Module, Need, Platform, Power, Region, RegionKind, RegionState, System, Target, Thread,
-    ThreadTimes, TimeZone, UnloadedModule, X86, build_id_record,
+    AddressRange, Amd64, Arm, Arm64, Cpu, CpuContext, Exclusion, Fault, FaultKind, Frozen, FunctionTable,
+    Handle, HandleOperation, LinuxFacts, Module, Need, Platform, Power, Region, RegionKind, RegionState,
+    System, SystemMemory, Target, Thread, ThreadTimes, TimeZone, Token, UnloadedModule, VmCounters,
+    WindowsProcess, X86, build_id_record,
 };
 
 use crate::faults::{self, SimFault};
@@ -30,6 +31,13 @@ pub struct SimProcess {
     pub unloaded_modules: Vec<UnloadedModule>,
     pub regions: Vec<(Region, Contents)>,
     pub handles: Vec<Handle>,
+    pub handle_operations: Vec<HandleOperation>,
+    pub function_tables: Vec<FunctionTable>,
+    pub tokens: Vec<Token>,
+    pub system_memory: Option<SystemMemory>,
+    pub vm_counters: Option<VmCounters>,
+    /// What only Windows knows of a process.
+    pub windows: WindowsProcess,
     pub linux: Option<LinuxFacts>,
     /// Where the argument and environment strings begin: a stack ends there unless a dump may show the
     /// environment.
@@ -38,6 +46,10 @@ pub struct SimProcess {
     pub reads_any_protection: bool,
     /// The process is a snapshot of one.
     pub snapshot: bool,
+    /// The handle by which its system knows it; without one, its id is shown.
+    pub handle: Option<u64>,
+    /// The handle of the copy of its memory, if it is a snapshot.
+    pub clone_handle: Option<u64>,
     /// What goes wrong.
     pub faults: Vec<SimFault>,
     /// How often the process has been frozen, and thawed or dropped.
@@ -64,10 +76,18 @@ impl SimProcess {
             unloaded_modules: Vec::new(),
             regions: Vec::new(),
             handles: Vec::new(),
+            handle_operations: Vec::new(),
+            function_tables: Vec::new(),
+            tokens: Vec::new(),
+            system_memory: None,
+            vm_counters: None,
+            windows: WindowsProcess::default(),
             linux: None,
             strings: None,
             reads_any_protection: false,
             snapshot: false,
+            handle: None,
+            clone_handle: None,
             faults: Vec::new(),
             freezes: 0,
             releases: 0,
@@ -103,7 +123,9 @@ impl SimProcess {
             stack: None,
             interrupted: Vec::new(),
             name: None,
-            times: ThreadTimes::default(),
+            times: Some(ThreadTimes::default()),
+            exit: None,
+            backing_store: None,
         });
         self
     }
@@ -245,6 +267,14 @@ impl SimProcess {
 impl Target for SimProcess {
     fn process_id(&self) -> u32 {
         self.id
+    }
+
+    fn process_handle(&self) -> u64 {
+        self.handle.unwrap_or_else(|| self.process_id().into())
+    }
+
+    fn clone_handle(&self) -> Option<u64> {
+        self.clone_handle
     }
 
     fn is_snapshot(&self) -> bool {

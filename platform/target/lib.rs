@@ -14,25 +14,38 @@
 
 #![forbid(unsafe_code)]
 
+mod counters;
 mod cpu;
 mod facts;
 mod fault;
 mod memory;
+mod objects;
 mod range;
 mod remark;
+mod token;
 
+pub use counters::{
+    BasicMemory, BasicPerformance, DirtyPages, FileCache, FileCacheTransition, JobMemory, KernelPages,
+    Number, Performance, PrivateMemory, ResidentPages, SystemMemory, VirtualSize, VmCounters, WorkingSet,
+};
 pub use cpu::{
     Amd64, Arm, Arm64, Arm64FloatingPoint, ArmFloatingPoint, Cpu, CpuContext, Layout, X86, XState,
     XStateFeature, XStateLayout,
 };
 pub use facts::{
     CpuInformation, DsoDebug, Exception, Handle, LinkMap, LinuxFacts, LinuxText, LinuxTextKind, Module,
-    Platform, Power, Process, Stack, System, Thread, ThreadTimes, TimeZone, UnloadedModule, build_id_record,
+    Platform, Power, Process, Stack, System, Thread, ThreadExit, ThreadTimes, TimeZone, UnloadedModule,
+    WindowsProcess, build_id_record,
 };
 pub use fault::{Fault, FaultKind};
 pub use memory::{Content, Exclusion, Extent, Region, RegionKind, RegionState, protect};
+pub use objects::{
+    FunctionEntry, FunctionTable, HandleOperation, HandleOperationKind, ObjectInformation,
+    ObjectInformationKind,
+};
 pub use range::AddressRange;
 pub use remark::{Gravity, Remark, Subject};
+pub use token::{Privilege, Sid, SidAndAttributes, Token, TokenKind};
 
 use std::time::Duration;
 
@@ -40,6 +53,17 @@ use std::time::Duration;
 pub trait Target {
     /// The process id, as the dumper's system numbers it. Known without holding the process.
     fn process_id(&self) -> u32;
+
+    /// The handle by which the system knows the process, for callbacks to be shown; where systems have none, the
+    /// process id.
+    fn process_handle(&self) -> u64 {
+        self.process_id().into()
+    }
+
+    /// The handle of the copy of its memory, if this is a snapshot that has one.
+    fn clone_handle(&self) -> Option<u64> {
+        None
+    }
 
     /// Whether this is a snapshot of a process (Windows: `PssCaptureSnapshot`), which a callback may announce by
     /// answering IsProcessSnapshot with S_FALSE. Nothing has to be stopped then.
@@ -70,6 +94,8 @@ pub struct Need {
     pub full_memory: bool,
     /// Open handles (file descriptors) will be listed.
     pub handles: bool,
+    /// It will be told as whom the process and its threads act.
+    pub tokens: bool,
     /// Environment and command line may be shown (`MiniDumpWithProcessThreadData`). Without it a
     /// stack ends where the argument and environment strings begin.
     pub environment: bool,
@@ -118,6 +144,32 @@ pub trait Frozen {
     /// The modules that the process has unloaded, as far as its system remembers them; Linux does not.
     fn unloaded_modules(&mut self) -> Result<Vec<UnloadedModule>, Fault> {
         Ok(Vec::new())
+    }
+
+    /// What was done with handles, the latest first, where somebody keeps a record of it (Application Verifier).
+    fn handle_operations(&mut self) -> Result<Vec<HandleOperation>, Fault> {
+        Ok(Vec::new())
+    }
+
+    /// The tables of functions made at run time; on Linux programs announce them to nobody.
+    fn function_tables(&mut self) -> Result<Vec<FunctionTable>, Fault> {
+        Ok(Vec::new())
+    }
+
+    /// As whom the process acts, and behind it each thread that acts as somebody else. Empty unless
+    /// [`Need::tokens`] was set.
+    fn tokens(&mut self) -> Result<Vec<Token>, Fault> {
+        Ok(Vec::new())
+    }
+
+    /// The machine's memory, where the system tells of it.
+    fn system_memory(&mut self) -> Result<Option<SystemMemory>, Fault> {
+        Ok(None)
+    }
+
+    /// The process' memory, counted by the system.
+    fn vm_counters(&mut self) -> Result<Option<VmCounters>, Fault> {
+        Ok(None)
     }
 
     /// What only a Linux process has; `None` from any other system.

@@ -2,13 +2,14 @@
 
 use dumpwright_callback::{ModuleAsked, ModuleWriteFlags, ThreadAsked, ThreadWriteFlags};
 use dumpwright_target::{
-    CpuContext, Frozen, Gravity, Module, Platform, Region, Remark, Subject, System, Thread,
+    AddressRange, CpuContext, Exclusion, Frozen, Gravity, Module, Platform, Region, Remark, Subject, System,
+    Thread, protect,
 };
 
 use super::regions::regions;
-use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, referenced};
+use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, filter, functions, paths, referenced};
 use crate::protocol::dialogue::Dialogue;
-use crate::{DumpType, Error, Request};
+use crate::{DumpType, Error, Profile, Request};
 
 /// The snapshot without memory, and the map that its memory will be chosen by.
 pub(crate) struct Collected {
@@ -53,8 +54,8 @@ pub(crate) fn collect(
         let word = pointer_size(system.as_ref());
         referenced::mark(frozen, &mut modules, &threads, word, dialogue.service());
     }
-    let modules = ask_modules(modules, dump_type, dialogue)?;
-    let threads = ask_threads(threads, dialogue)?;
+    let modules = ask_modules(modules, dump_type, profile, dialogue)?;
+    let threads = ask_threads(threads, request.thread_ex, dialogue)?;
     if let (true, Some(error)) = (profile.refuses_contradictions_late(), dump_type.contradiction()) {
         return Err(error);
     }
@@ -62,7 +63,7 @@ pub(crate) fn collect(
         .contains(DumpType::WITH_HANDLE_DATA)
         .then(|| keep(frozen.handles(), Subject::Stream("HandleData"), &mut remarks))
         .flatten();
-    let unloaded_modules = dump_type
+    let mut unloaded_modules = dump_type
         .contains(DumpType::WITH_UNLOADED_MODULES)
         .then(|| {
             keep(
@@ -72,14 +73,51 @@ pub(crate) fn collect(
             )
         })
         .flatten();
-    let linux = frozen.linux();
+    let handle_operations = dump_type
+        .contains(DumpType::WITH_HANDLE_DATA)
+        .then(|| {
+            keep(
+                frozen.handle_operations(),
+                Subject::Stream("HandleOperationList"),
+                &mut remarks,
+            )
+        })
+        .flatten();
+    let function_tables = keep(
+        frozen.function_tables(),
+        Subject::Stream("FunctionTable"),
+        &mut remarks,
+    )
+    .unwrap_or_default();
+    let unwind_information = functions::unwind_information(frozen, &function_tables, dialogue.service());
+    let tokens = dump_type
+        .contains(DumpType::WITH_TOKEN_INFORMATION)
+        .then(|| keep(frozen.tokens(), Subject::Stream("Token"), &mut remarks))
+        .flatten();
+    let system_memory = keep(
+        frozen.system_memory(),
+        Subject::Stream("SystemMemoryInfo"),
+        &mut remarks,
+    );
+    let vm_counters = keep(
+        frozen.vm_counters(),
+        Subject::Stream("ProcessVmCounters"),
+        &mut remarks,
+    );
+    let mut linux = frozen.linux();
+    if dump_type.contains(DumpType::FILTER_MODULE_PATHS) && profile.filters_all_paths() {
+        linux.iter_mut().for_each(paths::shorten_linux);
+        unloaded_modules
+            .iter_mut()
+            .for_each(|modules| paths::shorten_unloaded(modules));
+    }
     let map = if asks_for_map(dump_type) && !profile.queries_for_each_use() {
         regions(frozen, dialogue)
     } else {
         frozen.regions().map_err(Error::from)
     };
     let map = match map {
-        Ok(map) => map,
+        Ok(map) => without_write_combined(map, dump_type),
         // Without a map, memory is chosen blindly but still read; all of it cannot be had.
         Err(Error::Target(fault)) => {
             remarks.push(Remark::missing(
@@ -108,10 +146,18 @@ pub(crate) fn collect(
         system,
         process,
         threads,
+        thread_ex: request.thread_ex,
         modules,
         regions: wants_map.then(|| map.clone()),
+        generated_code: filter::generated_code(&map, profile),
         handles,
         unloaded_modules,
+        handle_operations,
+        function_tables,
+        unwind_information,
+        tokens,
+        system_memory: system_memory.flatten(),
+        vm_counters: vm_counters.flatten(),
         linux,
         exception,
         requesting_thread,
@@ -168,6 +214,17 @@ fn asks_for_map(dump_type: DumpType) -> bool {
     )
 }
 
+/// The map with write-combined regions marked as left out, if the type filters them.
+fn without_write_combined(mut map: Vec<Region>, dump_type: DumpType) -> Vec<Region> {
+    if dump_type.contains(DumpType::FILTER_WRITE_COMBINED_MEMORY) {
+        let write_combined = map
+            .iter_mut()
+            .filter(|region| region.protect & protect::WRITECOMBINE != 0);
+        write_combined.for_each(|region| region.exclusion = Some(Exclusion::WriteCombined));
+    }
+    map
+}
+
 fn gather_modules(
     frozen: &mut dyn Frozen,
     selection: &Selection,
@@ -210,6 +267,7 @@ fn poll_as_if_gathering_stacks(
 fn ask_modules(
     gathered: Vec<(Module, ModuleWriteFlags)>,
     dump_type: DumpType,
+    profile: Profile,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Vec<KeptModule>, Error> {
     let mut kept = Vec::with_capacity(gathered.len());
@@ -235,16 +293,11 @@ fn ask_modules(
             module.misc_record.clear();
         }
         if dump_type.contains(DumpType::FILTER_MODULE_PATHS) {
-            module.path = base_name(&module.path).to_owned();
+            paths::shorten_module(&mut module, profile);
         }
         kept.push(KeptModule { module, flags });
     }
     Ok(kept)
-}
-
-/// The last part of a path of either system.
-fn base_name(path: &str) -> &str {
-    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
 fn gather_threads(
@@ -303,6 +356,7 @@ fn gather_threads(
 
 fn ask_threads(
     gathered: Vec<(Thread, ThreadWriteFlags)>,
+    thread_ex: bool,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Vec<KeptThread>, Error> {
     let mut kept = Vec::with_capacity(gathered.len());
@@ -313,27 +367,33 @@ fn ask_threads(
             context: thread.context.as_ref().map_or(&[], |context| context.plain()),
             stack_base: thread.stack.map_or(0, |stack| stack.range.end()),
             stack_end: thread.stack.map_or(0, |stack| stack.range.start()),
+            backing_store_base: thread.backing_store.map_or(0, AddressRange::start),
+            backing_store_end: thread.backing_store.map_or(0, AddressRange::end),
         };
-        let flags = dialogue.thread(asked, flags)?;
+        let flags = match thread_ex {
+            true => dialogue.thread_ex(asked, flags)?,
+            false => dialogue.thread(asked, flags)?,
+        };
         kept.push(KeptThread { thread, flags });
     }
     Ok(kept)
 }
 
-/// The flags that this version does not heed yet; saying nothing would pass for having obeyed.
-///
-/// The two privacy filters are losses of something requested, the others were asked for in vain.
+/// What was asked for in vain: saying nothing would pass for having obeyed.
 fn unheeded(dump_type: DumpType) -> Vec<Remark> {
-    const FILTERS: DumpType = DumpType::FILTER_MEMORY.union(DumpType::FILTER_TRIAGE);
-    const EXTRAS: DumpType = DumpType::WITH_TOKEN_INFORMATION.union(DumpType::WITH_FULL_AUXILIARY_STATE);
-    let filters = (dump_type & FILTERS).iter().map(|flag| {
-        Remark::missing(
-            Subject::Process,
-            format!("{flag} is not heeded yet: stacks and registers are not filtered"),
-        )
-    });
-    let extras = (dump_type & EXTRAS)
-        .iter()
-        .map(|flag| Remark::left_out(Subject::Process, format!("{flag} is not heeded yet")));
-    filters.chain(extras).collect()
+    const EXTRAS: [(DumpType, &str); 2] = [
+        // DbgHelp asks other libraries for it, such as that of the .NET runtime, and without them does as this does.
+        (
+            DumpType::WITH_FULL_AUXILIARY_STATE,
+            "adds nothing: no auxiliary provider is known to this writer",
+        ),
+        (
+            DumpType::WITH_IPT_TRACE,
+            "adds nothing: no trace of Intel PT is recorded",
+        ),
+    ];
+    let asked = EXTRAS.into_iter().filter(|(flag, _)| dump_type.contains(*flag));
+    asked
+        .map(|(flag, reason)| Remark::left_out(Subject::Process, format!("{flag} {reason}")))
+        .collect()
 }

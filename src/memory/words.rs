@@ -25,11 +25,25 @@ pub(crate) fn each_word(
     for chunk in aligned.into_iter().flat_map(|range| range.chunks(CHUNK)) {
         let bytes = &mut buffer[..usize::try_from(chunk.len()).expect("at most CHUNK")];
         if reader::read(frozen, service, chunk, bytes).is_ok() {
-            for word in bytes.chunks_exact(usize::try_from(word).expect("small")) {
-                let mut wide = [0; 8];
-                wide[..word.len()].copy_from_slice(word);
-                each(u64::from_le_bytes(wide));
-            }
+            bytes
+                .chunks_exact(usize::try_from(word).expect("small"))
+                .map(number)
+                .for_each(&mut each);
         }
     }
+}
+
+/// The word of the target at this address, 4 or 8 bytes; `None` if it cannot be read.
+pub(crate) fn word_at(frozen: &mut dyn Frozen, at: u64, word: u64) -> Option<u64> {
+    let mut bytes = [0; 8];
+    let bytes = &mut bytes[..usize::try_from(word).expect("small")];
+    let count = frozen.read(at, bytes).ok()?;
+    (count == bytes.len()).then(|| number(bytes))
+}
+
+/// A little-endian number of at most 8 bytes.
+pub(crate) fn number(bytes: &[u8]) -> u64 {
+    let mut wide = [0; 8];
+    wide[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(wide)
 }

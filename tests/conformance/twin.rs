@@ -5,13 +5,17 @@ use std::time::Duration;
 use dumpwright::target::{
     AddressRange, Amd64, Content, Cpu, CpuInformation, Exception, Extent, Fault, FaultKind, Frozen, Handle,
     Holding, LinuxFacts, Module, Need, Platform, Process, Region, RegionKind, RegionState, Remark, Stack,
-    System, Target, Thread, ThreadTimes, protect,
+    System, Target, Thread, ThreadTimes, WindowsProcess, protect,
 };
 
 use super::names::{Names, number};
 use super::scenario::{Failing, Options};
 
 pub const PROCESS_ID: u32 = 0x2a4;
+/// Handles of the process: a good one, that of a snapshot's copy of the memory, and one that is none.
+pub const PROCESS_HANDLE: u64 = 0x1f8;
+pub const CLONE_HANDLE: u64 = 0x1fc;
+pub const INVALID_HANDLE: u64 = 0xbad0;
 const PAGE: u64 = 0x1000;
 
 /// What `target.txt` says.
@@ -205,6 +209,18 @@ impl Target for Twin<'_> {
         PROCESS_ID
     }
 
+    fn process_handle(&self) -> u64 {
+        match self.options.invalid_handle {
+            None => PROCESS_HANDLE,
+            Some("0") => 0,
+            Some(_) => INVALID_HANDLE,
+        }
+    }
+
+    fn clone_handle(&self) -> Option<u64> {
+        self.options.snapshot.then_some(CLONE_HANDLE)
+    }
+
     fn is_snapshot(&self) -> bool {
         self.options.snapshot
     }
@@ -240,6 +256,7 @@ impl Frozen for Twin<'_> {
             times: None,
             power: None,
             time_zone: None,
+            windows: WindowsProcess::default(),
         })
     }
 
@@ -266,7 +283,9 @@ impl Frozen for Twin<'_> {
             stack,
             interrupted: Vec::new(),
             name: None,
-            times: ThreadTimes::default(),
+            times: Some(ThreadTimes::default()),
+            exit: None,
+            backing_store: None,
         })
     }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use dumpwright_target::{AddressRange, Layout, Region, RegionState, Stack, System, Thread, ThreadTimes};
+use dumpwright_target::{
+    AddressRange, Layout, Region, RegionState, Stack, System, Thread, ThreadExit, ThreadTimes,
+};
 
 use super::fields::{Fields, Outcome, Value};
 use super::places::Places;
@@ -23,7 +25,10 @@ pub(super) const KEYS: &[&str] = &[
     "times",
     "start_address",
     "affinity",
+    "exit",
+    "backing_store",
 ];
+pub(super) const EXIT_KEYS: &[&str] = &["status", "time"];
 pub(super) const TIMES_KEYS: &[&str] = &["created", "kernel", "user"];
 pub(super) const STACK_KEYS: &[&str] = &["limit", "base"];
 
@@ -68,11 +73,16 @@ pub(super) fn read(
             stack,
             interrupted: interrupted(&fields, places, regions)?,
             name: fields.get("name", Value::string)?,
-            times: ThreadTimes {
-                start_address: address("start_address")?,
-                affinity: fields.get_or("affinity", Value::u64, 0)?,
-                ..fields.get_or("times", read_times, ThreadTimes::default())?
+            times: match fields.value("times").and_then(|value| value.as_bool()) {
+                Some(false) => None,
+                _ => Some(ThreadTimes {
+                    start_address: address("start_address")?,
+                    affinity: fields.get_or("affinity", Value::u64, 0)?,
+                    ..fields.get_or("times", read_times, ThreadTimes::default())?
+                }),
             },
+            exit: fields.get("exit", read_exit)?,
+            backing_store: fields.get("backing_store", |value| read_block(value, places))?,
         });
     }
     Ok(threads)
@@ -87,6 +97,21 @@ fn read_times(value: &Value<'_>) -> Outcome<ThreadTimes> {
         user: time("user")?,
         ..ThreadTimes::default()
     })
+}
+
+fn read_exit(value: &Value<'_>) -> Outcome<ThreadExit> {
+    let fields = value.table("the end of a thread", EXIT_KEYS)?;
+    Ok(ThreadExit {
+        status: fields.get_or("status", Value::u32, 0)?,
+        time: fields.get_or("time", Value::u64, 0)?,
+    })
+}
+
+/// All of a block, by its name.
+fn read_block(value: &Value<'_>, places: &Places) -> Outcome<AddressRange> {
+    let start = places.address(value)?;
+    let range = value.as_text().and_then(|name| places.symbols.get(name.trim()));
+    range.ok_or_else(|| value.error(format!("expected the name of a block, found {start:#x}")))
 }
 
 /// The stack whose bounds are written down: the name of a block, or both ends.

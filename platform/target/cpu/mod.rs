@@ -3,6 +3,7 @@
 mod amd64;
 mod arm;
 mod arm64;
+mod filter;
 mod layout;
 mod x86;
 mod xstate;

@@ -21,6 +21,9 @@ pub(super) fn print(out: &mut impl Write, dump: &Dump, file: &str, all_memory: b
     unloaded_modules(out, dump, problems)?;
     memory(out, dump, all_memory, problems)?;
     handles(out, dump, problems)?;
+    function_tables(out, dump, &modules, problems)?;
+    tokens(out, dump, problems)?;
+    counters(out, dump, problems)?;
     remarks(out, dump, problems)?;
     if !problems.is_empty() {
         section(out, &format!("Could not be read ({})", problems.len()))?;
@@ -112,6 +115,16 @@ fn process(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String>) -> io:
     if let (Some(user), Some(kernel)) = (misc.process_user_time, misc.process_kernel_time) {
         writeln!(out, "  times      {user} s user, {kernel} s kernel")?;
     }
+    for (label, value) in [
+        ("integrity", misc.process_integrity_level),
+        ("options", misc.process_execute_flags),
+        ("protected", misc.protected_process),
+        ("cookie", misc.process_cookie),
+    ] {
+        if let Some(value) = value {
+            writeln!(out, "  {label:<9}  {value:#x}")?;
+        }
+    }
     if let Some(zone) = misc.time_zone {
         writeln!(
             out,
@@ -191,6 +204,15 @@ fn threads(
                 bytes(stack.size.into())
             )?;
         }
+        if let Some(store) = thread.backing_store.filter(|store| store.size != 0) {
+            let end = store.start.wrapping_add(store.size.into());
+            writeln!(
+                out,
+                "    backing store {:#x} to {end:#x}, {}",
+                store.start,
+                bytes(store.size.into())
+            )?;
+        }
         if thread.suspend_count != 0 || thread.priority != 0 {
             writeln!(
                 out,
@@ -213,6 +235,9 @@ fn threads(
                 "    {user} s user, {kernel} s kernel, affinity {:#x}{flags}",
                 info.affinity
             )?;
+            if info.exit_time != 0 {
+                writeln!(out, "    exited with {:#x}", info.exit_status)?;
+            }
         }
     }
     Ok(())
@@ -440,6 +465,123 @@ fn handles(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String>) -> io:
             "  {:>6}  {kind:<14} access {:#010x}  {name}",
             handle.handle, handle.granted_access
         )?;
+        for block in handle.object_information {
+            let kind = match block.info_type {
+                1 => "thread".to_owned(),
+                2 | 3 => "mutant".to_owned(),
+                4 | 5 => "process".to_owned(),
+                6 => "event".to_owned(),
+                7 => "section".to_owned(),
+                8 => "semaphore".to_owned(),
+                other => format!("type {other:#x}"),
+            };
+            let digits: String = block.bytes.iter().map(|byte| format!(" {byte:02x}")).collect();
+            writeln!(out, "          {kind}:{digits}")?;
+        }
+    }
+    let operations = part(problems, dump.handle_operations());
+    if !operations.is_empty() {
+        section(out, &format!("Operations on handles ({})", operations.len()))?;
+    }
+    for operation in operations {
+        let what = match operation.operation_type {
+            1 => "opened".to_owned(),
+            2 => "closed".to_owned(),
+            3 => "bad reference to".to_owned(),
+            other => format!("operation {other:#x} on"),
+        };
+        writeln!(
+            out,
+            "  {what} {} by thread {} of process {}, {} calls",
+            operation.handle,
+            operation.thread_id,
+            operation.process_id,
+            operation.return_addresses.len()
+        )?;
+    }
+    Ok(())
+}
+
+fn function_tables(
+    out: &mut impl Write,
+    dump: &Dump,
+    modules: &[Module],
+    problems: &mut Vec<String>,
+) -> io::Result<()> {
+    let tables = part(problems, dump.function_tables());
+    if tables.is_empty() {
+        return Ok(());
+    }
+    section(
+        out,
+        &format!("Functions made at run time ({} tables)", tables.len()),
+    )?;
+    for table in tables {
+        writeln!(
+            out,
+            "  {:#x} to {:#x}, base {}",
+            table.minimum_address,
+            table.maximum_address,
+            place(modules, table.base_address)
+        )?;
+        for entry in table.entries {
+            writeln!(
+                out,
+                "    {:#x} to {:#x}, unwind information at {:#x}",
+                entry.begin_address, entry.end_address, entry.unwind_info_address
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn tokens(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String>) -> io::Result<()> {
+    let tokens = part(problems, dump.tokens());
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    section(out, &format!("Tokens ({})", tokens.len()))?;
+    for token in tokens {
+        let kind = match token.token_type {
+            Some(2) => "impersonation, thread",
+            _ => "primary, process",
+        };
+        let user = token.user.unwrap_or_else(|| "(no user)".to_owned());
+        writeln!(out, "  {user}, {kind} {}", token.id)?;
+        for group in token.groups {
+            let primary = match token.primary_group.as_ref() == Some(&group.sid) {
+                true => ", primary",
+                false => "",
+            };
+            writeln!(
+                out,
+                "    group {}, attributes {:#x}{primary}",
+                group.sid, group.attributes
+            )?;
+        }
+        for privilege in token.privileges {
+            writeln!(
+                out,
+                "    privilege {}, attributes {:#x}",
+                privilege.luid, privilege.attributes
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// The numbers that are not 0, which also stands for what the writer did not know.
+fn counters(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String>) -> io::Result<()> {
+    let all = [
+        ("Memory of the process", part(problems, dump.vm_counters())),
+        ("Memory of the machine", part(problems, dump.system_memory())),
+    ];
+    for (title, counters) in all {
+        let Some(counters) = counters else { continue };
+        section(out, &format!("{title} (revision {})", counters.revision))?;
+        for (name, value) in counters.numbers.iter().filter(|(_, value)| **value != 0) {
+            writeln!(out, "  {name:<44} {value}")?;
+        }
     }
     Ok(())
 }

@@ -113,6 +113,11 @@ pub fn skelsec(dump: &Path, memory: &[(u64, u64)]) -> Result<Skelsec, String> {
     run("skelsec.py", dump, memory)
 }
 
+/// Reads the lists around the threads with `minidump`: what `skelsec_streams.py` prints.
+pub fn skelsec_streams(dump: &Path) -> Result<serde_json::Value, String> {
+    run("skelsec_streams.py", dump, &[])
+}
+
 /// Reads a dump with `udmp-parser`, and the memory at these places.
 pub fn udmp(dump: &Path, memory: &[(u64, u64)]) -> Result<Udmp, String> {
     run("udmp.py", dump, memory)
