@@ -4,7 +4,7 @@ use scroll::{LE, Pwrite};
 use super::{Cpu, CpuContext};
 
 /// Size of `CONTEXT` on x86-64.
-const SIZE: usize = 1232;
+pub(super) const SIZE: usize = 1232;
 /// Where `ContextFlags` stands in it.
 const CONTEXT_FLAGS: usize = 0x30;
 /// Where `Rsp` stands in it.

@@ -23,6 +23,15 @@ pub struct CpuContext {
 }
 
 impl CpuContext {
+    /// The registers that somebody else has written down as a `CONTEXT`; `None` if they are not of the family's size.
+    #[must_use]
+    pub fn from_bytes(cpu: Cpu, bytes: Vec<u8>) -> Option<Self> {
+        let size = match cpu {
+            Cpu::Amd64 => amd64::SIZE,
+        };
+        (bytes.len() == size).then_some(Self { cpu, bytes })
+    }
+
     /// The processor family.
     #[must_use]
     pub fn cpu(&self) -> Cpu {
