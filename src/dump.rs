@@ -9,7 +9,7 @@ use dumpwright_target::{Frozen, Holding, Need, Remark, Target};
 
 use crate::capture::{Bytes, Negotiated, Snapshot, collect, memory, negotiate, passed_limits, select};
 use crate::emit::{Emitted, Output, emit};
-use crate::protocol::dialogue::Dialogue;
+use crate::protocol::dialogue::{Dialogue, Shown};
 use crate::sink::Sink;
 use crate::{DumpType, Error, Report, Request, streams};
 
@@ -29,7 +29,8 @@ pub fn dump(
     let started = Instant::now();
     let process_id = target.process_id();
     let time = time(request, target);
-    let mut dialogue = Dialogue::new(callback);
+    let handle = request.process_handle.unwrap_or_else(|| target.process_handle());
+    let mut dialogue = Dialogue::new(callback, Shown::new(process_id, handle, target.clone_handle()));
 
     let negotiated = negotiate(&mut dialogue, request, target.is_snapshot())?;
     let mut frozen = target.freeze(&need(negotiated.dump_type, request))?;

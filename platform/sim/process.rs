@@ -37,6 +37,10 @@ pub struct SimProcess {
     pub reads_any_protection: bool,
     /// The process is a snapshot of one.
     pub snapshot: bool,
+    /// The handle by which its system knows it; without one, its id is shown.
+    pub handle: Option<u64>,
+    /// The handle of the copy of its memory, if it is a snapshot.
+    pub clone_handle: Option<u64>,
     /// What goes wrong.
     pub faults: Vec<SimFault>,
     /// How often the process has been frozen, and thawed or dropped.
@@ -83,6 +87,8 @@ impl SimProcess {
             strings: None,
             reads_any_protection: false,
             snapshot: false,
+            handle: None,
+            clone_handle: None,
             faults: Vec::new(),
             freezes: 0,
             releases: 0,
@@ -251,6 +257,14 @@ impl SimProcess {
 impl Target for SimProcess {
     fn process_id(&self) -> u32 {
         self.id
+    }
+
+    fn process_handle(&self) -> u64 {
+        self.handle.unwrap_or_else(|| self.process_id().into())
+    }
+
+    fn clone_handle(&self) -> Option<u64> {
+        self.clone_handle
     }
 
     fn is_snapshot(&self) -> bool {

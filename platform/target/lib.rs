@@ -38,6 +38,17 @@ pub trait Target {
     /// The process id, as the dumper's system numbers it. Known without holding the process.
     fn process_id(&self) -> u32;
 
+    /// The handle by which the system knows the process, for callbacks to be shown; where systems have none, the
+    /// process id.
+    fn process_handle(&self) -> u64 {
+        self.process_id().into()
+    }
+
+    /// The handle of the copy of its memory, if this is a snapshot that has one.
+    fn clone_handle(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether this is a snapshot of a process (Windows: `PssCaptureSnapshot`), which a callback may announce by
     /// answering IsProcessSnapshot with S_FALSE. Nothing has to be stopped then.
     fn is_snapshot(&self) -> bool {

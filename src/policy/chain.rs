@@ -1,6 +1,6 @@
 use dumpwright_callback::{
-    Ask, Callback, CancelAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleWriteFlags, RegionAnswer,
-    SecondaryFlags, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
+    Ask, Callback, CancelAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleWriteFlags, ProcessAsked,
+    RegionAnswer, SecondaryFlags, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
 };
 use dumpwright_target::AddressRange;
 
@@ -380,6 +380,12 @@ impl Callback for Chain<'_> {
         }
     }
 
+    fn process(&mut self, process: ProcessAsked) {
+        for link in &mut self.links {
+            link.policy.process(process);
+        }
+    }
+
     fn answers(&self) -> bool {
         self.links.iter().any(|link| link.policy.answers())
     }
@@ -391,6 +397,10 @@ struct Lent<'a>(&'a mut dyn Callback);
 impl Callback for Lent<'_> {
     fn ask(&mut self, ask: Ask<'_>) -> bool {
         self.0.ask(ask)
+    }
+
+    fn process(&mut self, process: ProcessAsked) {
+        self.0.process(process);
     }
 
     fn answers(&self) -> bool {

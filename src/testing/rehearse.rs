@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs};
 
-use dumpwright_callback::{Ask, Callback};
+use dumpwright_callback::{Ask, Callback, ProcessAsked};
 
 use super::{DumpView, Subject, asked, golden, reproduce};
 use crate::protocol::{Entry, Recorder, Symbols, Transcript};
@@ -249,6 +249,10 @@ impl Callback for WrittenByEither<'_, '_> {
         self.recorder.ask(ask)
     }
 
+    fn process(&mut self, process: ProcessAsked) {
+        self.recorder.process(process);
+    }
+
     fn answers(&self) -> bool {
         self.recorder.answers()
     }
@@ -259,6 +263,10 @@ struct Lent<'c>(&'c mut dyn Callback);
 impl Callback for Lent<'_> {
     fn ask(&mut self, ask: Ask<'_>) -> bool {
         self.0.ask(ask)
+    }
+
+    fn process(&mut self, process: ProcessAsked) {
+        self.0.process(process);
     }
 
     fn answers(&self) -> bool {

@@ -12,6 +12,10 @@ use super::names::{Names, number};
 use super::scenario::{Failing, Options};
 
 pub const PROCESS_ID: u32 = 0x2a4;
+/// Handles of the process: a good one, that of a snapshot's copy of the memory, and one that is none.
+pub const PROCESS_HANDLE: u64 = 0x1f8;
+pub const CLONE_HANDLE: u64 = 0x1fc;
+pub const INVALID_HANDLE: u64 = 0xbad0;
 const PAGE: u64 = 0x1000;
 
 /// What `target.txt` says.
@@ -203,6 +207,18 @@ impl Twin<'_> {
 impl Target for Twin<'_> {
     fn process_id(&self) -> u32 {
         PROCESS_ID
+    }
+
+    fn process_handle(&self) -> u64 {
+        match self.options.invalid_handle {
+            None => PROCESS_HANDLE,
+            Some("0") => 0,
+            Some(_) => INVALID_HANDLE,
+        }
+    }
+
+    fn clone_handle(&self) -> Option<u64> {
+        self.options.snapshot.then_some(CLONE_HANDLE)
     }
 
     fn is_snapshot(&self) -> bool {

@@ -5,7 +5,16 @@ use dumpwright_target::{Power, TimeZone};
 use super::fields::{Fields, Outcome, Value};
 use crate::SimProcess;
 
-pub(super) const KEYS: &[&str] = &["id", "clock", "times", "power", "time_zone", "snapshot"];
+pub(super) const KEYS: &[&str] = &[
+    "id",
+    "clock",
+    "times",
+    "power",
+    "time_zone",
+    "snapshot",
+    "handle",
+    "clone_handle",
+];
 pub(super) const TIMES_KEYS: &[&str] = &["created", "user", "kernel"];
 pub(super) const POWER_KEYS: &[&str] = &["max", "current", "limit"];
 pub(super) const ZONE_KEYS: &[&str] = &["id", "bias", "name"];
@@ -21,6 +30,8 @@ pub(super) fn read(document: &Fields<'_>, process: &mut SimProcess) -> Outcome<(
     process.id = fields.get_or("id", Value::u32, process.id)?;
     process.clock = fields.get_or("clock", Value::u32, process.clock)?;
     process.snapshot = fields.get_or("snapshot", Value::bool, false)?;
+    process.handle = fields.get("handle", Value::u64)?;
+    process.clone_handle = fields.get("clone_handle", Value::u64)?;
     process.times = fields.get("times", |value| {
         let times = value.table("the times of a process", TIMES_KEYS)?;
         let of = |key| times.get_or(key, Value::u32, 0);
