@@ -7,14 +7,14 @@ use super::native::{
     OUTPUT_MEMORY, OUTPUT_VM_QUERY, OUTPUT_VM_READ, OUTPUT_VM_REGION, Pointer,
 };
 use crate::{
-    Ask, AskKind, Callback, CancelAnswer, Hresult, MemoryAnswer, ModuleAsked, ModuleWriteFlags, RegionAnswer,
-    SecondaryFlags, ThreadAsked, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
+    Ask, AskKind, Callback, CancelAnswer, Hresult, MemoryAnswer, ModuleAsked, ModuleWriteFlags, ProcessAsked,
+    RegionAnswer, SecondaryFlags, ThreadAsked, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
 };
 
 /// Longest path that is looked for the end of, in 16-bit units: no system has longer ones.
 const LONGEST_PATH: usize = 1 << 15;
 
-/// Answers a question in C's form by a [`Callback`]. FALSE for questions of a later Windows.
+/// Answers a question in C's form by a [`Callback`], which is told the process before. FALSE for questions of a later Windows.
 ///
 /// # Safety
 /// Both pointers are what a `MiniDumpWriteDump` calls its callback with: the structures can be read and the output can be
@@ -31,6 +31,14 @@ pub unsafe fn answer(
     let Some(kind) = AskKind::ALL.into_iter().find(|known| *known as u32 == kind) else {
         return 0;
     };
+    // SAFETY: as above.
+    let process = unsafe {
+        ProcessAsked {
+            process_id: (&raw const (*input).ProcessId).read_unaligned(),
+            process_handle: wide((&raw const (*input).ProcessHandle).read_unaligned()),
+        }
+    };
+    callback.process(process);
     // SAFETY: these point into the structures that the caller gives.
     let (arms, out) = unsafe { (&raw const (*input).Arms, &raw mut (*output).Arms) };
     // SAFETY: passed on.

@@ -10,8 +10,8 @@ use super::native::{
     MINIDUMP_INCLUDE_MODULE_CALLBACK, MINIDUMP_INCLUDE_THREAD_CALLBACK, MINIDUMP_VM_QUERY_CALLBACK,
 };
 use crate::{
-    Ask, CancelAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleAsked, ModuleWriteFlags, RegionAnswer,
-    SecondaryFlags, ThreadAsked, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
+    Ask, CancelAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleAsked, ModuleWriteFlags, ProcessAsked,
+    RegionAnswer, SecondaryFlags, ThreadAsked, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
 };
 
 /// The structures of one question after the other, and all that their pointers point to.
@@ -72,19 +72,18 @@ impl Exchange {
 
     /// Puts a question by `call`, which is given the two structures and returns Windows' BOOL.
     ///
-    /// `process_id` and `process_handle` are what the callback is to be shown with this question. The slots of `ask` are
-    /// shown as they are, and are what the callback made of them afterwards. The pointers are good until `call` returns.
+    /// `process` is what the question comes with. The slots of `ask` are shown as they are, and are what the callback made of
+    /// them afterwards. The pointers are good until `call` returns.
     pub fn put(
         &mut self,
         ask: &mut Ask<'_>,
-        process_id: u32,
-        process_handle: u64,
+        process: ProcessAsked,
         call: impl FnOnce(*mut MINIDUMP_CALLBACK_INPUT, *mut MINIDUMP_CALLBACK_OUTPUT) -> i32,
     ) -> bool {
         let arms = self.input_of(ask);
         self.input.0 = MINIDUMP_CALLBACK_INPUT {
-            ProcessId: process_id,
-            ProcessHandle: handle(process_handle),
+            ProcessId: process.process_id,
+            ProcessHandle: handle(process.process_handle),
             CallbackType: ask.kind() as u32,
             Arms: arms,
         };

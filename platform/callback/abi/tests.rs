@@ -186,6 +186,26 @@ fn change(ask: &mut Ask<'_>) {
     }
 }
 
+/// Keeps what it is asked, and what it has answered.
+struct Answering {
+    said: bool,
+    process: Option<ProcessAsked>,
+    arrived: Vec<String>,
+}
+
+impl Callback for Answering {
+    fn ask(&mut self, mut ask: Ask<'_>) -> bool {
+        self.arrived.push(format!("{ask:?}"));
+        change(&mut ask);
+        self.arrived.push(format!("{ask:?}"));
+        self.said
+    }
+
+    fn process(&mut self, process: ProcessAsked) {
+        self.process = Some(process);
+    }
+}
+
 #[test]
 fn every_question_arrives_and_its_answer_comes_back() {
     let mut exchange = Exchange::new();
@@ -194,24 +214,26 @@ fn every_question_arrives_and_its_answer_comes_back() {
         every_question(&mut |mut ask| {
             kinds.push(ask.kind());
             let asked = format!("{ask:?}");
-            let mut arrived = Vec::new();
-            let mut callback = |mut ask: Ask<'_>| {
-                arrived.push(format!("{ask:?}"));
-                change(&mut ask);
-                arrived.push(format!("{ask:?}"));
-                said
+            let mut callback = Answering {
+                said,
+                process: None,
+                arrived: Vec::new(),
             };
-            let back = exchange.put(&mut ask, 50, 51, |input, output| {
+            let process = ProcessAsked {
+                process_id: 50,
+                process_handle: 51,
+            };
+            let back = exchange.put(&mut ask, process, |input, output| {
                 // SAFETY: both come from an exchange, which has them filled and lent.
-                unsafe {
-                    assert_eq!((*input).ProcessId, 50);
-                    let handle = (*input).ProcessHandle;
-                    assert_eq!(handle, 51);
-                    answer(input, output, &mut callback)
-                }
+                unsafe { answer(input, output, &mut callback) }
             });
             assert_eq!(back, said);
-            assert_eq!(arrived, [asked, format!("{ask:?}")], "asked and answered");
+            assert_eq!(callback.process, Some(process));
+            assert_eq!(
+                callback.arrived,
+                [asked, format!("{ask:?}")],
+                "asked and answered"
+            );
         });
         assert_eq!(kinds, AskKind::ALL);
     }
@@ -228,7 +250,7 @@ fn what_callbacks_write_elsewhere_changes_nothing() {
             _ => String::new(),
         };
         let before = facts(&ask);
-        exchange.put(&mut ask, 0, 0, |input, output| {
+        exchange.put(&mut ask, ProcessAsked::default(), |input, output| {
             // SAFETY: an exchange gives a whole input and so much room behind an output. What its pointers lead to is
             // written first, as far as a callback could know its size.
             unsafe {
@@ -264,7 +286,7 @@ fn addresses_are_aligned_as_on_windows() {
         thread_id: 1,
         keep: &mut keep,
     };
-    exchange.put(&mut ask, 0, 0, |input, output| {
+    exchange.put(&mut ask, ProcessAsked::default(), |input, output| {
         assert_eq!((input.addr() % 16, output.addr() % 4), (0, 0));
         0
     });
@@ -278,8 +300,7 @@ fn questions_of_a_later_windows_are_declined() {
         &mut Ask::KernelMinidumpStatus {
             status: Hresult::S_OK,
         },
-        0,
-        0,
+        ProcessAsked::default(),
         |input, output| {
             // SAFETY: both come from an exchange.
             unsafe {

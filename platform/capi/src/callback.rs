@@ -3,11 +3,12 @@
 use std::ffi::c_void;
 
 use dumpwright::{Ask, Callback};
+use dumpwright_callback::ProcessAsked;
 use dumpwright_callback::abi::Exchange;
 use dumpwright_callback::abi::native::{MINIDUMP_CALLBACK_INPUT, MINIDUMP_CALLBACK_OUTPUT};
 
+use crate::Bool;
 use crate::conversation::Caller;
-use crate::{Bool, Handle};
 
 /// Microsoft's `MINIDUMP_CALLBACK_ROUTINE`. It may throw.
 pub(crate) type Routine = unsafe extern "system-unwind" fn(
@@ -63,18 +64,16 @@ pub(crate) struct CCallback<'c> {
     function: CFunction,
     caller: &'c Caller,
     exchange: Exchange,
-    process_id: u32,
-    process_handle: u64,
+    process: ProcessAsked,
 }
 
 impl<'c> CCallback<'c> {
-    pub fn new(function: CFunction, caller: &'c Caller, process_id: u32, process_handle: Handle) -> Self {
+    pub fn new(function: CFunction, caller: &'c Caller) -> Self {
         Self {
             function,
             caller,
             exchange: Exchange::new(),
-            process_id,
-            process_handle: process_handle.addr() as u64,
+            process: ProcessAsked::default(),
         }
     }
 }
@@ -82,12 +81,11 @@ impl<'c> CCallback<'c> {
 impl Callback for CCallback<'_> {
     fn ask(&mut self, mut ask: Ask<'_>) -> bool {
         let CFunction { routine, parameter } = self.function;
-        let (process_id, process_handle) =
-            dumpwright_callback::abi::shown(ask.kind(), self.process_id, self.process_handle);
+        let process = self.process;
         let exchange = &mut self.exchange;
         let mut said = false;
         let mut task = || {
-            said = exchange.put(&mut ask, process_id, process_handle, |input, output| {
+            said = exchange.put(&mut ask, process, |input, output| {
                 let Parameter(parameter) = parameter;
                 // SAFETY: the caller has given this function as one that can be called with its parameter and these structures,
                 // on the thread that this runs on.
@@ -98,5 +96,9 @@ impl Callback for CCallback<'_> {
         // belongs to a thread.
         unsafe { self.caller.run(&mut task) };
         said
+    }
+
+    fn process(&mut self, process: ProcessAsked) {
+        self.process = process;
     }
 }

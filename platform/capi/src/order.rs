@@ -1,7 +1,9 @@
 //! A dump that has been asked for, by whichever function.
 
+use std::cmp::Reverse;
 use std::path::PathBuf;
 
+use dumpwright::callback::ProcessAsked;
 use dumpwright::native::sim::SimProcess;
 use dumpwright::policy::SizeBudget;
 use dumpwright::protocol::{Recorder, Symbols};
@@ -76,51 +78,70 @@ impl Order {
     }
 
     fn run(mut self, caller: &Caller) -> Result<Report, Failure> {
-        let handle = self.target.handle();
-        let id = self.target.target().process_id();
-        let mut output = Opened::open(self.output, caller)?;
-        let symbols = self.target.symbols();
-        let mut c_callback = self
-            .callback
-            .map(|function| CCallback::new(function, caller, id, handle));
-        let mut callback: Option<&mut dyn Callback> = c_callback.as_mut().map(|callback| callback as _);
-
-        let mut request = self.request;
-        let mut budget = None;
-        if let Some(limit) = self.budget {
-            request = SizeBudget::prepare(request);
-            let budgeted = match callback.take() {
-                Some(callback) => SizeBudget::around(move |ask: Ask<'_>| callback.ask(ask), limit),
-                None => SizeBudget::new(limit),
-            };
-            callback = Some(budget.insert(budgeted));
-        }
-        let outcome = match self.transcript {
-            None => dump(self.target.target(), &request, callback, output.sink()),
-            Some(file) => {
-                let mut recorder = Recorder::new(callback, symbols);
-                let outcome = dump(self.target.target(), &request, Some(&mut recorder), output.sink());
-                let transcript = recorder.finish(&outcome).to_json_lines();
-                std::fs::write(&file, transcript).map_err(|error| {
-                    Failure::new(
-                        Hresult::E_FAIL.0,
-                        format!("cannot write the transcript to {}: {error}", file.display()),
-                    )
-                })?;
-                outcome
-            }
+        self.request = self.request.process_handle(self.target.handle().addr() as u64);
+        let mut callback = self.callback.map(|function| CCallback::new(function, caller));
+        let callback = callback.as_mut().map(|callback| callback as &mut dyn Callback);
+        let Some(limit) = self.budget else {
+            return self.write(callback, caller);
         };
-        let mut report = outcome?;
-        for dropped in budget.iter().flat_map(|budget| budget.dropped()) {
-            let subject = Subject::Memory(dropped.range);
-            let reason = "dropped to stay within the size budget";
-            report.remarks.push(Remark::left_out(subject, reason));
-        }
-        report
-            .remarks
-            .sort_by_key(|remark| std::cmp::Reverse(remark.gravity));
+        self.request = SizeBudget::prepare(self.request);
+        let mut budget = match callback {
+            Some(callback) => SizeBudget::around(Lent(callback), limit),
+            None => SizeBudget::new(limit),
+        };
+        let mut report = self.write(Some(&mut budget), caller)?;
+        report.remarks.extend(budget.dropped().iter().map(|dropped| {
+            Remark::left_out(
+                Subject::Memory(dropped.range),
+                "dropped to stay within the size budget",
+            )
+        }));
+        report.remarks.sort_by_key(|remark| Reverse(remark.gravity));
+        Ok(report)
+    }
+
+    fn write(mut self, callback: Option<&mut dyn Callback>, caller: &Caller) -> Result<Report, Failure> {
+        let mut output = Opened::open(self.output, caller)?;
+        let Some(file) = self.transcript else {
+            let report = dump(self.target.target(), &self.request, callback, output.sink())?;
+            output.publish()?;
+            return Ok(report);
+        };
+        let mut recorder = Recorder::new(callback, self.target.symbols());
+        let outcome = dump(
+            self.target.target(),
+            &self.request,
+            Some(&mut recorder),
+            output.sink(),
+        );
+        let transcript = recorder.finish(&outcome).to_json_lines();
+        let written = std::fs::write(&file, transcript).map_err(|error| {
+            Failure::new(
+                Hresult::E_FAIL.0,
+                format!("cannot write the transcript to {}: {error}", file.display()),
+            )
+        });
+        let report = outcome?;
+        written?;
         output.publish()?;
         Ok(report)
+    }
+}
+
+/// A callback that somebody else owns.
+struct Lent<'c>(&'c mut dyn Callback);
+
+impl Callback for Lent<'_> {
+    fn ask(&mut self, ask: Ask<'_>) -> bool {
+        self.0.ask(ask)
+    }
+
+    fn process(&mut self, process: ProcessAsked) {
+        self.0.process(process);
+    }
+
+    fn answers(&self) -> bool {
+        self.0.answers()
     }
 }
 
