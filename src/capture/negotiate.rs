@@ -38,7 +38,9 @@ pub(crate) fn negotiate(
     if let (false, Some(error)) = (profile.refuses_contradictions_late(), dump_type.contradiction()) {
         return Err(error);
     }
-    check_user_streams(request)?;
+    if profile.checks_user_streams() {
+        check_user_streams(request)?;
+    }
     let secondary = dialogue.secondary_flags();
     dialogue.service().poll_cancel()?;
     Ok(Negotiated {

@@ -88,6 +88,11 @@ impl Profile {
         }
     }
 
+    /// DbgHelp writes whatever streams the caller has, reserved types and second ones included.
+    pub(crate) fn checks_user_streams(self) -> bool {
+        !self.is_observed()
+    }
+
     /// How many entries of the directory DbgHelp leaves unused behind its streams.
     pub(crate) fn unused_directory_entries(self) -> usize {
         if self.is_observed() { 2 } else { 0 }
