@@ -39,3 +39,64 @@ pub fn library() -> &'static Path {
         library.parent().expect("it is in a folder").to_owned()
     })
 }
+
+/// What every program is compiled with.
+const FLAGS: [&str; 6] = ["-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-pthread"];
+
+/// The repository.
+pub fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// `tests/programs/SOURCE`, compiled and linked with the shared library.
+pub fn program(source: &str, compiler: &str, flags: &[&str]) -> PathBuf {
+    let name = source.split('.').next().expect("a name");
+    program_named(source, name, compiler, flags)
+}
+
+/// The same under another name.
+pub fn program_named(source: &str, name: &str, compiler: &str, flags: &[&str]) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/programs")
+        .join(source);
+    compile(&source, name, compiler, flags)
+}
+
+/// A program of whatever place, compiled in a folder of its own and linked with the shared library.
+pub fn compile(source: &Path, name: &str, compiler: &str, flags: &[&str]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("{compiler}{}", flags.join("").replace('/', "_")));
+    std::fs::create_dir_all(&folder).expect("a folder of ours");
+    let program = folder.join(name);
+    // Several test processes may do this at once; each puts its own result in the place.
+    let making = folder.join(format!("{name}.{}", std::process::id()));
+    let standard = if compiler.ends_with("++") {
+        "-std=c++17"
+    } else {
+        "-std=gnu11"
+    };
+    let library = library();
+    let output = Command::new(compiler)
+        .arg(standard)
+        .args(FLAGS)
+        .args(flags)
+        .arg("-I")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("include"))
+        .arg(source)
+        .arg("-o")
+        .arg(&making)
+        .arg("-L")
+        .arg(library)
+        .arg(format!("-Wl,-rpath,{}", library.display()))
+        .args(["-Wl,--as-needed", "-ldumpwright"])
+        .output()
+        .unwrap_or_else(|error| panic!("{compiler}: {error}; cargo xtask readers installs it"));
+    assert!(
+        output.status.success(),
+        "{compiler} {}:\n{}",
+        source.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    std::fs::rename(&making, &program).expect("both are ours");
+    program
+}
