@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bless;
+mod capi;
 mod ci;
 mod conformance;
 mod readers;
@@ -39,6 +40,11 @@ const TASKS: &[Task] = &[
         help: "compare the dialogue with recordings of Microsoft's DbgHelp; print the count and each exception",
     },
     Task {
+        name: "install-capi",
+        run: capi::install,
+        help: "install-capi PREFIX [PROFILE]: the C library with header, pkg-config file and CMake package",
+    },
+    Task {
         name: "bless",
         run: bless::run,
         help: "renew what is generated and committed",
@@ -59,7 +65,7 @@ fn main() -> ExitCode {
         }
         eprintln!("cargo xtask TASK, where TASK is one of");
         for task in TASKS {
-            eprintln!("    {:<11}  {}", task.name, task.help);
+            eprintln!("    {:<12}  {}", task.name, task.help);
         }
         return ExitCode::from(2);
     };

@@ -17,6 +17,7 @@ mod scenario;
 #[allow(dead_code)]
 mod support;
 #[path = "support/twin.rs"]
+#[allow(dead_code)]
 mod twin;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +29,7 @@ use scenario::{Change, Done, Rule, Scenario, Step};
 use twin::Twin;
 
 /// What has been reached, of about 350 that were promised: new exceptions do not make up for lost scenarios.
-const AT_LEAST: usize = 340;
+const AT_LEAST: usize = 374;
 
 /// How an address is written that is to be named.
 const ADDRESS: (char, char) = ('{', '}');

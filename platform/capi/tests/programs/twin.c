@@ -18,6 +18,9 @@ enum { WORKERS = 4, DEEP = 3, PAGE = 0x1000 };
 static unsigned char global[PAGE] = {1};
 static unsigned char *heap, *private_block;
 
+/* Stands in PRIV, once in the middle of a page and once across the border of two. */
+static const char secret[] = {'o', 'p', 'e', 'n', '-', 's', 'e', 's', 'a', 'm', 'e', '-', '4', '7', '1', '1'};
+
 static struct {
     long id;
     uintptr_t low, high, block;
@@ -92,10 +95,22 @@ static unsigned char *block(const char *name, size_t size, int shared, unsigned 
     return made;
 }
 
+static void *load(void *path)
+{
+    return dlopen(path, RTLD_NOW);
+}
+
+/* twin LIBRARY [LIBRARY]: the second one is loaded by a thread that ends, so that no stack refers to it. */
 int main(int count, char **arguments)
 {
-    if (count != 2)
+    if (count != 2 && count != 3)
         return 2;
+    if (count == 3) {
+        pthread_t loader;
+        void *loaded;
+        if (pthread_create(&loader, NULL, load, arguments[2]) != 0 || pthread_join(loader, &loaded) != 0 || loaded == NULL)
+            return 1;
+    }
     void *library = dlopen(arguments[1], RTLD_NOW);
     unsigned char *extra = library ? dlsym(library, "extra_data") : NULL;
     if (extra == NULL) {
@@ -107,6 +122,8 @@ int main(int count, char **arguments)
 
     printf("{\"names\": [");
     private_block = block("PRIV", 16 * PAGE, 0, 3);
+    memcpy(private_block + 0x5000, secret, sizeof secret);
+    memcpy(private_block + 0x8000 - 5, secret, sizeof secret);
     mprotect(block("RO", 2 * PAGE, 0, 4), 2 * PAGE, PROT_READ);
     mprotect(block("RX", PAGE, 0, 5), PAGE, PROT_READ | PROT_WRITE | PROT_EXEC);
     mprotect(block("MIXED", 3 * PAGE, 0, 6) + PAGE, PAGE, PROT_NONE);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::names::Names;
@@ -36,10 +37,21 @@ const MODULES: [(&str, &[&str]); 4] = [
 
 impl Twin {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With another library, `libidle.so`, that no stack refers to.
+    pub fn with_idle_library() -> Self {
+        let idle = crate::support::program_named("extra.c", "libidle.so", "gcc", &["-shared", "-fPIC"]);
+        Self::start_with(&[idle])
+    }
+
+    fn start_with(libraries: &[PathBuf]) -> Self {
         let extra = crate::support::program_named("extra.c", "libextra.so", "gcc", &["-shared", "-fPIC"]);
         let program = crate::support::program("twin.c", "gcc", &["-O0", "-Wno-infinite-recursion"]);
         let mut child = Command::new(program)
             .arg(extra)
+            .args(libraries)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
