@@ -19,6 +19,9 @@ const SIGNATURE: u32 = 0x504D_444D;
 /// The low word of the version; the high one is the writer's own.
 const VERSION: u16 = 42899;
 const ENTRY: u64 = 12;
+/// More entries are a lie, and would be looked for in whatever lies behind the dump, whose size nobody says. Writers have
+/// some tens.
+const MOST_ENTRIES: u32 = 1 << 16;
 
 /// Microsoft's function. See the header.
 ///
@@ -77,6 +80,9 @@ fn find(base: u64, wanted: u32) -> Result<Found, Failure> {
     }
     let damaged = |what: String| Failure::new(code::INVALID_DATA, format!("the dump is damaged: {what}"));
     let count = number(&header, 8);
+    if count > MOST_ENTRIES {
+        return Err(damaged(format!("it claims to have {count} streams")));
+    }
     let directory = base.saturating_add(number(&header, 12).into());
     for index in 0..u64::from(count) {
         let entry = directory.saturating_add(index * ENTRY);
