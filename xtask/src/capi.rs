@@ -55,7 +55,7 @@ fn path_ending<'m>(messages: &'m str, name: &str) -> Option<&'m str> {
     let quoted = messages.split('"').filter(|text| text.starts_with('/'));
     quoted
         .filter(|path| Path::new(path).file_name().is_some_and(|file| file == name))
-        .last()
+        .next_back()
 }
 
 fn copy(shell: &Shell, from: impl AsRef<Path>, to: &Path) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ mod bless;
 mod capi;
 mod ci;
 mod conformance;
+mod fuzz;
 mod readers;
 mod test;
 
@@ -43,6 +44,11 @@ const TASKS: &[Task] = &[
         name: "install-capi",
         run: capi::install,
         help: "install-capi PREFIX [PROFILE]: the C library with header, pkg-config file and CMake package",
+    },
+    Task {
+        name: "fuzz",
+        run: fuzz::run,
+        help: "fuzz [SECONDS [SEED]]: the C library under AddressSanitizer, with callbacks that answer with arbitrary bytes",
     },
     Task {
         name: "bless",
