@@ -299,6 +299,8 @@ fn flags_are_set_cut_and_added() {
         context: &[],
         stack_base: 2,
         stack_end: 1,
+        backing_store_base: 0,
+        backing_store_end: 0,
     };
     for kind in ["Thread", "ThreadEx"] {
         let mut keep = ThreadWriteFlags::all();
@@ -432,7 +434,8 @@ fn queries_are_answered_by_the_map_by_nobody_or_with_an_end() {
         };
         script.map(vec![at(0x1000), at(0x5000)])
     };
-    let script = &mut map(parse(""));
+    assert_eq!(query(&mut map(parse("")), 0x1800).1.status, Hresult::E_NOTIMPL);
+    let script = &mut map(rule("VmQuery", "query = \"own\""));
     assert_eq!(query(script, 0x1800).1.region.base_address, 0x1000);
     let free = query(script, 0x2800).1;
     assert_eq!(
@@ -440,7 +443,7 @@ fn queries_are_answered_by_the_map_by_nobody_or_with_an_end() {
         (Hresult::S_OK, 0x2800, 0x2800)
     );
     assert_eq!(free.region.state, 0x10000);
-    assert_eq!(query(script, 0x6000).1.status, Hresult::INVALID_ARGUMENT);
+    assert_eq!(query(script, 0x6000).1.status, Hresult::E_NOINTERFACE);
     let status = |actions: &str| query(&mut map(rule("VmQuery", actions)), 0x1000).1.status;
     assert_eq!(status("query = \"own\""), Hresult::S_OK);
     assert_eq!(status("query = \"none\""), Hresult::E_NOTIMPL);
@@ -658,6 +661,8 @@ fn what_the_target_does_not_have_is_a_problem_and_unused_rules_are_known() {
         context: &[],
         stack_base: 0x9100,
         stack_end: 0x9080,
+        backing_store_base: 0,
+        backing_store_end: 0,
     };
     script.ask(Ask::Thread {
         thread,

@@ -107,8 +107,15 @@ unsafe fn answer_kind(
             )
         }
         AskKind::Thread | AskKind::ThreadEx => {
-            // Thread is the beginning of ThreadEx.
+            // Thread is the beginning of ThreadEx; what it lacks may lie behind the caller's structure.
             let facts = arm!(arms, Thread);
+            let (backing_store_base, backing_store_end) = match kind {
+                AskKind::ThreadEx => {
+                    let facts = arm!(arms, ThreadEx);
+                    (facts.BackingStoreBase, facts.BackingStoreEnd)
+                }
+                _ => (0, 0),
+            };
             let context = facts.Context;
             let thread = ThreadAsked {
                 thread_id: facts.ThreadId,
@@ -116,6 +123,8 @@ unsafe fn answer_kind(
                 context: &context[..context.len().min(facts.SizeOfContext as usize)],
                 stack_base: facts.StackBase,
                 stack_end: facts.StackEnd,
+                backing_store_base,
+                backing_store_end,
             };
             slot!(
                 out,

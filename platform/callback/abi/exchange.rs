@@ -219,8 +219,8 @@ fn thread_facts(thread: &ThreadAsked<'_>) -> MINIDUMP_THREAD_EX_CALLBACK {
         SizeOfContext: length(len),
         StackBase: thread.stack_base,
         StackEnd: thread.stack_end,
-        BackingStoreBase: 0,
-        BackingStoreEnd: 0,
+        BackingStoreBase: thread.backing_store_base,
+        BackingStoreEnd: thread.backing_store_end,
         _tail: Default::default(),
     }
 }

@@ -26,6 +26,13 @@ fn every_question(then: &mut dyn FnMut(Ask<'_>)) {
         context: &context,
         stack_base: 0x7fff_0000_0019,
         stack_end: 0x7fff_0000_0020,
+        backing_store_base: 0,
+        backing_store_end: 0,
+    };
+    let thread_ex = ThreadAsked {
+        backing_store_base: 0x7fff_0000_0021,
+        backing_store_end: 0x7fff_0000_0022,
+        ..thread
     };
     let region = MemoryInfo {
         base_address: 0x21_0000_0000,
@@ -58,7 +65,7 @@ fn every_question(then: &mut dyn FnMut(Ask<'_>)) {
         keep: &mut thread_flags(),
     });
     then(Ask::ThreadEx {
-        thread,
+        thread: thread_ex,
         keep: &mut thread_flags(),
     });
     then(Ask::IncludeThread {
