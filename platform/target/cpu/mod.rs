@@ -93,6 +93,23 @@ pub struct CpuContext {
 }
 
 impl CpuContext {
+    /// The registers that somebody else has written down as a plain `CONTEXT`; `None` if they are not of the family's size.
+    ///
+    /// `ContextFlags` may claim extended state, which does not come with them; the claim is taken out.
+    #[must_use]
+    pub fn from_bytes(cpu: Cpu, mut bytes: Vec<u8>) -> Option<Self> {
+        let layout = cpu.layout();
+        if bytes.len() != layout.size {
+            return None;
+        }
+        let flags = layout.context_flags(&bytes);
+        if flags & layout.cpu_bit != 0 {
+            let flags = flags & !xstate::FLAG;
+            bytes[layout.flags..layout.flags + 4].copy_from_slice(&flags.to_le_bytes());
+        }
+        Some(Self { cpu, bytes })
+    }
+
     /// The processor family.
     #[must_use]
     pub fn cpu(&self) -> Cpu {
