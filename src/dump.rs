@@ -8,8 +8,8 @@ use dumpwright_callback::Callback;
 use dumpwright_target::{Frozen, Holding, Need, Remark, Target};
 
 use crate::capture::{Bytes, Negotiated, Snapshot, collect, memory, negotiate, passed_limits, select};
-use crate::emit::{Emitted, Output, emit};
-use crate::protocol::dialogue::Dialogue;
+use crate::emit::{Emitted, Failures, Output, emit};
+use crate::protocol::dialogue::{Dialogue, Shown};
 use crate::sink::Sink;
 use crate::{DumpType, Error, Report, Request, streams};
 
@@ -29,7 +29,8 @@ pub fn dump(
     let started = Instant::now();
     let process_id = target.process_id();
     let time = time(request, target);
-    let mut dialogue = Dialogue::new(callback);
+    let handle = request.process_handle.unwrap_or_else(|| target.process_handle());
+    let mut dialogue = Dialogue::new(callback, Shown::new(process_id, handle, target.clone_handle()));
 
     let negotiated = negotiate(&mut dialogue, request, target.is_snapshot())?;
     let mut frozen = target.freeze(&need(negotiated.dump_type, request))?;
@@ -55,13 +56,18 @@ pub fn dump(
     } else {
         Output::Sink(sink)
     };
-    let ask_about_failures = !negotiated.dump_type.contains(DumpType::WITH_FULL_MEMORY);
+    let failures = Failures {
+        are_asked_about: !negotiated.dump_type.contains(DumpType::WITH_FULL_MEMORY),
+        are_errors: negotiated
+            .dump_type
+            .contains(DumpType::NO_IGNORE_INACCESSIBLE_MEMORY),
+    };
     let memory = held.memory();
     let emitted = emit(
         &layout,
         &snapshot.pieces,
         memory,
-        ask_about_failures,
+        failures,
         dialogue.service(),
         &mut output,
     );
@@ -121,12 +127,17 @@ impl<'t> Held<'t> {
 
 /// What the type means for the backend.
 fn need(dump_type: DumpType, request: &Request) -> Need {
+    /// Who asks for as little as possible gets neither environment nor command line, whatever else was asked for.
+    const PRIVACY: DumpType = DumpType::WITHOUT_OPTIONAL_DATA
+        .union(DumpType::FILTER_MEMORY)
+        .union(DumpType::FILTER_TRIAGE);
     Need {
         full_memory: dump_type.contains(DumpType::WITH_FULL_MEMORY),
         handles: dump_type.contains(DumpType::WITH_HANDLE_DATA),
         tokens: dump_type.contains(DumpType::WITH_TOKEN_INFORMATION),
-        environment: dump_type.contains(DumpType::WITH_PROCESS_THREAD_DATA),
+        environment: dump_type.contains(DumpType::WITH_PROCESS_THREAD_DATA) && !dump_type.intersects(PRIVACY),
         dont_dump: request.dont_dump,
+        extended_state: dump_type.contains(DumpType::WITH_AVX_X_STATE_CONTEXT),
     }
 }
 

@@ -4,6 +4,9 @@ use bitflags::bitflags;
 
 use crate::Error;
 
+#[cfg(test)]
+mod table;
+
 bitflags! {
     /// What a dump is to hold: Windows' `MINIDUMP_TYPE`, all 26 bits of it.
     ///
@@ -169,6 +172,9 @@ impl DumpType {
             bits.insert(Self::FILTER_MODULE_PATHS);
             bits.remove(Self::WITH_TOKEN_INFORMATION);
         }
+        if bits.contains(Self::NO_IGNORE_INACCESSIBLE_MEMORY) {
+            bits.remove(Self::IGNORE_INACCESSIBLE_MEMORY);
+        }
         Ok(bits)
     }
 }
@@ -242,6 +248,7 @@ mod tests {
         assert_eq!(normalised(0x402), Some(0x400));
         assert_eq!(normalised(0x2 | 0x1 | 0x40 | 0x800), Some(0x802));
         assert_eq!(normalised(0x10_0000 | 0x4_0000), Some(0x10_0080));
+        assert_eq!(normalised(0x202_0002), Some(0x200_0002), "as documented");
         assert_eq!(normalised(0x2002), None);
         assert_eq!(normalised(0x400_0000), None);
     }

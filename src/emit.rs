@@ -87,6 +87,15 @@ pub(crate) struct Emitted {
     pub lost: Vec<Remark>,
 }
 
+/// What happens when memory that was promised cannot be read.
+#[derive(Clone, Copy)]
+pub(crate) struct Failures {
+    /// The callback is asked whether the dump goes on.
+    pub are_asked_about: bool,
+    /// Where nobody is asked, the dump fails; otherwise the page is filled and reported.
+    pub are_errors: bool,
+}
+
 /// Writes the file front to back.
 ///
 /// `frozen` is needed for promised memory only; the caller has let the target go before if there is
@@ -95,7 +104,7 @@ pub(crate) fn emit(
     layout: &Layout<'_>,
     pieces: &[Piece],
     mut frozen: Option<&mut dyn Frozen>,
-    ask_about_failures: bool,
+    failures: Failures,
     service: &mut Service<'_>,
     output: &mut Output<'_>,
 ) -> Result<Emitted, Error> {
@@ -114,14 +123,7 @@ pub(crate) fn emit(
                 (Bytes::Lost, _) => {}
                 (Bytes::Promised, Some(frozen)) => {
                     let range = pieces[*index].range;
-                    promised(
-                        &mut **frozen,
-                        range,
-                        ask_about_failures,
-                        service,
-                        &mut writer,
-                        &mut lost,
-                    )?;
+                    promised(&mut **frozen, range, failures, service, &mut writer, &mut lost)?;
                 }
                 (Bytes::Promised, None) => {
                     unreachable!("a target with promised memory is held until it is written")
@@ -152,7 +154,7 @@ pub(crate) fn emit(
 fn promised(
     frozen: &mut dyn Frozen,
     range: AddressRange,
-    ask_about_failures: bool,
+    failures: Failures,
     service: &mut Service<'_>,
     writer: &mut Writer<'_, '_>,
     lost: &mut Vec<(AddressRange, Hresult)>,
@@ -170,7 +172,11 @@ fn promised(
                 service.poll_cancel()?;
                 let bytes = &mut buffer[..usize::try_from(chunk.len()).expect("at most BUFFER")];
                 if let Err(status) = reader::read(frozen, service, chunk, bytes) {
-                    if ask_about_failures && service.read_memory_failure(chunk, status) == Some(false) {
+                    let answer = match failures.are_asked_about {
+                        true => service.read_memory_failure(chunk, status),
+                        false => None,
+                    };
+                    if answer == Some(false) || answer.is_none() && failures.are_errors {
                         return Err(Error::Unreadable { range: chunk, status });
                     }
                     join(lost, reader::read_pages(frozen, service, chunk, bytes, FILL));

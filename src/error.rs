@@ -51,7 +51,7 @@ pub enum Error {
     PassesDisagree,
     /// Selected memory could not be read, and the callback did not want to go on without it.
     #[error(
-        "memory {range} cannot be read ({status}), and the callback did not answer ReadMemoryFailure with S_OK"
+        "memory {range} cannot be read ({status}), and neither the dump's type nor a callback (S_OK to ReadMemoryFailure) lets the dump go on without it"
     )]
     Unreadable {
         /// What could not be read.

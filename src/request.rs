@@ -14,6 +14,7 @@ pub struct Request {
     pub(crate) dont_dump: bool,
     pub(crate) profile: Profile,
     pub(crate) file_handle: Option<u64>,
+    pub(crate) process_handle: Option<u64>,
     pub(crate) thread_ex: bool,
 }
 
@@ -40,6 +41,7 @@ impl Request {
             dont_dump: false,
             profile: Profile::default(),
             file_handle: None,
+            process_handle: None,
             thread_ex: false,
         }
     }
@@ -126,6 +128,14 @@ impl Request {
     #[must_use]
     pub fn file_handle(mut self, handle: u64) -> Self {
         self.file_handle = Some(handle);
+        self
+    }
+
+    /// The process handle that `MiniDumpWriteDump` was called with, for the callback to be shown; by default
+    /// [the target's](dumpwright_target::Target::process_handle).
+    #[must_use]
+    pub fn process_handle(mut self, handle: u64) -> Self {
+        self.process_handle = Some(handle);
         self
     }
 }

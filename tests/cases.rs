@@ -2,8 +2,9 @@
 //! again, byte by byte, on every machine and day. A new case is a new folder; `cargo xtask bless` makes its files.
 //!
 //! Would catch: a question that comes at another time, with other facts or another default; an answer that is obeyed
-//! differently; a byte of a dump that has changed, or that hangs on the machine, the clock or the build; a kind of
-//! question or a field of an answer that no case is about; a script whose questions a live process is not asked.
+//! differently; a dump type that adds or takes away something else than it is for; a byte of a dump that has changed,
+//! or that hangs on the machine, the clock or the build; a kind of question or a field of an answer that no case is
+//! about; a script whose questions a live process is not asked.
 
 #[path = "cases/case.rs"]
 mod case;
@@ -16,7 +17,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use case::{Case, GOLDEN, Rehearsal};
+use case::{Case, GOLDEN, Listing, Rehearsal};
 use dumpwright::protocol::{Status, Transcript};
 use support::victim::{self, Frames, Victim};
 
@@ -103,6 +104,35 @@ fn first_difference(expected: &[u8], found: &[u8]) -> String {
     format!("from byte {offset:#x}; {} bytes became {}", sizes.0, sizes.1)
 }
 
+/// What a dump type adds to a dump and takes from it, and that it does nothing else.
+#[test]
+fn cases_differ_from_each_other_as_they_say() {
+    let cases = case::all();
+    let mut surprises = Vec::new();
+    for case in &cases {
+        let Some(base) = &case.facts.compared_with else {
+            continue;
+        };
+        let base = cases.iter().find(|other| other.name == *base);
+        let base = base.unwrap_or_else(|| panic!("{}: nothing to compare with", case.name));
+        let (this, other) = (Listing::of(case), Listing::of(base));
+        let sorted = |lines: &[String]| {
+            let mut lines = lines.to_vec();
+            lines.sort();
+            lines
+        };
+        let said = (sorted(&case.facts.adds), sorted(&case.facts.lacks));
+        let found = (this.beyond(&other), other.beyond(&this));
+        if said != found {
+            surprises.push(format!(
+                "{} differs from {} in this way:\nadds = {:#?}\nlacks = {:#?}",
+                case.name, base.name, found.0, found.1
+            ));
+        }
+    }
+    assert!(surprises.is_empty(), "{}", surprises.join("\n\n"));
+}
+
 #[test]
 fn differences_are_told_with_their_place() {
     let text = first_difference(b"a\nb\n", b"a\nc\n");
@@ -112,6 +142,18 @@ fn differences_are_told_with_their_place() {
         text.contains("byte 0x2") && text.contains("3 bytes became 4"),
         "{text}"
     );
+}
+
+/// Holds what is generated into a file, given what stands there, against it; or renews it.
+fn holds(file: &str, generated: impl Fn(&str) -> String) {
+    let path = support::repository().join(file);
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    let expected = generated(&found);
+    if blessing() {
+        fs::write(&path, expected).expect("the document is written");
+    } else {
+        assert!(found == expected, "{file} is out of date: cargo xtask bless");
+    }
 }
 
 #[test]
@@ -124,20 +166,18 @@ fn every_question_and_every_field_of_an_answer_has_a_case() {
         })
         .collect();
     let document = document::Document::of(&rehearsed);
-    assert_eq!(
-        document.without_case(),
-        document::without_case(),
-        "fields without a case; the right side is what is known"
-    );
-    let path = support::repository().join("docs/callbacks.md");
-    if blessing() {
-        fs::write(&path, document.text()).expect("the document is written");
-    }
-    let documented = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        documented == document.text(),
-        "docs/callbacks.md is out of date: cargo xtask bless"
-    );
+    let without_case = document.without_case();
+    assert!(without_case.is_empty(), "fields without a case: {without_case:?}");
+    holds("docs/callbacks.md", |_| document.text());
+    holds("README.md", |readme| {
+        const MARKS: [&str; 2] = [
+            "<!-- the 21 questions -->\n",
+            "<!-- end of the 21 questions -->\n",
+        ];
+        let [start, end] = MARKS.map(|mark| readme.find(mark).expect("README.md has marks around the table"));
+        let before = &readme[..start + MARKS[0].len()];
+        format!("{before}{}{}", document.summary(), &readme[end..])
+    });
 }
 
 /// Takes the right to trace: root, or `kernel.yama.ptrace_scope` 0; in a container the capability SYS_PTRACE.

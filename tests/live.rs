@@ -13,6 +13,8 @@
 mod capture;
 #[path = "live/environment.rs"]
 mod environment;
+#[path = "live/extended.rs"]
+mod extended;
 #[path = "live/identity.rs"]
 mod identity;
 #[path = "live/killed.rs"]

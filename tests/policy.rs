@@ -7,15 +7,16 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::Range;
+use std::rc::Rc;
 use std::time::Duration;
 
-use dumpwright::callback::{AskKind, Hresult, ModuleWriteFlags, ThreadWriteFlags};
+use dumpwright::callback::{AskKind, Hresult, ModuleWriteFlags, ProcessAsked, ThreadWriteFlags};
 use dumpwright::policy::{
     AddMemory, AroundRegisters, CancelToken, Chain, DataSegments, Deadline, Dropped, IgnoreReadFailures,
     Modules, Phase, Preset, Priority, Progress, ReadCache, Redact, RemoveMemory, SizeBudget, StreamOutput,
     Threads,
 };
-use dumpwright::protocol::Lint;
+use dumpwright::protocol::{Lint, Recorder, Symbols};
 use dumpwright::read::{CheckOptions, Dump, Severity};
 use dumpwright::target::protect::{EXECUTE_READ, READWRITE};
 use dumpwright::target::{AddressRange, Amd64, Frozen, Holding, Need, RegionKind, Target};
@@ -1065,6 +1066,39 @@ fn listeners_in_a_chain_only_listen() {
             assert!(run(dump_type, &mut chain).bytes == plain(dump_type));
         }
     }
+}
+
+/// Whatever stands around a callback, it is shown the process id and handle that each question comes with.
+#[test]
+fn the_process_is_shown_through_everything() {
+    struct Watcher(Rc<RefCell<Vec<(AskKind, ProcessAsked)>>>, ProcessAsked);
+    impl Callback for Watcher {
+        fn ask(&mut self, ask: Ask<'_>) -> bool {
+            self.0.borrow_mut().push((ask.kind(), self.1));
+            true
+        }
+        fn process(&mut self, process: ProcessAsked) {
+            self.1 = process;
+        }
+    }
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let mut watcher = Watcher(Rc::clone(&seen), ProcessAsked::default());
+    let mut lint = Lint::new(&mut watcher);
+    let budget = SizeBudget::around(Chain::new().then_mut(&mut lint), 1 << 30);
+    let mut preset = Preset::first_look().then(Chain::new().then(budget));
+    let mut chain = Chain::new().then_mut(&mut preset);
+    let mut recorder = Recorder::new(Some(&mut chain), Symbols::new());
+    let request = Request::new(DumpType::NORMAL).process_handle(0x54);
+    dump(&mut process(), &request, Some(&mut recorder), &mut Vec::new()).unwrap();
+    let shown = |kind| {
+        let seen = seen.borrow();
+        let (_, shown) = seen.iter().find(|(asked, _)| *asked == kind).unwrap();
+        (shown.process_id, shown.process_handle)
+    };
+    assert_eq!(shown(AskKind::IsProcessSnapshot), (0, 0x54));
+    assert_eq!(shown(AskKind::IoStart), (0, 0));
+    assert_eq!(shown(AskKind::IncludeThread), (1000, 0x54));
+    assert_eq!(shown(AskKind::WriteKernelMinidump), (0, 0));
 }
 
 /// The linter knows what real programs do wrong.

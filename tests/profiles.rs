@@ -340,7 +340,7 @@ fn a_thread_without_a_stack_is_asked_about_without_the_flag() {
 fn windows_thread_blocks_come_with_their_flag() {
     for (name, profile) in Profile::all() {
         for (dump_type, first, last) in [(0, false, false), (0x100, true, true), (0x10_0100, true, false)] {
-            let mut process = process().memory(TEB, 0x3000, READWRITE, Contents::Counting);
+            let mut process = process().memory(TEB, 0x3000, READWRITE, Contents::Fill(0));
             process.system.platform = Platform::WindowsNt;
             process.threads[0].teb = TEB;
             let (_, bytes) = run(&mut process, profile, dump_type, &mut no_wishes).unwrap();

@@ -434,7 +434,8 @@ fn queries_are_answered_by_the_map_by_nobody_or_with_an_end() {
         };
         script.map(vec![at(0x1000), at(0x5000)])
     };
-    let script = &mut map(parse(""));
+    assert_eq!(query(&mut map(parse("")), 0x1800).1.status, Hresult::E_NOTIMPL);
+    let script = &mut map(rule("VmQuery", "query = \"own\""));
     assert_eq!(query(script, 0x1800).1.region.base_address, 0x1000);
     let free = query(script, 0x2800).1;
     assert_eq!(
@@ -442,7 +443,7 @@ fn queries_are_answered_by_the_map_by_nobody_or_with_an_end() {
         (Hresult::S_OK, 0x2800, 0x2800)
     );
     assert_eq!(free.region.state, 0x10000);
-    assert_eq!(query(script, 0x6000).1.status, Hresult::INVALID_ARGUMENT);
+    assert_eq!(query(script, 0x6000).1.status, Hresult::E_NOINTERFACE);
     let status = |actions: &str| query(&mut map(rule("VmQuery", actions)), 0x1000).1.status;
     assert_eq!(status("query = \"own\""), Hresult::S_OK);
     assert_eq!(status("query = \"none\""), Hresult::E_NOTIMPL);

@@ -83,6 +83,7 @@ fn the_engine_alone_needs_the_vocabularies_and_the_format_crates() {
         "byteorder",
         "dumpwright-callback",
         "dumpwright-target",
+        "goblin",
         "minidump-common",
         "scroll",
         "serde",

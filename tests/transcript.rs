@@ -200,8 +200,8 @@ fn answers_are_in_the_transcript_with_their_names_and_bytes() {
     let run = record(&mut process(), 0, Some(&mut script(NORMAL)));
     let lines = run.transcript.to_json_lines();
     for line in [
-        r#""ask":"IncludeThread","in":{"thread":8},"pre":{"flags":"0x17"},"ret":true,"out":{"flags":"0x5"}}"#,
-        r#""ask":"Memory","pre":{"base":"0x0","size":0},"ret":true,"out":{"base":"heap+0x400","size":512}}"#,
+        r#""ask":"IncludeThread","pid":"target","handle":"target","in":{"thread":8},"pre":{"flags":"0x17"},"ret":true,"out":{"flags":"0x5"}}"#,
+        r#""ask":"Memory","pid":"target","handle":"target","pre":{"base":"0x0","size":0},"ret":true,"out":{"base":"heap+0x400","size":512}}"#,
         r#""in":{"offset":"heap+0x8000","size":16,"failure":"0x8007012b"},"pre":{"status":"0x00000001"},"ret":true,"out":{"status":"0x00000000"}}"#,
         r#""out":{"status":"0x00000000","completed":512,"bytes":[{"at":0,"fill":"cd","size":512}]}}"#,
         r#""ask":"KernelMinidumpStatus","in":{"status":"0xd0000002"},"ret":true}"#,

@@ -157,6 +157,16 @@ pub enum Ask<'a> {
     },
 }
 
+/// What every question comes with: `ProcessId` and `ProcessHandle` of `MINIDUMP_CALLBACK_INPUT`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProcessAsked {
+    /// The process id; 0 in questions about the file, and in those that may come before a process is known.
+    pub process_id: u32,
+    /// The process handle as the caller gave it, 0 in questions about the file; for reads from a snapshot, the handle of
+    /// the copy of its memory.
+    pub process_handle: u64,
+}
+
 /// The facts of a thread, as the Thread question shows them.
 #[derive(Debug, Clone, Copy)]
 pub struct ThreadAsked<'a> {

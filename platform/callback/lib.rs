@@ -29,7 +29,7 @@ mod flags;
 mod status;
 
 pub use answer::{CancelAnswer, MemoryAnswer, MemoryInfo, RegionAnswer, VmQueryAnswer, VmReadAnswer};
-pub use ask::{Ask, AskKind, ModuleAsked, ThreadAsked};
+pub use ask::{Ask, AskKind, ModuleAsked, ProcessAsked, ThreadAsked};
 pub use flags::{ModuleWriteFlags, SecondaryFlags, ThreadWriteFlags};
 pub use status::Hresult;
 
@@ -41,6 +41,15 @@ pub trait Callback {
     ///
     /// What `false` means depends on the question; see each variant of [`Ask`].
     fn ask(&mut self, ask: Ask<'_>) -> bool;
+
+    /// The process id and handle that the questions come with from now on.
+    ///
+    /// Windows shows both in each `MINIDUMP_CALLBACK_INPUT`, and most questions have no use for them; so they are told
+    /// apart, before the first question and whenever they become others. A callback that holds another one passes
+    /// this on.
+    fn process(&mut self, process: ProcessAsked) {
+        let _ = process;
+    }
 
     /// Whether anybody answers. A mere listener says `false`: it is shown the questions, and what it returns
     /// counts for nothing; the dump is the one that is made without a callback.

@@ -43,6 +43,7 @@ mod texts;
 mod threads;
 mod tokens;
 mod tracer;
+mod xstate;
 
 #[cfg(target_arch = "x86_64")]
 pub use crash::exception;

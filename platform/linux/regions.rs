@@ -341,7 +341,9 @@ fn read_line(text: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
 /// * A mapping is all committed, except an inaccessible one of the process' own that holds no page: that is
 ///   what Windows calls reserved, unless it is the guard right below writable memory of the process.
 /// * Private file mappings show `PAGE_READWRITE`, not `PAGE_WRITECOPY`: tools test for the former.
-/// * What a mapping was when it was made is not recorded by Linux: `AllocationProtect` repeats `Protect`.
+/// * What a mapping was when it was made is not recorded by Linux: `AllocationProtect` repeats `Protect`. But a
+///   private file mapping that may be written to was surely made to be copied on write: there it says so, as
+///   Windows does for views whose pages have been copied.
 pub(crate) fn regions(
     mappings: &[Mapping],
     modules: &[AddressRange],
@@ -394,7 +396,16 @@ pub(crate) fn regions(
         regions.push(Region {
             range: mapping.range,
             allocation_base,
-            allocation_protect: protection,
+            allocation_protect: match protection {
+                protect::READWRITE
+                    if !mapping.shared
+                        && mapping.file_path().is_some()
+                        && !mapping.is_private_anonymous() =>
+                {
+                    protect::WRITECOPY
+                }
+                other => other,
+            },
             protect: if reserved { 0 } else { protection },
             state: if reserved {
                 RegionState::Reserve

@@ -28,7 +28,10 @@ pub use counters::{
     BasicMemory, BasicPerformance, DirtyPages, FileCache, FileCacheTransition, JobMemory, KernelPages,
     Number, Performance, PrivateMemory, ResidentPages, SystemMemory, VirtualSize, VmCounters, WorkingSet,
 };
-pub use cpu::{Amd64, Cpu, CpuContext};
+pub use cpu::{
+    Amd64, Arm, Arm64, Arm64FloatingPoint, ArmFloatingPoint, Cpu, CpuContext, Layout, X86, XState,
+    XStateFeature, XStateLayout,
+};
 pub use facts::{
     CpuInformation, DsoDebug, Exception, Handle, LinkMap, LinuxFacts, LinuxText, LinuxTextKind, Module,
     Platform, Power, Process, Stack, System, Thread, ThreadExit, ThreadTimes, TimeZone, UnloadedModule,
@@ -50,6 +53,17 @@ use std::time::Duration;
 pub trait Target {
     /// The process id, as the dumper's system numbers it. Known without holding the process.
     fn process_id(&self) -> u32;
+
+    /// The handle by which the system knows the process, for callbacks to be shown; where systems have none, the
+    /// process id.
+    fn process_handle(&self) -> u64 {
+        self.process_id().into()
+    }
+
+    /// The handle of the copy of its memory, if this is a snapshot that has one.
+    fn clone_handle(&self) -> Option<u64> {
+        None
+    }
 
     /// Whether this is a snapshot of a process (Windows: `PssCaptureSnapshot`), which a callback may announce by
     /// answering IsProcessSnapshot with S_FALSE. Nothing has to be stopped then.
@@ -87,6 +101,8 @@ pub struct Need {
     pub environment: bool,
     /// Memory that the program marked "do not dump" may be read.
     pub dont_dump: bool,
+    /// Registers beyond x87 and SSE are wanted (`MiniDumpWithAvxXStateContext`).
+    pub extended_state: bool,
 }
 
 /// A target that holds still. Dropping it lets the process run on.

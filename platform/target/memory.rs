@@ -107,6 +107,8 @@ pub enum Exclusion {
     Kernel,
     /// The program asked for it to be left out of dumps (Linux: `MADV_DONTDUMP`).
     DontDump,
+    /// It is write-combined and the dump is to have none of that (`MiniDumpFilterWriteCombinedMemory`).
+    WriteCombined,
 }
 
 impl Exclusion {
@@ -117,6 +119,7 @@ impl Exclusion {
             Self::Device => "device memory is never read",
             Self::Kernel => "kernel page that no other process can read",
             Self::DontDump => "the program marked it \"do not dump\"",
+            Self::WriteCombined => "write-combined memory was not wanted",
         }
     }
 }

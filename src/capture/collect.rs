@@ -1,12 +1,15 @@
 //! Phase 3: the facts of what was selected.
 
 use dumpwright_callback::{ModuleAsked, ModuleWriteFlags, ThreadAsked, ThreadWriteFlags};
-use dumpwright_target::{AddressRange, Frozen, Gravity, Module, Platform, Region, Remark, Subject, Thread};
+use dumpwright_target::{
+    AddressRange, CpuContext, Exclusion, Frozen, Gravity, Module, Platform, Region, Remark, Subject, System,
+    Thread, protect,
+};
 
 use super::regions::regions;
-use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, functions, referenced};
+use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, filter, functions, paths, referenced};
 use crate::protocol::dialogue::Dialogue;
-use crate::{DumpType, Error, Request};
+use crate::{DumpType, Error, Profile, Request};
 
 /// The snapshot without memory, and the map that its memory will be chosen by.
 pub(crate) struct Collected {
@@ -35,18 +38,23 @@ pub(crate) fn collect(
     let system = keep(frozen.system(), Subject::Stream("SystemInfo"), &mut remarks);
     let process = keep(frozen.process(), Subject::Stream("MiscInfo"), &mut remarks);
     let mut modules = gather_modules(frozen, &selection, &mut remarks);
-    let threads = gather_threads(
+    let mut threads = gather_threads(
         frozen,
         &selection,
         system.as_ref().map(|s| s.platform),
         request,
         &mut remarks,
     )?;
+    for (thread, _) in &mut threads {
+        thread.context = thread.context.take().map(|context| as_asked(context, dump_type));
+    }
+    remarks.extend(no_extended_state(&threads, dump_type));
     poll_as_if_gathering_stacks(&threads, dump_type, dialogue)?;
     if dump_type.intersects(DumpType::FILTER_MEMORY | DumpType::SCAN_MEMORY) {
-        referenced::mark(frozen, &mut modules, &threads, dialogue.service());
+        let word = pointer_size(system.as_ref());
+        referenced::mark(frozen, &mut modules, &threads, word, dialogue.service());
     }
-    let modules = ask_modules(modules, dump_type, dialogue)?;
+    let modules = ask_modules(modules, dump_type, profile, dialogue)?;
     let threads = ask_threads(threads, request.thread_ex, dialogue)?;
     if let (true, Some(error)) = (profile.refuses_contradictions_late(), dump_type.contradiction()) {
         return Err(error);
@@ -55,7 +63,7 @@ pub(crate) fn collect(
         .contains(DumpType::WITH_HANDLE_DATA)
         .then(|| keep(frozen.handles(), Subject::Stream("HandleData"), &mut remarks))
         .flatten();
-    let unloaded_modules = dump_type
+    let mut unloaded_modules = dump_type
         .contains(DumpType::WITH_UNLOADED_MODULES)
         .then(|| {
             keep(
@@ -96,14 +104,20 @@ pub(crate) fn collect(
         Subject::Stream("ProcessVmCounters"),
         &mut remarks,
     );
-    let linux = frozen.linux();
+    let mut linux = frozen.linux();
+    if dump_type.contains(DumpType::FILTER_MODULE_PATHS) && profile.filters_all_paths() {
+        linux.iter_mut().for_each(paths::shorten_linux);
+        unloaded_modules
+            .iter_mut()
+            .for_each(|modules| paths::shorten_unloaded(modules));
+    }
     let map = if asks_for_map(dump_type) && !profile.queries_for_each_use() {
         regions(frozen, dialogue)
     } else {
         frozen.regions().map_err(Error::from)
     };
     let map = match map {
-        Ok(map) => map,
+        Ok(map) => without_write_combined(map, dump_type),
         // Without a map, memory is chosen blindly but still read; all of it cannot be had.
         Err(Error::Target(fault)) => {
             remarks.push(Remark::missing(
@@ -114,6 +128,10 @@ pub(crate) fn collect(
         }
         Err(other) => return Err(other),
     };
+    let exception = request.exception.clone().map(|mut exception| {
+        exception.context = as_asked(exception.context, dump_type);
+        exception
+    });
     let wants_map = dump_type.contains(DumpType::WITH_FULL_MEMORY_INFO) && !map.is_empty();
     remarks.extend(unheeded(dump_type));
     let requesting_thread = request
@@ -131,6 +149,7 @@ pub(crate) fn collect(
         thread_ex: request.thread_ex,
         modules,
         regions: wants_map.then(|| map.clone()),
+        generated_code: filter::generated_code(&map, profile),
         handles,
         unloaded_modules,
         handle_operations,
@@ -140,7 +159,7 @@ pub(crate) fn collect(
         system_memory: system_memory.flatten(),
         vm_counters: vm_counters.flatten(),
         linux,
-        exception: request.exception.clone(),
+        exception,
         requesting_thread,
         user_streams: request.user_streams.clone(),
         pieces: Vec::new(),
@@ -148,6 +167,27 @@ pub(crate) fn collect(
         remarks,
     };
     Ok(Collected { snapshot, map })
+}
+
+/// Registers without their extended state, unless the type asks for it.
+fn as_asked(context: CpuContext, dump_type: DumpType) -> CpuContext {
+    match dump_type.contains(DumpType::WITH_AVX_X_STATE_CONTEXT) {
+        true => context,
+        false => context.without_extended_state(),
+    }
+}
+
+/// What is to be said if registers beyond SSE were asked for and there are none.
+fn no_extended_state(threads: &[(Thread, ThreadWriteFlags)], dump_type: DumpType) -> Option<Remark> {
+    let is_extended = |thread: &Thread| thread.context.as_ref().is_some_and(CpuContext::is_extended);
+    let asked = dump_type.contains(DumpType::WITH_AVX_X_STATE_CONTEXT);
+    (asked && !threads.iter().any(|(thread, _)| is_extended(thread))).then(|| {
+        Remark::left_out(
+            Subject::Process,
+            "its threads have no extended contexts: the processor has no AVX, the process is not an x86-64 one, or the \
+             system does not give these registers",
+        )
+    })
 }
 
 fn keep<T>(
@@ -159,6 +199,11 @@ fn keep<T>(
         .ok()
 }
 
+/// Bytes of a pointer in the target.
+pub(super) fn pointer_size(system: Option<&System>) -> u64 {
+    system.map_or(8, |system| system.cpu.pointer_size())
+}
+
 /// Whether the type needs the address space's regions one by one, which is what VmQuery is asked for.
 fn asks_for_map(dump_type: DumpType) -> bool {
     dump_type.intersects(
@@ -167,6 +212,17 @@ fn asks_for_map(dump_type: DumpType) -> bool {
             | DumpType::WITH_PRIVATE_WRITE_COPY_MEMORY
             | DumpType::WITH_FULL_MEMORY_INFO,
     )
+}
+
+/// The map with write-combined regions marked as left out, if the type filters them.
+fn without_write_combined(mut map: Vec<Region>, dump_type: DumpType) -> Vec<Region> {
+    if dump_type.contains(DumpType::FILTER_WRITE_COMBINED_MEMORY) {
+        let write_combined = map
+            .iter_mut()
+            .filter(|region| region.protect & protect::WRITECOMBINE != 0);
+        write_combined.for_each(|region| region.exclusion = Some(Exclusion::WriteCombined));
+    }
+    map
 }
 
 fn gather_modules(
@@ -211,6 +267,7 @@ fn poll_as_if_gathering_stacks(
 fn ask_modules(
     gathered: Vec<(Module, ModuleWriteFlags)>,
     dump_type: DumpType,
+    profile: Profile,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Vec<KeptModule>, Error> {
     let mut kept = Vec::with_capacity(gathered.len());
@@ -236,16 +293,11 @@ fn ask_modules(
             module.misc_record.clear();
         }
         if dump_type.contains(DumpType::FILTER_MODULE_PATHS) {
-            module.path = base_name(&module.path).to_owned();
+            paths::shorten_module(&mut module, profile);
         }
         kept.push(KeptModule { module, flags });
     }
     Ok(kept)
-}
-
-/// The last part of a path of either system.
-fn base_name(path: &str) -> &str {
-    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
 fn gather_threads(
@@ -312,7 +364,7 @@ fn ask_threads(
         let asked = ThreadAsked {
             thread_id: thread.id,
             thread_handle: 0,
-            context: thread.context.as_ref().map_or(&[], |context| context.bytes()),
+            context: thread.context.as_ref().map_or(&[], |context| context.plain()),
             stack_base: thread.stack.map_or(0, |stack| stack.range.end()),
             stack_end: thread.stack.map_or(0, |stack| stack.range.start()),
             backing_store_base: thread.backing_store.map_or(0, AddressRange::start),
@@ -327,28 +379,21 @@ fn ask_threads(
     Ok(kept)
 }
 
-/// The flags that this version does not heed yet; saying nothing would pass for having obeyed.
-///
-/// The two privacy filters are losses of something requested, the others were asked for in vain.
+/// What was asked for in vain: saying nothing would pass for having obeyed.
 fn unheeded(dump_type: DumpType) -> Vec<Remark> {
-    const FILTERS: DumpType = DumpType::FILTER_MEMORY.union(DumpType::FILTER_TRIAGE);
-    const EXTRAS: DumpType = DumpType::WITH_AVX_X_STATE_CONTEXT;
-    let filters = (dump_type & FILTERS).iter().map(|flag| {
-        Remark::missing(
-            Subject::Process,
-            format!("{flag} is not heeded yet: stacks and registers are not filtered"),
-        )
-    });
-    let extras = (dump_type & EXTRAS)
-        .iter()
-        .map(|flag| Remark::left_out(Subject::Process, format!("{flag} is not heeded yet")));
-    // DbgHelp asks other libraries for it, such as that of the .NET runtime, and without them does as this does.
-    let auxiliary = (dump_type & DumpType::WITH_FULL_AUXILIARY_STATE)
-        .iter()
-        .map(|flag| {
-            let reason =
-                format!("{flag} asks for what the providers of auxiliary state know: there are none");
-            Remark::left_out(Subject::Process, reason)
-        });
-    filters.chain(extras).chain(auxiliary).collect()
+    const EXTRAS: [(DumpType, &str); 2] = [
+        // DbgHelp asks other libraries for it, such as that of the .NET runtime, and without them does as this does.
+        (
+            DumpType::WITH_FULL_AUXILIARY_STATE,
+            "adds nothing: no auxiliary provider is known to this writer",
+        ),
+        (
+            DumpType::WITH_IPT_TRACE,
+            "adds nothing: no trace of Intel PT is recorded",
+        ),
+    ];
+    let asked = EXTRAS.into_iter().filter(|(flag, _)| dump_type.contains(*flag));
+    asked
+        .map(|(flag, reason)| Remark::left_out(Subject::Process, format!("{flag} {reason}")))
+        .collect()
 }

@@ -4,12 +4,12 @@ use dumpwright_callback::{MemoryInfo, ThreadWriteFlags};
 use dumpwright_target::{AddressRange, Content, Exclusion, Frozen, Region, Remark, Subject};
 
 use super::ranges::stack_ranges;
-use super::regions::to_info;
 use super::{Bytes, Piece, Snapshot};
 use crate::Error;
 use crate::memory::reader;
 use crate::memory::set::RangeSet;
 use crate::protocol::dialogue::Dialogue;
+use crate::protocol::vm_region::to_info;
 
 /// How often both passes over the regions are tried, as DbgHelp 6.3.9600 does.
 pub(super) const ATTEMPTS: usize = 5;
@@ -91,8 +91,13 @@ fn cut(regions: Vec<Region>, pieces: &[Piece]) -> Vec<Region> {
 
 /// What is left out because of the kind of region, one remark a reason.
 fn exclusions(map: &[Region]) -> Vec<Remark> {
-    [Exclusion::Device, Exclusion::Kernel, Exclusion::DontDump]
-        .into_iter()
+    let all = [
+        Exclusion::Device,
+        Exclusion::Kernel,
+        Exclusion::DontDump,
+        Exclusion::WriteCombined,
+    ];
+    all.into_iter()
         .filter_map(|exclusion| {
             let regions = map.iter().filter(|region| region.exclusion == Some(exclusion));
             let (count, bytes) = regions.fold((0, 0), |(n, len), region| (n + 1, len + region.range.len()));

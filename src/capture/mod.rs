@@ -6,15 +6,20 @@
 mod collect;
 mod dbghelp;
 mod fetch;
+mod filter;
 mod full;
 mod functions;
+mod image;
 mod limits;
 mod negotiate;
+mod paths;
 mod ranges;
 mod referenced;
 mod regions;
+mod segments;
 mod select;
 mod snapshot;
+mod thread_data;
 
 pub(crate) use collect::{Collected, collect};
 pub(crate) use limits::passed_limits;

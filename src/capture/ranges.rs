@@ -1,18 +1,19 @@
 //! Phase 4: which memory, and the part of it that is read at once.
 
-use dumpwright_callback::{ModuleWriteFlags, ThreadWriteFlags};
+use dumpwright_callback::{Hresult, ThreadWriteFlags};
 use dumpwright_target::{
-    AddressRange, Content, Exclusion, Frozen, Platform, Region, RegionKind, RegionState, Remark, Subject,
+    AddressRange, Content, Exclusion, Frozen, Gravity, Region, RegionKind, RegionState, Remark, Subject,
     protect,
 };
 
+use super::collect::pointer_size;
 use super::fetch::fetch;
-use super::{Collected, Negotiated, Snapshot, dbghelp, full};
+use super::{Collected, Negotiated, Snapshot, dbghelp, filter, full, segments, thread_data};
 use crate::memory::reader;
 use crate::memory::set::RangeSet;
 use crate::memory::words::each_word;
 use crate::protocol::dialogue::Dialogue;
-use crate::{DumpType, Error, Request};
+use crate::{DumpType, Error, Profile, Request};
 
 /// Bytes kept on each side of an instruction pointer; Microsoft's writer and Breakpad agree on it.
 const WINDOW: u64 = 128;
@@ -25,10 +26,6 @@ const LARGEST_PIECE: u64 = 64 << 20;
 const INDIRECT_BEFORE: u64 = 0x100;
 /// … and this many from it on. Both as DbgHelp 6.3.9600 takes them.
 const INDIRECT_AFTER: u64 = 0x300;
-
-/// What is kept of a module's headers: its first page holds the ELF or PE headers, and on Linux usually the
-/// build id.
-const HEADER_BYTES: u64 = 4096;
 
 /// Ranges that will be in the dump.
 pub(super) struct Chosen {
@@ -62,10 +59,32 @@ pub(crate) fn memory(
             fetch(frozen, &mut snapshot, chosen, limit, dialogue.service())?;
         }
     }
+    filter::apply(&mut snapshot);
+    if !profile.reads_in_second_pass() {
+        refuse_losses(&snapshot)?;
+    }
     if !dialogue.is_writing() {
         negotiated.begin_writing(dialogue)?;
     }
     Ok(snapshot)
+}
+
+/// With type 0x2000000 memory that cannot be read is an error.
+fn refuse_losses(snapshot: &Snapshot) -> Result<(), Error> {
+    if !snapshot
+        .dump_type
+        .contains(DumpType::NO_IGNORE_INACCESSIBLE_MEMORY)
+    {
+        return Ok(());
+    }
+    let lost = snapshot.remarks.iter().find_map(|remark| match remark.subject {
+        Subject::Memory(range) if remark.gravity == Gravity::Missing => Some(range),
+        _ => None,
+    });
+    lost.map_or(Ok(()), |range| {
+        let status = Hresult::PARTIAL_COPY;
+        Err(Error::Unreadable { range, status })
+    })
 }
 
 fn choose(
@@ -80,7 +99,7 @@ fn choose(
     if dump_type.contains(DumpType::WITH_INDIRECTLY_REFERENCED_MEMORY) {
         others.extend(indirect(frozen, snapshot, map, &stacks, dialogue)?);
     }
-    others.extend(private(map, dump_type));
+    others.extend(private(map, dump_type, snapshot.profile));
     while let Some(range) = dialogue.memory() {
         others.push(range);
         dialogue.service().poll_cancel()?;
@@ -92,7 +111,10 @@ fn choose(
     }
     let removed = RangeSet::union(removed);
     others.extend(windows(snapshot));
-    others.extend(late(snapshot, map));
+    others.extend(late(frozen, snapshot, map));
+    if dump_type.contains(DumpType::FILTER_TRIAGE) {
+        others.extend(filter::objects(frozen, snapshot, map, &stacks, dialogue)?);
+    }
     let stacks = RangeSet::union_of_overlapping(stacks).subtract(&removed);
     // Neighbours are joined, but never heap into a stack: a thread's stack stays a range of its own.
     let others = RangeSet::union(others).subtract(&removed).subtract(&stacks);
@@ -137,70 +159,12 @@ pub(super) fn windows(snapshot: &Snapshot) -> Vec<AddressRange> {
         .collect()
 }
 
-/// What belongs to threads, modules and functions besides: Windows' thread blocks, unwind information, segments.
-pub(super) fn late(snapshot: &Snapshot, map: &[Region]) -> Vec<AddressRange> {
-    let mut ranges = thread_blocks(snapshot);
+/// What belongs to threads, modules and functions besides: their own blocks, the system's data about them, unwind information,
+/// parts of modules.
+pub(super) fn late(frozen: &mut dyn Frozen, snapshot: &mut Snapshot, map: &[Region]) -> Vec<AddressRange> {
+    let mut ranges = thread_data::ranges(frozen, snapshot);
     ranges.extend(&snapshot.unwind_information);
-    ranges.extend(segments(snapshot, map));
-    ranges
-}
-
-/// Windows' thread environment blocks (0x100), or of each only its first word (with 0x100000). Sizes as DbgHelp
-/// 6.3.9600 takes them.
-fn thread_blocks(snapshot: &Snapshot) -> Vec<AddressRange> {
-    const BLOCK: u64 = 0x2000;
-    const WORD: u64 = 8;
-    let is_windows = snapshot
-        .system
-        .as_ref()
-        .is_some_and(|system| system.platform == Platform::WindowsNt);
-    let size = match snapshot.dump_type.contains(DumpType::FILTER_TRIAGE) {
-        true => WORD,
-        false => BLOCK,
-    };
-    let wanted = snapshot.threads.iter().filter(|kept| {
-        is_windows && kept.thread.teb != 0 && kept.flags.contains(ThreadWriteFlags::THREAD_DATA)
-    });
-    wanted
-        .filter_map(|kept| AddressRange::at(kept.thread.teb, size))
-        .collect()
-}
-
-/// The parts of modules that the type and each module's flags ask for.
-fn segments(snapshot: &Snapshot, map: &[Region]) -> Vec<AddressRange> {
-    const WRITABLE: u32 =
-        protect::READWRITE | protect::WRITECOPY | protect::EXECUTE_READWRITE | protect::EXECUTE_WRITECOPY;
-    const EXECUTABLE: u32 =
-        protect::EXECUTE | protect::EXECUTE_READ | protect::EXECUTE_READWRITE | protect::EXECUTE_WRITECOPY;
-    let headers = snapshot.dump_type.contains(DumpType::WITH_MODULE_HEADERS);
-    let mut ranges = Vec::new();
-    for kept in &snapshot.modules {
-        let mut wanted = 0;
-        if kept.flags.contains(ModuleWriteFlags::DATA_SEG) {
-            wanted |= WRITABLE;
-        }
-        if kept.flags.contains(ModuleWriteFlags::CODE_SEGS) {
-            wanted |= EXECUTABLE;
-        }
-        if headers {
-            ranges.extend(AddressRange::at(
-                kept.module.base,
-                kept.module.size.min(HEADER_BYTES),
-            ));
-        }
-        let Some(image) = AddressRange::at(kept.module.base, kept.module.size) else {
-            continue;
-        };
-        let from = map.partition_point(|region| region.range.end() <= image.start());
-        let inside = map[from..]
-            .iter()
-            .take_while(|region| region.range.start() < image.end());
-        ranges.extend(
-            inside
-                .filter(|region| region.protect & wanted != 0)
-                .filter_map(|region| region.range.intersect(image)),
-        );
-    }
+    ranges.extend(segments::ranges(frozen, snapshot, map));
     ranges
 }
 
@@ -210,19 +174,26 @@ pub(super) fn asks_private(dump_type: DumpType) -> bool {
 }
 
 /// Private memory, as far as the type asks for it: writable (0x200), copy-on-write (0x10000).
-pub(super) fn private(map: &[Region], dump_type: DumpType) -> Vec<AddressRange> {
-    let mut wanted = 0;
-    if dump_type.contains(DumpType::WITH_PRIVATE_READ_WRITE_MEMORY) {
-        wanted |= protect::READWRITE | protect::EXECUTE_READWRITE;
-    }
-    if dump_type.contains(DumpType::WITH_PRIVATE_WRITE_COPY_MEMORY) {
-        wanted |= protect::WRITECOPY | protect::EXECUTE_WRITECOPY;
-    }
-    map.iter()
-        .filter(|region| region.is_dumpable() && region.kind == Some(RegionKind::Private))
-        .filter(|region| region.protect & wanted != 0)
-        .map(|region| region.range)
-        .collect()
+pub(super) fn private(map: &[Region], dump_type: DumpType, profile: Profile) -> Vec<AddressRange> {
+    /// What DbgHelp 6.3.9600 takes of private memory for either of the two flags.
+    const OBSERVED: u32 =
+        protect::READWRITE | protect::WRITECOPY | protect::EXECUTE_READ | protect::EXECUTE_READWRITE;
+    const WRITABLE: u32 = protect::READWRITE | protect::EXECUTE_READWRITE;
+    const COPIED: u32 = protect::WRITECOPY | protect::EXECUTE_WRITECOPY;
+    let writable = dump_type.contains(DumpType::WITH_PRIVATE_READ_WRITE_MEMORY);
+    let copied = dump_type.contains(DumpType::WITH_PRIVATE_WRITE_COPY_MEMORY);
+    let is_wanted = |region: &&Region| {
+        let is_private = region.kind == Some(RegionKind::Private);
+        if profile.takes_all_private_memory() {
+            return (writable || copied) && is_private && region.protect & OBSERVED != 0;
+        }
+        // On Linux a private mapping of a file is writable now and was made to be copied.
+        let is_copied = region.protect & COPIED != 0
+            || region.protect & WRITABLE != 0 && region.allocation_protect == protect::WRITECOPY;
+        writable && is_private && region.protect & WRITABLE != 0 || copied && is_copied
+    };
+    let dumpable = map.iter().filter(|region| region.is_dumpable());
+    dumpable.filter(is_wanted).map(|region| region.range).collect()
 }
 
 /// The memory around every address that an aligned word of a stack holds, unless that lies in a module.
@@ -246,8 +217,9 @@ pub(super) fn indirect(
     );
     let eligible: Vec<_> = committed.subtract(&images).iter().collect();
     let mut ranges = Vec::new();
+    let word = pointer_size(snapshot.system.as_ref());
     for stack in stacks {
-        each_word(frozen, dialogue.service(), *stack, |address| {
+        each_word(frozen, dialogue.service(), *stack, word, |address| {
             let index = eligible.partition_point(|range| range.end() <= address);
             if eligible.get(index).is_some_and(|range| range.contains(address)) {
                 let start = address.saturating_sub(INDIRECT_BEFORE);
@@ -274,8 +246,10 @@ pub(super) fn readable(
     // Device memory must not be touched even if a callback names it; program's own "do not dump" is no
     // obstacle for what was chosen by address.
     let untouchable = map.iter().filter(|region| {
-        matches!(region.exclusion, Some(Exclusion::Device | Exclusion::Kernel))
-            || region.state != RegionState::Commit
+        matches!(
+            region.exclusion,
+            Some(Exclusion::Device | Exclusion::Kernel | Exclusion::WriteCombined)
+        ) || region.state != RegionState::Commit
     });
     let wanted = wanted.subtract(&RangeSet::union(untouchable.map(|region| region.range)));
     let mut kept = Vec::new();

@@ -1,10 +1,10 @@
 //! The map of the address space, with VmQuery asked where the callback wants it.
 
-use dumpwright_callback::MemoryInfo;
-use dumpwright_target::{AddressRange, Frozen, Region, RegionKind, RegionState, protect};
+use dumpwright_target::{AddressRange, Frozen, Region, RegionState, protect};
 
 use crate::Error;
 use crate::protocol::dialogue::{Dialogue, Queried};
+use crate::protocol::vm_region::from_info;
 
 /// How many regions a callback may invent before its map counts as endless. Real processes have up to
 /// some 65,000 (the kernel's default limit of mappings), a few have raised that to a million.
@@ -95,32 +95,5 @@ fn free(range: AddressRange) -> Region {
         state: RegionState::Free,
         kind: None,
         exclusion: None,
-    }
-}
-
-fn from_info(info: MemoryInfo) -> Option<Region> {
-    let state = [RegionState::Commit, RegionState::Reserve, RegionState::Free];
-    let kind = [RegionKind::Private, RegionKind::Mapped, RegionKind::Image];
-    Some(Region {
-        range: AddressRange::at(info.base_address, info.region_size)?,
-        allocation_base: info.allocation_base,
-        allocation_protect: info.allocation_protect,
-        protect: info.protect,
-        state: state.into_iter().find(|state| state.value() == info.state)?,
-        kind: kind.into_iter().find(|kind| kind.value() == info.kind),
-        exclusion: None,
-    })
-}
-
-/// The region in the callback's words.
-pub(crate) fn to_info(region: &Region) -> MemoryInfo {
-    MemoryInfo {
-        base_address: region.range.start(),
-        allocation_base: region.allocation_base,
-        allocation_protect: region.allocation_protect,
-        region_size: region.range.len(),
-        state: region.state.value(),
-        protect: region.protect,
-        kind: region.kind.map_or(0, RegionKind::value),
     }
 }

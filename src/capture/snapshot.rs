@@ -25,6 +25,8 @@ pub(crate) struct Snapshot {
     pub modules: Vec<KeptModule>,
     /// The map of the address space, if it is to be written.
     pub regions: Option<Vec<Region>>,
+    /// Executable memory, as filters have to know it.
+    pub generated_code: Vec<AddressRange>,
     /// Open handles, if they are to be written.
     pub handles: Option<Vec<Handle>>,
     /// Modules that have been unloaded, if they are to be written.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use dumpwright::protocol::{Lint, Playback, Recorder, Script, Symbols, Transcript};
-use dumpwright::{Callback, Error, Report, Request, Sink, Target, dump};
+use dumpwright::{Callback, Error, FileSink, Report, Request, Sink, Target, dump};
 
 #[derive(Debug, Args)]
 pub(super) struct DialogueArgs {
@@ -17,9 +17,9 @@ pub(super) struct DialogueArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "script")]
     playback: Option<PathBuf>,
 
-    /// Write the questions and their answers to this file, as JSON lines
+    /// Write the questions and their answers to this file, as JSON lines; an existing one is replaced only with --force
     #[arg(long, value_name = "FILE")]
-    transcript: Option<PathBuf>,
+    pub(super) transcript: Option<PathBuf>,
 
     /// Say on standard error which answers of the script are misuse
     #[arg(long, requires = "script")]
@@ -38,11 +38,15 @@ pub(super) struct Dialogue<'a> {
     args: &'a DialogueArgs,
     symbols: Symbols,
     answers: Answers,
+    /// Where the transcript goes. What a callback puts into reads is in it, so it is as private as a dump.
+    transcript: Option<FileSink>,
 }
 
 impl<'a> Dialogue<'a> {
-    /// Reads the files that the arguments name; addresses get these names.
-    pub fn open(args: &'a DialogueArgs, symbols: Symbols) -> Result<Self, Error> {
+    /// Reads the files that the arguments name, and begins that of the transcript; addresses get these names.
+    pub fn open(args: &'a DialogueArgs, symbols: Symbols, force: bool) -> Result<Self, Error> {
+        let create = |file| FileSink::create(file, force);
+        let transcript = args.transcript.as_ref().map(create).transpose()?;
         let answers = match (&args.script, &args.playback) {
             (Some(file), _) => Answers::Script(Script::load(file)?.symbols(symbols.clone())),
             (None, Some(file)) => {
@@ -58,6 +62,7 @@ impl<'a> Dialogue<'a> {
             args,
             symbols,
             answers,
+            transcript,
         })
     }
 
@@ -80,6 +85,7 @@ impl<'a> Dialogue<'a> {
             args,
             symbols,
             mut answers,
+            transcript: transcript_file,
         } = self;
         let callback: Option<&mut dyn Callback> = match &mut answers {
             Answers::Nobody => None,
@@ -92,7 +98,7 @@ impl<'a> Dialogue<'a> {
             Some(callback) => Some(callback),
             None => None,
         };
-        let (outcome, transcript) = if args.transcript.is_some() {
+        let (outcome, transcript) = if transcript_file.is_some() {
             let mut recorder = Recorder::new(callback, symbols);
             let outcome = dump(target, request, Some(&mut recorder), sink);
             let transcript = recorder.finish(&outcome);
@@ -103,12 +109,15 @@ impl<'a> Dialogue<'a> {
         for finding in lint.iter().flat_map(Lint::findings) {
             eprintln!("dumpwright: lint: {finding}");
         }
-        if let (Some(file), Some(transcript)) = (&args.transcript, transcript) {
-            fs::write(file, transcript.to_json_lines()).map_err(|source| Error::Output {
+        if let (Some(mut file), Some(transcript)) = (transcript_file, transcript) {
+            let text = transcript.to_json_lines();
+            let written = file.append(0, text.as_bytes()).and_then(|()| file.finish());
+            written.map_err(|source| Error::Output {
                 operation: "write the transcript to",
-                path: Some(file.clone()),
+                path: args.transcript.clone(),
                 source,
             })?;
+            file.publish()?;
         }
         answers.settle(args.lint, outcome, sink)
     }

@@ -141,8 +141,12 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
     let Hold::Stop = args.hold;
     // Both would only be found out when the process has been disturbed already.
     args.dump_type.normalised()?;
+    if args.dialogue.transcript.as_ref() == Some(&args.output) {
+        let reason = "the dump and its transcript are to have the same name; give them different ones";
+        return Err(Error::InvalidRequest(reason.to_owned()));
+    }
     let output = Output::open(&args.output, to_stdout, args.force)?;
-    let dialogue = |symbols| Dialogue::open(&args.dialogue, symbols);
+    let dialogue = |symbols| Dialogue::open(&args.dialogue, symbols, args.force);
     let mut request = Request::new(args.dump_type)
         .profile(args.profile)
         .thread_ex_list(args.thread_ex)

@@ -75,6 +75,14 @@ impl RangeSet {
         }
     }
 
+    /// Whether `address` is in the set.
+    pub fn contains(&self, address: u64) -> bool {
+        let index = self.ranges.partition_point(|range| range.end() <= address);
+        self.ranges
+            .get(index)
+            .is_some_and(|range| range.contains(address))
+    }
+
     /// The ranges, ascending.
     pub fn iter(&self) -> impl Iterator<Item = AddressRange> + '_ {
         self.ranges.iter().copied()
@@ -135,6 +143,7 @@ mod tests {
             prop_assert_eq!(elements(&one), ones.iter().copied().collect::<Vec<_>>());
             prop_assert_eq!(elements(&one.subtract(&two)), ones.difference(&twos).copied().collect::<Vec<_>>());
             prop_assert_eq!(elements(&one.intersect(&two)), ones.intersection(&twos).copied().collect::<Vec<_>>());
+            prop_assert!((0..80).all(|address| one.contains(address) == ones.contains(&address)));
             prop_assert_eq!(elements(&one.split(size)), elements(&one));
             prop_assert!(one.split(size).iter().all(|part| part.len() <= size));
         }

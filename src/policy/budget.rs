@@ -1,8 +1,8 @@
 use std::fmt;
 
 use dumpwright_callback::{
-    Ask, Callback, Hresult, MemoryAnswer, MemoryInfo, RegionAnswer, ThreadAsked, ThreadWriteFlags,
-    VmReadAnswer,
+    Ask, Callback, Hresult, MemoryAnswer, MemoryInfo, ProcessAsked, RegionAnswer, ThreadAsked,
+    ThreadWriteFlags, VmReadAnswer,
 };
 use dumpwright_target::{AddressRange, RegionKind, protect};
 
@@ -504,6 +504,10 @@ impl Callback for SizeBudget<'_> {
             }
             other => self.inner.ask(other),
         }
+    }
+
+    fn process(&mut self, process: ProcessAsked) {
+        self.inner.process(process);
     }
 }
 

@@ -1,10 +1,11 @@
 use dumpwright_callback::{
-    Ask, Callback, CancelAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleWriteFlags, RegionAnswer,
-    SecondaryFlags, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
+    Ask, Callback, CancelAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleWriteFlags, ProcessAsked,
+    RegionAnswer, SecondaryFlags, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
 };
 use dumpwright_target::AddressRange;
 
 use super::regions::{self, Passes, Said};
+use crate::protocol::Lent;
 
 /// Several callbacks as one.
 ///
@@ -380,21 +381,14 @@ impl Callback for Chain<'_> {
         }
     }
 
+    fn process(&mut self, process: ProcessAsked) {
+        for link in &mut self.links {
+            link.policy.process(process);
+        }
+    }
+
     fn answers(&self) -> bool {
         self.links.iter().any(|link| link.policy.answers())
-    }
-}
-
-/// A callback that belongs to somebody else.
-struct Lent<'a>(&'a mut dyn Callback);
-
-impl Callback for Lent<'_> {
-    fn ask(&mut self, ask: Ask<'_>) -> bool {
-        self.0.ask(ask)
-    }
-
-    fn answers(&self) -> bool {
-        self.0.answers()
     }
 }
 

@@ -1,4 +1,4 @@
-use dumpwright_callback::{Ask, Callback};
+use dumpwright_callback::{Ask, Callback, ProcessAsked};
 
 use super::{AroundRegisters, Chain, IgnoreReadFailures, Redact, SizeBudget};
 use crate::{DumpType, Request};
@@ -94,6 +94,10 @@ impl<'a> Preset<'a> {
 impl Callback for Preset<'_> {
     fn ask(&mut self, ask: Ask<'_>) -> bool {
         self.policies.ask(ask)
+    }
+
+    fn process(&mut self, process: ProcessAsked) {
+        self.policies.process(process);
     }
 
     fn answers(&self) -> bool {

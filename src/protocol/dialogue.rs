@@ -6,7 +6,7 @@
 
 use dumpwright_callback::{
     Ask, AskKind, Callback, CancelAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleAsked, ModuleWriteFlags,
-    RegionAnswer, SecondaryFlags, ThreadAsked, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
+    ProcessAsked, RegionAnswer, SecondaryFlags, ThreadAsked, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
 };
 use dumpwright_target::AddressRange;
 
@@ -26,6 +26,61 @@ pub(crate) struct Service<'c> {
     polling: bool,
     /// Whether the callback wants the Vm questions.
     vm: bool,
+    shown: Shown,
+    /// What the callback was shown last.
+    told: Option<ProcessAsked>,
+}
+
+/// The process, as the questions show it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown {
+    given: ProcessAsked,
+    /// What is read from.
+    memory_handle: u64,
+    clone_handle: Option<u64>,
+}
+
+impl Shown {
+    /// The process with this id; handles of it and of the copy of its memory, if it is a snapshot with one.
+    pub fn new(process_id: u32, process_handle: u64, clone_handle: Option<u64>) -> Self {
+        Self {
+            given: ProcessAsked {
+                process_id,
+                process_handle,
+            },
+            memory_handle: process_handle,
+            clone_handle,
+        }
+    }
+
+    /// What this question comes with, as DbgHelp 6.3.9600 was seen to do: questions about the file and the kernel's
+    /// dump with nothing, the first two and those about reads without a process id.
+    fn by(&self, kind: AskKind) -> ProcessAsked {
+        let with_handle = |process_handle| ProcessAsked {
+            process_id: 0,
+            process_handle,
+        };
+        match kind {
+            AskKind::IoStart
+            | AskKind::IoWriteAll
+            | AskKind::IoFinish
+            | AskKind::WriteKernelMinidump
+            | AskKind::KernelMinidumpStatus => ProcessAsked::default(),
+            AskKind::IsProcessSnapshot | AskKind::VmStart => with_handle(self.given.process_handle),
+            AskKind::VmQuery | AskKind::VmPreRead | AskKind::VmPostRead => with_handle(self.memory_handle),
+            AskKind::Module
+            | AskKind::Thread
+            | AskKind::ThreadEx
+            | AskKind::IncludeThread
+            | AskKind::IncludeModule
+            | AskKind::Memory
+            | AskKind::Cancel
+            | AskKind::RemoveMemory
+            | AskKind::IncludeVmRegion
+            | AskKind::ReadMemoryFailure
+            | AskKind::SecondaryFlags => self.given,
+        }
+    }
 }
 
 /// What a callback said before a read.
@@ -49,13 +104,15 @@ pub(crate) enum Queried {
 }
 
 impl<'c> Dialogue<'c> {
-    pub fn new(callback: Option<&'c mut dyn Callback>) -> Self {
+    pub fn new(callback: Option<&'c mut dyn Callback>, shown: Shown) -> Self {
         // The first Cancel is asked without having been asked for.
         Self {
             service: Service {
                 callback,
                 polling: true,
                 vm: false,
+                shown,
+                told: None,
             },
             writing: false,
         }
@@ -88,7 +145,13 @@ impl<'c> Dialogue<'c> {
     /// Whether the target is said to be a snapshot.
     pub fn is_process_snapshot(&mut self) -> bool {
         let mut status = Hresult::E_NOTIMPL;
-        self.ask(Ask::IsProcessSnapshot { status: &mut status }) == Some(true) && status == Hresult::S_FALSE
+        let said = self.ask(Ask::IsProcessSnapshot { status: &mut status });
+        let is_snapshot = said == Some(true) && status == Hresult::S_FALSE;
+        let shown = &mut self.service.shown;
+        if let (true, Some(clone)) = (is_snapshot, shown.clone_handle) {
+            shown.memory_handle = clone;
+        }
+        is_snapshot
     }
 
     /// Whether the Vm questions are wanted; they are put from now on.
@@ -288,6 +351,11 @@ impl Service<'_> {
     /// changes nothing.
     fn ask(&mut self, ask: Ask<'_>) -> Option<bool> {
         let callback = self.callback.as_mut()?;
+        let process = self.shown.by(ask.kind());
+        if self.told != Some(process) {
+            callback.process(process);
+            self.told = Some(process);
+        }
         let said = callback.ask(ask);
         callback.answers().then_some(said)
     }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use dumpwright_callback::{Ask, AskKind, Callback, Hresult, MemoryAnswer, ModuleWriteFlags, RegionAnswer};
+use dumpwright_callback::{
+    Ask, AskKind, Callback, Hresult, MemoryAnswer, ModuleWriteFlags, ProcessAsked, RegionAnswer,
+};
 
 /// Watches a callback and notes answers that cannot mean what they say.
 ///
@@ -183,6 +185,10 @@ impl Callback for Lint<'_> {
             self.note(kind, nth, finding);
         }
         said
+    }
+
+    fn process(&mut self, process: ProcessAsked) {
+        self.inner.process(process);
     }
 
     fn answers(&self) -> bool {

@@ -75,6 +75,26 @@ impl Profile {
         self.is_observed()
     }
 
+    /// DbgHelp takes private memory of both kinds, and executable one besides, for either of 0x200 and 0x10000.
+    pub(crate) fn takes_all_private_memory(self) -> bool {
+        self.is_observed()
+    }
+
+    /// DbgHelp finds sections in the modules' files; so it loses nothing when headers in memory make no sense.
+    pub(crate) fn misses_broken_headers(self) -> bool {
+        !self.is_observed()
+    }
+
+    /// DbgHelp 6.3.9600 changes no byte of a stack for FilterMemory (0x8); it only marks modules.
+    pub(crate) fn filters_memory(self) -> bool {
+        !self.is_observed()
+    }
+
+    /// DbgHelp filters the names of modules and nothing else that has paths.
+    pub(crate) fn filters_all_paths(self) -> bool {
+        !self.is_observed()
+    }
+
     /// 6.3.9600 knows neither names of threads nor counters of memory, and no DbgHelp tells what a dump lacks.
     pub(crate) fn writes_stream(self, stream_type: u32) -> bool {
         /// SystemMemoryInfo, ProcessVmCounters and ThreadNames.

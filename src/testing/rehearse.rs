@@ -1,10 +1,10 @@
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs};
 
-use dumpwright_callback::{Ask, Callback};
+use dumpwright_callback::{Ask, Callback, ProcessAsked};
 
 use super::{DumpView, Subject, asked, golden, reproduce};
-use crate::protocol::{Entry, Recorder, Symbols, Transcript};
+use crate::protocol::{Entry, Lent, Recorder, Symbols, Transcript};
 use crate::{DumpType, Error, Report, Request, dump};
 
 /// A rehearsal to come: a callback, and what is to be dumped.
@@ -249,19 +249,11 @@ impl Callback for WrittenByEither<'_, '_> {
         self.recorder.ask(ask)
     }
 
+    fn process(&mut self, process: ProcessAsked) {
+        self.recorder.process(process);
+    }
+
     fn answers(&self) -> bool {
         self.recorder.answers()
-    }
-}
-
-struct Lent<'c>(&'c mut dyn Callback);
-
-impl Callback for Lent<'_> {
-    fn ask(&mut self, ask: Ask<'_>) -> bool {
-        self.0.ask(ask)
-    }
-
-    fn answers(&self) -> bool {
-        self.0.answers()
     }
 }

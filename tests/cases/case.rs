@@ -1,6 +1,6 @@
 //! One folder of `testdata/cases`: what is to be done, and what came of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,6 +35,14 @@ pub struct Facts {
     /// Whether every reader has to find everything in the dump.
     #[serde(default)]
     pub whole: bool,
+    /// The case whose listing this one's differs from by `adds` and `lacks`, and by nothing else.
+    pub compared_with: Option<String>,
+    /// Lines that only this listing has, see [`Listing`].
+    #[serde(default)]
+    pub adds: Vec<String>,
+    /// Lines that only the other listing has.
+    #[serde(default)]
+    pub lacks: Vec<String>,
     /// Whether the script gives the same questions, by their kinds, for a live process.
     #[serde(default)]
     pub live: bool,
@@ -168,6 +176,48 @@ impl Rehearsal {
         show.current_dir(self.folder.path())
             .args(["show", "--memory", "dump.dmp"]);
         fs::write(self.path("listing.txt"), support::run_well(&mut show)).expect("the listing is written");
+    }
+}
+
+/// The facts of a golden listing, each a line, without what says only where in the file things stand: streams are their names,
+/// memory is its addresses.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Listing(BTreeMap<String, usize>);
+
+impl Listing {
+    /// That of a case.
+    pub fn of(case: &Case) -> Self {
+        let path = case.path("listing.txt");
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut listing = Self::default();
+        let mut section = "";
+        // The first paragraph is about the file.
+        let lines = text.lines().skip_while(|line| !line.is_empty());
+        for line in lines.filter(|line| !line.is_empty()) {
+            if !line.starts_with(' ') {
+                section = line.split(" (").next().unwrap_or(line);
+                continue;
+            }
+            let line = line.split(", at 0x").next().unwrap_or(line).trim();
+            let fact = match section {
+                "Streams" => line.split_whitespace().last().unwrap_or(line),
+                _ => line,
+            };
+            // JSON's brackets say nothing.
+            if fact.len() > 2 && !fact.starts_with("offset ") {
+                *listing.0.entry(format!("{section}: {fact}")).or_default() += 1;
+            }
+        }
+        listing
+    }
+
+    /// The lines that this one has and the other has not, or not so often.
+    pub fn beyond(&self, other: &Self) -> Vec<String> {
+        let more = self.0.iter().flat_map(|(line, count)| {
+            let others = other.0.get(line).copied().unwrap_or(0);
+            std::iter::repeat_n(line.clone(), count.saturating_sub(others))
+        });
+        more.collect()
     }
 }
 

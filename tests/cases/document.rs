@@ -8,22 +8,6 @@ use dumpwright::protocol::{Entry, Status, Transcript};
 
 use crate::case::{Case, asks_of};
 
-/// Fields that no case changes, with the reason.
-const WITHOUT_CASE: &[(AskKind, &str, &str)] = &[
-    (
-        AskKind::IncludeVmRegion,
-        "allocation_base",
-        "shown only: the writer does not take it from the answer, and scripts cannot change it",
-    ),
-    (AskKind::IncludeVmRegion, "allocation_protect", "as above"),
-    (
-        AskKind::VmQuery,
-        "allocation_base",
-        "scripts give it in Rust only, with `Script::map`",
-    ),
-    (AskKind::VmQuery, "allocation_protect", "as above"),
-];
-
 /// A field of the answers to a kind of question.
 type Field = (AskKind, String);
 
@@ -35,14 +19,6 @@ pub struct Document<'c> {
     rehearsed: &'c [(Case, Transcript)],
     /// The line that shows each field best: in the case that was made for it, if there is one.
     fields: BTreeMap<Field, Line<'c>>,
-}
-
-/// [`WITHOUT_CASE`], as [`Document::without_case`] gives it.
-pub fn without_case() -> BTreeSet<Field> {
-    let fields = WITHOUT_CASE.iter();
-    fields
-        .map(|(kind, field, _)| (*kind, (*field).to_owned()))
-        .collect()
 }
 
 /// The kinds that a script has rules for.
@@ -137,9 +113,6 @@ impl<'c> Document<'c> {
                 code(&line.2)
             );
         }
-        for (kind, field, reason) in WITHOUT_CASE {
-            let _ = writeln!(text, "| {} | {field} | none | {reason} |", kind.name());
-        }
         text.push_str(
             "\n## By ending\n\n| ending | case | what it shows | the last question |\n|---|---|---|---|\n",
         );
@@ -149,13 +122,54 @@ impl<'c> Document<'c> {
         text
     }
 
+    /// The table in the README: a case for each question, and the line that shows it best.
+    pub fn summary(&self) -> String {
+        const MOST_CASES: usize = 1;
+        const MOST_LETTERS: usize = 90;
+        let mut text =
+            "| | question | simulated | live | in a transcript |\n|---|---|---|---|---|\n".to_owned();
+        for kind in AskKind::ALL {
+            let cases = self.cases_of(kind);
+            let some = |cases: Vec<&Case>| {
+                let link = |case: &&Case| format!("[{0}](testdata/cases/{0})", case.name);
+                let more = match cases.len().saturating_sub(MOST_CASES) {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                let links: Vec<_> = cases.iter().take(MOST_CASES).map(link).collect();
+                format!("{}{more}", links.join(", "))
+            };
+            let live = cases.iter().copied().filter(|case| case.facts.live).collect();
+            let line = self
+                .best_line(kind)
+                .map_or_else(String::new, |line| cut_code(&line.2, MOST_LETTERS));
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {line} |",
+                kind as u32,
+                kind.name(),
+                some(cases),
+                some(live)
+            );
+        }
+        text
+    }
+
+    /// The cases that have rules for this question.
+    fn cases_of(&self, kind: AskKind) -> Vec<&Case> {
+        let cases = self.rehearsed.iter().map(|(case, _)| case);
+        cases.filter(|case| kinds_of(case).contains(&kind)).collect()
+    }
+
+    /// The line that shows a question best: what was changed tells more than what was returned.
+    fn best_line(&self, kind: AskKind) -> Option<&Line<'_>> {
+        let fields = || self.fields.iter().filter(|((asked, _), _)| *asked == kind);
+        let changed = fields().find(|((_, field), _)| !field.starts_with("return"));
+        changed.or_else(|| fields().next()).map(|(_, line)| line)
+    }
+
     fn question(&self, text: &mut String, kind: AskKind) {
-        let cases: Vec<&Case> = self
-            .rehearsed
-            .iter()
-            .map(|(case, _)| case)
-            .filter(|case| kinds_of(case).contains(&kind))
-            .collect();
+        let cases = self.cases_of(kind);
         let names = |cases: &mut dyn Iterator<Item = &&Case>| -> String {
             let names: Vec<_> = cases.map(|case| case.name.as_str()).collect();
             if names.is_empty() {
@@ -166,14 +180,9 @@ impl<'c> Document<'c> {
         };
         let simulated = names(&mut cases.iter());
         let live = names(&mut cases.iter().filter(|case| case.facts.live));
-        // What was changed tells more than what was returned.
-        let fields = || self.fields.iter().filter(|((asked, _), _)| *asked == kind);
-        let line = fields()
-            .find(|((_, field), _)| !field.starts_with("return"))
-            .or_else(|| fields().next())
-            .map_or("see below".to_owned(), |(_, line)| {
-                format!("{}: {}", link(line), code(&line.2))
-            });
+        let line = self.best_line(kind).map_or("see below".to_owned(), |line| {
+            format!("{}: {}", link(line), code(&line.2))
+        });
         let _ = writeln!(
             text,
             "| {} | {} | {simulated} | {live} | {line} |",
@@ -210,8 +219,11 @@ fn link((case, line, _): &Line<'_>) -> String {
 
 /// As code in a cell of a table, where a bar would begin the next one. Long bytes are cut.
 fn code(text: &str) -> String {
-    const MOST: usize = 240;
-    let cut = match text.char_indices().nth(MOST) {
+    cut_code(text, 240)
+}
+
+fn cut_code(text: &str, most: usize) -> String {
+    let cut = match text.char_indices().nth(most) {
         Some((end, _)) => format!("{} ...", &text[..end]),
         None => text.to_owned(),
     };

@@ -288,3 +288,32 @@ fn names_as_people_give_them() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
     victim.ping();
 }
+
+/// What a callback puts into reads stands in a transcript, so it is kept as a dump is.
+#[test]
+fn a_transcript_is_private_and_replaces_nothing_by_itself() {
+    let folder = Folder::new();
+    let (dump, transcript) = (folder.file("dump"), folder.file("dialogue"));
+    let scenario = "testdata/cases/plain/scenario.toml";
+    let with = |transcript: &Path| {
+        let mut command = dumpwright();
+        command.args(["dump", "--scenario", scenario, "-o"]).arg(&dump);
+        command.arg("--transcript").arg(transcript);
+        command
+    };
+    Outcome::of(&mut with(&transcript)).expect(0);
+    let text = fs::read_to_string(&transcript).unwrap();
+    assert!(text.ends_with("{\"result\":{\"status\":\"complete\",\"hresult\":\"0x00000000\"}}\n"));
+    assert_eq!(fs::metadata(&transcript).unwrap().mode() & 0o777, 0o600);
+
+    fs::remove_file(&dump).unwrap();
+    fs::write(&transcript, "precious").unwrap();
+    let reason = refusal_by(|| with(&transcript), &[] as &[&str]);
+    assert_says(&reason, &["create", transcript.to_str().unwrap(), "--force"]);
+    assert_eq!(fs::read(&transcript).unwrap(), b"precious");
+    folder.assert_holds(&["dialogue"]);
+
+    let reason = refusal_by(|| with(&dump), &["--force"]);
+    assert_says(&reason, &["same name"]);
+    folder.assert_holds(&["dialogue"]);
+}

@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use dumpwright::callback::{
-    Ask, AskKind, Callback, Hresult, MemoryInfo, ModuleWriteFlags, RegionAnswer, SecondaryFlags, ThreadAsked,
-    ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
+    Ask, AskKind, Callback, Hresult, MemoryInfo, ModuleWriteFlags, ProcessAsked, RegionAnswer,
+    SecondaryFlags, ThreadAsked, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
 };
 use dumpwright::target::AddressRange;
 
 use super::scenario::{Change, Done, Rule, Step};
-use super::twin::{Facts, Twin};
+use super::twin::{CLONE_HANDLE, Facts, INVALID_HANDLE, PROCESS_HANDLE, PROCESS_ID, Twin};
 
 /// Bits of `--quiet` and the questions whose lines they leave out.
 const QUIET: [(u64, &[AskKind]); 5] = [
@@ -27,6 +27,7 @@ pub struct Recorder<'s> {
     rules: &'s [Rule],
     counts: [u32; AskKind::ALL.len()],
     total: u32,
+    process: ProcessAsked,
     pub lines: String,
 }
 
@@ -45,6 +46,7 @@ impl<'s> Recorder<'s> {
             rules,
             counts: [0; AskKind::ALL.len()],
             total: 0,
+            process: ProcessAsked::default(),
             lines: String::new(),
         }
     }
@@ -86,24 +88,22 @@ impl<'s> Recorder<'s> {
             || elsewhere)
     }
 
-    /// Process id and handle, which this library's callbacks are not shown and the C interface fills in.
-    fn caller(&self, kind: AskKind) -> String {
-        let snapshot = self.twin.options.snapshot;
-        let handle = match kind {
-            _ if is_about_files(kind) => "0",
-            AskKind::VmQuery | AskKind::VmPreRead | AskKind::VmPostRead if snapshot => "clone",
-            _ if snapshot => "snapshot",
-            _ => self.twin.options.invalid_handle.unwrap_or("target"),
+    /// The process id and handle that the question came with, by the names that the recordings have for them.
+    fn caller(&self) -> String {
+        let options = self.twin.options;
+        let pid = match self.process.process_id {
+            0 => "0",
+            PROCESS_ID if options.unknown_process => "other",
+            PROCESS_ID => "target",
+            _ => "unexpected",
         };
-        let pid = match kind {
-            AskKind::IsProcessSnapshot
-            | AskKind::VmStart
-            | AskKind::VmQuery
-            | AskKind::VmPreRead
-            | AskKind::VmPostRead => "0",
-            _ if is_about_files(kind) => "0",
-            _ if self.twin.options.unknown_process => "other",
-            _ => "target",
+        let handle = match self.process.process_handle {
+            0 => "0",
+            CLONE_HANDLE => "clone",
+            PROCESS_HANDLE if options.snapshot => "snapshot",
+            PROCESS_HANDLE => "target",
+            INVALID_HANDLE => "other",
+            _ => "unexpected",
         };
         format!(" pid={pid} h={handle}")
     }
@@ -396,17 +396,6 @@ impl Subject {
     }
 }
 
-fn is_about_files(kind: AskKind) -> bool {
-    matches!(
-        kind,
-        AskKind::IoStart
-            | AskKind::IoWriteAll
-            | AskKind::IoFinish
-            | AskKind::WriteKernelMinidump
-            | AskKind::KernelMinidumpStatus
-    )
-}
-
 /// The first 32 bits of the answer, which most questions have their flags or status in.
 fn flags_of(ask: &Ask<'_>) -> u32 {
     match ask {
@@ -514,7 +503,7 @@ impl Callback for Recorder<'_> {
                 "#{:03} {}@{index} in:{}{} | pre: {prefilled} | ans: ret={}{}",
                 self.total - 1,
                 kind.name(),
-                self.caller(kind),
+                self.caller(),
                 self.facts(&ask),
                 u8::from(said),
                 self.answer(&ask, said),
@@ -522,5 +511,9 @@ impl Callback for Recorder<'_> {
             writeln!(self.lines, "{line}").expect("memory");
         }
         said
+    }
+
+    fn process(&mut self, process: ProcessAsked) {
+        self.process = process;
     }
 }

@@ -12,6 +12,10 @@ use super::names::{Names, number};
 use super::scenario::{Failing, Options};
 
 pub const PROCESS_ID: u32 = 0x2a4;
+/// Handles of the process: a good one, that of a snapshot's copy of the memory, and one that is none.
+pub const PROCESS_HANDLE: u64 = 0x1f8;
+pub const CLONE_HANDLE: u64 = 0x1fc;
+pub const INVALID_HANDLE: u64 = 0xbad0;
 const PAGE: u64 = 0x1000;
 
 /// What `target.txt` says.
@@ -205,6 +209,18 @@ impl Target for Twin<'_> {
         PROCESS_ID
     }
 
+    fn process_handle(&self) -> u64 {
+        match self.options.invalid_handle {
+            None => PROCESS_HANDLE,
+            Some("0") => 0,
+            Some(_) => INVALID_HANDLE,
+        }
+    }
+
+    fn clone_handle(&self) -> Option<u64> {
+        self.options.snapshot.then_some(CLONE_HANDLE)
+    }
+
     fn is_snapshot(&self) -> bool {
         self.options.snapshot
     }
@@ -229,6 +245,7 @@ impl Frozen for Twin<'_> {
             version_text: "Service Pack 1".to_owned(),
             build: String::new(),
             cpu_information: CpuInformation::Features([0, 0]),
+            extended_state: None,
             page_size: PAGE,
         })
     }

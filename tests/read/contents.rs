@@ -137,7 +137,7 @@ fn misc_info_has_what_its_flags_say() {
     );
     assert_eq!(misc.build_string.as_deref(), Some("#1 SMP"));
     assert_eq!(misc.debug_build_string.as_deref(), Some("a writer"));
-    assert_eq!((misc.xstate_features, misc.process_cookie), (None, None));
+    assert_eq!((misc.extended_state, misc.process_cookie), (None, None));
 }
 
 #[test]
@@ -148,7 +148,11 @@ fn misc_info_of_every_generation() {
         let mut block = sample::Block::new().u32(size as u32).u32(0x3f7).zeros(size - 8).0;
         if size == 1364 {
             block[832] = 16; // the size of the extended state's description
+            block[836..838].copy_from_slice(&[0x50, 0x06]); // of a context
             block[840] = 7; // its features
+            block[852] = 160; // the size of the first, the place of the second
+            block[856] = 160;
+            block[864..870].copy_from_slice(&[0x40, 0x02, 0, 0, 0, 1]); // place and size of the third
             block[1360] = 9;
         }
         sample.put_stream(15, "short misc info", &block);
@@ -159,9 +163,17 @@ fn misc_info_of_every_generation() {
     assert!(two.processor_power.is_some() && two.process_integrity_level.is_none());
     assert!(three.protected_process.is_some() && three.time_zone.is_some() && three.build_string.is_none());
     assert!(
-        four.debug_build_string.is_some() && four.process_cookie.is_none() && four.xstate_features.is_none()
+        four.debug_build_string.is_some() && four.process_cookie.is_none() && four.extended_state.is_none()
     );
-    assert_eq!((five.process_cookie, five.xstate_features), (Some(9), Some(7)));
+    assert_eq!(five.process_cookie, Some(9));
+    let state = five.extended_state.expect("described");
+    let features: Vec<_> = state
+        .features
+        .iter()
+        .map(|feature| (feature.number, feature.offset, feature.size))
+        .collect();
+    assert_eq!((state.context_size, state.enabled_features), (0x650, 7));
+    assert_eq!(features, [(0, 0, 160), (1, 160, 0), (2, 576, 256)]);
 }
 
 #[test]

@@ -10,9 +10,11 @@ use tempfile::TempDir;
 
 use super::victim::{Victim, testimony_in};
 
-/// The program, with no arguments yet.
+/// The program, with no arguments yet: the one built with the tests, or another build of it named by the variable
+/// `DUMPWRIGHT_UNDER_TEST`.
 pub fn dumpwright() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_dumpwright"))
+    let program = std::env::var_os("DUMPWRIGHT_UNDER_TEST");
+    Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_dumpwright").into()))
 }
 
 /// Asks our own checker whether a dump keeps the rules; `Err` is what it objects to.

@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: the whole of CI, in the order in which it is cheap to fail.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use xshell::{Shell, cmd};
 
 /// Format, lints, documentation, tests, release build, and the release binary at work on a live process and on cases.
@@ -38,23 +38,23 @@ fn release_dump(shell: &Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The release binary writes the golden dumps, byte by byte; the tests have asserted it of the debug build.
+/// The release binary gives every golden file again, byte by byte, as the debug build has in the tests.
 fn release_cases(shell: &Shell) -> anyhow::Result<()> {
-    let folder = shell.create_temp_dir()?;
-    let file = folder.path().join("case.dmp");
-    // Both are of the type "normal" and have a scenario of their own.
-    for (case, script) in [("plain", None), ("snapshot", Some("script.toml"))] {
-        let golden = format!("testdata/cases/{case}");
-        let script = script.map(|name| format!("--script={golden}/{name}"));
-        cmd!(
-            shell,
-            "cargo run --release --quiet -- dump --force --scenario {golden}/scenario.toml {script...} -o {file}"
-        )
-        .run()?;
-        ensure!(
-            shell.read_binary_file(&file)? == shell.read_binary_file(format!("{golden}/dump.dmp"))?,
-            "the release build's dump of the case {case} is not {golden}/dump.dmp"
-        );
-    }
+    let messages = cmd!(
+        shell,
+        "cargo build --release --bin dumpwright --message-format json"
+    )
+    .read()?;
+    let binary = messages
+        .lines()
+        .filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next())
+        .next_back()
+        .context("cargo does not say where the release binary is")?;
+    cmd!(
+        shell,
+        "cargo test --quiet --test cases -- every_case_gives_its_files_again"
+    )
+    .env("DUMPWRIGHT_UNDER_TEST", binary)
+    .run()?;
     Ok(())
 }

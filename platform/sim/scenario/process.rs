@@ -12,6 +12,8 @@ pub(super) const KEYS: &[&str] = &[
     "power",
     "time_zone",
     "snapshot",
+    "handle",
+    "clone_handle",
     "integrity_level",
     "execute_flags",
     "protected",
@@ -32,6 +34,8 @@ pub(super) fn read(document: &Fields<'_>, process: &mut SimProcess) -> Outcome<(
     process.id = fields.get_or("id", Value::u32, process.id)?;
     process.clock = fields.get_or("clock", Value::u32, process.clock)?;
     process.snapshot = fields.get_or("snapshot", Value::bool, false)?;
+    process.handle = fields.get("handle", Value::u64)?;
+    process.clone_handle = fields.get("clone_handle", Value::u64)?;
     process.windows = WindowsProcess {
         integrity_level: fields.get("integrity_level", Value::u32)?,
         execute_flags: fields.get("execute_flags", Value::u32)?,

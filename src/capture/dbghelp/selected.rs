@@ -6,6 +6,7 @@ use dumpwright_target::{AddressRange, Frozen, Region, Remark, Subject};
 use super::blocks::Blocks;
 use super::fetch;
 use super::probe::probe;
+use crate::capture::filter;
 use crate::capture::ranges::{asks_private, indirect, late, private, stack_ranges, windows};
 use crate::capture::regions::Walk;
 use crate::capture::{Bytes, Negotiated, Piece, Snapshot};
@@ -24,7 +25,12 @@ pub(in crate::capture) fn selected(
     negotiated: &Negotiated,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<(), Error> {
-    let mut blocks = Blocks::default();
+    let mut chosen = Probed {
+        blocks: Blocks::default(),
+        goes_on: snapshot
+            .dump_type
+            .contains(DumpType::SCAN_INACCESSIBLE_PARTIAL_PAGES),
+    };
     // The flag STACK has no effect; threads without THREAD keep their stacks as well.
     let stacks = stack_ranges(snapshot, ThreadWriteFlags::empty());
     let mut early = stacks.clone();
@@ -35,26 +41,34 @@ pub(in crate::capture) fn selected(
         early.extend(indirect(frozen, snapshot, own, &stacks, dialogue)?);
     }
     if asks_private(snapshot.dump_type) {
-        early.extend(private(&walked(own, dialogue), snapshot.dump_type));
+        early.extend(private(
+            &walked(own, dialogue),
+            snapshot.dump_type,
+            snapshot.profile,
+        ));
     }
     for range in early {
-        blocks.add_probed(frozen, dialogue, range);
+        chosen.add(frozen, dialogue, range);
     }
     while let Some(range) = dialogue.memory() {
-        blocks.add_probed(frozen, dialogue, range);
+        chosen.add(frozen, dialogue, range);
     }
     while let Some(range) = dialogue.remove_memory() {
-        blocks.remove(range);
+        chosen.blocks.remove(range);
     }
     for range in windows(snapshot) {
         dialogue.service().poll_cancel()?;
-        blocks.add_probed(frozen, dialogue, range);
+        chosen.add(frozen, dialogue, range);
     }
-    for range in late(snapshot, own) {
-        blocks.add_probed(frozen, dialogue, range);
+    let mut late = late(frozen, snapshot, own);
+    if snapshot.dump_type.contains(DumpType::FILTER_TRIAGE) {
+        late.extend(filter::objects(frozen, snapshot, own, &stacks, dialogue)?);
+    }
+    for range in late {
+        chosen.add(frozen, dialogue, range);
     }
     negotiated.begin_writing(dialogue)?;
-    let blocks = blocks.into_sorted();
+    let blocks = chosen.blocks.into_sorted();
     read(frozen, snapshot, blocks, &stacks, dialogue)?;
     if snapshot.dump_type.contains(DumpType::WITH_FULL_MEMORY_INFO) {
         // The MemoryInfoList walks the address space by itself, and here a failing VmQuery fails the dump.
@@ -101,10 +115,16 @@ fn read(
     Ok(())
 }
 
-impl Blocks {
-    fn add_probed(&mut self, frozen: &mut dyn Frozen, dialogue: &mut Dialogue<'_>, range: AddressRange) {
-        if let Some(part) = probe(frozen, dialogue.service(), range) {
-            self.add(part);
+/// The blocks, and how what goes into them is probed.
+struct Probed {
+    blocks: Blocks,
+    goes_on: bool,
+}
+
+impl Probed {
+    fn add(&mut self, frozen: &mut dyn Frozen, dialogue: &mut Dialogue<'_>, range: AddressRange) {
+        for part in probe(frozen, dialogue.service(), range, self.goes_on) {
+            self.blocks.add(part);
         }
     }
 }

@@ -20,6 +20,7 @@ use self::rule::{Actions, Completed, Extent, Handle, Located, Query, Range, Rule
 use super::output::Output;
 use super::symbols::{Symbols, split_offset};
 use crate::policy::glob;
+use crate::protocol::vm_region::to_info;
 
 /// Reads the target's memory at an address into a buffer; returns how many bytes it got.
 type ReadMemory = Box<dyn FnMut(u64, &mut [u8]) -> usize>;
@@ -110,8 +111,8 @@ impl Script {
         self
     }
 
-    /// The target's regions, ascending. With them VmQuery is answered by the script itself, as `VirtualQueryEx` would:
-    /// S_OK and the region, beyond the last one E_INVALIDARG. Without them the writer is left to ask the system.
+    /// The target's regions, ascending, for rules with `query = "own"`. Without them the writer is left to ask the system,
+    /// which comes to the same.
     #[must_use]
     pub fn map(mut self, regions: Vec<MemoryInfo>) -> Self {
         self.map = Some(regions);
@@ -125,10 +126,14 @@ impl Script {
         self
     }
 
-    /// The memory of this target, for rules with `read`. It is another one than is dumped: a copy, or the same process opened
-    /// again.
+    /// The memory and the regions of this target, for rules with `read` and `query = "own"`. It is another one than is
+    /// dumped: a copy, or the same process opened again.
     #[must_use]
-    pub fn memory_of(self, mut target: impl Target + 'static) -> Self {
+    pub fn memory_of(mut self, mut target: impl Target + 'static) -> Self {
+        if let Ok(mut frozen) = target.freeze(&Need::default()) {
+            let regions = frozen.regions().unwrap_or_default();
+            self.map = Some(regions.iter().map(to_info).collect());
+        }
         self.memory(move |at, into| {
             let Ok(mut frozen) = target.freeze(&Need::default()) else {
                 return 0;
@@ -396,6 +401,8 @@ impl Script {
         };
         region.base_address = shifted(&wanted.base, region.base_address);
         region.region_size = shifted(&wanted.size, region.region_size);
+        region.allocation_base = shifted(&wanted.allocation_base, region.allocation_base);
+        region.allocation_protect = wanted.allocation_protect.unwrap_or(region.allocation_protect);
         region.state = wanted.state.unwrap_or(region.state);
         region.protect = wanted.protect.unwrap_or(region.protect);
         region.kind = wanted.kind.unwrap_or(region.kind);
@@ -441,7 +448,7 @@ impl Script {
         }
     }
 
-    /// What `VirtualQueryEx` would say.
+    /// What `VirtualQueryEx` would say; behind the last region that there are no more.
     fn query(&self, offset: u64, answer: &mut dumpwright_callback::VmQueryAnswer) {
         let Some(map) = &self.map else {
             answer.status = Hresult::E_NOTIMPL;
@@ -449,7 +456,7 @@ impl Script {
         };
         let end = |region: &MemoryInfo| region.base_address.saturating_add(region.region_size);
         let Some(next) = map.get(map.partition_point(|region| end(region) <= offset)) else {
-            answer.status = Hresult::INVALID_ARGUMENT;
+            answer.status = Hresult::E_NOINTERFACE;
             return;
         };
         answer.status = Hresult::S_OK;
@@ -477,9 +484,6 @@ impl Callback for Script {
             self.given_handle = *handle;
         }
         let mut said = answer_by_default(ask.reborrow());
-        if let Ask::VmQuery { offset, answer } = &mut ask {
-            self.query(*offset, answer);
-        }
         let mut store = true;
         let mut rules = std::mem::take(&mut self.rules);
         for rule in &mut rules {

@@ -240,7 +240,18 @@ fn address(value: &Value<'_>) -> Outcome<Located> {
 
 fn region(value: &Value<'_>) -> Outcome<Region> {
     let table = value.table()?;
-    table.only("a region", &["base", "size", "state", "protect", "type"])?;
+    table.only(
+        "a region",
+        &[
+            "base",
+            "size",
+            "allocation_base",
+            "allocation_protect",
+            "state",
+            "protect",
+            "type",
+        ],
+    )?;
     let shift = |value: &Value<'_>| {
         let DeValue::String(text) = value.value else {
             return address(value).map(Shift::To);
@@ -256,6 +267,8 @@ fn region(value: &Value<'_>) -> Outcome<Region> {
     Ok(Region {
         base: table.get("base", shift)?,
         size: table.get("size", shift)?,
+        allocation_base: table.get("allocation_base", shift)?,
+        allocation_protect: word("allocation_protect")?,
         state: word("state")?,
         protect: word("protect")?,
         kind: word("type")?,

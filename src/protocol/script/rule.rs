@@ -93,6 +93,8 @@ pub(super) struct Memory {
 pub(super) struct Region {
     pub base: Option<Shift>,
     pub size: Option<Shift>,
+    pub allocation_base: Option<Shift>,
+    pub allocation_protect: Option<u32>,
     pub state: Option<u32>,
     pub protect: Option<u32>,
     pub kind: Option<u32>,
@@ -105,6 +107,8 @@ impl Region {
             Self {
                 base: None,
                 size: None,
+                allocation_base: None,
+                allocation_protect: None,
                 state: None,
                 protect: None,
                 kind: None

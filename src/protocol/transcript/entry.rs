@@ -15,6 +15,12 @@ pub struct Entry {
     /// Which question.
     #[serde(serialize_with = "name_of", deserialize_with = "kind_of")]
     pub ask: AskKind,
+    /// The process id that the question comes with: `target`, or `None` for 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<String>,
+    /// The process handle that the question comes with: `target`, `clone` for reads from a snapshot's copy, or `None` for 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handle: Option<String>,
     /// What the callback was told.
     #[serde(rename = "in", default, skip_serializing_if = "Fields::is_empty")]
     pub input: Fields,
@@ -33,7 +39,22 @@ impl Entry {
     /// Whether both are the same question, whatever was answered.
     #[must_use]
     pub fn same_question(&self, other: &Self) -> bool {
-        self.ask == other.ask && self.input == other.input && self.pre == other.pre
+        self.ask == other.ask
+            && self.pid == other.pid
+            && self.handle == other.handle
+            && self.input == other.input
+            && self.pre == other.pre
+    }
+
+    /// The question with what a listing leaves out, because it is almost always the same.
+    pub(super) fn whole_question(&self) -> String {
+        let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "0".to_owned());
+        format!(
+            "{} (pid {}, handle {})",
+            self.question(),
+            or_none(&self.pid),
+            or_none(&self.handle)
+        )
     }
 
     /// The question without its answer, as it stands in a listing.

@@ -172,7 +172,10 @@ impl Transcript {
                         .map(&text)
                         .or_else(|| transcript.result.as_ref().map(ToString::to_string))
                 };
-                let (expected, found) = (or_result(self, ours), or_result(other, theirs));
+                let (mut expected, mut found) = (or_result(self, ours), or_result(other, theirs));
+                if expected == found {
+                    (expected, found) = (ours.map(Entry::whole_question), theirs.map(Entry::whole_question));
+                }
                 return Some(Difference {
                     line: index + 1,
                     expected,

@@ -1,5 +1,5 @@
 use dumpwright_callback::{
-    Ask, Callback, Hresult, MemoryInfo, ModuleWriteFlags, SecondaryFlags, ThreadWriteFlags,
+    Ask, Callback, Hresult, MemoryInfo, ModuleWriteFlags, ProcessAsked, SecondaryFlags, ThreadWriteFlags,
 };
 use serde_json::Value;
 
@@ -112,6 +112,10 @@ impl Callback for Playback {
             Some(said)
         });
         said.unwrap_or(true)
+    }
+
+    fn process(&mut self, process: ProcessAsked) {
+        self.tape.process(process);
     }
 
     fn answers(&self) -> bool {

@@ -1,4 +1,4 @@
-use dumpwright_callback::{Ask, Callback};
+use dumpwright_callback::{Ask, Callback, ProcessAsked};
 
 use super::tape::Tape;
 use super::{Ending, Transcript};
@@ -62,6 +62,13 @@ impl Callback for Recorder<'_> {
             inner.answers().then_some(said)
         });
         said.unwrap_or(true)
+    }
+
+    fn process(&mut self, process: ProcessAsked) {
+        self.tape.process(process);
+        if let Some(inner) = &mut self.inner {
+            inner.process(process);
+        }
     }
 
     fn answers(&self) -> bool {

@@ -1,9 +1,8 @@
 //! What was asked and answered, with its addresses; names are put to them when the dialogue is over, because a module is
 //! asked about before it is named.
 
-use dumpwright_callback::{Ask, AskKind, Hresult, MemoryAnswer, MemoryInfo, VmReadAnswer};
-use minidump_common::format::CONTEXT_AMD64;
-use scroll::{LE, Pread};
+use dumpwright_callback::{Ask, AskKind, Hresult, MemoryAnswer, MemoryInfo, ProcessAsked, VmReadAnswer};
+use dumpwright_target::Layout;
 use serde_json::{Value, json};
 
 use super::bytes::Patch;
@@ -15,12 +14,14 @@ use crate::protocol::symbols::{Symbols, file_name};
 #[derive(Debug)]
 pub(super) struct Tape {
     pub symbols: Symbols,
+    process: ProcessAsked,
     asked: Vec<Asked>,
 }
 
 #[derive(Debug)]
 struct Asked {
     kind: AskKind,
+    process: ProcessAsked,
     facts: Raw,
     prefilled: Raw,
     answer: Option<Answer>,
@@ -54,8 +55,14 @@ impl Tape {
     pub fn new(symbols: Symbols) -> Self {
         Self {
             symbols,
+            process: ProcessAsked::default(),
             asked: Vec::new(),
         }
+    }
+
+    /// The process that the questions from now on come with.
+    pub fn process(&mut self, process: ProcessAsked) {
+        self.process = process;
     }
 
     /// How many questions there have been.
@@ -84,6 +91,7 @@ impl Tape {
         });
         self.asked.push(Asked {
             kind,
+            process: self.process,
             facts,
             prefilled,
             answer,
@@ -100,9 +108,15 @@ impl Tape {
                     .collect(),
             )
         };
+        let (pids, handles) = (
+            distinct(self.asked.iter().map(|asked| asked.process.process_id.into())),
+            distinct(self.asked.iter().map(|asked| asked.process.process_handle)),
+        );
         let in_words = |(n, asked): (usize, &Asked)| Entry {
             n,
             ask: asked.kind,
+            pid: called(asked.process.process_id.into(), &pids),
+            handle: called(asked.process.process_handle, &handles),
             input: words(&asked.facts),
             pre: words(&asked.prefilled),
             ret: asked.answer.as_ref().map(|answer| answer.said),
@@ -116,6 +130,27 @@ impl Tape {
             }),
         };
         self.asked.iter().enumerate().map(in_words).collect()
+    }
+}
+
+/// The values in the order of their first use; 0 is none.
+fn distinct(values: impl Iterator<Item = u64>) -> Vec<u64> {
+    let mut seen = Vec::new();
+    for value in values {
+        if value != 0 && !seen.contains(&value) {
+            seen.push(value);
+        }
+    }
+    seen
+}
+
+/// What a process id or handle is called, so that it is the same in every run: the first one that was shown is the
+/// target's, which the very first question shows; a second handle is that of the copy of a snapshot's memory.
+fn called(value: u64, seen: &[u64]) -> Option<String> {
+    match seen.iter().position(|known| *known == value)? {
+        0 => Some("target".to_owned()),
+        1 => Some("clone".to_owned()),
+        _ => Some(format!("{value:#x}")),
     }
 }
 
@@ -164,12 +199,14 @@ fn facts(ask: &Ask<'_>) -> Raw {
                 ("thread", Thread(thread.thread_id)),
                 ("context_size", Count(thread.context.len() as u64)),
             ];
-            if thread.context.len() == size_of::<CONTEXT_AMD64>()
-                && let Ok(context) = thread.context.pread_with::<CONTEXT_AMD64>(0, LE)
-            {
-                facts.push(("context_flags", Hex(context.context_flags.into())));
-                facts.push(("rip", Address(context.rip)));
-                facts.push(("rsp", Address(context.rsp)));
+            if let Some(layout) = Layout::of(thread.context) {
+                let context = thread.context;
+                facts.push(("context_flags", Hex(layout.context_flags(context).into())));
+                facts.push((
+                    layout.instruction_name,
+                    Address(layout.instruction_pointer(context)),
+                ));
+                facts.push((layout.stack_name, Address(layout.stack_pointer(context))));
             }
             facts.push(("stack_base", Address(thread.stack_base)));
             facts.push(("stack_end", Address(thread.stack_end)));

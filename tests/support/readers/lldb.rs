@@ -53,6 +53,11 @@ const STOPPED_BY: [u32; 2] = [5, 6];
 
 /// LLDB's report on a dump, with the memory at these places; or its reason to refuse it.
 pub fn report(dump: &Path, memory: &[(u64, u64)]) -> Result<Report, String> {
+    report_with(dump, memory, None)
+}
+
+/// The same with a folder in which it finds binaries that are not where the dump says.
+pub fn report_with(dump: &Path, memory: &[(u64, u64)], binaries: Option<&Path>) -> Result<Report, String> {
     let script = crate::support::repository().join("tests/reader_scripts/lldb_report.py");
     let mut ask = format!("report '{}'", dump.display());
     for (address, length) in memory {
@@ -63,6 +68,10 @@ pub fn report(dump: &Path, memory: &[(u64, u64)]) -> Result<Report, String> {
     command
         .args(["--no-lldbinit", "--batch", "-o"])
         .arg(format!("command script import '{}'", script.display()));
+    if let Some(folder) = binaries {
+        let setting = format!("settings set target.exec-search-paths '{}'", folder.display());
+        command.arg("-o").arg(setting);
+    }
     let output = crate::support::run(command.arg("-o").arg(ask).env_remove("DEBUGINFOD_URLS"));
     let text = String::from_utf8_lossy(&output.stdout);
     let Some(found) = text.lines().find_map(|line| line.strip_prefix("REPORT ")) else {
@@ -77,7 +86,13 @@ pub fn report(dump: &Path, memory: &[(u64, u64)]) -> Result<Report, String> {
 
 /// Unwinds every thread, by the binaries on disk.
 pub fn read(dump: &Path) -> Reading {
-    let report = report(dump, &[]).unwrap_or_else(|error| panic!("LLDB refuses {}: {error}", dump.display()));
+    read_with(dump, None)
+}
+
+/// The same with a folder of further binaries.
+pub fn read_with(dump: &Path, binaries: Option<&Path>) -> Reading {
+    let report = report_with(dump, &[], binaries)
+        .unwrap_or_else(|error| panic!("LLDB refuses {}: {error}", dump.display()));
     let crashed = report
         .threads
         .iter()
