@@ -1063,6 +1063,43 @@ fn what_no_process_can_be_is_refused_where_it_stands() {
             "[[memory]]\nbase = §0x1001\nsize = 0x1000",
             "multiple of the page size, 0x1000",
         ),
+        ("[[token]]\nuser = §\"S-1-5-x\"", "no security identifier"),
+        (
+            "[[token]]\nuser = \"S-1-5-18\"\nstatistics = §\"00\"",
+            "expected 56 bytes, found 1",
+        ),
+        (
+            "[[token]]\nuser = \"S-1-5-18\"\nkind = §\"primal\"",
+            "did you mean \"primary\"?",
+        ),
+        (
+            "[[handle]]\nnumber = 1\ntype = \"Event\"\ninfo = [§{ event = \"00\", mutant = \"00\" }]",
+            "expected one of event, mutant",
+        ),
+        (
+            "[[handle]]\nnumber = 1\ntype = \"Process\"\ninfo = [{ process = §{} }]",
+            "pairs of hexadecimal digits",
+        ),
+        (
+            "[[handle_operation]]\nhandle = 1\noperation = §\"opened\"",
+            "did you mean \"open\"?",
+        ),
+        (
+            "[[function_table]]\nbase = 0x1000\nentries = [§[1, 2]]",
+            "[begin, end, unwind_info]",
+        ),
+        (
+            "[system_memory]\nbasic = { page_size = §0x1_0000_0000 }",
+            "from 0 to 0xffff_ffff",
+        ),
+        (
+            "[vm_counters]\nvirtual_size = { §virtual_sise = 1 }",
+            "did you mean \"virtual_size\"?",
+        ),
+        (
+            "[[thread]]\nid = 9\nregisters = { rip = 1, rsp = \"stack+8\" }\nbacking_store = §0x1000",
+            "the name of a block",
+        ),
         (
             "[[memory]]\nbase = 0x1000\nsize = §0x1001",
             "multiple of the page size, 0x1000",
