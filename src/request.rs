@@ -15,6 +15,7 @@ pub struct Request {
     pub(crate) profile: Profile,
     pub(crate) file_handle: Option<u64>,
     pub(crate) process_handle: Option<u64>,
+    pub(crate) thread_ex: bool,
 }
 
 /// A stream of the caller's own, copied into the dump as it is.
@@ -41,6 +42,7 @@ impl Request {
             profile: Profile::default(),
             file_handle: None,
             process_handle: None,
+            thread_ex: false,
         }
     }
 
@@ -96,6 +98,27 @@ impl Request {
     #[must_use]
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
+        self
+    }
+
+    /// A comment, which debuggers show when they open the dump. At most one; it becomes the stream CommentW.
+    #[must_use]
+    pub fn comment(self, text: &str) -> Self {
+        const COMMENT_W: u32 = 11;
+        // Debuggers print up to the NUL.
+        let units = text.encode_utf16().chain([0]);
+        self.user_stream(COMMENT_W, units.flat_map(u16::to_le_bytes).collect::<Vec<_>>())
+    }
+
+    /// List the threads in a ThreadExList in place of the ThreadList: with the second stacks that processors of the
+    /// Itanium family have for registers. The callback is asked ThreadEx in place of Thread then, with
+    /// [`ThreadWriteFlags::BACKING_STORE`](crate::callback::ThreadWriteFlags::BACKING_STORE) among the flags.
+    ///
+    /// DbgHelp does so on those processors only, and most readers know the ThreadList alone: this is for rehearsing
+    /// callbacks and for trying readers.
+    #[must_use]
+    pub fn thread_ex_list(mut self, yes: bool) -> Self {
+        self.thread_ex = yes;
         self
     }
 

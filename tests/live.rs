@@ -13,8 +13,12 @@
 mod capture;
 #[path = "live/environment.rs"]
 mod environment;
+#[path = "live/extended.rs"]
+mod extended;
 #[path = "live/flags.rs"]
 mod flags;
+#[path = "live/identity.rs"]
+mod identity;
 #[path = "live/killed.rs"]
 mod killed;
 #[path = "live/lists.rs"]

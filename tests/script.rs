@@ -299,6 +299,8 @@ fn flags_are_set_cut_and_added() {
         context: &[],
         stack_base: 2,
         stack_end: 1,
+        backing_store_base: 0,
+        backing_store_end: 0,
     };
     for kind in ["Thread", "ThreadEx"] {
         let mut keep = ThreadWriteFlags::all();
@@ -659,6 +661,8 @@ fn what_the_target_does_not_have_is_a_problem_and_unused_rules_are_known() {
         context: &[],
         stack_base: 0x9100,
         stack_end: 0x9080,
+        backing_store_base: 0,
+        backing_store_end: 0,
     };
     script.ask(Ask::Thread {
         thread,

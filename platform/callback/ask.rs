@@ -180,6 +180,11 @@ pub struct ThreadAsked<'a> {
     pub stack_base: u64,
     /// The lower end of its stack in use; 0 if unknown.
     pub stack_end: u64,
+    /// Where its second stack begins, which processors of the Itanium family have for registers; 0 elsewhere. Only
+    /// ThreadEx shows it.
+    pub backing_store_base: u64,
+    /// Where that ends.
+    pub backing_store_end: u64,
 }
 
 /// The facts of a module, as the Module question shows them.

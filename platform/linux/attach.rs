@@ -10,6 +10,9 @@ use crate::proc_dir::{ProcDir, field, read_bounded};
 /// How the file of a 32-bit program begins (`EI_CLASS` is 1).
 const ELF_32_BITS: [u8; 5] = *b"\x7fELF\x01";
 
+/// What stands in the header of x86-64 programs as the machine.
+const X86_64_MACHINE: [u8; 2] = 62_u16.to_le_bytes();
+
 /// `CAP_SYS_PTRACE`, as a bit of `CapEff`.
 const CAP_SYS_PTRACE: u64 = 1 << 19;
 
@@ -135,14 +138,15 @@ pub(crate) fn check_supported(dir: &ProcDir) -> Result<(), Fault> {
             ),
         ));
     }
-    let mut header = [0; 5];
+    let mut header = [0; 20];
     let read = std::fs::File::open(dir.path("exe")).and_then(|mut file| file.read_exact(&mut header));
     // An executable that we may not open will be refused with its true reason when we attach.
-    if read.is_ok() && header == ELF_32_BITS {
-        return Err(
-            Fault::new(FaultKind::Unsupported, operation(), "it is a 32-bit program")
-                .advise("only 64-bit processes are supported yet"),
-        );
+    if read.is_ok() && header.starts_with(&ELF_32_BITS) && header[18..] == X86_64_MACHINE {
+        return Err(Fault::new(
+            FaultKind::Unsupported,
+            operation(),
+            "it is an x32 program (32-bit pointers in 64-bit code), of which no reader of minidumps knows",
+        ));
     }
     Ok(())
 }

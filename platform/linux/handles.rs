@@ -77,6 +77,7 @@ fn handle(dir: &ProcDir, number: u32) -> io::Result<Handle> {
         granted_access: granted(&dir.path(format!("fdinfo/{number}"))),
         handle_count: 1,
         pointer_count: 0,
+        information: Vec::new(),
     })
 }
 

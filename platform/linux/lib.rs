@@ -17,6 +17,7 @@
 mod attach;
 mod cgroup;
 mod clock;
+mod counters;
 mod crash;
 mod dso_debug;
 mod elf;
@@ -40,7 +41,9 @@ mod system;
 mod testing;
 mod texts;
 mod threads;
+mod tokens;
 mod tracer;
+mod xstate;
 
 #[cfg(target_arch = "x86_64")]
 pub use crash::exception;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dumpwright_target::{Fault, Power, Process, TimeZone};
+use dumpwright_target::{Fault, Power, Process, TimeZone, WindowsProcess};
 
 use crate::files;
 use crate::proc_dir::{ProcDir, clock_ticks, field, read_bounded, system_fault};
@@ -41,6 +41,7 @@ pub(crate) fn process(dir: &ProcDir, surroundings: &Surroundings) -> Result<Proc
         ]),
         power: surroundings.power,
         time_zone: surroundings.time_zone.clone(),
+        windows: WindowsProcess::default(),
     })
 }
 

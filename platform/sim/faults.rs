@@ -102,6 +102,11 @@ pub enum Question {
     Regions,
     Handles,
     UnloadedModules,
+    HandleOperations,
+    FunctionTables,
+    Tokens,
+    SystemMemory,
+    VmCounters,
 }
 
 impl SimFault {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use dumpwright_target::{
-    AddressRange, Content, Exclusion, Extent, Fault, FaultKind, Frozen, Handle, Holding, LinuxFacts,
-    LinuxTextKind, Module, Need, Process, Region, RegionState, Remark, Stack, Subject, System, Thread,
-    UnloadedModule, protect,
+    AddressRange, Content, Exclusion, Extent, Fault, FaultKind, Frozen, FunctionTable, Handle,
+    HandleOperation, Holding, LinuxFacts, LinuxTextKind, Module, Need, Process, Region, RegionState, Remark,
+    Stack, Subject, System, SystemMemory, Thread, Token, UnloadedModule, VmCounters, protect,
 };
 
 use crate::faults::{ModuleRecord, Question, RegionChange, SimFault};
@@ -240,6 +240,7 @@ impl Frozen for Still<'_> {
             times,
             power,
             time_zone: self.process.time_zone.clone(),
+            windows: self.process.windows,
         })
     }
 
@@ -363,6 +364,35 @@ impl Frozen for Still<'_> {
     fn unloaded_modules(&mut self) -> Result<Vec<UnloadedModule>, Fault> {
         self.answer(Question::UnloadedModules, "list the unloaded modules")?;
         Ok(self.process.unloaded_modules.clone())
+    }
+
+    fn handle_operations(&mut self) -> Result<Vec<HandleOperation>, Fault> {
+        self.answer(Question::HandleOperations, "list what was done with handles")?;
+        Ok(self.process.handle_operations.clone())
+    }
+
+    fn function_tables(&mut self) -> Result<Vec<FunctionTable>, Fault> {
+        self.answer(Question::FunctionTables, "list the function tables")?;
+        Ok(self.process.function_tables.clone())
+    }
+
+    fn tokens(&mut self) -> Result<Vec<Token>, Fault> {
+        self.answer(Question::Tokens, "examine the tokens")?;
+        Ok(if self.need.tokens {
+            self.process.tokens.clone()
+        } else {
+            Vec::new()
+        })
+    }
+
+    fn system_memory(&mut self) -> Result<Option<SystemMemory>, Fault> {
+        self.answer(Question::SystemMemory, "count the machine's memory")?;
+        Ok(self.process.system_memory.clone())
+    }
+
+    fn vm_counters(&mut self) -> Result<Option<VmCounters>, Fault> {
+        self.answer(Question::VmCounters, "count the process' memory")?;
+        Ok(self.process.vm_counters.clone())
     }
 
     fn linux(&mut self) -> Option<LinuxFacts> {

@@ -1,4 +1,4 @@
-use crate::{AddressRange, Cpu, CpuContext};
+use crate::{AddressRange, Cpu, CpuContext, ObjectInformation, XStateLayout};
 
 /// The machine and its operating system: what the SystemInfo stream says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,9 @@ pub struct System {
     pub build: String,
     /// Features of the processor.
     pub cpu_information: CpuInformation,
+    /// Where the extended contexts of the threads have what; `None` if [`Need::extended_state`](crate::Need::extended_state)
+    /// was not set, or the processor has no such state.
+    pub extended_state: Option<XStateLayout>,
     /// Size of a page in bytes.
     pub page_size: u64,
 }
@@ -58,6 +61,13 @@ pub enum CpuInformation {
         /// EDX of leaf 0x8000_0001.
         amd_features: u32,
     },
+    /// Used for 32-bit ARM by Linux writers.
+    Arm {
+        /// The Main ID Register, put together from the lines of `/proc/cpuinfo`; 0 if unknown.
+        cpuid: u32,
+        /// `AT_HWCAP` of the auxiliary vector.
+        hwcaps: u32,
+    },
     /// Bit `i` says whether `IsProcessorFeaturePresent(i)`; used by Windows on everything but x86.
     Features([u64; 2]),
 }
@@ -73,6 +83,21 @@ pub struct Process {
     pub power: Option<Power>,
     /// The time zone the process lives in.
     pub time_zone: Option<TimeZone>,
+    /// What only Windows knows of a process.
+    pub windows: WindowsProcess,
+}
+
+/// What MiscInfo says of processes on Windows; `None` is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WindowsProcess {
+    /// Integrity level: 0x1000 low, 0x2000 medium, 0x3000 high, 0x4000 system.
+    pub integrity_level: Option<u32>,
+    /// Execution options (`MEM_EXECUTE_OPTION_…`), data execution prevention among them.
+    pub execute_flags: Option<u32>,
+    /// Not 0 for a protected process.
+    pub protected_process: Option<u32>,
+    /// What the process encodes its pointers with (`EncodePointer`).
+    pub cookie: Option<u32>,
 }
 
 /// Clock rates in MHz.
@@ -119,8 +144,21 @@ pub struct Thread {
     pub interrupted: Vec<Stack>,
     /// Its name.
     pub name: Option<String>,
-    /// Times and the like.
-    pub times: ThreadTimes,
+    /// Times and the like; `None` if they could not be had.
+    pub times: Option<ThreadTimes>,
+    /// How it ended; `None` while it lives.
+    pub exit: Option<ThreadExit>,
+    /// Its second stack, which processors of the Itanium family have for registers.
+    pub backing_store: Option<AddressRange>,
+}
+
+/// How a thread ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadExit {
+    /// Its exit status.
+    pub status: u32,
+    /// When, in units of 100 ns since 1601 (FILETIME).
+    pub time: u64,
 }
 
 /// The part of a stack that is in use.
@@ -217,6 +255,8 @@ pub struct Handle {
     pub handle_count: u32,
     /// How many references there are to the object; 0 if unknown.
     pub pointer_count: u32,
+    /// What the system tells of the object beyond that.
+    pub information: Vec<ObjectInformation>,
 }
 
 /// What brought the process down.

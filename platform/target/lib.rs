@@ -14,22 +14,38 @@
 
 #![forbid(unsafe_code)]
 
+mod counters;
 mod cpu;
 mod facts;
 mod fault;
 mod memory;
+mod objects;
 mod range;
 mod remark;
+mod token;
 
-pub use cpu::{Amd64, Cpu, CpuContext};
+pub use counters::{
+    BasicMemory, BasicPerformance, DirtyPages, FileCache, FileCacheTransition, JobMemory, KernelPages,
+    Number, Performance, PrivateMemory, ResidentPages, SystemMemory, VirtualSize, VmCounters, WorkingSet,
+};
+pub use cpu::{
+    Amd64, Arm, Arm64, Arm64FloatingPoint, ArmFloatingPoint, Cpu, CpuContext, Layout, X86, XState,
+    XStateFeature, XStateLayout,
+};
 pub use facts::{
     CpuInformation, DsoDebug, Exception, Handle, LinkMap, LinuxFacts, LinuxText, LinuxTextKind, Module,
-    Platform, Power, Process, Stack, System, Thread, ThreadTimes, TimeZone, UnloadedModule, build_id_record,
+    Platform, Power, Process, Stack, System, Thread, ThreadExit, ThreadTimes, TimeZone, UnloadedModule,
+    WindowsProcess, build_id_record,
 };
 pub use fault::{Fault, FaultKind};
 pub use memory::{Content, Exclusion, Extent, Region, RegionKind, RegionState, protect};
+pub use objects::{
+    FunctionEntry, FunctionTable, HandleOperation, HandleOperationKind, ObjectInformation,
+    ObjectInformationKind,
+};
 pub use range::AddressRange;
 pub use remark::{Gravity, Remark, Subject};
+pub use token::{Privilege, Sid, SidAndAttributes, Token, TokenKind};
 
 use std::time::Duration;
 
@@ -78,11 +94,15 @@ pub struct Need {
     pub full_memory: bool,
     /// Open handles (file descriptors) will be listed.
     pub handles: bool,
+    /// It will be told as whom the process and its threads act.
+    pub tokens: bool,
     /// Environment and command line may be shown (`MiniDumpWithProcessThreadData`). Without it a
     /// stack ends where the argument and environment strings begin.
     pub environment: bool,
     /// Memory that the program marked "do not dump" may be read.
     pub dont_dump: bool,
+    /// Registers beyond x87 and SSE are wanted (`MiniDumpWithAvxXStateContext`).
+    pub extended_state: bool,
 }
 
 /// A target that holds still. Dropping it lets the process run on.
@@ -124,6 +144,32 @@ pub trait Frozen {
     /// The modules that the process has unloaded, as far as its system remembers them; Linux does not.
     fn unloaded_modules(&mut self) -> Result<Vec<UnloadedModule>, Fault> {
         Ok(Vec::new())
+    }
+
+    /// What was done with handles, the latest first, where somebody keeps a record of it (Application Verifier).
+    fn handle_operations(&mut self) -> Result<Vec<HandleOperation>, Fault> {
+        Ok(Vec::new())
+    }
+
+    /// The tables of functions made at run time; on Linux programs announce them to nobody.
+    fn function_tables(&mut self) -> Result<Vec<FunctionTable>, Fault> {
+        Ok(Vec::new())
+    }
+
+    /// As whom the process acts, and behind it each thread that acts as somebody else. Empty unless
+    /// [`Need::tokens`] was set.
+    fn tokens(&mut self) -> Result<Vec<Token>, Fault> {
+        Ok(Vec::new())
+    }
+
+    /// The machine's memory, where the system tells of it.
+    fn system_memory(&mut self) -> Result<Option<SystemMemory>, Fault> {
+        Ok(None)
+    }
+
+    /// The process' memory, counted by the system.
+    fn vm_counters(&mut self) -> Result<Option<VmCounters>, Fault> {
+        Ok(None)
     }
 
     /// What only a Linux process has; `None` from any other system.

@@ -17,6 +17,8 @@ pub(crate) struct Negotiated {
     pub file_handle: Option<u64>,
     /// Secondary wishes.
     pub secondary: SecondaryFlags,
+    /// Threads are listed with their backing stores.
+    pub thread_ex: bool,
 }
 
 /// The handshake, and the first Cancel. Comes before the target is held: nothing here needs it, and a
@@ -38,7 +40,9 @@ pub(crate) fn negotiate(
     if let (false, Some(error)) = (profile.refuses_contradictions_late(), dump_type.contradiction()) {
         return Err(error);
     }
-    check_user_streams(request)?;
+    if !profile.takes_any_user_stream() {
+        check_user_streams(request)?;
+    }
     let secondary = dialogue.secondary_flags();
     dialogue.service().poll_cancel()?;
     Ok(Negotiated {
@@ -47,6 +51,7 @@ pub(crate) fn negotiate(
         profile,
         file_handle: request.file_handle,
         secondary,
+        thread_ex: request.thread_ex,
     })
 }
 

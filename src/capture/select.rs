@@ -22,7 +22,8 @@ pub(crate) fn select(
     negotiated: &Negotiated,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Selection, Error> {
-    let initial = initial_thread_flags(negotiated.dump_type);
+    let mut initial = initial_thread_flags(negotiated.dump_type);
+    initial.set(ThreadWriteFlags::BACKING_STORE, negotiated.thread_ex);
     let mut threads = Vec::new();
     for id in frozen.thread_ids()? {
         threads.extend(dialogue.include_thread(id, initial).map(|keep| (id, keep)));

@@ -2,8 +2,8 @@
 
 use dumpwright_callback::{ModuleWriteFlags, SecondaryFlags, ThreadWriteFlags};
 use dumpwright_target::{
-    AddressRange, Exception, Handle, LinuxFacts, Module, Process, Region, Remark, System, Thread,
-    UnloadedModule,
+    AddressRange, Exception, FunctionTable, Handle, HandleOperation, LinuxFacts, Module, Process, Region,
+    Remark, System, SystemMemory, Thread, Token, UnloadedModule, VmCounters,
 };
 
 use crate::request::UserStream;
@@ -20,6 +20,8 @@ pub(crate) struct Snapshot {
     pub system: Option<System>,
     pub process: Option<Process>,
     pub threads: Vec<KeptThread>,
+    /// Threads go into a ThreadExList.
+    pub thread_ex: bool,
     pub modules: Vec<KeptModule>,
     /// The map of the address space, if it is to be written.
     pub regions: Option<Vec<Region>>,
@@ -29,6 +31,15 @@ pub(crate) struct Snapshot {
     pub handles: Option<Vec<Handle>>,
     /// Modules that have been unloaded, if they are to be written.
     pub unloaded_modules: Option<Vec<UnloadedModule>>,
+    /// What was done with handles, if it is to be written.
+    pub handle_operations: Option<Vec<HandleOperation>>,
+    pub function_tables: Vec<FunctionTable>,
+    /// Where the functions of those tables have their unwind information.
+    pub unwind_information: Vec<AddressRange>,
+    /// As whom the process and its threads act, if it is to be written.
+    pub tokens: Option<Vec<Token>>,
+    pub system_memory: Option<SystemMemory>,
+    pub vm_counters: Option<VmCounters>,
     pub linux: Option<LinuxFacts>,
     pub exception: Option<Exception>,
     /// The thread that readers are to show first.

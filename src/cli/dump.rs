@@ -65,6 +65,18 @@ pub(super) struct DumpArgs {
     #[arg(long)]
     include_dontdump: bool,
 
+    /// A comment that debuggers show when they open the dump
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+
+    /// Add a stream of one's own: its type (10 for a comment, or above 0xffff) and the file with its bytes; may be repeated
+    #[arg(long, value_name = "TYPE=FILE", value_parser = user_stream)]
+    user_stream: Vec<(u32, PathBuf)>,
+
+    /// List the threads with their backing stores, in a ThreadExList in place of the ThreadList
+    #[arg(long)]
+    thread_ex: bool,
+
     /// Print the result as one JSON object (on standard error if the dump goes to standard output)
     #[arg(long)]
     json: bool,
@@ -135,9 +147,22 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
     }
     let output = Output::open(&args.output, to_stdout, args.force)?;
     let dialogue = |symbols| Dialogue::open(&args.dialogue, symbols, args.force);
-    let request = Request::new(args.dump_type)
+    let mut request = Request::new(args.dump_type)
         .profile(args.profile)
+        .thread_ex_list(args.thread_ex)
         .include_dont_dump(args.include_dontdump);
+    if let Some(comment) = &args.comment {
+        request = request.comment(comment);
+    }
+    for (stream_type, file) in &args.user_stream {
+        let bytes = std::fs::read(file).map_err(|error| {
+            Error::InvalidRequest(format!(
+                "the user stream {} cannot be read: {error}",
+                file.display()
+            ))
+        })?;
+        request = request.user_stream(*stream_type, bytes);
+    }
     match &args.source {
         Source { pid: Some(pid), .. } => {
             let dialogue = dialogue(Symbols::live())?;
@@ -156,6 +181,17 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
         }
         _ => exec(args, request, output, dialogue(Symbols::live())?, to_stdout),
     }
+}
+
+/// A stream of the user's own: `TYPE=FILE`.
+fn user_stream(text: &str) -> Result<(u32, PathBuf), String> {
+    let refusal = || format!("expected TYPE=FILE, as in 0x10001=notes.txt, found \"{text}\"");
+    let (number, file) = text.split_once('=').ok_or_else(refusal)?;
+    let stream_type = match number.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => number.parse(),
+    };
+    Ok((stream_type.map_err(|_| refusal())?, file.into()))
 }
 
 /// Starts the program, dumps it when its time has come, and ends it.

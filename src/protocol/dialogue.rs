@@ -242,6 +242,23 @@ impl<'c> Dialogue<'c> {
         }
     }
 
+    /// The same as [`thread`](Self::thread), with the backing store.
+    pub fn thread_ex(
+        &mut self,
+        thread: ThreadAsked<'_>,
+        current: ThreadWriteFlags,
+    ) -> Result<ThreadWriteFlags, Error> {
+        let mut keep = current;
+        match self.ask(Ask::ThreadEx {
+            thread,
+            keep: &mut keep,
+        }) {
+            Some(true) => Ok(keep & current),
+            Some(false) => Err(Error::Aborted(AskKind::ThreadEx)),
+            None => Ok(current),
+        }
+    }
+
     /// The next range to be added; `None` when there are no more.
     ///
     /// A range that wraps around the end of the address space is cut off there.

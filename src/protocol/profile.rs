@@ -95,17 +95,32 @@ impl Profile {
         !self.is_observed()
     }
 
-    /// 6.3.9600 knows no names of threads, and no DbgHelp tells what a dump lacks.
+    /// 6.3.9600 knows neither names of threads nor counters of memory, and no DbgHelp tells what a dump lacks.
     pub(crate) fn writes_stream(self, stream_type: u32) -> bool {
-        /// ThreadNamesStream.
-        const THREAD_NAMES: u32 = 24;
+        /// SystemMemoryInfo, ProcessVmCounters and ThreadNames.
+        const LATER: [u32; 3] = [21, 22, 24];
         /// MozSoftErrors, where this writer tells its losses.
         const SOFT_ERRORS: u32 = 0x4D7A_0004;
         match self {
             Self::Documented => true,
-            Self::DbgHelp63 => ![THREAD_NAMES, SOFT_ERRORS].contains(&stream_type),
+            Self::DbgHelp63 => !LATER.contains(&stream_type) && stream_type != SOFT_ERRORS,
             Self::DbgHelp10 => stream_type != SOFT_ERRORS,
         }
+    }
+
+    /// 6.3.9600 writes MiscInfo's fourth generation and knows no later one.
+    pub(crate) fn knows_misc_info_5(self) -> bool {
+        self != Self::DbgHelp63
+    }
+
+    /// DbgHelp's descriptors of handles have room for information about the object whether there is any or not.
+    pub(crate) fn always_has_object_information(self) -> bool {
+        self.is_observed()
+    }
+
+    /// DbgHelp takes user streams of any type, also those that it writes itself, and one type twice.
+    pub(crate) fn takes_any_user_stream(self) -> bool {
+        self.is_observed()
     }
 
     /// How many entries of the directory DbgHelp leaves unused behind its streams.

@@ -402,6 +402,8 @@ mod tests {
             context: &[],
             stack_base,
             stack_end,
+            backing_store_base: 0,
+            backing_store_end: 0,
         };
         symbols.learn(&Ask::Thread {
             thread: asked,

@@ -24,10 +24,12 @@
 
 mod check;
 mod context;
+mod counters;
 mod dump;
 mod error;
 mod exception;
 mod fields;
+mod functions;
 mod handles;
 mod linux;
 mod losses;
@@ -40,14 +42,20 @@ pub mod stream_type;
 mod strings;
 mod system;
 mod threads;
+mod tokens;
 
 pub use check::{CheckOptions, Rule, Severity, Violation, check, check_with};
-pub use context::{Amd64Registers, Context, Cpu};
+pub use context::{
+    Amd64Registers, Arm64Registers, ArmRegisters, Context, Cpu, ExtendedState, X86Registers, XStateFeature,
+    XStateLayout,
+};
+pub use counters::Counters;
 pub use dump::{Dump, Header, StreamEntry};
 pub use error::ReadError;
 pub use exception::{Exception, signal_code_name, signal_name};
 pub use fields::Location;
-pub use handles::Handle;
+pub use functions::{FunctionEntry, FunctionTable};
+pub use handles::{Handle, HandleOperation, ObjectInformation};
 pub use linux::{BreakpadInfo, DsoDebug, LinkMapEntry};
 pub use losses::{Loss, LossReason};
 pub use memory::MemoryRange;
@@ -55,5 +63,6 @@ pub use modules::{CodeView, Module, UnloadedModule};
 pub use regions::MemoryRegion;
 pub use source::Source;
 pub use stream_type::stream_name;
-pub use system::{MiscInfo, Platform, ProcessorPower, SystemInfo, TimeZone};
+pub use system::{ArmCpu, MiscInfo, Platform, ProcessorPower, SystemInfo, TimeZone};
 pub use threads::{StackDescriptor, Thread, ThreadInfo, ThreadName};
+pub use tokens::{Token, TokenGroup, TokenPrivilege};

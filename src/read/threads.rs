@@ -14,7 +14,7 @@ use super::strings::TextBudget;
 /// Bytes of `MINIDUMP_THREAD`.
 pub(super) const THREAD_SIZE: u64 = 48;
 /// Bytes of `MINIDUMP_THREAD_EX`.
-const THREAD_EX_SIZE: u64 = 64;
+pub(super) const THREAD_EX_SIZE: u64 = 64;
 /// Bytes of `MINIDUMP_THREAD_INFO`.
 pub(super) const THREAD_INFO_SIZE: u64 = 64;
 /// Bytes of `MINIDUMP_THREAD_NAME`: a 32-bit id and a 64-bit offset, packed.
@@ -40,6 +40,8 @@ pub struct Thread {
     pub teb: u64,
     /// The captured part of the stack.
     pub stack: StackDescriptor,
+    /// The second stack, from a ThreadExListStream; `None` from a ThreadListStream.
+    pub backing_store: Option<StackDescriptor>,
     /// Where the file holds the context.
     pub context_location: Location,
     /// The registers; `None` if they are absent or lie outside the file.
@@ -133,10 +135,16 @@ pub(super) struct ThreadRecord {
     teb: u64,
     pub(super) stack: StackDescriptor,
     pub(super) context: Location,
+    backing_store: Option<StackDescriptor>,
 }
 
 impl ThreadRecord {
-    fn from_fields(offset: u64, record: Fields) -> Self {
+    fn from_fields(offset: u64, record: Fields, size: u64) -> Self {
+        let descriptor = |at| StackDescriptor {
+            start: record.u64(at),
+            size: record.u32(at + 8),
+            rva: record.u32(at + 12),
+        };
         Self {
             offset,
             id: record.u32(0),
@@ -144,12 +152,9 @@ impl ThreadRecord {
             priority_class: record.u32(8),
             priority: record.i32(12),
             teb: record.u64(16),
-            stack: StackDescriptor {
-                start: record.u64(24),
-                size: record.u32(32),
-                rva: record.u32(36),
-            },
+            stack: descriptor(24),
             context: record.location(40),
+            backing_store: (size == THREAD_EX_SIZE).then(|| descriptor(48)),
         }
     }
 }
@@ -194,6 +199,7 @@ impl Dump {
                 priority: record.priority,
                 teb: record.teb,
                 stack: record.stack,
+                backing_store: record.backing_store,
                 context_location: record.context,
                 context: context(record.context),
                 info: infos.remove(&record.id),
@@ -209,11 +215,9 @@ impl Dump {
         let Some((entry, size)) = list else {
             return Ok(Vec::new());
         };
-        self.entries(
-            self.counted_list(entry, size)?,
-            THREAD_SIZE,
-            ThreadRecord::from_fields,
-        )
+        self.entries(self.counted_list(entry, size)?, size, |offset, record| {
+            ThreadRecord::from_fields(offset, record, size)
+        })
     }
 
     /// The entries of ThreadNamesStream.

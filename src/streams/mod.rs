@@ -6,7 +6,9 @@
 
 mod breakpad_info;
 mod exception;
+mod function_table;
 mod handle_data;
+mod handle_operation_list;
 mod linux_dso_debug;
 mod linux_texts;
 mod memory64_list;
@@ -14,11 +16,15 @@ mod memory_info_list;
 mod memory_list;
 mod misc_info;
 mod module_list;
+mod process_vm_counters;
 mod soft_errors;
 mod system_info;
+mod system_memory_info;
+mod thread_ex_list;
 mod thread_info_list;
 mod thread_list;
 mod thread_names;
+mod token;
 mod unloaded_module_list;
 
 use dumpwright_target::LinuxTextKind;
@@ -85,7 +91,18 @@ const TABLE: &[Stream] = &[
         "Linux: always",
         breakpad_info::wanted
     ),
-    stream!(ThreadListStream, thread_list, "always", |_| true),
+    stream!(
+        ThreadListStream,
+        thread_list,
+        "always, unless a ThreadExList is asked for",
+        |s| !s.thread_ex
+    ),
+    stream!(
+        ThreadExListStream,
+        thread_ex_list,
+        "the request asks for it",
+        thread_ex_list::wanted
+    ),
     stream!(
         ThreadNamesStream,
         thread_names,
@@ -105,9 +122,39 @@ const TABLE: &[Stream] = &[
         "with-unloaded-modules, where there are some",
         unloaded_module_list::wanted
     ),
+    stream!(
+        FunctionTable,
+        function_table,
+        "the process has functions made at run time (not on Linux)",
+        function_table::wanted
+    ),
+    stream!(
+        TokenStream,
+        token,
+        "with-token-information, where systems know whom a process acts for",
+        token::wanted
+    ),
     stream!(HandleDataStream, handle_data, "with-handle-data", |s| s
         .handles
         .is_some()),
+    stream!(
+        HandleOperationListStream,
+        handle_operation_list,
+        "with-handle-data, where operations are recorded (not on Linux)",
+        handle_operation_list::wanted
+    ),
+    stream!(
+        SystemMemoryInfoStream,
+        system_memory_info,
+        "the system counts its memory; not in `dbghelp63`",
+        system_memory_info::wanted
+    ),
+    stream!(
+        ProcessVmCountersStream,
+        process_vm_counters,
+        "the system counts the process' memory; not in `dbghelp63`",
+        process_vm_counters::wanted
+    ),
     linux_text!(LinuxCpuInfo, CpuInfo, "Linux: always"),
     linux_text!(LinuxProcStatus, ProcStatus, "Linux: always"),
     linux_text!(LinuxLsbRelease, LsbRelease, "Linux: always"),

@@ -1,14 +1,14 @@
 //! SystemInfo: the machine and its operating system. Every reader needs it.
 
 use dumpwright_target::{Cpu, CpuInformation};
-use minidump_common::format::{CPU_INFORMATION, MINIDUMP_SYSTEM_INFO, OtherCpuInfo, X86CpuInfo};
+use minidump_common::format::{
+    ARMCpuInfo, CPU_INFORMATION, MINIDUMP_SYSTEM_INFO, OtherCpuInfo, ProcessorArchitecture, X86CpuInfo,
+};
 use scroll::{LE, Pwrite};
 
 use super::{BlockId, Pieces, Plan, Snapshot};
 use crate::format;
 
-/// PROCESSOR_ARCHITECTURE_AMD64.
-const AMD64: u16 = 9;
 /// VER_NT_WORKSTATION.
 const WORKSTATION: u8 = 1;
 
@@ -19,10 +19,7 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
     plan.record(format::size::<MINIDUMP_SYSTEM_INFO>(), move |offsets| {
         let [major_version, minor_version, build_number] = system.version;
         Ok(format::bytes([MINIDUMP_SYSTEM_INFO {
-            processor_architecture: match system.cpu {
-                Cpu::Amd64 => AMD64,
-                other => unreachable!("{other:?} has no architecture number"),
-            },
+            processor_architecture: architecture(system.cpu) as u16,
             processor_level: system.processor_level,
             processor_revision: system.processor_revision,
             number_of_processors: u8::try_from(system.processors).unwrap_or(u8::MAX),
@@ -37,6 +34,17 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
             cpu: cpu_information(system.cpu_information),
         }]))
     })
+}
+
+/// The numbers of Microsoft's `winnt.h`.
+fn architecture(cpu: Cpu) -> ProcessorArchitecture {
+    match cpu {
+        Cpu::Amd64 => ProcessorArchitecture::PROCESSOR_ARCHITECTURE_AMD64,
+        Cpu::X86 => ProcessorArchitecture::PROCESSOR_ARCHITECTURE_INTEL,
+        Cpu::Arm => ProcessorArchitecture::PROCESSOR_ARCHITECTURE_ARM,
+        Cpu::Arm64 => ProcessorArchitecture::PROCESSOR_ARCHITECTURE_ARM64,
+        other => unreachable!("{other:?} has no architecture number"),
+    }
 }
 
 fn cpu_information(information: CpuInformation) -> CPU_INFORMATION {
@@ -57,10 +65,18 @@ fn cpu_information(information: CpuInformation) -> CPU_INFORMATION {
             0,
             LE,
         ),
+        CpuInformation::Arm { cpuid, hwcaps } => data.pwrite_with(
+            ARMCpuInfo {
+                cpuid,
+                elf_hwcaps: hwcaps,
+            },
+            0,
+            LE,
+        ),
         CpuInformation::Features(processor_features) => {
             data.pwrite_with(OtherCpuInfo { processor_features }, 0, LE)
         }
     }
-    .expect("both fit into the union");
+    .expect("each fits into the union");
     CPU_INFORMATION { data }
 }

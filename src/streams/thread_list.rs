@@ -18,7 +18,26 @@ struct StackPlace {
     len: u64,
 }
 
+/// What the list has of each thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// `MINIDUMP_THREAD`.
+    Plain,
+    /// `MINIDUMP_THREAD_EX`: the same, and behind it a descriptor of the backing store.
+    WithBackingStore,
+}
+
 pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, pieces: &Pieces) -> BlockId {
+    list(snapshot, plan, pieces, Entry::Plain)
+}
+
+/// Either list of threads.
+pub(super) fn list<'a>(
+    snapshot: &'a Snapshot,
+    plan: &mut Plan<'a>,
+    pieces: &Pieces,
+    entry: Entry,
+) -> BlockId {
     let listed: Vec<_> = snapshot
         .threads
         .iter()
@@ -32,14 +51,19 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, pieces: &Pie
             (
                 context.map(|context| plan.bytes(context.bytes())),
                 stack_place(snapshot, kept, pieces),
+                backing_store_place(snapshot, kept, pieces),
             )
         })
         .collect();
+    let descriptor = match entry {
+        Entry::Plain => 0,
+        Entry::WithBackingStore => format::size::<MINIDUMP_MEMORY_DESCRIPTOR>(),
+    };
     plan.record(
-        4 + listed.len() * format::size::<MINIDUMP_THREAD>(),
+        4 + listed.len() * (format::size::<MINIDUMP_THREAD>() + descriptor),
         move |offsets| {
             let mut bytes = format::bytes([crate::plan::narrow(listed.len(), "the number of threads")?]);
-            for (kept, (context, stack)) in listed.iter().zip(&places) {
+            for (kept, (context, stack, store)) in listed.iter().zip(&places) {
                 let thread = &kept.thread;
                 bytes.extend(format::bytes([MINIDUMP_THREAD {
                     thread_id: thread.id,
@@ -54,6 +78,10 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, pieces: &Pie
                         .transpose()?
                         .unwrap_or_default(),
                 }]));
+                if entry == Entry::WithBackingStore {
+                    let store = store.map(|place| descriptor_of(place, offsets)).transpose()?;
+                    bytes.extend(format::bytes([store.unwrap_or_default()]));
+                }
             }
             Ok(bytes)
         },
@@ -72,15 +100,25 @@ fn stack_place(snapshot: &Snapshot, kept: &KeptThread, pieces: &Pieces) -> Optio
             let start = snapshot.pieces[index].range.start().max(stack.range.start());
             Some((index, start - snapshot.pieces[index].range.start()))
         })?;
+    Some(place(snapshot, pieces, index, inside, stack.range.end()))
+}
+
+/// Where the bytes of the backing store are, from its beginning on.
+fn backing_store_place(snapshot: &Snapshot, kept: &KeptThread, pieces: &Pieces) -> Option<StackPlace> {
+    let store = kept.thread.backing_store?;
+    let (index, inside) = snapshot.piece_at(store.start())?;
+    Some(place(snapshot, pieces, index, inside, store.end()))
+}
+
+fn place(snapshot: &Snapshot, pieces: &Pieces, index: usize, inside: u64, end: u64) -> StackPlace {
     let piece = snapshot.pieces[index].range;
     let start = piece.start() + inside;
-    let len = (piece.end().min(stack.range.end()) - start).min(u32::MAX.into());
-    Some(StackPlace {
+    StackPlace {
         block: pieces.0[index],
         inside,
         start,
-        len,
-    })
+        len: (piece.end().min(end) - start).min(u32::MAX.into()),
+    }
 }
 
 fn stack_record(
@@ -95,6 +133,10 @@ fn stack_record(
             memory: MINIDUMP_LOCATION_DESCRIPTOR::default(),
         });
     };
+    descriptor_of(place, offsets)
+}
+
+fn descriptor_of(place: StackPlace, offsets: &Offsets) -> Result<MINIDUMP_MEMORY_DESCRIPTOR, crate::Error> {
     Ok(MINIDUMP_MEMORY_DESCRIPTOR {
         start_of_memory_range: place.start,
         memory: MINIDUMP_LOCATION_DESCRIPTOR {

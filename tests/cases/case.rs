@@ -24,6 +24,9 @@ pub struct Facts {
     /// As `--type` takes it.
     #[serde(rename = "type", default = "normal")]
     pub dump_type: String,
+    /// Further arguments of `dumpwright dump`.
+    #[serde(default)]
+    pub arguments: Vec<String>,
     /// As `--profile` takes it.
     #[serde(default = "documented")]
     pub profile: String,
@@ -127,6 +130,7 @@ impl Case {
             command.arg("--script").arg(self.relative("script.toml"));
         }
         command.args(["--type", &self.facts.dump_type, "--profile", &self.facts.profile]);
+        command.args(&self.facts.arguments);
         command
             .arg("--transcript")
             .arg(folder.path().join("transcript.jsonl"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dumpwright::target::{
     AddressRange, Amd64, Content, Cpu, CpuInformation, Exception, Extent, Fault, FaultKind, Frozen, Handle,
     Holding, LinuxFacts, Module, Need, Platform, Process, Region, RegionKind, RegionState, Remark, Stack,
-    System, Target, Thread, ThreadTimes, protect,
+    System, Target, Thread, ThreadTimes, WindowsProcess, protect,
 };
 
 use super::names::{Names, number};
@@ -245,6 +245,7 @@ impl Frozen for Twin<'_> {
             version_text: "Service Pack 1".to_owned(),
             build: String::new(),
             cpu_information: CpuInformation::Features([0, 0]),
+            extended_state: None,
             page_size: PAGE,
         })
     }
@@ -255,6 +256,7 @@ impl Frozen for Twin<'_> {
             times: None,
             power: None,
             time_zone: None,
+            windows: WindowsProcess::default(),
         })
     }
 
@@ -281,7 +283,9 @@ impl Frozen for Twin<'_> {
             stack,
             interrupted: Vec::new(),
             name: None,
-            times: ThreadTimes::default(),
+            times: Some(ThreadTimes::default()),
+            exit: None,
+            backing_store: None,
         })
     }
 

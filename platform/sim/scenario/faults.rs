@@ -42,6 +42,11 @@ const QUESTIONS: &[(&str, Question)] = &[
     ("regions", Question::Regions),
     ("handles", Question::Handles),
     ("unloaded-modules", Question::UnloadedModules),
+    ("handle-operations", Question::HandleOperations),
+    ("function-tables", Question::FunctionTables),
+    ("tokens", Question::Tokens),
+    ("system-memory", Question::SystemMemory),
+    ("vm-counters", Question::VmCounters),
 ];
 const REASONS: &[(&str, FaultKind)] = &[
     ("no-such-process", FaultKind::NoSuchProcess),

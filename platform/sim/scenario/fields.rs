@@ -73,6 +73,18 @@ impl<'t> Fields<'t> {
         self.span.start < other.span.start
     }
 
+    /// The keys of the table, with their values.
+    pub fn entries(&self) -> impl Iterator<Item = (&'t str, Value<'t>)> {
+        self.table.iter().map(|(key, value)| {
+            let value = Value {
+                value: value.get_ref(),
+                span: value.span(),
+                source: self.source.clone(),
+            };
+            (key.get_ref().as_ref(), value)
+        })
+    }
+
     pub fn value(&self, key: &str) -> Option<Value<'t>> {
         let value = self.table.get(key)?;
         Some(Value {
@@ -177,6 +189,14 @@ impl<'t> Value<'t> {
         let read = u64::from_str_radix(number.as_str(), number.radix());
         read.map(Some)
             .map_err(|_| self.expected("a number from 0 to 0xffff_ffff_ffff_ffff"))
+    }
+
+    /// Whether it is true or false, or `None` if it is something else.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self.value {
+            DeValue::Boolean(yes) => Some(*yes),
+            _ => None,
+        }
     }
 
     pub fn text(&self) -> Outcome<&'t str> {

@@ -3,9 +3,11 @@
 //! Names come first: everything behind `[[memory]]`, `[[module]]` and `[[symbol]]` may use them. Each file has
 //! the list of its keys; a test holds the lists against `docs/scenario.md`.
 
+mod counters;
 mod error;
 mod faults;
 mod fields;
+mod functions;
 mod handles;
 mod linux;
 mod memory;
@@ -15,6 +17,7 @@ mod process;
 mod registers;
 mod system;
 mod threads;
+mod tokens;
 
 use std::path::Path;
 
@@ -35,6 +38,11 @@ const KEYS: &[&str] = &[
     "symbol",
     "thread",
     "handle",
+    "handle_operation",
+    "function_table",
+    "token",
+    "system_memory",
+    "vm_counters",
     "unloaded_module",
     "linux",
     "fault",
@@ -100,15 +108,20 @@ fn read(document: &Fields<'_>) -> Outcome<SimProcess> {
     process.system = system::read(document)?;
     process.reads_any_protection = system::reads_any_protection(document)?;
     process::read(document, &mut process)?;
-    let places = Places::read(document, process.system.page_size)?;
+    let places = Places::read(document, &process.system)?;
     let mut placed = Vec::new();
     process.modules = modules::read(document, &places, process.system.platform, &mut placed)?;
     memory::read(document, &places, &mut placed)?;
     process.regions = memory::in_order(placed)?;
     process.unloaded_modules = modules::read_unloaded(document, &places)?;
     process.handles = handles::read(document)?;
+    process.handle_operations = handles::read_operations(document, &places)?;
+    process.function_tables = functions::read(document, &places)?;
+    process.tokens = tokens::read(document, process.id)?;
+    process.system_memory = counters::read_system(document)?;
+    process.vm_counters = counters::read_process(document)?;
     (process.linux, process.strings) = linux::read(document, &places, process.system.platform)?;
-    process.threads = threads::read(document, &places, process.system.platform, &process.regions)?;
+    process.threads = threads::read(document, &places, &process.system, &process.regions)?;
     process.faults = faults::read(document, &places, &process)?;
     process.symbols = places.symbols;
     Ok(process)
@@ -144,13 +157,28 @@ mod tests {
             threads::KEYS,
             threads::TIMES_KEYS,
             threads::STACK_KEYS,
+            threads::EXIT_KEYS,
             handles::KEYS,
         ])
+        .chain([
+            handles::EVENT_KEYS,
+            handles::MUTANT_KEYS,
+            handles::SECTION_KEYS,
+            handles::OPERATION_KEYS,
+        ])
+        .chain([
+            functions::KEYS,
+            tokens::KEYS,
+            tokens::SID_KEYS,
+            tokens::PRIVILEGE_KEYS,
+        ])
+        .chain([counters::SYSTEM_KEYS, counters::PROCESS_KEYS])
         .chain([
             linux::KEYS,
             linux::DSO_DEBUG_KEYS,
             linux::LINK_KEYS,
             system::CPUID_KEYS,
+            system::ARM_CPU_KEYS,
         ])
         .chain([process::TIMES_KEYS, process::POWER_KEYS, process::ZONE_KEYS])
         .flatten()
@@ -160,7 +188,10 @@ mod tests {
 
     #[test]
     fn every_key_and_every_fault_is_documented() {
-        let words = keys().chain(faults::KINDS.iter().map(|(kind, _)| *kind));
+        let info = handles::INFO.iter().map(|(kind, _)| *kind);
+        let words = keys()
+            .chain(faults::KINDS.iter().map(|(kind, _)| *kind))
+            .chain(info);
         let missing: Vec<_> = words
             .filter(|word| !DOCUMENT.contains(&format!("`{word}`")))
             .collect();

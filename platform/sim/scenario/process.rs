@@ -1,6 +1,6 @@
 //! `[process]`: the process as a whole.
 
-use dumpwright_target::{Power, TimeZone};
+use dumpwright_target::{Power, TimeZone, WindowsProcess};
 
 use super::fields::{Fields, Outcome, Value};
 use crate::SimProcess;
@@ -14,6 +14,10 @@ pub(super) const KEYS: &[&str] = &[
     "snapshot",
     "handle",
     "clone_handle",
+    "integrity_level",
+    "execute_flags",
+    "protected",
+    "cookie",
 ];
 pub(super) const TIMES_KEYS: &[&str] = &["created", "user", "kernel"];
 pub(super) const POWER_KEYS: &[&str] = &["max", "current", "limit"];
@@ -32,6 +36,12 @@ pub(super) fn read(document: &Fields<'_>, process: &mut SimProcess) -> Outcome<(
     process.snapshot = fields.get_or("snapshot", Value::bool, false)?;
     process.handle = fields.get("handle", Value::u64)?;
     process.clone_handle = fields.get("clone_handle", Value::u64)?;
+    process.windows = WindowsProcess {
+        integrity_level: fields.get("integrity_level", Value::u32)?,
+        execute_flags: fields.get("execute_flags", Value::u32)?,
+        protected_process: fields.get("protected", Value::u32)?,
+        cookie: fields.get("cookie", Value::u32)?,
+    };
     process.times = fields.get("times", |value| {
         let times = value.table("the times of a process", TIMES_KEYS)?;
         let of = |key| times.get_or(key, Value::u32, 0);

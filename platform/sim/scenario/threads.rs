@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use dumpwright_target::{AddressRange, Platform, Region, RegionState, Stack, Thread, ThreadTimes};
+use dumpwright_target::{
+    AddressRange, Layout, Region, RegionState, Stack, System, Thread, ThreadExit, ThreadTimes,
+};
 
 use super::fields::{Fields, Outcome, Value};
 use super::places::Places;
@@ -23,7 +25,10 @@ pub(super) const KEYS: &[&str] = &[
     "times",
     "start_address",
     "affinity",
+    "exit",
+    "backing_store",
 ];
+pub(super) const EXIT_KEYS: &[&str] = &["status", "time"];
 pub(super) const TIMES_KEYS: &[&str] = &["created", "kernel", "user"];
 pub(super) const STACK_KEYS: &[&str] = &["limit", "base"];
 
@@ -33,7 +38,7 @@ const NORMAL: u32 = 0x20;
 pub(super) fn read(
     document: &Fields<'_>,
     places: &Places,
-    platform: Platform,
+    system: &System,
     regions: &[(Region, Contents)],
 ) -> Outcome<Vec<Thread>> {
     let mut seen = BTreeSet::new();
@@ -44,14 +49,18 @@ pub(super) fn read(
             return Err(id.error("another thread has this id"));
         }
         let registers = fields.need("registers")?;
-        let context = registers::read(&registers, places, platform)?;
+        let context = registers::read(&registers, places, system)?;
         let pointer = context.stack_pointer();
         let address = |key| fields.get_or(key, |value| places.address(value), 0);
         let outside = fields.get_or("stack_outside_memory", Value::bool, false)?;
-        let stack = fields.get("stack", |value| read_stack(value, places, pointer, outside))?;
+        let layout = system.cpu.layout();
+        let stack = fields.get("stack", |value| {
+            read_stack(value, places, layout, pointer, outside)
+        })?;
         if !outside && !is_memory(regions, pointer) {
             return Err(registers.error(format!(
-                "rsp is {pointer:#x}, and no memory is there; if that is meant, say stack_outside_memory = true"
+                "{} is {pointer:#x}, and no memory is there; if that is meant, say stack_outside_memory = true",
+                layout.stack_name
             )));
         }
         threads.push(Thread {
@@ -64,11 +73,16 @@ pub(super) fn read(
             stack,
             interrupted: interrupted(&fields, places, regions)?,
             name: fields.get("name", Value::string)?,
-            times: ThreadTimes {
-                start_address: address("start_address")?,
-                affinity: fields.get_or("affinity", Value::u64, 0)?,
-                ..fields.get_or("times", read_times, ThreadTimes::default())?
+            times: match fields.value("times").and_then(|value| value.as_bool()) {
+                Some(false) => None,
+                _ => Some(ThreadTimes {
+                    start_address: address("start_address")?,
+                    affinity: fields.get_or("affinity", Value::u64, 0)?,
+                    ..fields.get_or("times", read_times, ThreadTimes::default())?
+                }),
             },
+            exit: fields.get("exit", read_exit)?,
+            backing_store: fields.get("backing_store", |value| read_block(value, places))?,
         });
     }
     Ok(threads)
@@ -85,8 +99,29 @@ fn read_times(value: &Value<'_>) -> Outcome<ThreadTimes> {
     })
 }
 
+fn read_exit(value: &Value<'_>) -> Outcome<ThreadExit> {
+    let fields = value.table("the end of a thread", EXIT_KEYS)?;
+    Ok(ThreadExit {
+        status: fields.get_or("status", Value::u32, 0)?,
+        time: fields.get_or("time", Value::u64, 0)?,
+    })
+}
+
+/// All of a block, by its name.
+fn read_block(value: &Value<'_>, places: &Places) -> Outcome<AddressRange> {
+    let start = places.address(value)?;
+    let range = value.as_text().and_then(|name| places.symbols.get(name.trim()));
+    range.ok_or_else(|| value.error(format!("expected the name of a block, found {start:#x}")))
+}
+
 /// The stack whose bounds are written down: the name of a block, or both ends.
-fn read_stack(value: &Value<'_>, places: &Places, pointer: u64, outside: bool) -> Outcome<Stack> {
+fn read_stack(
+    value: &Value<'_>,
+    places: &Places,
+    layout: &Layout,
+    pointer: u64,
+    outside: bool,
+) -> Outcome<Stack> {
     let bounds = match value.as_table("the bounds of a stack", STACK_KEYS)? {
         Some(fields) => {
             let ends = [fields.need("limit")?, fields.need("base")?];
@@ -111,7 +146,8 @@ fn read_stack(value: &Value<'_>, places: &Places, pointer: u64, outside: bool) -
             pointer,
         }),
         _ => Err(value.error(format!(
-            "rsp is {pointer:#x}, outside {bounds}; if that is meant, say stack_outside_memory = true"
+            "{} is {pointer:#x}, outside {bounds}; if that is meant, say stack_outside_memory = true",
+            layout.stack_name
         ))),
     }
 }

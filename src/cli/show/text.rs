@@ -1,8 +1,9 @@
 //! The dump as text for people.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
-use dumpwright::read::{Context, Dump, MemoryRange, Module, Platform, stream_type};
+use dumpwright::read::{Context, Cpu, Dump, MemoryRange, Module, Platform, stream_type};
 
 use super::part;
 
@@ -20,6 +21,9 @@ pub(super) fn print(out: &mut impl Write, dump: &Dump, file: &str, all_memory: b
     unloaded_modules(out, dump, problems)?;
     memory(out, dump, all_memory, problems)?;
     handles(out, dump, problems)?;
+    function_tables(out, dump, &modules, problems)?;
+    tokens(out, dump, problems)?;
+    counters(out, dump, problems)?;
     remarks(out, dump, problems)?;
     if !problems.is_empty() {
         section(out, &format!("Could not be read ({})", problems.len()))?;
@@ -77,9 +81,13 @@ fn system(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String>) -> io::
         .cpu_vendor()
         .map(|vendor| format!(" {vendor}"))
         .unwrap_or_default();
+    let arm = system
+        .arm_cpu()
+        .map(|arm| format!(", main id {:#x}, capabilities {:#x}", arm.main_id, arm.hwcaps))
+        .unwrap_or_default();
     writeln!(
         out,
-        "  processor  {:?}{vendor}, family {} revision {:#x}, {} online",
+        "  processor  {:?}{vendor}, family {} revision {:#x}, {} online{arm}",
         system.cpu, system.processor_level, system.processor_revision, system.number_of_processors
     )?;
     let version = format!(
@@ -106,6 +114,16 @@ fn process(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String>) -> io:
     }
     if let (Some(user), Some(kernel)) = (misc.process_user_time, misc.process_kernel_time) {
         writeln!(out, "  times      {user} s user, {kernel} s kernel")?;
+    }
+    for (label, value) in [
+        ("integrity", misc.process_integrity_level),
+        ("options", misc.process_execute_flags),
+        ("protected", misc.protected_process),
+        ("cookie", misc.process_cookie),
+    ] {
+        if let Some(value) = value {
+            writeln!(out, "  {label:<9}  {value:#x}")?;
+        }
     }
     if let Some(zone) = misc.time_zone {
         writeln!(
@@ -186,6 +204,15 @@ fn threads(
                 bytes(stack.size.into())
             )?;
         }
+        if let Some(store) = thread.backing_store.filter(|store| store.size != 0) {
+            let end = store.start.wrapping_add(store.size.into());
+            writeln!(
+                out,
+                "    backing store {:#x} to {end:#x}, {}",
+                store.start,
+                bytes(store.size.into())
+            )?;
+        }
         if thread.suspend_count != 0 || thread.priority != 0 {
             writeln!(
                 out,
@@ -208,49 +235,115 @@ fn threads(
                 "    {user} s user, {kernel} s kernel, affinity {:#x}{flags}",
                 info.affinity
             )?;
+            if info.exit_time != 0 {
+                writeln!(out, "    exited with {:#x}", info.exit_status)?;
+            }
         }
     }
     Ok(())
 }
 
-/// Where the thread is, and on x86-64 its integer registers.
+/// Where the thread is, its general registers, and of the wide ones those that are in use.
 fn registers(out: &mut impl Write, modules: &[Module], context: &Context) -> io::Result<()> {
     if let Some(ip) = context.instruction_pointer() {
         writeln!(out, "    at {}", place(modules, ip))?;
     }
-    let Some(all) = context.amd64() else {
-        if let Some(sp) = context.stack_pointer() {
-            writeln!(out, "    stack pointer {sp:#x}")?;
-        }
-        return Ok(());
+    let general = general_registers(context);
+    if let (true, Some(sp)) = (general.is_empty(), context.stack_pointer()) {
+        writeln!(out, "    stack pointer {sp:#x}")?;
+    }
+    let digits = match context.cpu() {
+        Cpu::X86 | Cpu::Arm => 8,
+        _ => 16,
     };
-    let rows = [
-        [
+    for row in general.chunks(4) {
+        let cells: Vec<String> = row
+            .iter()
+            .map(|(name, value)| format!("{name:<3} {value:0digits$x}"))
+            .collect();
+        writeln!(out, "    {}", cells.join("  "))?;
+    }
+    if let Some(state) = context.extended_state() {
+        if state.zmm.is_empty() {
+            bank(out, "ymm", &state.ymm)?;
+        } else {
+            bank(out, "zmm", &state.zmm)?;
+        }
+        bank(out, "k", &state.k)?;
+    }
+    Ok(())
+}
+
+/// The general registers but the instruction pointer, which is shown as a place.
+fn general_registers(context: &Context) -> Vec<(Cow<'static, str>, u64)> {
+    let named = |registers: &[(&'static str, u64)]| -> Vec<_> {
+        registers
+            .iter()
+            .map(|(name, value)| ((*name).into(), *value))
+            .collect()
+    };
+    let narrow = |registers: &[(&'static str, u32)]| -> Vec<_> {
+        registers
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect()
+    };
+    let numbered = |letter: char, values: &[u64]| -> Vec<_> {
+        let name = |(number, value): (usize, &u64)| (format!("{letter}{number}").into(), *value);
+        values.iter().enumerate().map(name).collect()
+    };
+    if let Some(all) = context.amd64() {
+        return named(&[
             ("rax", all.rax),
             ("rbx", all.rbx),
             ("rcx", all.rcx),
             ("rdx", all.rdx),
-        ],
-        [
             ("rsi", all.rsi),
             ("rdi", all.rdi),
             ("rbp", all.rbp),
             ("rsp", all.rsp),
-        ],
-        [("r8", all.r8), ("r9", all.r9), ("r10", all.r10), ("r11", all.r11)],
-        [
+            ("r8", all.r8),
+            ("r9", all.r9),
+            ("r10", all.r10),
+            ("r11", all.r11),
             ("r12", all.r12),
             ("r13", all.r13),
             ("r14", all.r14),
             ("r15", all.r15),
-        ],
-    ];
-    for row in rows {
-        let cells: Vec<String> = row
-            .iter()
-            .map(|(name, value)| format!("{name:<3} {value:016x}"))
-            .collect();
-        writeln!(out, "    {}", cells.join("  "))?;
+        ]);
+    }
+    if let Some(all) = context.x86() {
+        return narrow(&[
+            ("eax", all.eax),
+            ("ebx", all.ebx),
+            ("ecx", all.ecx),
+            ("edx", all.edx),
+            ("esi", all.esi),
+            ("edi", all.edi),
+            ("ebp", all.ebp),
+            ("esp", all.esp),
+        ]);
+    }
+    if let Some(all) = context.arm() {
+        let mut registers = numbered('r', &all.r.map(u64::from));
+        registers.extend(narrow(&[("sp", all.sp), ("lr", all.lr)]));
+        return registers;
+    }
+    if let Some(all) = context.arm64() {
+        let mut registers = numbered('x', &all.x);
+        registers.extend(named(&[("fp", all.fp), ("lr", all.lr), ("sp", all.sp)]));
+        return registers;
+    }
+    Vec::new()
+}
+
+/// The registers of a bank that are not zero, the highest byte first.
+fn bank<const SIZE: usize>(out: &mut impl Write, letters: &str, bank: &[[u8; SIZE]]) -> io::Result<()> {
+    for (number, bytes) in bank.iter().enumerate() {
+        if bytes.iter().any(|byte| *byte != 0) {
+            let digits: String = bytes.iter().rev().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(out, "    {letters}{number} {digits}")?;
+        }
     }
     Ok(())
 }
@@ -372,6 +465,123 @@ fn handles(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String>) -> io:
             "  {:>6}  {kind:<14} access {:#010x}  {name}",
             handle.handle, handle.granted_access
         )?;
+        for block in handle.object_information {
+            let kind = match block.info_type {
+                1 => "thread".to_owned(),
+                2 | 3 => "mutant".to_owned(),
+                4 | 5 => "process".to_owned(),
+                6 => "event".to_owned(),
+                7 => "section".to_owned(),
+                8 => "semaphore".to_owned(),
+                other => format!("type {other:#x}"),
+            };
+            let digits: String = block.bytes.iter().map(|byte| format!(" {byte:02x}")).collect();
+            writeln!(out, "          {kind}:{digits}")?;
+        }
+    }
+    let operations = part(problems, dump.handle_operations());
+    if !operations.is_empty() {
+        section(out, &format!("Operations on handles ({})", operations.len()))?;
+    }
+    for operation in operations {
+        let what = match operation.operation_type {
+            1 => "opened".to_owned(),
+            2 => "closed".to_owned(),
+            3 => "bad reference to".to_owned(),
+            other => format!("operation {other:#x} on"),
+        };
+        writeln!(
+            out,
+            "  {what} {} by thread {} of process {}, {} calls",
+            operation.handle,
+            operation.thread_id,
+            operation.process_id,
+            operation.return_addresses.len()
+        )?;
+    }
+    Ok(())
+}
+
+fn function_tables(
+    out: &mut impl Write,
+    dump: &Dump,
+    modules: &[Module],
+    problems: &mut Vec<String>,
+) -> io::Result<()> {
+    let tables = part(problems, dump.function_tables());
+    if tables.is_empty() {
+        return Ok(());
+    }
+    section(
+        out,
+        &format!("Functions made at run time ({} tables)", tables.len()),
+    )?;
+    for table in tables {
+        writeln!(
+            out,
+            "  {:#x} to {:#x}, base {}",
+            table.minimum_address,
+            table.maximum_address,
+            place(modules, table.base_address)
+        )?;
+        for entry in table.entries {
+            writeln!(
+                out,
+                "    {:#x} to {:#x}, unwind information at {:#x}",
+                entry.begin_address, entry.end_address, entry.unwind_info_address
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn tokens(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String>) -> io::Result<()> {
+    let tokens = part(problems, dump.tokens());
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    section(out, &format!("Tokens ({})", tokens.len()))?;
+    for token in tokens {
+        let kind = match token.token_type {
+            Some(2) => "impersonation, thread",
+            _ => "primary, process",
+        };
+        let user = token.user.unwrap_or_else(|| "(no user)".to_owned());
+        writeln!(out, "  {user}, {kind} {}", token.id)?;
+        for group in token.groups {
+            let primary = match token.primary_group.as_ref() == Some(&group.sid) {
+                true => ", primary",
+                false => "",
+            };
+            writeln!(
+                out,
+                "    group {}, attributes {:#x}{primary}",
+                group.sid, group.attributes
+            )?;
+        }
+        for privilege in token.privileges {
+            writeln!(
+                out,
+                "    privilege {}, attributes {:#x}",
+                privilege.luid, privilege.attributes
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// The numbers that are not 0, which also stands for what the writer did not know.
+fn counters(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String>) -> io::Result<()> {
+    let all = [
+        ("Memory of the process", part(problems, dump.vm_counters())),
+        ("Memory of the machine", part(problems, dump.system_memory())),
+    ];
+    for (title, counters) in all {
+        let Some(counters) = counters else { continue };
+        section(out, &format!("{title} (revision {})", counters.revision))?;
+        for (name, value) in counters.numbers.iter().filter(|(_, value)| **value != 0) {
+            writeln!(out, "  {name:<44} {value}")?;
+        }
     }
     Ok(())
 }

@@ -156,7 +156,12 @@ fn required(dump: &Dump, findings: &mut Findings) {
         stream_type::SYSTEM_INFO,
         stream_type::MISC_INFO,
     ] {
-        if dump.stream(needed).is_none() {
+        // An extended list may stand in its place.
+        let other = match needed {
+            stream_type::THREAD_LIST => dump.stream(stream_type::THREAD_EX_LIST),
+            _ => None,
+        };
+        if dump.stream(needed).or(other).is_none() {
             let text = format!("there is no {}", stream_name(needed).unwrap_or_default());
             findings.add(Rule::RequiredStreamMissing, 8, text);
         }

@@ -66,7 +66,7 @@ rules! {
     StreamOverlap "stream-overlap" Error "every reader takes bytes of one for the other's",
     /// Streams of one's own have types above 0xFFFF.
     PrivateStreamType "private-stream-type" Error "skelsec's parser raises, dbgeng warns",
-    /// ThreadList, ModuleList, SystemInfo and MiscInfo are there.
+    /// ThreadList (or ThreadExList), ModuleList, SystemInfo and MiscInfo are there.
     RequiredStreamMissing "required-stream-missing" Error "no reader gets far without it",
     /// There is a MemoryList or a Memory64List.
     MemoryListMissing "memory-list-missing" Error "rust-minidump, Breakpad and dbgeng find no stack",
@@ -96,7 +96,7 @@ rules! {
     MiscInfoProcessId "misc-info-process-id" Error "LLDB says that the process id is 1",
 
     // Threads.
-    /// ThreadList has 4 + 48 × n bytes.
+    /// ThreadList has 4 + 48 × n bytes, ThreadExList 4 + 64 × n.
     ThreadListSize "thread-list-size" Error "Breakpad, rust-minidump and udmp-parser lose all threads, LLDB crashes",
     /// Thread ids differ.
     ThreadIdDuplicate "thread-id-duplicate" Error "Breakpad refuses the list",
@@ -202,6 +202,19 @@ rules! {
     HandleDataSize "handle-data-size" Error "readers drop the list",
     /// UnloadedModuleList has a header of 12 bytes and entries of 24, exactly as many as it says.
     UnloadedModulesSize "unloaded-modules-size" Error "readers drop the list",
+
+    /// HandleOperationList has a header of 16 bytes and entries of 288, exactly as many as it says.
+    HandleOperationsSize "handle-operations-size" Error "readers drop the list",
+    /// Information about an object lies inside the file and its chain has an end.
+    ObjectInformationBroken "object-information-broken" Error "readers lose what is known of the object",
+    /// FunctionTable holds its tables, each at a multiple of 8, and little more.
+    FunctionTableSize "function-table-size" Error "readers cannot unwind through functions made at run time",
+    /// Token holds its elements, exactly as many as it says, each with a user.
+    TokenSize "token-size" Error "readers cannot tell whom the process acted for",
+    /// SystemMemoryInfo has the size of its revision.
+    SystemMemorySize "system-memory-size" Error "readers take later fields for absent or for garbage",
+    /// ProcessVmCounters has the size of its revision.
+    VmCountersSize "vm-counters-size" Error "readers take later fields for absent or for garbage",
 
     // Breakpad's and Mozilla's streams.
     /// BreakpadInfo has 12 bytes.

@@ -5,20 +5,24 @@ use std::collections::HashSet;
 use super::super::dump::Dump;
 use super::super::error::ReadError;
 use super::super::stream_type;
-use super::super::threads::{StackDescriptor, THREAD_SIZE, ThreadRecord};
+use super::super::threads::{StackDescriptor, THREAD_EX_SIZE, THREAD_SIZE, ThreadRecord};
 use super::{Findings, Rule};
 
 /// Bytes of the two copies of a stack that are held at a time.
 const WINDOW: u64 = 64 * 1024;
 
 pub(super) fn check(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
-    let Some(entry) = dump.stream(stream_type::THREAD_LIST) else {
+    let list = dump
+        .stream(stream_type::THREAD_LIST)
+        .map(|entry| (entry, THREAD_SIZE));
+    let list = list.or_else(|| Some((dump.stream(stream_type::THREAD_EX_LIST)?, THREAD_EX_SIZE)));
+    let Some((entry, size)) = list else {
         return Ok(());
     };
     let Some(threads) = findings.read(Rule::ThreadListSize, dump.thread_records())? else {
         return Ok(());
     };
-    let exact = 4 + threads.len() as u64 * THREAD_SIZE;
+    let exact = 4 + threads.len() as u64 * size;
     if u64::from(entry.size) != exact {
         let text = format!(
             "{} threads take {exact} bytes, the stream has {}",

@@ -1,0 +1,153 @@
+//! As whom the process acts: the users and groups of Unix as Windows' tokens.
+
+use std::io;
+
+use dumpwright_target::{Fault, Sid, SidAndAttributes, Token, TokenKind};
+
+use crate::proc_dir::{ProcDir, field, read_bounded, system_fault};
+
+/// SE_GROUP_MANDATORY, SE_GROUP_ENABLED_BY_DEFAULT and SE_GROUP_ENABLED: a group that counts and cannot be put aside.
+const COUNTS: u32 = 7;
+
+/// `status` of a thread takes 2 KiB, and a line of up to 65536 groups.
+const STATUS_LIMIT: u64 = 2 << 20;
+
+/// Credentials as they count for access to objects: the effective ones, as our user namespace numbers them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Credentials {
+    user: u32,
+    group: u32,
+    others: Vec<u32>,
+}
+
+/// The token of the process, and behind it those of threads that act as somebody else.
+///
+/// On Linux each thread has credentials of its own. The C library keeps them equal; programs that serve
+/// several users (file servers) change those of a thread by bare system calls.
+pub(crate) fn tokens(dir: &ProcDir, threads: &[u32]) -> Result<Vec<Token>, Fault> {
+    let of = |tid: u32| {
+        credentials(dir, tid).map_err(|error| {
+            let operation = format!("read the credentials of thread {tid} of process {}", dir.pid);
+            system_fault(operation, &error)
+        })
+    };
+    let own = of(dir.task)?;
+    let mut tokens = vec![token(&own, dir.pid, TokenKind::Primary)];
+    for tid in threads.iter().filter(|tid| **tid != dir.task) {
+        let theirs = of(*tid)?;
+        if theirs != own {
+            tokens.push(token(&theirs, *tid, TokenKind::Impersonation));
+        }
+    }
+    Ok(tokens)
+}
+
+fn credentials(dir: &ProcDir, tid: u32) -> io::Result<Credentials> {
+    let text = read_bounded(&dir.process_path(format!("task/{tid}/status")), STATUS_LIMIT)?;
+    parse(&text)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a status without users and groups"))
+}
+
+/// `Uid:` and `Gid:` have the real, effective, saved and file system's id (proc_pid_status(5)).
+fn parse(status: &[u8]) -> Option<Credentials> {
+    let effective = |name| field(status, name)?.split_ascii_whitespace().nth(1)?.parse().ok();
+    let groups = field(status, "Groups").unwrap_or_default();
+    Some(Credentials {
+        user: effective("Uid")?,
+        group: effective("Gid")?,
+        others: groups
+            .split_ascii_whitespace()
+            .map(|id| id.parse().ok())
+            .collect::<Option<_>>()?,
+    })
+}
+
+fn token(credentials: &Credentials, id: u32, kind: TokenKind) -> Token {
+    let others = credentials.others.iter().filter(|id| **id != credentials.group);
+    let groups = [credentials.group].into_iter().chain(others.copied());
+    Token {
+        id,
+        handle: 0,
+        kind,
+        user: SidAndAttributes {
+            sid: Sid::unix_user(credentials.user),
+            attributes: 0,
+        },
+        groups: groups
+            .map(|id| SidAndAttributes {
+                sid: Sid::unix_group(id),
+                attributes: COUNTS,
+            })
+            .collect(),
+        primary_group: Some(Sid::unix_group(credentials.group)),
+        // Capabilities are no privileges of Windows, and there are no statistics.
+        privileges: Vec::new(),
+        statistics: None,
+    }
+}
+
+/// What these tests would catch: another of the four ids than the effective one, a group lost or told twice, a thread
+/// that acts as somebody else and is not told of.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Victim;
+
+    #[test]
+    fn effective_ids_and_all_groups_are_taken() {
+        let status = b"Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t6 9 4294967294 \n";
+        let found = parse(status).expect("sound");
+        assert_eq!(
+            (found.user, found.group, &found.others[..]),
+            (2, 6, &[6, 9, u32::MAX - 1][..])
+        );
+        let token = token(&found, 17, TokenKind::Primary);
+        assert_eq!(token.user.sid.to_string(), "S-1-22-1-2");
+        let groups: Vec<_> = token.groups.iter().map(|group| group.sid.to_string()).collect();
+        assert_eq!(groups, ["S-1-22-2-6", "S-1-22-2-9", "S-1-22-2-4294967294"]);
+        for hostile in [
+            &b""[..],
+            b"Uid:\t1\nGid:\t1\t2",
+            b"Uid:\t1 -2\nGid:\t1\t2",
+            b"Uid: 1 2\nGid: 1 2\nGroups: x",
+        ] {
+            assert_eq!(parse(hostile), None);
+        }
+    }
+
+    #[test]
+    fn a_child_has_the_ids_that_the_kernel_tells_it() {
+        let victim = Victim::that::<67>(|words| {
+            let (mut real, mut effective, mut saved) = (0, 0, 0);
+            let mut groups = [0; 64];
+            // SAFETY: each call fills the local variables whose addresses it is given, and no more groups than fit.
+            let count = unsafe {
+                libc::getresuid(&raw mut real, &raw mut effective, &raw mut saved);
+                words[0] = effective.into();
+                libc::getresgid(&raw mut real, &raw mut effective, &raw mut saved);
+                words[1] = effective.into();
+                libc::getgroups(64, groups.as_mut_ptr())
+            };
+            words[2] = count as u64;
+            for (word, group) in words[3..].iter_mut().zip(groups) {
+                *word = group.into();
+            }
+        });
+        let tokens = tokens(&victim.dir(), &[victim.id()]).expect("readable");
+        let [own] = &tokens[..] else {
+            panic!("one token: {tokens:?}")
+        };
+        let words = &victim.words;
+        assert_eq!((own.id, own.kind), (victim.id(), TokenKind::Primary));
+        assert_eq!(own.user.sid.to_string(), format!("S-1-22-1-{}", words[0]));
+        assert_eq!(own.primary_group, Some(Sid::unix_group(words[1] as u32)));
+        let count = usize::try_from(words[2]).expect("groups that fit");
+        let mut expected: Vec<_> = words[3..3 + count].iter().chain(&words[1..2]).collect();
+        expected.sort_unstable();
+        expected.dedup();
+        let mut found: Vec<_> = own.groups.iter().map(|group| group.sid.to_string()).collect();
+        found.sort_by_key(|sid| sid.rsplit('-').next().and_then(|id| id.parse::<u64>().ok()));
+        let expected: Vec<_> = expected.iter().map(|id| format!("S-1-22-2-{id}")).collect();
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,301 @@
+//! Counters of memory: SystemMemoryInfoStream and ProcessVmCountersStream.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::dump::Dump;
+use super::error::ReadError;
+use super::fields::{Fields, hex};
+use super::stream_type;
+
+/// Bytes of the two revisions of `MINIDUMP_SYSTEM_MEMORY_INFO_1`.
+pub(super) const SYSTEM_MEMORY_SIZES: [u64; 2] = [492, 524];
+/// Bytes of `MINIDUMP_PROCESS_VM_COUNTERS_1` and `…_2`.
+pub(super) const VM_COUNTERS_SIZES: [u64; 2] = [80, 152];
+
+/// `MINIDUMP_SYSTEM_BASIC_INFORMATION`: name, offset, bytes.
+const BASIC: &[(&str, usize, usize)] = &[
+    ("BasicInfo.TimerResolution", 4, 4),
+    ("BasicInfo.PageSize", 8, 4),
+    ("BasicInfo.NumberOfPhysicalPages", 12, 4),
+    ("BasicInfo.LowestPhysicalPageNumber", 16, 4),
+    ("BasicInfo.HighestPhysicalPageNumber", 20, 4),
+    ("BasicInfo.AllocationGranularity", 24, 4),
+    ("BasicInfo.MinimumUserModeAddress", 28, 8),
+    ("BasicInfo.MaximumUserModeAddress", 36, 8),
+    ("BasicInfo.ActiveProcessorsAffinityMask", 44, 8),
+    ("BasicInfo.NumberOfProcessors", 52, 4),
+];
+
+/// `MINIDUMP_SYSTEM_FILECACHE_INFORMATION`: name, offset, bytes.
+const FILE_CACHE: &[(&str, usize, usize)] = &[
+    ("FileCacheInfo.CurrentSize", 56, 8),
+    ("FileCacheInfo.PeakSize", 64, 8),
+    ("FileCacheInfo.PageFaultCount", 72, 4),
+    ("FileCacheInfo.MinimumWorkingSet", 76, 8),
+    ("FileCacheInfo.MaximumWorkingSet", 84, 8),
+    ("FileCacheInfo.CurrentSizeIncludingTransitionInPages", 92, 8),
+    ("FileCacheInfo.PeakSizeIncludingTransitionInPages", 100, 8),
+];
+
+/// Its end: name, offset, bytes.
+const FILE_CACHE_TRANSITION: &[(&str, usize, usize)] =
+    &[("TransitionRePurposeCount", 108, 4), ("Flags", 112, 4)];
+
+/// `MINIDUMP_SYSTEM_BASIC_PERFORMANCE_INFORMATION`: name, offset, bytes.
+const BASIC_PERFORMANCE: &[(&str, usize, usize)] = &[
+    ("BasicPerfInfo.AvailablePages", 116, 8),
+    ("BasicPerfInfo.CommittedPages", 124, 8),
+    ("BasicPerfInfo.CommitLimit", 132, 8),
+    ("BasicPerfInfo.PeakCommitment", 140, 8),
+];
+
+/// `MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION`: name, offset, bytes.
+const PERFORMANCE: &[(&str, usize, usize)] = &[
+    ("PerfInfo.IdleProcessTime", 148, 8),
+    ("PerfInfo.IoReadTransferCount", 156, 8),
+    ("PerfInfo.IoWriteTransferCount", 164, 8),
+    ("PerfInfo.IoOtherTransferCount", 172, 8),
+    ("PerfInfo.IoReadOperationCount", 180, 4),
+    ("PerfInfo.IoWriteOperationCount", 184, 4),
+    ("PerfInfo.IoOtherOperationCount", 188, 4),
+    ("PerfInfo.AvailablePages", 192, 4),
+    ("PerfInfo.CommittedPages", 196, 4),
+    ("PerfInfo.CommitLimit", 200, 4),
+    ("PerfInfo.PeakCommitment", 204, 4),
+    ("PerfInfo.PageFaultCount", 208, 4),
+    ("PerfInfo.CopyOnWriteCount", 212, 4),
+    ("PerfInfo.TransitionCount", 216, 4),
+    ("PerfInfo.CacheTransitionCount", 220, 4),
+    ("PerfInfo.DemandZeroCount", 224, 4),
+    ("PerfInfo.PageReadCount", 228, 4),
+    ("PerfInfo.PageReadIoCount", 232, 4),
+    ("PerfInfo.CacheReadCount", 236, 4),
+    ("PerfInfo.CacheIoCount", 240, 4),
+    ("PerfInfo.DirtyPagesWriteCount", 244, 4),
+    ("PerfInfo.DirtyWriteIoCount", 248, 4),
+    ("PerfInfo.MappedPagesWriteCount", 252, 4),
+    ("PerfInfo.MappedWriteIoCount", 256, 4),
+    ("PerfInfo.PagedPoolPages", 260, 4),
+    ("PerfInfo.NonPagedPoolPages", 264, 4),
+    ("PerfInfo.PagedPoolAllocs", 268, 4),
+    ("PerfInfo.PagedPoolFrees", 272, 4),
+    ("PerfInfo.NonPagedPoolAllocs", 276, 4),
+    ("PerfInfo.NonPagedPoolFrees", 280, 4),
+    ("PerfInfo.FreeSystemPtes", 284, 4),
+    ("PerfInfo.ResidentSystemCodePage", 288, 4),
+    ("PerfInfo.TotalSystemDriverPages", 292, 4),
+    ("PerfInfo.TotalSystemCodePages", 296, 4),
+    ("PerfInfo.NonPagedPoolLookasideHits", 300, 4),
+    ("PerfInfo.PagedPoolLookasideHits", 304, 4),
+    ("PerfInfo.AvailablePagedPoolPages", 308, 4),
+    ("PerfInfo.ResidentSystemCachePage", 312, 4),
+    ("PerfInfo.ResidentPagedPoolPage", 316, 4),
+    ("PerfInfo.ResidentSystemDriverPage", 320, 4),
+    ("PerfInfo.CcFastReadNoWait", 324, 4),
+    ("PerfInfo.CcFastReadWait", 328, 4),
+    ("PerfInfo.CcFastReadResourceMiss", 332, 4),
+    ("PerfInfo.CcFastReadNotPossible", 336, 4),
+    ("PerfInfo.CcFastMdlReadNoWait", 340, 4),
+    ("PerfInfo.CcFastMdlReadWait", 344, 4),
+    ("PerfInfo.CcFastMdlReadResourceMiss", 348, 4),
+    ("PerfInfo.CcFastMdlReadNotPossible", 352, 4),
+    ("PerfInfo.CcMapDataNoWait", 356, 4),
+    ("PerfInfo.CcMapDataWait", 360, 4),
+    ("PerfInfo.CcMapDataNoWaitMiss", 364, 4),
+    ("PerfInfo.CcMapDataWaitMiss", 368, 4),
+    ("PerfInfo.CcPinMappedDataCount", 372, 4),
+    ("PerfInfo.CcPinReadNoWait", 376, 4),
+    ("PerfInfo.CcPinReadWait", 380, 4),
+    ("PerfInfo.CcPinReadNoWaitMiss", 384, 4),
+    ("PerfInfo.CcPinReadWaitMiss", 388, 4),
+    ("PerfInfo.CcCopyReadNoWait", 392, 4),
+    ("PerfInfo.CcCopyReadWait", 396, 4),
+    ("PerfInfo.CcCopyReadNoWaitMiss", 400, 4),
+    ("PerfInfo.CcCopyReadWaitMiss", 404, 4),
+    ("PerfInfo.CcMdlReadNoWait", 408, 4),
+    ("PerfInfo.CcMdlReadWait", 412, 4),
+    ("PerfInfo.CcMdlReadNoWaitMiss", 416, 4),
+    ("PerfInfo.CcMdlReadWaitMiss", 420, 4),
+    ("PerfInfo.CcReadAheadIos", 424, 4),
+    ("PerfInfo.CcLazyWriteIos", 428, 4),
+    ("PerfInfo.CcLazyWritePages", 432, 4),
+    ("PerfInfo.CcDataFlushes", 436, 4),
+    ("PerfInfo.CcDataPages", 440, 4),
+    ("PerfInfo.ContextSwitches", 444, 4),
+    ("PerfInfo.FirstLevelTbFills", 448, 4),
+    ("PerfInfo.SecondLevelTbFills", 452, 4),
+    ("PerfInfo.SystemCalls", 456, 4),
+];
+
+/// Its end, which is valid in parts: name, offset, bytes.
+const DIRTY_PAGES: &[(&str, usize, usize)] =
+    &[("CcTotalDirtyPages", 460, 8), ("CcDirtyPageThreshold", 468, 8)];
+
+/// More of it: name, offset, bytes.
+const RESIDENT_PAGES: &[(&str, usize, usize)] = &[
+    ("PerfInfo.ResidentAvailablePages", 476, 8),
+    ("PerfInfo.SharedCommittedPages", 484, 8),
+];
+
+/// What the second revision adds: name, offset, bytes.
+const KERNEL_PAGES: &[(&str, usize, usize)] = &[
+    ("PerfInfo.MdlPagesAllocated", 492, 8),
+    ("PerfInfo.PfnDatabaseCommittedPages", 500, 8),
+];
+
+/// More of it: name, offset, bytes.
+const KERNEL_TABLES: &[(&str, usize, usize)] = &[
+    ("PerfInfo.SystemPageTableCommittedPages", 508, 8),
+    ("PerfInfo.ContiguousPagesAllocated", 516, 8),
+];
+
+/// `MINIDUMP_PROCESS_VM_COUNTERS_1`: name, offset, bytes.
+const VM_COUNTERS_1: &[(&str, usize, usize)] = &[
+    ("PageFaultCount", 4, 4),
+    ("PeakWorkingSetSize", 8, 8),
+    ("WorkingSetSize", 16, 8),
+    ("QuotaPeakPagedPoolUsage", 24, 8),
+    ("QuotaPagedPoolUsage", 32, 8),
+    ("QuotaPeakNonPagedPoolUsage", 40, 8),
+    ("QuotaNonPagedPoolUsage", 48, 8),
+    ("PagefileUsage", 56, 8),
+    ("PeakPagefileUsage", 64, 8),
+    ("PrivateUsage", 72, 8),
+];
+
+/// `MINIDUMP_PROCESS_VM_COUNTERS_2`: what is always valid: name, offset, bytes.
+const VM_COUNTERS_2: &[(&str, usize, usize)] = &[
+    ("PageFaultCount", 4, 4),
+    ("PeakWorkingSetSize", 8, 8),
+    ("WorkingSetSize", 16, 8),
+    ("QuotaPeakPagedPoolUsage", 24, 8),
+    ("QuotaPagedPoolUsage", 32, 8),
+    ("QuotaPeakNonPagedPoolUsage", 40, 8),
+    ("QuotaNonPagedPoolUsage", 48, 8),
+    ("PagefileUsage", 56, 8),
+    ("PeakPagefileUsage", 64, 8),
+];
+
+/// Size of the address space: name, offset, bytes.
+const VIRTUAL_SIZE: &[(&str, usize, usize)] = &[("PeakVirtualSize", 72, 8), ("VirtualSize", 80, 8)];
+
+/// Committed private memory: name, offset, bytes.
+const PRIVATE_USAGE: &[(&str, usize, usize)] = &[("PrivateUsage", 88, 8)];
+
+/// What is the process' own: name, offset, bytes.
+const PRIVATE: &[(&str, usize, usize)] = &[("PrivateWorkingSetSize", 96, 8), ("SharedCommitUsage", 104, 8)];
+
+/// What its job has: name, offset, bytes.
+const JOB: &[(&str, usize, usize)] = &[
+    ("JobSharedCommitUsage", 112, 8),
+    ("JobPrivateCommitUsage", 120, 8),
+    ("JobPeakPrivateCommitUsage", 128, 8),
+    ("JobPrivateCommitLimit", 136, 8),
+    ("JobTotalCommitLimit", 144, 8),
+];
+
+/// Numbers of a stream, with the names of Microsoft's structures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Revision of the structure.
+    pub revision: u16,
+    /// Which parts are valid; 0 in the first revision of ProcessVmCounters, which has no flags.
+    #[serde(serialize_with = "hex")]
+    pub flags: u16,
+    /// The valid numbers by their names; in SystemMemoryInfo with that of the part, as in `BasicInfo.PageSize`.
+    pub numbers: BTreeMap<&'static str, u64>,
+}
+
+impl Counters {
+    fn read(bytes: &[u8], flags: u16, parts: &[(u16, &[(&'static str, usize, usize)])]) -> Self {
+        let fields = Fields(bytes);
+        let valid = parts.iter().filter(|(flag, _)| *flag == 0 || flags & flag != 0);
+        let numbers = valid
+            .flat_map(|(_, part)| part.iter())
+            .filter(|(_, at, width)| at + width <= bytes.len())
+            .map(|(name, at, width)| {
+                let value = match width {
+                    4 => fields.u32(*at).into(),
+                    _ => fields.u64(*at),
+                };
+                (*name, value)
+            })
+            .collect();
+        Self {
+            revision: fields.u16(0),
+            flags,
+            numbers,
+        }
+    }
+}
+
+impl Dump {
+    /// SystemMemoryInfoStream; `None` if the dump has none.
+    ///
+    /// # Errors
+    ///
+    /// The stream is shorter than its first revision or lies outside the file.
+    pub fn system_memory(&self) -> Result<Option<Counters>, ReadError> {
+        let Some(bytes) = self.counters(stream_type::SYSTEM_MEMORY_INFO, SYSTEM_MEMORY_SIZES)? else {
+            return Ok(None);
+        };
+        Ok(Some(Counters::read(
+            &bytes,
+            Fields(&bytes).u16(2),
+            &[
+                (0, BASIC),
+                (0, FILE_CACHE),
+                (1, FILE_CACHE_TRANSITION),
+                (2, BASIC_PERFORMANCE),
+                (0, PERFORMANCE),
+                (4, DIRTY_PAGES),
+                (8, RESIDENT_PAGES),
+                (0x10, KERNEL_PAGES),
+                (0x20, KERNEL_TABLES),
+            ],
+        )))
+    }
+
+    /// ProcessVmCountersStream; `None` if the dump has none.
+    ///
+    /// # Errors
+    ///
+    /// The stream is shorter than its first revision or lies outside the file.
+    pub fn vm_counters(&self) -> Result<Option<Counters>, ReadError> {
+        let Some(bytes) = self.counters(stream_type::PROCESS_VM_COUNTERS, VM_COUNTERS_SIZES)? else {
+            return Ok(None);
+        };
+        let fields = Fields(&bytes);
+        Ok(Some(match fields.u16(0) {
+            // Padding stands where the second revision has its flags.
+            0 | 1 => Counters::read(&bytes, 0, &[(0, VM_COUNTERS_1)]),
+            _ => Counters::read(
+                &bytes,
+                fields.u16(2),
+                &[
+                    (0, VM_COUNTERS_2),
+                    (2, VIRTUAL_SIZE),
+                    (4, PRIVATE_USAGE),
+                    (8, PRIVATE),
+                    (0x10, JOB),
+                ],
+            ),
+        }))
+    }
+
+    fn counters(&self, stream: u32, sizes: [u64; 2]) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(entry) = self.stream(stream) else {
+            return Ok(None);
+        };
+        let what = entry.name().unwrap_or("counters");
+        let offset = u64::from(entry.rva);
+        let bytes = self.prefix(what, offset, entry.size.into(), sizes[1])?;
+        if (bytes.len() as u64) < sizes[0] {
+            let reason = format!("{} bytes; the structures have {sizes:?}", entry.size);
+            return Err(ReadError::Malformed { what, offset, reason });
+        }
+        Ok(Some(bytes))
+    }
+}
