@@ -6,6 +6,7 @@
 //! `cargo xtask bless` writes the header anew.
 
 #[path = "support/mod.rs"]
+#[allow(dead_code)]
 mod support;
 
 use std::collections::BTreeSet;

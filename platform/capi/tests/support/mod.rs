@@ -1,7 +1,5 @@
 //! What several test files need: the library, built.
 
-#![allow(dead_code, reason = "each test file uses some of it")]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
