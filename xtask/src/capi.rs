@@ -52,10 +52,8 @@ pub(crate) fn install(shell: &Shell) -> anyhow::Result<()> {
 
 /// The file of this name in cargo's messages, which are JSON with one file name after the other.
 fn path_ending<'m>(messages: &'m str, name: &str) -> Option<&'m str> {
-    let quoted = messages.split('"').filter(|text| text.starts_with('/'));
-    quoted
-        .filter(|path| Path::new(path).file_name().is_some_and(|file| file == name))
-        .next_back()
+    let mut quoted = messages.split('"').filter(|text| text.starts_with('/'));
+    quoted.rfind(|path| Path::new(path).file_name().is_some_and(|file| file == name))
 }
 
 fn copy(shell: &Shell, from: impl AsRef<Path>, to: &Path) -> anyhow::Result<()> {
