@@ -155,7 +155,7 @@ mod tests {
                 self.0.store(true, Ordering::Relaxed);
             }
         }
-        struct Seen(bool);
+        struct Seen;
         let let_go = AtomicBool::new(false);
         // A panic that no hook hears of stands for an exception; a C++ program throws a real one in `tests/programs.rs`. It is
         // ours, so a thread that panics already is what lets it pass.
@@ -169,7 +169,7 @@ mod tests {
                                 converse::<()>(|caller| {
                                     let _target = Target(self.0);
                                     // SAFETY: it uses nothing.
-                                    unsafe { caller.run(&mut || resume_unwind(Box::new(Seen(true)))) };
+                                    unsafe { caller.run(&mut || resume_unwind(Box::new(Seen))) };
                                     unreachable!("nobody is there to answer");
                                 })
                             });

@@ -39,7 +39,7 @@ pub struct CRequest {
 enum Target {
     Process(u32),
     Descriptor(RawFd),
-    Simulated(SimProcess),
+    Simulated(Box<SimProcess>),
 }
 
 impl CRequest {
@@ -50,7 +50,7 @@ impl CRequest {
                 *id,
             )),
             Some(Target::Descriptor(pidfd)) => Subjected::Process(NamedProcess::of_descriptor(*pidfd)?),
-            Some(Target::Simulated(process)) => Subjected::Simulated(Box::new(process.clone())),
+            Some(Target::Simulated(process)) => Subjected::Simulated(process.clone()),
             None => {
                 return Err(Failure::argument(
                     "nothing to be dumped: call dumpwright_request_process, _pidfd or _scenario first",
@@ -194,7 +194,7 @@ pub unsafe extern "C" fn dumpwright_request_scenario(request: *mut CRequest, fil
         set(request, |request| {
             let process = Scenario::load(path(file, "the scenario's name")?)
                 .map_err(|error| Failure::argument(error.to_string()))?;
-            request.target = Some(Target::Simulated(process));
+            request.target = Some(Target::Simulated(Box::new(process)));
             Ok(())
         })
     }

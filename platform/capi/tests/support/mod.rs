@@ -1,4 +1,5 @@
-//! What several test files need: the library, built.
+//! What several test files need: the library, built, and programs that use it.
+#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,7 +26,7 @@ pub fn library() -> &'static Path {
             String::from_utf8_lossy(&output.stderr)
         );
         let messages = String::from_utf8(output.stdout).expect("JSON");
-        let files = messages.lines().filter_map(|line| {
+        let mut files = messages.lines().filter_map(|line| {
             let message: serde_json::Value = serde_json::from_str(line).ok()?;
             let files = message["filenames"]
                 .as_array()?
@@ -35,7 +36,7 @@ pub fn library() -> &'static Path {
                 .map(PathBuf::from)
                 .find(|file| file.ends_with("libdumpwright.so"))
         });
-        let library = files.last().expect("cargo names what it has built");
+        let library = files.next_back().expect("cargo names what it has built");
         library.parent().expect("it is in a folder").to_owned()
     })
 }
