@@ -141,7 +141,7 @@ pub(crate) fn check_supported(dir: &ProcDir) -> Result<(), Fault> {
     let mut header = [0; 20];
     let read = std::fs::File::open(dir.path("exe")).and_then(|mut file| file.read_exact(&mut header));
     // An executable that we may not open will be refused with its true reason when we attach.
-    if read.is_ok() && header.starts_with(&ELF_32_BITS) && header[18..] == X86_64_MACHINE {
+    if read.is_ok() && is_x32(&header) {
         return Err(Fault::new(
             FaultKind::Unsupported,
             operation(),
@@ -149,6 +149,11 @@ pub(crate) fn check_supported(dir: &ProcDir) -> Result<(), Fault> {
         ));
     }
     Ok(())
+}
+
+/// Whether an ELF header is one of a program with 32-bit pointers in 64-bit code.
+fn is_x32(header: &[u8; 20]) -> bool {
+    header.starts_with(&ELF_32_BITS) && header[18..] == X86_64_MACHINE
 }
 
 /// The process as such is not ours: we cannot stop ourselves.
@@ -311,6 +316,20 @@ mod tests {
         assert_eq!(fault.kind, FaultKind::Gone);
         assert!(fault.operation.contains("thread 18 of process 17"));
         assert_eq!(same_user().explain(17, 17, Errno::EIO).kind, FaultKind::System);
+    }
+
+    /// Few kernels run such programs.
+    #[test]
+    fn x32_programs_are_told_from_their_relatives() {
+        let header = |class: u8, machine: u8| {
+            let mut header = [0; 20];
+            header[..5].copy_from_slice(&[0x7f, b'E', b'L', b'F', class]);
+            header[18] = machine;
+            header
+        };
+        let [i386, x86_64] = [3, 62];
+        assert!(is_x32(&header(1, x86_64)));
+        assert!(!is_x32(&header(1, i386)) && !is_x32(&header(2, x86_64)));
     }
 
     #[test]

@@ -272,7 +272,12 @@ fn take_in_root(dir: &ProcDir, path: &Path) -> io::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    match nix::fcntl::openat2(&root, relative, how) {
+    /// The kernel gives up (EAGAIN) when something is renamed or mounted anywhere on the system while it follows "..", as
+    /// in `/etc/os-release -> ../usr/lib/os-release`, and wants to be asked again (openat2(2)); seen on busy machines.
+    const ATTEMPTS: usize = 100;
+    let mut answers = (0..ATTEMPTS).map(|_| nix::fcntl::openat2(&root, relative, how));
+    let answer = answers.find(|answer| !matches!(answer, Err(nix::errno::Errno::EAGAIN)));
+    match answer.unwrap_or(Err(nix::errno::Errno::EAGAIN)) {
         Ok(taken) => Ok(taken),
         // Older kernels, and sandboxes that do not know the call (some answer EPERM).
         Err(nix::errno::Errno::ENOSYS | nix::errno::Errno::EPERM) => {

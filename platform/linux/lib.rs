@@ -68,7 +68,7 @@ impl LinuxProcess {
     ///
     /// # Errors
     /// There is no such process, or it is one that cannot be dumped: this very process, a kernel thread, a
-    /// zombie, a 32-bit program, or one that another debugger holds. Whether the system permits it is known only when
+    /// zombie, an x32 program, or one that another debugger holds. Whether the system permits it is known only when
     /// it is [frozen](Target::freeze).
     pub fn open(pid: u32) -> Result<Self, Fault> {
         attach::check_foreign(pid)?;

@@ -14,8 +14,11 @@ pub(super) const SYSTEM_MEMORY_SIZES: [u64; 2] = [492, 524];
 /// Bytes of `MINIDUMP_PROCESS_VM_COUNTERS_1` and `…_2`.
 pub(super) const VM_COUNTERS_SIZES: [u64; 2] = [80, 152];
 
+/// Name, offset and bytes of each number of a part.
+type Numbers = &'static [(&'static str, usize, usize)];
+
 /// `MINIDUMP_SYSTEM_BASIC_INFORMATION`: name, offset, bytes.
-const BASIC: &[(&str, usize, usize)] = &[
+const BASIC: Numbers = &[
     ("BasicInfo.TimerResolution", 4, 4),
     ("BasicInfo.PageSize", 8, 4),
     ("BasicInfo.NumberOfPhysicalPages", 12, 4),
@@ -29,7 +32,7 @@ const BASIC: &[(&str, usize, usize)] = &[
 ];
 
 /// `MINIDUMP_SYSTEM_FILECACHE_INFORMATION`: name, offset, bytes.
-const FILE_CACHE: &[(&str, usize, usize)] = &[
+const FILE_CACHE: Numbers = &[
     ("FileCacheInfo.CurrentSize", 56, 8),
     ("FileCacheInfo.PeakSize", 64, 8),
     ("FileCacheInfo.PageFaultCount", 72, 4),
@@ -44,7 +47,7 @@ const FILE_CACHE_TRANSITION: &[(&str, usize, usize)] =
     &[("TransitionRePurposeCount", 108, 4), ("Flags", 112, 4)];
 
 /// `MINIDUMP_SYSTEM_BASIC_PERFORMANCE_INFORMATION`: name, offset, bytes.
-const BASIC_PERFORMANCE: &[(&str, usize, usize)] = &[
+const BASIC_PERFORMANCE: Numbers = &[
     ("BasicPerfInfo.AvailablePages", 116, 8),
     ("BasicPerfInfo.CommittedPages", 124, 8),
     ("BasicPerfInfo.CommitLimit", 132, 8),
@@ -52,7 +55,7 @@ const BASIC_PERFORMANCE: &[(&str, usize, usize)] = &[
 ];
 
 /// `MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION`: name, offset, bytes.
-const PERFORMANCE: &[(&str, usize, usize)] = &[
+const PERFORMANCE: Numbers = &[
     ("PerfInfo.IdleProcessTime", 148, 8),
     ("PerfInfo.IoReadTransferCount", 156, 8),
     ("PerfInfo.IoWriteTransferCount", 164, 8),
@@ -134,25 +137,25 @@ const DIRTY_PAGES: &[(&str, usize, usize)] =
     &[("CcTotalDirtyPages", 460, 8), ("CcDirtyPageThreshold", 468, 8)];
 
 /// More of it: name, offset, bytes.
-const RESIDENT_PAGES: &[(&str, usize, usize)] = &[
+const RESIDENT_PAGES: Numbers = &[
     ("PerfInfo.ResidentAvailablePages", 476, 8),
     ("PerfInfo.SharedCommittedPages", 484, 8),
 ];
 
 /// What the second revision adds: name, offset, bytes.
-const KERNEL_PAGES: &[(&str, usize, usize)] = &[
+const KERNEL_PAGES: Numbers = &[
     ("PerfInfo.MdlPagesAllocated", 492, 8),
     ("PerfInfo.PfnDatabaseCommittedPages", 500, 8),
 ];
 
 /// More of it: name, offset, bytes.
-const KERNEL_TABLES: &[(&str, usize, usize)] = &[
+const KERNEL_TABLES: Numbers = &[
     ("PerfInfo.SystemPageTableCommittedPages", 508, 8),
     ("PerfInfo.ContiguousPagesAllocated", 516, 8),
 ];
 
 /// `MINIDUMP_PROCESS_VM_COUNTERS_1`: name, offset, bytes.
-const VM_COUNTERS_1: &[(&str, usize, usize)] = &[
+const VM_COUNTERS_1: Numbers = &[
     ("PageFaultCount", 4, 4),
     ("PeakWorkingSetSize", 8, 8),
     ("WorkingSetSize", 16, 8),
@@ -166,7 +169,7 @@ const VM_COUNTERS_1: &[(&str, usize, usize)] = &[
 ];
 
 /// `MINIDUMP_PROCESS_VM_COUNTERS_2`: what is always valid: name, offset, bytes.
-const VM_COUNTERS_2: &[(&str, usize, usize)] = &[
+const VM_COUNTERS_2: Numbers = &[
     ("PageFaultCount", 4, 4),
     ("PeakWorkingSetSize", 8, 8),
     ("WorkingSetSize", 16, 8),
@@ -179,16 +182,16 @@ const VM_COUNTERS_2: &[(&str, usize, usize)] = &[
 ];
 
 /// Size of the address space: name, offset, bytes.
-const VIRTUAL_SIZE: &[(&str, usize, usize)] = &[("PeakVirtualSize", 72, 8), ("VirtualSize", 80, 8)];
+const VIRTUAL_SIZE: Numbers = &[("PeakVirtualSize", 72, 8), ("VirtualSize", 80, 8)];
 
 /// Committed private memory: name, offset, bytes.
-const PRIVATE_USAGE: &[(&str, usize, usize)] = &[("PrivateUsage", 88, 8)];
+const PRIVATE_USAGE: Numbers = &[("PrivateUsage", 88, 8)];
 
 /// What is the process' own: name, offset, bytes.
-const PRIVATE: &[(&str, usize, usize)] = &[("PrivateWorkingSetSize", 96, 8), ("SharedCommitUsage", 104, 8)];
+const PRIVATE: Numbers = &[("PrivateWorkingSetSize", 96, 8), ("SharedCommitUsage", 104, 8)];
 
 /// What its job has: name, offset, bytes.
-const JOB: &[(&str, usize, usize)] = &[
+const JOB: Numbers = &[
     ("JobSharedCommitUsage", 112, 8),
     ("JobPrivateCommitUsage", 120, 8),
     ("JobPeakPrivateCommitUsage", 128, 8),
@@ -209,7 +212,8 @@ pub struct Counters {
 }
 
 impl Counters {
-    fn read(bytes: &[u8], flags: u16, parts: &[(u16, &[(&'static str, usize, usize)])]) -> Self {
+    /// `parts`: the flag that marks each as valid (0: always), and its numbers.
+    fn read(bytes: &[u8], flags: u16, parts: &[(u16, Numbers)]) -> Self {
         let fields = Fields(bytes);
         let valid = parts.iter().filter(|(flag, _)| *flag == 0 || flags & flag != 0);
         let numbers = valid

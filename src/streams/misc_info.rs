@@ -58,9 +58,11 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         .as_ref()
         .map_or("", |system| system.build.as_str());
     let extended = extended_state(snapshot);
-    let fifth = (cookie.is_some() || extended.is_some())
-        .then(|| fifth_generation(extended.unwrap_or_default(), cookie.unwrap_or(0)))
-        .unwrap_or_default();
+    let fifth = if cookie.is_some() || extended.is_some() {
+        fifth_generation(extended.unwrap_or_default(), cookie.unwrap_or(0))
+    } else {
+        Vec::new()
+    };
     // Names the writer, with the processor as DbgHelp has it. No version: the same process gives the same dump whichever
     // release wrote it.
     let writer = snapshot.system.as_ref().map_or_else(

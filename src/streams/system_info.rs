@@ -1,9 +1,7 @@
 //! SystemInfo: the machine and its operating system. Every reader needs it.
 
 use dumpwright_target::{Cpu, CpuInformation};
-use minidump_common::format::{
-    ARMCpuInfo, CPU_INFORMATION, MINIDUMP_SYSTEM_INFO, OtherCpuInfo, ProcessorArchitecture, X86CpuInfo,
-};
+use minidump_common::format::{ARMCpuInfo, CPU_INFORMATION, MINIDUMP_SYSTEM_INFO, OtherCpuInfo, X86CpuInfo};
 use scroll::{LE, Pwrite};
 
 use super::{BlockId, Pieces, Plan, Snapshot};
@@ -19,7 +17,7 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
     plan.record(format::size::<MINIDUMP_SYSTEM_INFO>(), move |offsets| {
         let [major_version, minor_version, build_number] = system.version;
         Ok(format::bytes([MINIDUMP_SYSTEM_INFO {
-            processor_architecture: architecture(system.cpu) as u16,
+            processor_architecture: architecture(system.cpu),
             processor_level: system.processor_level,
             processor_revision: system.processor_revision,
             number_of_processors: u8::try_from(system.processors).unwrap_or(u8::MAX),
@@ -36,13 +34,13 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
     })
 }
 
-/// The numbers of Microsoft's `winnt.h`.
-fn architecture(cpu: Cpu) -> ProcessorArchitecture {
+/// `PROCESSOR_ARCHITECTURE_…` of Microsoft's `winnt.h`. (For ARM64 Breakpad had 0x8003 once, with other contexts.)
+fn architecture(cpu: Cpu) -> u16 {
     match cpu {
-        Cpu::Amd64 => ProcessorArchitecture::PROCESSOR_ARCHITECTURE_AMD64,
-        Cpu::X86 => ProcessorArchitecture::PROCESSOR_ARCHITECTURE_INTEL,
-        Cpu::Arm => ProcessorArchitecture::PROCESSOR_ARCHITECTURE_ARM,
-        Cpu::Arm64 => ProcessorArchitecture::PROCESSOR_ARCHITECTURE_ARM64,
+        Cpu::X86 => 0,
+        Cpu::Arm => 5,
+        Cpu::Amd64 => 9,
+        Cpu::Arm64 => 12,
         other => unreachable!("{other:?} has no architecture number"),
     }
 }

@@ -86,6 +86,76 @@ fn the_type_in_the_result_is_the_effective_one() {
 }
 
 #[test]
+fn comments_and_streams_of_ones_own_are_in_the_dump() {
+    let victim = plain();
+    let folder = Folder::new();
+    let (notes, file) = (folder.file("notes"), folder.file("dump"));
+    std::fs::write(&notes, b"of my own").unwrap();
+    let stream = |number: &str| format!("{number}={}", notes.display());
+    let mut command = dump_of(&victim, &file);
+    command.args(["--comment", "s\u{f6} \u{1F600}"]);
+    command.args([
+        "--user-stream",
+        &stream("0x10002"),
+        "--user-stream",
+        &stream("65537"),
+    ]);
+    Outcome::of(&mut command).expect(0);
+    let dump = dumpwright::read::Dump::open(&file).unwrap();
+    assert_eq!(dump.comments().unwrap(), ["s\u{f6} \u{1F600}"]);
+    let types: Vec<u32> = dump.directory().iter().map(|entry| entry.stream_type).collect();
+    // Behind our own, in the order in which they were given; the comment is the first.
+    assert_eq!(types[types.len() - 3..], [11, 0x1_0002, 0x1_0001]);
+    for number in [0x1_0001, 0x1_0002] {
+        assert_eq!(dump.stream_bytes(number).unwrap().unwrap(), b"of my own");
+    }
+    for (given, complaint) in [
+        ("10001", "expected TYPE=FILE"),
+        ("0xg=x", "expected TYPE=FILE"),
+        ("=x", "expected TYPE=FILE"),
+    ] {
+        let outcome = Outcome::of(dump_of(&victim, &file).args(["--user-stream", given])).expect(2);
+        assert_says(&outcome.stderr, &["--user-stream", complaint]);
+    }
+    let missing = format!("65537={}", folder.file("nothing").display());
+    let pid = victim.pid().to_string();
+    let new = folder.file("new");
+    for (given, complaint) in [
+        (missing, "cannot be read"),
+        (stream("3"), "type 0x3 is reserved"),
+        (stream("24"), "type 0x18 is reserved"),
+    ] {
+        let reason = refusal(&[
+            "--user-stream",
+            &given,
+            "--pid",
+            &pid,
+            "-o",
+            new.to_str().unwrap(),
+        ]);
+        assert_says(&reason, &[complaint]);
+    }
+    folder.assert_holds(&["dump", "notes"]);
+}
+
+#[test]
+fn threads_are_listed_with_backing_stores_on_request() {
+    let victim = plain();
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    Outcome::of(dump_of(&victim, &file).arg("--thread-ex")).expect(0);
+    let dump = dumpwright::read::Dump::open(&file).unwrap();
+    assert!(dump.stream(3).is_none() && dump.stream(8).is_some());
+    let threads = dump.threads().unwrap();
+    assert_eq!(threads[0].id, victim.pid());
+    // No processor that Linux is dumped on here has one.
+    assert_eq!(
+        threads[0].backing_store.map(|store| (store.start, store.size)),
+        Some((0, 0))
+    );
+}
+
+#[test]
 fn arguments_that_make_no_sense_together() {
     let folder = Folder::new();
     let file = folder.file("dump");

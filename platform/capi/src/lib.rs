@@ -17,6 +17,10 @@
 //!
 //! No panic leaves this library, and nothing that C code does with the structures it is lent can corrupt it. The caller's pointers are
 //! read by the system rather than followed, where a wrong one is a mistake that DbgHelp answers with an error code.
+#![allow(
+    clippy::useless_conversion,
+    reason = "pointers of C structures have 32 bits in other builds"
+)]
 #![cfg(target_os = "linux")]
 
 mod callback;

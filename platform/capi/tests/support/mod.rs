@@ -1,6 +1,8 @@
 //! What several test files need: the library, built, and programs that use it.
 #![allow(dead_code)]
 
+#![allow(dead_code, reason = "each test file uses some of it")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
