@@ -96,7 +96,8 @@ impl MappedFile {
             Err(_) => return Some(offset..u64::MAX),
         };
         let end = seek(start, Whence::SeekHole).unwrap_or(u64::MAX);
-        Some(start..end)
+        // Another program may have made a hole of it meanwhile.
+        Some(start..end.max(start + 1))
     }
 }
 

@@ -77,7 +77,7 @@ int main(int count, char **arguments) {
     wait_until_arrived(2);
 
     testify("{\"pid\":%d,\"threads\":[", getpid());
-    testify_thread(getpid(), "\"main_inner\",\"main\"");
+    testify_thread(getpid(), "\"main_inner\"");
     testify(",");
     testify_thread(threads[0].tid, "\"neighbour_leaf\",\"neighbour_mid\",\"low_top\"");
     testify(",");

@@ -115,7 +115,7 @@ int main(void) {
 
     char functions[200];
     testify("{\"pid\":%d,\"threads\":[", getpid());
-    testify_thread(getpid(), "\"main_inner\",\"main\"");
+    testify_thread(getpid(), "\"main_inner\"");
     for (int i = 0; i < KINDS; i++) {
         snprintf(functions, sizeof functions, "%s,\"%s\"", chain, i ? "sharing_top" : "changing_top");
         testify(",");

@@ -86,7 +86,7 @@ int main(int count, char **arguments) {
         fill(kind);
 
     testify("{\"pid\":%d,\"threads\":[", getpid());
-    testify_thread(getpid(), "\"main_inner\",\"main\"");
+    testify_thread(getpid(), "\"main_inner\"");
     testify("],\"stacks\":[],\"bulk\":[");
     for (int i = 0; i < KINDS * PAGES; i++) {
         const struct sparse *s = &sparse[i / PAGES];

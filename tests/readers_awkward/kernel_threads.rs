@@ -1,11 +1,14 @@
 //! Threads that the kernel makes inside a process.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+
 use serde::Deserialize;
 
 use crate::judges::{Known, Truth, Walk, assert_threads, readings};
-use crate::support::dumper::{self, Dump};
+use crate::support::dumper::{self, Dump, Exec};
 use crate::support::proc;
-use crate::support::readers::python;
+use crate::support::readers::{lldb, python};
 use crate::support::victim::{self, Victim};
 
 #[derive(Deserialize)]
@@ -16,11 +19,11 @@ struct Made {
 }
 
 /// They have run no code of the program and have no stack there: listed under their names, with nothing to unwind, and
-/// the dump is complete.
+/// the dump is complete. The request that one of them waits in goes on: to stop the worker would end it.
 #[test]
 fn io_uring_workers_are_listed_without_a_stack() {
-    let nothing: [&str; 0] = [];
-    let mut victim = Victim::start(&victim::awkward("uring"), &nothing);
+    let folder = tempfile::tempdir().unwrap();
+    let mut victim = Victim::start(&victim::awkward("uring"), &[folder.path()]);
     let truth: Truth = victim.truth();
     let made: Made = victim.truth();
     if let Some(reason) = &made.refused {
@@ -66,7 +69,31 @@ fn io_uring_workers_are_listed_without_a_stack() {
         assert_eq!((pointer == 0, stack == 0), (by_kernel, by_kernel), "{thread:?}");
     }
     dumper::check(&dump.path).unwrap();
-    // They work on.
     victim.ping();
-    assert_eq!(proc::task_ids(truth.pid).len(), threads.len());
+    let (said, status) = victim.finish();
+    assert!(status.success(), "{status}");
+    let expected: &[&str] = if made.refused.is_some() { &[] } else { &["opened"] };
+    assert_eq!(said, expected, "what came of the request");
+}
+
+/// A program that dumpwright has started and traces itself: the kernel does not attach it to such threads.
+#[test]
+fn io_uring_workers_of_a_program_started_for_its_dump() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [folder.path().as_os_str(), OsStr::new("abort")];
+    let run = Exec::run(600_000, true, &victim::awkward("uring"), &arguments);
+    assert_eq!(run.status.code(), Some(0), "{}", run.complaints);
+    let truth: Truth = run.truth();
+    let made: Made = run.truth();
+    let mut expected = made.made_by_kernel;
+    expected.push(truth.pid);
+    expected.sort_unstable();
+    let skelsec = python::skelsec(&run.path, &[]).expect("skelsec's minidump reads it");
+    let lldb = lldb::report(&run.path, &[]).expect("LLDB reads it");
+    let skelsec: BTreeSet<u32> = skelsec.threads.iter().map(|thread| thread.tid).collect();
+    let lldb: BTreeSet<u32> = lldb.threads.iter().map(|thread| thread.tid).collect();
+    for (reader, threads) in [("skelsec", skelsec), ("LLDB", lldb)] {
+        assert_eq!(Vec::from_iter(threads), expected, "{reader}");
+    }
+    dumper::check(&run.path).unwrap();
 }

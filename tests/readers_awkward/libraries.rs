@@ -28,7 +28,7 @@ impl Loaded {
             tid,
             functions: functions.to_vec(),
         };
-        let main = known(self.pid, &["main_inner", "main"].map(str::to_owned));
+        let main = known(self.pid, &["main_inner".to_owned()]);
         let through = self.through.iter().zip(names).map(|(tid, name)| {
             let functions = ["loader_leaf", &format!("{name}_inner"), &format!("{name}_outer"), "loader_top"];
             known(*tid, &functions.map(str::to_owned))
