@@ -297,9 +297,7 @@ fn take_in_root(dir: &ProcDir, path: &Path) -> io::Result<OwnedFd> {
     match nix::fcntl::openat2(&root, relative, how) {
         Ok(taken) => Ok(taken),
         // Older kernels, and sandboxes that do not know the call (some answer EPERM).
-        Err(Errno::ENOSYS | Errno::EPERM) => {
-            take_by_name(&dir.path("root").join(relative))
-        }
+        Err(Errno::ENOSYS | Errno::EPERM) => take_by_name(&dir.path("root").join(relative)),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -431,7 +431,9 @@ impl Memory {
         while at < range.end() {
             let data = file.data_behind(in_file(at)).and_then(|data| {
                 let from = in_memory(data.start) & !(page - 1);
-                let to = in_memory(data.end).checked_next_multiple_of(page).unwrap_or(u64::MAX);
+                let to = in_memory(data.end)
+                    .checked_next_multiple_of(page)
+                    .unwrap_or(u64::MAX);
                 AddressRange::new(from, to)?.intersect(AddressRange::new(at, range.end())?)
             });
             let hole = AddressRange::new(at, data.map_or(range.end(), |data| data.start()));

@@ -21,7 +21,15 @@ fn the_first_64_mib_of_a_full_dump_have_all_stacks() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.dmp");
     let mut dumper = dumpwright()
-        .args(["dump", "--pid", &victim.pid().to_string(), "--type", "full", "-o", "-"])
+        .args([
+            "dump",
+            "--pid",
+            &victim.pid().to_string(),
+            "--type",
+            "full",
+            "-o",
+            "-",
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -30,7 +38,11 @@ fn the_first_64_mib_of_a_full_dump_have_all_stacks() {
     let pipe = dumper.stdout.take().expect("it is piped");
     let mut begin = pipe.take(64 * MIB);
     copy(&mut begin, &mut File::create(&path).unwrap()).unwrap();
-    assert_eq!(path.metadata().unwrap().len(), 64 * MIB, "the dump is longer than that");
+    assert_eq!(
+        path.metadata().unwrap().len(),
+        64 * MIB,
+        "the dump is longer than that"
+    );
     drop(begin);
     let output = dumper.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -39,7 +51,10 @@ fn the_first_64_mib_of_a_full_dump_have_all_stacks() {
     victim.ping();
 
     let local = rust_minidump::read(&path, Symbols::Local);
-    let modules: Vec<_> = proc::maps(truth.pid).into_iter().map(|mapping| mapping.name.into()).collect();
+    let modules: Vec<_> = proc::maps(truth.pid)
+        .into_iter()
+        .map(|mapping| mapping.name.into())
+        .collect();
     let symbols = symbols::of(&modules);
     for reading in [
         local,
@@ -51,6 +66,9 @@ fn the_first_64_mib_of_a_full_dump_have_all_stacks() {
     }
     let skelsec = python::skelsec(&path, &places(&truth.stacks)).expect("skelsec's minidump reads it");
     for (pattern, read) in truth.stacks.iter().zip(skelsec.memory) {
-        assert!(read.is_some_and(|read| python::bytes(&read) == pattern.bytes()), "{pattern:?}");
+        assert!(
+            read.is_some_and(|read| python::bytes(&read) == pattern.bytes()),
+            "{pattern:?}"
+        );
     }
 }

@@ -75,7 +75,10 @@ pub fn assert_threads(reading: &Reading, threads: &[Known], walk: Walk) {
         if let (Walk::FromHandler(handler), false) = (walk, reading.crosses_signal_frames)
             && handler < thread.functions.len()
         {
-            assert!(shown.len() >= handler, "{reader}: the handler's frames, of {all:?}");
+            assert!(
+                shown.len() >= handler,
+                "{reader}: the handler's frames, of {all:?}"
+            );
             let rest = thread.functions.get(shown.len()..).unwrap_or_default();
             shown.extend_from_slice(rest);
         }
@@ -105,7 +108,10 @@ pub fn assert_memory(dump: &Path, patterns: &[Pattern]) {
         for (pattern, read) in patterns.iter().zip(memory) {
             let what = format!("{reader}: {} at {:#x}", pattern.name, pattern.address);
             let read = read.unwrap_or_else(|| panic!("{what} is not there"));
-            assert!(python::bytes(&read) == pattern.bytes(), "{what} is not the victim's");
+            assert!(
+                python::bytes(&read) == pattern.bytes(),
+                "{what} is not the victim's"
+            );
         }
     }
 }
@@ -119,6 +125,9 @@ pub fn assert_no_memory(dump: &Path, patterns: &[Pattern]) {
     let skelsec = python::skelsec(dump, &places).expect("skelsec's minidump reads it");
     let lldb = lldb::report(dump, &places).expect("LLDB reads it");
     for (reader, memory) in [("skelsec", skelsec.memory), ("LLDB", lldb.memory)] {
-        assert!(memory.iter().all(Option::is_none), "{reader}: {memory:?} of {places:x?}");
+        assert!(
+            memory.iter().all(Option::is_none),
+            "{reader}: {memory:?} of {places:x?}"
+        );
     }
 }

@@ -46,7 +46,8 @@ fn io_uring_workers_are_listed_without_a_stack() {
     for mut reading in readings(&dump.path) {
         // What Breakpad says of a thread without a stack; it goes on, and shows the thread.
         reading.complaints.retain(|complaint| {
-            !complaint.contains("has a memory region problem, 0x0+0x0") && !complaint.contains("No memory region for")
+            !complaint.contains("has a memory region problem, 0x0+0x0")
+                && !complaint.contains("No memory region for")
         });
         assert_threads(&reading, &threads, Walk::Whole);
         for tid in &made.made_by_kernel {

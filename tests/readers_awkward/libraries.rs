@@ -30,7 +30,12 @@ impl Loaded {
         };
         let main = known(self.pid, &["main_inner".to_owned()]);
         let through = self.through.iter().zip(names).map(|(tid, name)| {
-            let functions = ["loader_leaf", &format!("{name}_inner"), &format!("{name}_outer"), "loader_top"];
+            let functions = [
+                "loader_leaf",
+                &format!("{name}_inner"),
+                &format!("{name}_outer"),
+                "loader_top",
+            ];
             known(*tid, &functions.map(str::to_owned))
         });
         [main].into_iter().chain(through).collect()
@@ -58,7 +63,15 @@ pub fn loader() -> PathBuf {
 /// Compiles a library with the functions `NAME_inner` and `NAME_outer`; `soname` is the name that it gives itself.
 pub fn compile(path: &Path, name: &str, soname: Option<&str>) {
     let mut gcc = Command::new("gcc");
-    gcc.args(["-std=gnu11", "-O2", "-g", "-fPIC", "-shared", "-nostdlib", "-Wl,--build-id"]);
+    gcc.args([
+        "-std=gnu11",
+        "-O2",
+        "-g",
+        "-fPIC",
+        "-shared",
+        "-nostdlib",
+        "-Wl,--build-id",
+    ]);
     gcc.arg(format!("-DNAME={name}"));
     gcc.args(soname.map(|soname| format!("-Wl,-soname,{soname}")));
     gcc.arg("-o").arg(path);
@@ -113,7 +126,8 @@ pub struct Expected<'a> {
 }
 
 /// Modules at these addresses, with these paths (skelsec, udmp-parser, LLDB) and build ids (rust-minidump, LLDB).
-pub fn assert_modules(dump: &Path, expected: &[Expected<'_>]) {
+/// Gives LLDB's view of the dump.
+pub fn assert_modules(dump: &Path, expected: &[Expected<'_>]) -> Reading {
     let skelsec = python::skelsec(dump, &[]).expect("skelsec's minidump reads it");
     let udmp = python::udmp(dump, &[]).expect("udmp-parser reads it");
     let lldb = lldb::report(dump, &[]).expect("LLDB reads it");
@@ -127,14 +141,28 @@ pub fn assert_modules(dump: &Path, expected: &[Expected<'_>]) {
         let (path, base) = (module.path.to_str().expect("UTF-8"), module.base);
         for (reader, modules) in [("skelsec", &skelsec.modules), ("udmp-parser", &udmp.modules)] {
             let found = modules.iter().find(|found| found.base == base);
-            assert_eq!(found.map(|found| found.name.as_str()), Some(path), "{reader}: {base:#x}");
+            assert_eq!(
+                found.map(|found| found.name.as_str()),
+                Some(path),
+                "{reader}: {base:#x}"
+            );
         }
         let found = rust.iter().find(|found| found.base == base);
         let found = found.unwrap_or_else(|| panic!("rust-minidump: no module at {base:#x}"));
-        assert_eq!(found.build_id.as_deref(), Some(module.build_id), "rust-minidump: {path}");
+        assert_eq!(
+            found.build_id.as_deref(),
+            Some(module.build_id),
+            "rust-minidump: {path}"
+        );
         let found = lldb.modules.iter().find(|found| found.path == path);
         let found = found.unwrap_or_else(|| panic!("LLDB: no module {path}"));
-        let id = found.uuid.as_deref().unwrap_or_default().replace('-', "").to_lowercase();
+        let id = found
+            .uuid
+            .as_deref()
+            .unwrap_or_default()
+            .replace('-', "")
+            .to_lowercase();
         assert_eq!(id, module.build_id, "LLDB: {path}");
     }
+    lldb::reading(&lldb)
 }

@@ -8,7 +8,7 @@ use crate::libraries::{Expected, Loaded, assert_modules, build_id, compile, load
 use crate::support::copy_program;
 use crate::support::dumper::{self, Dump};
 use crate::support::readers::rust_minidump::Symbols;
-use crate::support::readers::{breakpad, lldb, python, rust_minidump, symbols};
+use crate::support::readers::{breakpad, python, rust_minidump, symbols};
 use crate::support::victim;
 
 /// More than Breakpad reads.
@@ -36,13 +36,16 @@ fn two_thousand_one_hundred_modules() {
         })
         .collect();
     assert_eq!(expected.len(), MANY);
-    assert_modules(&dump.path, &expected);
-    let walked = [rust_minidump::read(&dump.path, Symbols::Local), lldb::read(&dump.path)];
+    let lldb = assert_modules(&dump.path, &expected);
+    let walked = [rust_minidump::read(&dump.path, Symbols::Local), lldb];
     truth.assert_walked(&walked, &["many", "many"]);
 
     // The limit that the dump passes is one of its readers', and its user is told.
     let complaints = breakpad::read(&dump.path, folder.path()).complaints;
-    assert!(complaints.concat().contains("exceeds maximum 2048"), "{complaints:#?}");
+    assert!(
+        complaints.concat().contains("exceeds maximum 2048"),
+        "{complaints:#?}"
+    );
     let notes = notes(&dump);
     assert!(notes.contains("Breakpad") && notes.contains("2048"), "{notes}");
     dumper::check(&dump.path).unwrap();
@@ -79,7 +82,10 @@ fn paths_of_1100_characters() {
     let dump = Dump::of(&victim, "normal");
 
     let skelsec = python::skelsec(&dump.path, &[]).expect("skelsec's minidump reads it");
-    let expected = [(&program, skelsec.modules[0].base), (&library, truth.libraries[0])];
+    let expected = [
+        (&program, skelsec.modules[0].base),
+        (&library, truth.libraries[0]),
+    ];
     let ids = expected.map(|(path, _)| build_id(path));
     let expected: Vec<_> = expected
         .iter()
@@ -90,8 +96,8 @@ fn paths_of_1100_characters() {
             build_id: id,
         })
         .collect();
-    assert_modules(&dump.path, &expected);
-    let walked = [rust_minidump::read(&dump.path, Symbols::Local), lldb::read(&dump.path)];
+    let lldb = assert_modules(&dump.path, &expected);
+    let walked = [rust_minidump::read(&dump.path, Symbols::Local), lldb];
     truth.assert_walked(&walked, &["far"]);
 
     let (_, complaints) = breakpad::raw(&dump.path);
@@ -126,8 +132,8 @@ fn a_soname_that_names_no_file_or_another_one() {
             build_id: &ids[index],
         })
         .collect();
-    assert_modules(&dump.path, &expected);
-    let walked = [rust_minidump::read(&dump.path, Symbols::Local), lldb::read(&dump.path)];
+    let lldb = assert_modules(&dump.path, &expected);
+    let walked = [rust_minidump::read(&dump.path, Symbols::Local), lldb];
     truth.assert_walked(&walked, &["nowhere", "wrong", "linked"]);
     // Breakpad's symbols are filed under the name that a library gives itself: they are found where the module has it.
     let by_symbols = breakpad::read(&dump.path, &symbols::of(&names));
@@ -169,7 +175,7 @@ fn deleted_and_replaced_files() {
             build_id: &ids[index],
         })
         .collect();
-    assert_modules(&dump.path, &expected);
+    let lldb = assert_modules(&dump.path, &expected);
     // Those of the other modules, whose files are what they were.
     let others: Vec<PathBuf> = binaries(&skelsec)
         .into_iter()
@@ -182,7 +188,7 @@ fn deleted_and_replaced_files() {
     ];
     truth.assert_walked(&walked, &["deleted", "replaced"]);
     // LLDB looks at the files, and at their ids.
-    for thread in lldb::read(&dump.path).threads {
+    for thread in lldb.threads {
         let wrong = |name: &&String| name.starts_with("impostor") || *name == "main";
         assert_eq!(thread.functions.iter().find(wrong), None, "{thread:?}");
     }

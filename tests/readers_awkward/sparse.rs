@@ -86,13 +86,19 @@ fn shared_mappings_with_holes() {
     let lldb = lldb::report(&dump.path, &zeros).expect("LLDB reads it");
     for (reader, memory) in [("skelsec", &skelsec.memory), ("LLDB", &lldb.memory)] {
         for (place, read) in zeros.iter().zip(memory) {
-            let read = read.as_deref().unwrap_or_else(|| panic!("{reader}: {place:x?} is not there"));
+            let read = read
+                .as_deref()
+                .unwrap_or_else(|| panic!("{reader}: {place:x?} is not there"));
             assert!(read.bytes().all(|digit| digit == b'0'), "{reader}: {place:x?}");
         }
     }
 
     // Holes cost nothing in the dump's file either. (stat -c %b counts what `du` does.)
-    let blocks = run_well(std::process::Command::new("stat").args(["-c", "%b"]).arg(&dump.path));
+    let blocks = run_well(
+        std::process::Command::new("stat")
+            .args(["-c", "%b"])
+            .arg(&dump.path),
+    );
     let on_disk = blocks.trim().parse::<u64>().unwrap() * 512;
     assert!(on_disk < 64 * MIB, "{on_disk} bytes on disk");
     let left_out = dump.result["left_out"].to_string();

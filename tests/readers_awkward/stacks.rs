@@ -1,8 +1,6 @@
 //! Stacks beside heaps, in heaps, and left for signal handlers.
 
-use crate::judges::{
-    Truth, Walk, assert_memory, assert_no_memory, assert_threads, places, readings,
-};
+use crate::judges::{Truth, Walk, assert_memory, assert_no_memory, assert_threads, places, readings};
 use crate::support::dumper::{self, Dump};
 use crate::support::readers::{breakpad, python};
 use crate::support::victim::{self, Victim};
@@ -22,7 +20,11 @@ fn a_stack_that_adjoins_100_mib_of_heap() {
     }
     assert_memory(&dump.path, &truth.stacks);
     assert_no_memory(&dump.path, &truth.bulk);
-    assert!(dump.result["memory_bytes"].as_u64().unwrap() < 2 * MIB, "{}", dump.result);
+    assert!(
+        dump.result["memory_bytes"].as_u64().unwrap() < 2 * MIB,
+        "{}",
+        dump.result
+    );
     dumper::check(&dump.path).unwrap();
 
     // All memory has the heap, too, and still each stack is a piece of its own.
@@ -33,7 +35,12 @@ fn a_stack_that_adjoins_100_mib_of_heap() {
     assert_memory(&full.path, &[truth.stacks.clone(), truth.bulk.clone()].concat());
     let skelsec = python::skelsec(&full.path, &places(&truth.stacks)).unwrap();
     for thread in &skelsec.threads {
-        assert!(thread.stack[1] < MIB, "the stack of {}: {:x?}", thread.tid, thread.stack);
+        assert!(
+            thread.stack[1] < MIB,
+            "the stack of {}: {:x?}",
+            thread.tid,
+            thread.stack
+        );
     }
     dumper::check(&full.path).unwrap();
     victim.ping();

@@ -78,6 +78,11 @@ pub fn report(dump: &Path, memory: &[(u64, u64)]) -> Result<Report, String> {
 /// Unwinds every thread, by the binaries on disk.
 pub fn read(dump: &Path) -> Reading {
     let report = report(dump, &[]).unwrap_or_else(|error| panic!("LLDB refuses {}: {error}", dump.display()));
+    reading(&report)
+}
+
+/// What a report says of threads.
+pub fn reading(report: &Report) -> Reading {
     let crashed = report
         .threads
         .iter()
