@@ -137,6 +137,7 @@ fn need(dump_type: DumpType, request: &Request) -> Need {
         tokens: dump_type.contains(DumpType::WITH_TOKEN_INFORMATION),
         environment: dump_type.contains(DumpType::WITH_PROCESS_THREAD_DATA) && !dump_type.intersects(PRIVACY),
         dont_dump: request.dont_dump,
+        extended_state: dump_type.contains(DumpType::WITH_AVX_X_STATE_CONTEXT),
     }
 }
 

@@ -90,6 +90,9 @@ pub enum Error {
     },
 }
 
+/// What systems call a file that is not open: EBADF, on Windows ERROR_INVALID_HANDLE.
+const NOT_OPEN: i32 = if cfg!(windows) { 6 } else { 9 };
+
 impl Error {
     /// The status that `MiniDumpWriteDump` leaves for this failure in the thread's last error.
     ///
@@ -119,6 +122,7 @@ impl Error {
             Self::NoOutput => Hresult::INVALID_HANDLE,
             Self::PassesDisagree => Hresult::INVALID_DATA,
             Self::TooLarge { .. } => Hresult::FILE_TOO_LARGE,
+            Self::Output { source, .. } if source.raw_os_error() == Some(NOT_OPEN) => Hresult::INVALID_HANDLE,
             Self::Output { source, .. } => match source.kind() {
                 io::ErrorKind::AlreadyExists => Hresult::FILE_EXISTS,
                 io::ErrorKind::PermissionDenied => Hresult::ACCESS_DENIED,

@@ -166,11 +166,8 @@ fn every_question_and_every_field_of_an_answer_has_a_case() {
         })
         .collect();
     let document = document::Document::of(&rehearsed);
-    assert_eq!(
-        document.without_case(),
-        document::without_case(),
-        "fields without a case; the right side is what is known"
-    );
+    let without_case = document.without_case();
+    assert!(without_case.is_empty(), "fields without a case: {without_case:?}");
     holds("docs/callbacks.md", |_| document.text());
     holds("README.md", |readme| {
         const MARKS: [&str; 2] = [

@@ -1,7 +1,8 @@
 //! Readers that others wrote, on the golden dumps of the cases that are meant to be whole.
 //!
 //! Would catch: a callback's answer that leaves a file which breaks a rule of the format: a thread without
-//! its stack's bytes, a list that a reader drops, counts that do not agree, memory where the ranges do not say.
+//! its stack's bytes, a list that a reader drops, counts that do not agree, memory where the ranges do not say; registers
+//! of a processor family that stand where readers take them for others.
 
 #[path = "cases/case.rs"]
 #[expect(dead_code, reason = "golden files are read here, not made")]
@@ -11,7 +12,7 @@ mod support;
 use std::path::Path;
 
 use case::Case;
-use dumpwright::read::{CheckOptions, Dump, Severity, check_with};
+use dumpwright::read::{CheckOptions, Cpu, Dump, Severity, check_with};
 use support::readers::rust_minidump::Symbols;
 use support::readers::{breakpad, lldb, python, rust_minidump};
 
@@ -34,6 +35,11 @@ fn expected(dump: &Path) -> Expected {
         threads: sorted(dump.threads().expect("threads").iter().map(|thread| thread.id)),
         modules: dump.modules().expect("modules").len(),
     }
+}
+
+fn processor(dump: &Path) -> Cpu {
+    let dump = Dump::open(dump).expect("a minidump");
+    dump.system_info().expect("readable").expect("present").cpu
 }
 
 fn sorted(ids: impl Iterator<Item = u32>) -> Vec<u32> {
@@ -81,10 +87,120 @@ fn lldb_accepts_them() {
     }
 }
 
+/// A register with the names that LLDB, Breakpad and rust-minidump have for it, and its value in the scenario.
+type Register = (&'static str, &'static str, &'static str, u64);
+
+/// A case, what `minidump_dump` and rust-minidump call its processor's context, and registers of its only thread.
+type Family = (&'static str, &'static str, &'static str, &'static [Register]);
+
+const FAMILIES: &[Family] = &[
+    (
+        "x86",
+        "MDRawContextX86",
+        "CONTEXT_X86",
+        &[
+            ("eip", "eip", "eip", 0x0804_9234),
+            ("esp", "esp", "esp", 0xffe0_0800),
+            ("ebp", "ebp", "ebp", 0xffe0_0900),
+            ("eax", "eax", "eax", 0xa1a2_a3a4),
+            ("ebx", "ebx", "ebx", 0xb1b2_b3b4),
+            ("ecx", "ecx", "ecx", 0xc1c2_c3c4),
+            ("edx", "edx", "edx", 0xd1d2_d3d4),
+            ("esi", "esi", "esi", 0x51_5253),
+            ("edi", "edi", "edi", 0xd1_d2d3),
+            ("eflags", "eflags", "eflags", 0x202),
+            ("gs", "gs", "gs", 0x63),
+        ],
+    ),
+    (
+        "x86-windows",
+        "MDRawContextX86",
+        "CONTEXT_X86",
+        &[
+            ("eip", "eip", "eip", 0x40_1234),
+            ("esp", "esp", "esp", 0x10_0800),
+            ("ebp", "ebp", "ebp", 0x10_0900),
+            ("fs", "fs", "fs", 0x3b),
+        ],
+    ),
+    (
+        "arm",
+        "MDRawContextARM",
+        "CONTEXT_ARM",
+        &[
+            ("pc", "pc", "iregs[15]", 0x1_1234),
+            ("sp", "sp", "iregs[13]", 0xffe0_0800),
+            ("lr", "lr", "iregs[14]", 0xf7c0_0020),
+            ("r0", "r0", "iregs[ 0]", 0x1000_0000),
+            ("r12", "r12", "iregs[12]", 0x1000_000c),
+            ("fp", "r11", "iregs[11]", 0xffe0_0900),
+            ("cpsr", "cpsr", "cpsr", 0x6000_0010),
+        ],
+    ),
+    (
+        "arm64",
+        "MDRawContextARM64",
+        "CONTEXT_ARM64",
+        &[
+            ("pc", "iregs[32]", "pc", 0x40_1234),
+            ("sp", "iregs[31]", "sp", 0xffff_ff00_0800),
+            ("fp", "iregs[29]", "x29 (fp)", 0xffff_ff00_0900),
+            ("lr", "iregs[30]", "x30 (lr)", 0x40_1678),
+            ("x0", "iregs[ 0]", "x0", 0x1000_0000_0000_0000),
+            ("x18", "iregs[18]", "x18", 0x1000_0000_0000_0012),
+            ("x28", "iregs[28]", "x28", 0x1000_0000_0000_001c),
+        ],
+    ),
+    (
+        "arm64-windows",
+        "MDRawContextARM64",
+        "CONTEXT_ARM64",
+        &[
+            ("pc", "iregs[32]", "pc", 0x1_4000_1234),
+            ("sp", "iregs[31]", "sp", 0x10_0800),
+            ("x18", "iregs[18]", "x18", 0x30_0000),
+        ],
+    ),
+    (
+        "avx",
+        "MDRawContextAMD64",
+        "CONTEXT_AMD64",
+        &[
+            ("rip", "rip", "rip", 0x40_1234),
+            ("rax", "rax", "rax", 0xa1a2_a3a4_a5a6_a7a8),
+        ],
+    ),
+];
+
+#[test]
+fn the_registers_of_each_family_are_right() {
+    for (case, in_breakpad, in_rust, registers) in FAMILIES {
+        let dump = support::repository()
+            .join("testdata/cases")
+            .join(case)
+            .join("dump.dmp");
+        let lldb = lldb::report(&dump, &[]).unwrap_or_else(|error| panic!("{case}: {error}"));
+        let (breakpad, _) = breakpad::raw(&dump);
+        let (rust, _) = rust_minidump::raw(&dump);
+        for (lldb_name, breakpad_name, rust_name, value) in *registers {
+            let found = [
+                lldb.threads[0].registers.get(*lldb_name).copied(),
+                breakpad::value(&breakpad, in_breakpad, breakpad_name),
+                breakpad::value(&rust, in_rust, rust_name),
+            ];
+            assert_eq!(found, [Some(*value); 3], "{case}: {lldb_name}");
+        }
+    }
+}
+
 #[test]
 fn skelsec_minidump_accepts_them() {
     for case in whole() {
         let file = case.path("dump.dmp");
+        // It (0.0.24) does not know this processor's number, and gives up there.
+        if processor(&file) == Cpu::Arm64 {
+            continue;
+        }
         let expected = expected(&file);
         let found = python::skelsec(&file, &[]).unwrap_or_else(|error| panic!("{}: {error}", case.name));
         assert_eq!(found.complaints, [""; 0], "{}", case.name);

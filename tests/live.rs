@@ -1,8 +1,8 @@
 //! The program on live victims, held against what they say of themselves and what the system says of them.
 //!
 //! This would catch: threads, registers, stacks, modules, handles, regions or times that are not the
-//! target's; memory guessed, misplaced, or missing without a word; a secret of the environment in a dump
-//! that nobody asked it for; a target that is written to, whose signals are lost, that is left stopped, or made
+//! target's; a dump type that brings more or less than it is for; memory guessed, misplaced, or missing without
+//! a word; a secret of the environment in a dump that nobody asked it for; a target that is written to, whose signals are lost, that is left stopped, or made
 //! to run when it was stopped; a capture that fails because threads come and go; a dumper that, killed at
 //! any moment, leaves a stopped target or half a file behind.
 //!
@@ -13,6 +13,12 @@
 mod capture;
 #[path = "live/environment.rs"]
 mod environment;
+#[path = "live/extended.rs"]
+mod extended;
+#[path = "live/flags.rs"]
+mod flags;
+#[path = "live/identity.rs"]
+mod identity;
 #[path = "live/killed.rs"]
 mod killed;
 #[path = "live/lists.rs"]
@@ -32,3 +38,5 @@ mod support;
 mod threads;
 #[path = "live/traceless.rs"]
 mod traceless;
+#[path = "live/unwinding.rs"]
+mod unwinding;

@@ -694,8 +694,16 @@ fn more_memory_than_32_bits_can_address_goes_into_a_64_bit_list() {
     assert!(report.is_complete());
     assert!(report.memory_bytes > SIZE);
     let dump = Dump::from_bytes(probe.head).unwrap();
-    assert!(dump.stream_bytes(9).unwrap().is_some());
+    let list = dump.stream_bytes(9).unwrap().unwrap();
     assert!(dump.stream_bytes(5).unwrap().is_none());
+    // The stacks stand first, where the thread list can refer to them; the rest of their memory comes last.
+    let base = u64::from_le_bytes(list[8..16].try_into().unwrap());
+    let threads = dump.stream_bytes(3).unwrap().unwrap();
+    for (index, expected) in [(0, base), (1, base + 0x3000)] {
+        let at = 4 + index * 48 + 36;
+        let offset = u32::from_le_bytes(threads[at..at + 4].try_into().unwrap());
+        assert_eq!(u64::from(offset), expected, "stack of thread {index}");
+    }
 }
 
 #[test]

@@ -957,6 +957,50 @@ fn presets_are_types_and_policies_that_fit() {
     assert!(Dump::from_bytes(bytes).unwrap().stream(16).is_some());
 }
 
+/// As `/proc` has them; short values stay, and so do modules in a folder that a variable names.
+#[test]
+fn environment_arguments_and_folders_are_redacted_in_memory() {
+    let environ = b"HOME=/opt/lib\0TOKEN=swordfish-42\0LANG=C\0broken\0";
+    let arguments = b"program\0--password=hunter2\0-v\0";
+    let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    let mut process = process()
+        .put(HEAP, environ.to_vec())
+        .put(HEAP + 0x100, arguments.to_vec())
+        .put(HEAP + 0x200, wide("swordfish-42"))
+        .put(HEAP + 0x300, b"/srv/customers/jo/data".to_vec());
+    let mut redact = Redact::new()
+        .environment(environ)
+        .command_line(arguments)
+        .folder("/srv/customers");
+    let dumped = run_on(&mut process, &request(0x200), &mut redact);
+    for gone in ["swordfish", "/opt/lib", "hunter2", "customers"] {
+        assert!(
+            !dumped
+                .dump
+                .memory(HEAP, 0x400)
+                .unwrap()
+                .unwrap()
+                .windows(gone.len())
+                .any(|bytes| bytes == gone.as_bytes())
+        );
+    }
+    assert!(dumped.dump.contains_nowhere(&wide("swordfish")).unwrap());
+    for stays in ["HOME=", "LANG=C", "program\0", "\0-v", "/jo/data"] {
+        assert!(dumped.has(stays.as_bytes()), "{stays}");
+    }
+    assert_eq!(dumped.modules(), ["/opt/program", "/opt/lib/libplugin.so.1"]);
+}
+
+/// Stacks that are filtered need no list of secrets.
+#[test]
+fn stack_traces_alone_are_a_preset() {
+    let mut process = process().put(STACK + 0x1100, SECRET);
+    let mut preset = Preset::stack_traces();
+    let dumped = run_on(&mut process, &preset.request(), &mut preset);
+    assert!(!dumped.has(SECRET) && dumped.dump.has_memory(STACK + 0x1100, 32).unwrap());
+    assert_eq!(dumped.dump.modules().unwrap()[0].name.as_deref(), Some("program"));
+}
+
 /// The next link sees what the one before it left, and cannot bring anything back.
 #[test]
 fn a_chain_narrows() {

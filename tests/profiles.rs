@@ -474,3 +474,28 @@ fn dumps_of_every_profile_are_sound() {
         }
     }
 }
+
+/// DbgHelp writes what it is given (user streams of type 3 and 0x10001 were seen in one dump); readers refuse such files.
+#[test]
+fn user_streams_of_any_type_are_taken_by_the_observed_profiles() {
+    let dumped = |profile| {
+        let request = Request::new(DumpType::NORMAL)
+            .profile(profile)
+            .time(1)
+            .user_stream(3, b"no list of threads".as_slice())
+            .user_stream(0x1_0001, b"mine".as_slice())
+            .user_stream(0x1_0001, b"mine as well".as_slice());
+        let mut bytes = Vec::new();
+        dump(&mut process(), &request, None, &mut bytes).map(|_| bytes)
+    };
+    for profile in OBSERVED {
+        let bytes = dumped(profile).expect("nothing is checked");
+        for stream in [b"no list of threads".as_slice(), b"mine as well"] {
+            assert!(bytes.windows(stream.len()).any(|window| window == stream));
+        }
+    }
+    assert!(matches!(
+        dumped(Profile::Documented),
+        Err(Error::InvalidRequest(_))
+    ));
+}

@@ -1009,7 +1009,7 @@ fn mistakes_are_told_with_their_place_and_the_nearest_name() {
         (
             "[system]\nplatform = \"linux\"\ncpu = \"amd46\"\n",
             (3, 7),
-            "expected \"amd64\", found \"amd46\"; did you mean",
+            "expected \"amd64\" or \"x86\" or \"arm\" or \"arm64\", found \"amd46\"; did you mean \"amd64\"?",
         ),
         (
             "[system]\nplatform = \"linux\"\nversion = \"6.x\"\n",
@@ -1421,4 +1421,95 @@ proptest! {
         lines[chosen] = format!("{key} = {value}");
         handle(&lines.join("\n"));
     }
+}
+
+/// What one processor has and another has not; `§` marks the place.
+#[test]
+fn mistakes_about_processors_are_told_with_their_place() {
+    const STACK: &str = "[[memory]]\nname = \"stack\"\nbase = 0x1000\nsize = 0x1000\n";
+    for (system, rest, words) in [
+        (
+            "cpu = \"x86\"",
+            "[[thread]]\nid = 1\nregisters = { §rip = 0, esp = \"stack\" }",
+            "did you mean \"eip\"?",
+        ),
+        (
+            "cpu = \"x86\"",
+            "[[thread]]\nid = 1\nregisters = §{ eip = 0 }",
+            "registers needs \"esp\"",
+        ),
+        (
+            "cpu = \"x86\"",
+            "[[thread]]\nid = 1\nregisters = { eip = 0, esp = \"stack\", eax = §0x1_0000_0000 }",
+            "0x100000000 does not fit into a register of 32 bits",
+        ),
+        (
+            "cpu = \"arm\"",
+            "[[memory]]\nbase = 0xffff_f000\nsize = §0x2000",
+            "no range of a 32-bit address space begins at 0xfffff000",
+        ),
+        (
+            "cpu = \"arm\"",
+            "[[memory]]\nbase = 0x8000\nsize = 0x1000\ncontent = { words = [1, §0x1_2345_6789] }",
+            "0x123456789 does not fit into a word of 4 bytes",
+        ),
+        (
+            "cpu = \"arm\"",
+            "[[thread]]\nid = 1\nregisters = §{ pc = 0, sp = 3 }",
+            "sp is 0x3, and no memory is there",
+        ),
+        (
+            "cpu = \"arm64\"",
+            "[[thread]]\nid = 1\nregisters = { pc = 0, sp = \"stack\", v31 = §\"00\" }",
+            "16 bytes",
+        ),
+        (
+            "cpu = \"arm64\"",
+            "[[thread]]\nid = 1\nregisters = { pc = 0, sp = \"stack\", §x29 = 1 }",
+            "did you mean",
+        ),
+        (
+            "cpu = \"arm64\"\ncpuid = §{ vendor = \"GenuineIntel\" }",
+            "",
+            "dumps of arm64 have no place for \"cpuid\"",
+        ),
+        (
+            "arm_cpu = §{ hwcaps = 1 }",
+            "",
+            "dumps of amd64 have no place for \"arm_cpu\"",
+        ),
+        (
+            "cpu = \"x86\"\nfeatures = §[1, 2]",
+            "",
+            "dumps of x86 have no place for \"features\"",
+        ),
+        (
+            "cpu = \"arm64\"\nextended_state = §\"avx\"",
+            "",
+            "arm64 has no extended state here",
+        ),
+        ("extended_state = §\"avx2\"", "", "did you mean \"avx\"?"),
+        (
+            "",
+            "[[thread]]\nid = 1\nregisters = { rip = 0, rsp = \"stack\", ymm0 = §\"00\" }",
+            "ymm0 needs a system with extended_state = \"avx\" or \"avx512\"",
+        ),
+        (
+            "extended_state = \"avx\"",
+            "[[thread]]\nid = 1\nregisters = { rip = 0, rsp = \"stack\", k1 = §\"00\" }",
+            "k1 needs a system with extended_state = \"avx512\"",
+        ),
+    ] {
+        let marked = format!("[system]\nplatform = \"linux\"\n{system}\n{STACK}{rest}\n");
+        let mark = marked.find('§').expect("a place is marked");
+        let line = marked[..mark].matches('\n').count() + 1;
+        let column = marked[..mark].rsplit('\n').next().unwrap().chars().count() + 1;
+        let text = marked.replace('§', "");
+        let error = mistake(&text);
+        assert_eq!((error.line, error.column), (line, column), "{error}\n{text}");
+        assert!(error.to_string().contains(words), "{error}\n{text}");
+    }
+    let windows = mistake("[system]\nplatform = \"windows\"\ncpu = \"arm\"\n");
+    assert_eq!((windows.line, windows.column), (3, 7), "{windows}");
+    assert!(windows.to_string().contains("for Linux only"), "{windows}");
 }

@@ -40,7 +40,8 @@ use std::process::Command;
 use std::{env, fs};
 
 use dumpwright::callback::{Hresult, ThreadWriteFlags};
-use dumpwright::policy::{StreamOutput, Threads};
+use dumpwright::policy::{AroundRegisters, StreamOutput, Threads};
+use dumpwright::target::Cpu;
 use dumpwright::target::protect::{EXECUTE_READ, READWRITE};
 use dumpwright::testing::{
     AnyTarget, Contents, Rehearsal, SimProcess, assert_asked, rehearse, rehearse_in_all_profiles,
@@ -453,5 +454,43 @@ mod live_processes {
             text.starts_with(&format!("process {id} cannot be dumped: ")),
             "{text}"
         );
+    }
+}
+
+/// The dialogue shows the registers of the process' own processor, and policies go by them.
+#[test]
+fn other_processors_are_rehearsed_as_well() {
+    for (cpu, registers) in [
+        (
+            Cpu::X86,
+            "context_size=716 context_flags=0x10003 eip=0x401000 esp=stack(7)",
+        ),
+        (
+            Cpu::Arm,
+            "context_size=368 context_flags=0x40000003 pc=0x401000 sp=stack(7)",
+        ),
+        (
+            Cpu::Arm64,
+            "context_size=912 context_flags=0x400013 pc=0x401000 sp=stack(7)",
+        ),
+    ] {
+        let process = SimProcess::new(1000)
+            .cpu(cpu)
+            .memory(0x50_0000, 0x1000, READWRITE, Contents::Counting)
+            .thread(7, 0x50_0800, 0x40_1000);
+        let rehearsal = rehearse(AroundRegisters::new(0x100, 0)).on(process);
+        let dialogue = rehearsal.dialogue().to_string();
+        let line = dialogue
+            .lines()
+            .find(|line| line.starts_with("Thread "))
+            .expect("asked");
+        assert!(line.contains(registers), "{line}");
+        let dump = rehearsal.dump();
+        assert_eq!(
+            dump.thread(7).record().context.as_ref().unwrap().stack_pointer(),
+            Some(0x50_0800)
+        );
+        // Below the stack, so only by the policy, which takes the stack pointer from the context.
+        assert_eq!(dump.memory(0x50_0700..0x50_0708), 0x50_0700_u64.to_le_bytes());
     }
 }

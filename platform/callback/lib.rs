@@ -14,6 +14,8 @@
 //! # assert!(!callback.ask(Ask::IncludeThread { thread_id: 7, keep: &mut keep }));
 //! ```
 //!
+//! C functions are called with structures instead; [`abi`] translates both ways.
+//!
 //! This crate depends on nothing of ours: the engine asks, scripts, policies, C functions and
 //! closures answer, and none needs to know the other.
 //!
@@ -21,8 +23,9 @@
 //! `MINIDUMP_CALLBACK_OUTPUT` for the questions; the prefilled values as observed on Microsoft's
 //! DbgHelp 6.3.9600.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod abi;
 mod answer;
 mod ask;
 mod flags;

@@ -10,6 +10,9 @@ use crate::proc_dir::{ProcDir, field, read_bounded};
 /// How the file of a 32-bit program begins (`EI_CLASS` is 1).
 const ELF_32_BITS: [u8; 5] = *b"\x7fELF\x01";
 
+/// What stands in the header of x86-64 programs as the machine.
+const X86_64_MACHINE: [u8; 2] = 62_u16.to_le_bytes();
+
 /// `CAP_SYS_PTRACE`, as a bit of `CapEff`.
 const CAP_SYS_PTRACE: u64 = 1 << 19;
 
@@ -135,16 +138,22 @@ pub(crate) fn check_supported(dir: &ProcDir) -> Result<(), Fault> {
             ),
         ));
     }
-    let mut header = [0; 5];
+    let mut header = [0; 20];
     let read = std::fs::File::open(dir.path("exe")).and_then(|mut file| file.read_exact(&mut header));
     // An executable that we may not open will be refused with its true reason when we attach.
-    if read.is_ok() && header == ELF_32_BITS {
-        return Err(
-            Fault::new(FaultKind::Unsupported, operation(), "it is a 32-bit program")
-                .advise("only 64-bit processes are supported yet"),
-        );
+    if read.is_ok() && is_x32(&header) {
+        return Err(Fault::new(
+            FaultKind::Unsupported,
+            operation(),
+            "it is an x32 program (32-bit pointers in 64-bit code), of which no reader of minidumps knows",
+        ));
     }
     Ok(())
+}
+
+/// Whether an ELF header is one of a program with 32-bit pointers in 64-bit code.
+fn is_x32(header: &[u8; 20]) -> bool {
+    header.starts_with(&ELF_32_BITS) && header[18..] == X86_64_MACHINE
 }
 
 /// The process as such is not ours: we cannot stop ourselves.
@@ -307,6 +316,20 @@ mod tests {
         assert_eq!(fault.kind, FaultKind::Gone);
         assert!(fault.operation.contains("thread 18 of process 17"));
         assert_eq!(same_user().explain(17, 17, Errno::EIO).kind, FaultKind::System);
+    }
+
+    /// Few kernels run such programs.
+    #[test]
+    fn x32_programs_are_told_from_their_relatives() {
+        let header = |class: u8, machine: u8| {
+            let mut header = [0; 20];
+            header[..5].copy_from_slice(&[0x7f, b'E', b'L', b'F', class]);
+            header[18] = machine;
+            header
+        };
+        let [i386, x86_64] = [3, 62];
+        assert!(is_x32(&header(1, x86_64)));
+        assert!(!is_x32(&header(1, i386)) && !is_x32(&header(2, x86_64)));
     }
 
     #[test]

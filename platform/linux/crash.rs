@@ -1,6 +1,6 @@
 //! What brought a process down: a signal, in the words of a minidump's exception.
 
-use dumpwright_target::{Amd64, Exception};
+use dumpwright_target::{Amd64, CpuContext, Exception};
 
 /// `si_code` of signals that the kernel sends without further facts, and of traps it does not break down
 /// (asm-generic/siginfo.h).
@@ -43,7 +43,7 @@ pub fn exception(
     let gregs = &ucontext.uc_mcontext.gregs;
     let page_fault = (gregs[libc::REG_TRAPNO as usize] == PAGE_FAULT)
         .then(|| access_of(gregs[libc::REG_ERR as usize].cast_unsigned()));
-    SignalFacts::of(siginfo).exception(thread_id, &registers, page_fault)
+    SignalFacts::of(siginfo).exception(thread_id, registers.to_context(), page_fault)
 }
 
 /// The registers at the moment of the signal.
@@ -77,6 +77,7 @@ fn interrupted(ucontext: &libc::ucontext_t, fxsave: Option<&[u8; 512]>) -> Amd64
         segments: None,
         fxsave: fxsave.map(|image| Box::new(crate::registers::without_software_bytes(*image))),
         debug: None,
+        xstate: None,
     }
 }
 
@@ -137,17 +138,18 @@ impl SignalFacts {
 
     /// The exception of a thread with these registers. `access` is the kind of access of a page
     /// fault, where it is known.
-    pub(crate) fn exception(&self, thread_id: u32, registers: &Amd64, access: Option<u64>) -> Exception {
+    pub(crate) fn exception(&self, thread_id: u32, context: CpuContext, access: Option<u64>) -> Exception {
+        let instruction = context.instruction_pointer();
         let memory = matches!(self.signal, libc::SIGSEGV | libc::SIGBUS);
         let address = match () {
             () if self.is_unspecific() && memory => 0,
             // A breakpoint instruction (SIGTRAP) comes as SI_KERNEL, and leaves the field empty.
             () if self.is_fault() && !self.is_unspecific() => self.address(),
-            () => registers.rip,
+            () => instruction,
         };
         // Of a stop under ptrace the kind of access is not known, with one exception: who jumps to an address
         // that may not be executed faults at that very address.
-        let access = access.or((address == registers.rip).then_some(access::EXECUTE));
+        let access = access.or((address == instruction).then_some(access::EXECUTE));
         let parameters = match access {
             Some(access) if memory && self.is_fault() && !self.is_unspecific() => vec![access, address],
             // An int and an unsigned int behind the address of the instruction.
@@ -165,7 +167,7 @@ impl SignalFacts {
             record: 0,
             address,
             parameters,
-            context: registers.to_context(),
+            context,
         }
     }
 }
@@ -183,17 +185,18 @@ mod tests {
         SignalFacts { signal, code, fields }
     }
 
-    fn at_rip() -> Amd64 {
+    fn at_rip() -> CpuContext {
         Amd64 {
             rip: 0x40_1000,
             ..Amd64::default()
         }
+        .to_context()
     }
 
     #[test]
     fn a_page_fault_has_the_address_accessed() {
         let fault = facts(libc::SIGSEGV, 1, [0x10, 0]);
-        let exception = fault.exception(7, &at_rip(), Some(access::WRITE));
+        let exception = fault.exception(7, at_rip(), Some(access::WRITE));
         assert_eq!(
             (
                 exception.thread_id,
@@ -206,7 +209,7 @@ mod tests {
         assert_eq!(exception.parameters, [1, 0x10]);
         assert_eq!(exception.context.instruction_pointer(), 0x40_1000);
         assert_eq!(
-            fault.exception(7, &at_rip(), None).parameters,
+            fault.exception(7, at_rip(), None).parameters,
             [0_u64; 0],
             "unknown is not read"
         );
@@ -214,27 +217,27 @@ mod tests {
 
     #[test]
     fn a_jump_to_nowhere_is_an_execution() {
-        let exception = facts(libc::SIGSEGV, 2, [0x40_1000, 0]).exception(7, &at_rip(), None);
+        let exception = facts(libc::SIGSEGV, 2, [0x40_1000, 0]).exception(7, at_rip(), None);
         assert_eq!(exception.parameters, [8, 0x40_1000]);
     }
 
     #[test]
     fn a_general_protection_fault_has_address_0() {
-        let exception = facts(libc::SIGSEGV, SI_KERNEL, [0, 0]).exception(7, &at_rip(), None);
+        let exception = facts(libc::SIGSEGV, SI_KERNEL, [0, 0]).exception(7, at_rip(), None);
         assert_eq!((exception.address, exception.flags), (0, 0x80));
         assert!(exception.parameters.is_empty());
     }
 
     #[test]
     fn a_breakpoint_is_where_it_is() {
-        let exception = facts(libc::SIGTRAP, SI_KERNEL, [0, 0]).exception(7, &at_rip(), None);
+        let exception = facts(libc::SIGTRAP, SI_KERNEL, [0, 0]).exception(7, at_rip(), None);
         assert_eq!(exception.address, 0x40_1000);
     }
 
     #[test]
     fn a_signal_from_a_program_has_the_instruction_and_the_sender() {
         for (signal, code) in [(libc::SIGABRT, libc::SI_TKILL), (libc::SIGSEGV, libc::SI_USER)] {
-            let exception = facts(signal, code, [1000 << 32 | 17, 0]).exception(7, &at_rip(), None);
+            let exception = facts(signal, code, [1000 << 32 | 17, 0]).exception(7, at_rip(), None);
             assert_eq!(
                 (exception.address, exception.parameters),
                 (0x40_1000, vec![17, 1000])
@@ -246,7 +249,7 @@ mod tests {
     #[test]
     fn a_forbidden_system_call_is_named() {
         let exception =
-            facts(libc::SIGSYS, 1, [0x40_1000, 0xc000_003e << 32 | 59]).exception(7, &at_rip(), None);
+            facts(libc::SIGSYS, 1, [0x40_1000, 0xc000_003e << 32 | 59]).exception(7, at_rip(), None);
         assert_eq!(exception.parameters, [59, 0xc000_003e]);
     }
 

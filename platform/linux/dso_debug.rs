@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use dumpwright_target::{DsoDebug, LinkMap, Remark, Subject};
+use byteorder::{ByteOrder, LittleEndian};
+use dumpwright_target::{Cpu, DsoDebug, LinkMap, Remark, Subject};
 use goblin::container::{Container, Ctx, Endian};
 use goblin::elf::dynamic::{DT_DEBUG, DT_NULL};
 use goblin::elf::program_header::{PT_DYNAMIC, PT_PHDR, ProgramHeader};
@@ -34,8 +35,8 @@ const LONGEST_PATH: usize = 4096;
 pub(crate) fn dso_debug(dir: &ProcDir, memory: &mut Memory) -> (Option<DsoDebug>, Vec<Remark>) {
     let mut remarks = Vec::new();
     let debug = match main_dynamic(dir, memory) {
-        Some((dynamic, section)) => debug_address(&section)
-            .and_then(|address| from_memory(memory, address, &mut remarks))
+        Some((dynamic, section)) => debug_address(&section, dir.cpu)
+            .and_then(|address| from_memory(memory, address, dir.cpu, &mut remarks))
             .map(|debug| DsoDebug {
                 dynamic,
                 dynamic_section: section,
@@ -56,7 +57,11 @@ fn main_dynamic(dir: &ProcDir, memory: &mut Memory) -> Option<(u64, Vec<u8>)> {
         dir.auxv_value(AT_PHDR)?,
         dir.auxv_value(AT_PHNUM)?.min(MOST_SEGMENTS),
     );
-    let ctx = Ctx::new(Container::Big, Endian::Little);
+    let container = match dir.cpu.pointer_size() {
+        4 => Container::Little,
+        _ => Container::Big,
+    };
+    let ctx = Ctx::new(container, Endian::Little);
     let count = usize::try_from(count).ok()?;
     let mut bytes = vec![0; count * ProgramHeader::size(ctx)];
     memory.read_exact(headers, &mut bytes).ok()?;
@@ -64,30 +69,37 @@ fn main_dynamic(dir: &ProcDir, memory: &mut Memory) -> Option<(u64, Vec<u8>)> {
     let segment = |kind| segments.iter().find(|segment| segment.p_type == kind);
     // A program at a fixed address may do without the segment that tells where the table itself should be.
     let bias = segment(PT_PHDR).map_or(0, |table| headers.wrapping_sub(table.p_vaddr));
+    let size = entry_size(dir.cpu);
     let dynamic = segment(PT_DYNAMIC)?;
     let address = dynamic.p_vaddr.wrapping_add(bias);
     let mut section = vec![0; usize::try_from(dynamic.p_memsz.min(LONGEST_DYNAMIC)).ok()?];
     memory.read_exact(address, &mut section).ok()?;
     let entries = section
-        .chunks_exact(16)
-        .take_while(|entry| word(entry, 0) != DT_NULL)
+        .chunks_exact(size)
+        .take_while(|entry| word(entry, 0, dir.cpu) != DT_NULL)
         .count();
-    section.truncate((entries + 1) * 16);
+    section.truncate((entries + 1) * size);
     Some((address, section))
 }
 
 /// Where the linker has put its description; it writes that into the dynamic section when it starts.
-fn debug_address(section: &[u8]) -> Option<u64> {
+fn debug_address(section: &[u8], cpu: Cpu) -> Option<u64> {
     let entry = section
-        .chunks_exact(16)
-        .find(|entry| word(entry, 0) == DT_DEBUG)?;
-    Some(word(entry, 8)).filter(|address| *address != 0)
+        .chunks_exact(entry_size(cpu))
+        .find(|entry| word(entry, 0, cpu) == DT_DEBUG)?;
+    Some(word(entry, 1, cpu)).filter(|address| *address != 0)
+}
+
+/// Bytes of an entry of a dynamic section: tag and value.
+fn entry_size(cpu: Cpu) -> usize {
+    2 * cpu.pointer_size() as usize
 }
 
 /// Reads `struct r_debug` at `address` and follows its list.
-fn from_memory(memory: &mut Memory, address: u64, remarks: &mut Vec<Remark>) -> Option<DsoDebug> {
+fn from_memory(memory: &mut Memory, address: u64, cpu: Cpu, remarks: &mut Vec<Remark>) -> Option<DsoDebug> {
     let subject = Subject::Stream(STREAM);
-    let mut bytes = [0; 40];
+    let size = cpu.pointer_size() as usize;
+    let mut bytes = vec![0; 5 * size];
     if let Err(fault) = memory.read_exact(address, &mut bytes) {
         remarks.push(Remark::missing(
             subject,
@@ -95,50 +107,51 @@ fn from_memory(memory: &mut Memory, address: u64, remarks: &mut Vec<Remark>) -> 
         ));
         return None;
     }
-    // r_version, r_map, r_brk, r_state, r_ldbase; the two numbers of four bytes are followed by four unused ones.
-    if word(&bytes, 24) as u32 != 0 {
+    // r_version, r_map, r_brk, r_state, r_ldbase, a word each. Two are numbers of four bytes, which in a word of eight are
+    // followed by unused ones.
+    if word(&bytes, 3, cpu) as u32 != 0 {
         let reason = "the dynamic linker was changing its list when the process was stopped";
         remarks.push(Remark::note(subject.clone(), reason));
     }
     let mut debug = DsoDebug {
-        version: word(&bytes, 0) as u32,
-        brk: word(&bytes, 16),
-        ldbase: word(&bytes, 32),
+        version: word(&bytes, 0, cpu) as u32,
+        brk: word(&bytes, 2, cpu),
+        ldbase: word(&bytes, 4, cpu),
         ..DsoDebug::default()
     };
     let mut seen = HashSet::new();
-    let mut next = word(&bytes, 8);
+    let mut next = word(&bytes, 1, cpu);
     while next != 0 {
         if debug.links.len() == MOST_LINKS || !seen.insert(next) {
             remarks.push(Remark::missing(subject, "the linker's list leads in a circle"));
             break;
         }
         // l_addr, l_name, l_ld, l_next
-        let mut link = [0; 32];
+        let mut link = vec![0; 4 * size];
         if let Err(fault) = memory.read_exact(next, &mut link) {
             let reason = format!("the linker's list breaks off at {next:#x}: {}", fault.reason);
             remarks.push(Remark::missing(subject, reason));
             break;
         }
         let name = memory
-            .read_string(word(&link, 8), LONGEST_PATH)
+            .read_string(word(&link, 1, cpu), LONGEST_PATH)
             .unwrap_or_default();
         debug.links.push(LinkMap {
-            addr: word(&link, 0),
+            addr: word(&link, 0, cpu),
             name: String::from_utf8_lossy(&name).into_owned(),
-            ld: word(&link, 16),
+            ld: word(&link, 2, cpu),
         });
-        next = word(&link, 24);
+        next = word(&link, 3, cpu);
     }
     Some(debug)
 }
 
-/// The eight bytes at `offset`; 0 behind the end.
-fn word(bytes: &[u8], offset: usize) -> u64 {
-    let word = bytes
-        .get(offset..offset + 8)
-        .and_then(|word| word.try_into().ok());
-    u64::from_le_bytes(word.unwrap_or_default())
+/// The word with this number, of a pointer's size; 0 behind the end.
+fn word(bytes: &[u8], number: usize, cpu: Cpu) -> u64 {
+    let size = cpu.pointer_size() as usize;
+    bytes
+        .get(number * size..(number + 1) * size)
+        .map_or(0, |word| LittleEndian::read_uint(word, size))
 }
 
 /// What these tests would catch: a list other than the linker's, and one that a damaged program makes endless.
@@ -216,8 +229,13 @@ mod tests {
         ] {
             let victim = damaged(links);
             let mut remarks = Vec::new();
-            let debug =
-                from_memory(&mut memory(&victim.dir()), victim.words[0], &mut remarks).expect("begins well");
+            let debug = from_memory(
+                &mut memory(&victim.dir()),
+                victim.words[0],
+                Cpu::Amd64,
+                &mut remarks,
+            )
+            .expect("begins well");
             assert_eq!(debug.links.len(), count);
             assert_eq!(debug.links[0].name, "xy");
             assert_eq!(remarks.len(), 1);
@@ -228,7 +246,7 @@ mod tests {
         }
         let mut remarks = Vec::new();
         let dir = ProcDir::new(std::process::id()).expect("own process");
-        assert_eq!(from_memory(&mut memory(&dir), 8, &mut remarks), None);
+        assert_eq!(from_memory(&mut memory(&dir), 8, Cpu::Amd64, &mut remarks), None);
         assert_eq!(remarks.len(), 1);
     }
 }

@@ -17,7 +17,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use dumpwright_target::{Exception, Fault, FaultKind, Frozen, Need, Target};
+use dumpwright_target::{Cpu, Exception, Fault, FaultKind, Frozen, Need, Target};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -28,7 +28,7 @@ use crate::crash::SignalFacts;
 use crate::freeze::Tie;
 use crate::frozen::FrozenProcess;
 use crate::hold::TracerOf;
-use crate::proc_dir::{ProcDir, field, read_bounded};
+use crate::proc_dir::{ProcDir, field, program_family, read_bounded};
 use crate::ptrace;
 use crate::registers::Registers;
 use crate::tracer::Tracer;
@@ -412,7 +412,7 @@ impl State {
     }
 
     fn signalled(&mut self, pid: u32, tid: u32, signal: i32) -> Option<Exception> {
-        let Some((facts, registers)) = ptrace::siginfo(tid).ok().zip(Registers::read(tid)) else {
+        let Some((facts, registers)) = ptrace::siginfo(tid).ok().zip(Registers::read(tid, None)) else {
             // Killed meanwhile.
             let _ = ptrace::cont(tid, signal);
             return None;
@@ -437,7 +437,8 @@ impl State {
             .filter(|(_, first)| *first == place && facts.is_unspecific());
         let facts = first.map_or(facts, |(first, _)| *first);
         tracing::debug!(tid, signal, ?facts, "about to kill the program");
-        Some(facts.exception(tid, &registers.amd64, None))
+        let cpu = program_family(format!("/proc/{pid}/exe").as_ref()).unwrap_or(Cpu::Amd64);
+        Some(facts.exception(tid, registers.context(cpu), None))
     }
 }
 

@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dumpwright_target::{Fault, FaultKind};
+use dumpwright_target::{Fault, FaultKind, XStateLayout};
 use nix::errno::Errno;
 
 use crate::attach;
@@ -106,6 +106,8 @@ pub(crate) struct Threads {
     held: Vec<Held>,
     /// A thread that stays in its stop when the others are let go.
     kept: Option<u32>,
+    /// What is read of registers beyond x87 and SSE.
+    extended: Option<XStateLayout>,
     first_interrupt: Option<Instant>,
 }
 
@@ -117,6 +119,7 @@ impl Threads {
             tie,
             held: Vec::new(),
             kept: None,
+            extended: None,
             first_interrupt: None,
         }
     }
@@ -124,6 +127,12 @@ impl Threads {
     /// The same, but one thread is not let go at the end: one of our own program, about to die of a signal.
     pub(crate) fn keeping(mut self, tid: Option<u32>) -> Self {
         self.kept = tid;
+        self
+    }
+
+    /// The same, with registers beyond x87 and SSE.
+    pub(crate) fn extended(mut self, layout: Option<XStateLayout>) -> Self {
+        self.extended = layout;
         self
     }
 
@@ -198,8 +207,9 @@ impl Threads {
                 );
                 self.held
                     .sort_unstable_by_key(|held| (held.tid != self.dir.pid, held.tid));
-                for held in self.held.iter_mut().filter(|held| held.stop != Stop::Kernel) {
-                    held.registers = held.stop.is_stop().then(|| Registers::read(held.tid)).flatten();
+                let extended = self.extended.as_ref();
+                for held in self.held.iter_mut().filter(|held| held.stop.is_stop()) {
+                    held.registers = Registers::read(held.tid, extended);
                 }
                 return Ok(());
             }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use dumpwright_target::{
-    AddressRange, Extent, Fault, FaultKind, Frozen, Handle, Holding, LinuxFacts, Module, Need, Process,
+    AddressRange, Cpu, Extent, Fault, FaultKind, Frozen, Handle, Holding, LinuxFacts, Module, Need, Process,
     Region, Remark, Stack, Subject, System, SystemMemory, Thread, Token, VmCounters,
 };
 
@@ -16,7 +16,7 @@ use crate::read::Memory;
 use crate::regions::{self, Mapping};
 use crate::stacks::{Stacks, strings};
 use crate::texts::Texts;
-use crate::{attach, cgroup, counters, dso_debug, handles, process, system, threads, tokens};
+use crate::{attach, cgroup, counters, dso_debug, handles, process, system, threads, tokens, xstate};
 
 /// The guard behind [`Frozen`]. Everything it says is read while the threads stand still, except what cannot
 /// change or must not be disturbed by our being there.
@@ -52,10 +52,12 @@ impl<'a> FrozenProcess<'a> {
         attach::check_supported(&dir)?;
         // Before we attach: `status` names its tracer.
         let mut texts = Texts::before_stop(&dir);
-        let system = system::system();
+        let extended = need.extended_state.then(xstate::layout).flatten();
+        let extended = extended.filter(|_| dir.cpu == Cpu::Amd64);
+        let system = system::system(dir.cpu, extended.clone());
         let system_memory = counters::system();
         let surroundings = Surroundings::of(&dir);
-        let mut threads = Threads::new(dir.clone(), tie).keeping(dying);
+        let mut threads = Threads::new(dir.clone(), tie).keeping(dying).extended(extended);
         // Before the pause begins: attaching, which stops nobody and tells whether we may; and what takes long and may
         // be slightly older.
         let threads = tracer.run(move || threads.attach().map(|_| threads))??;
@@ -80,7 +82,7 @@ impl<'a> FrozenProcess<'a> {
         Ok(Self {
             hold,
             memory: Memory::new(&dir, Rc::clone(&mappings)),
-            stacks: Stacks::new(Rc::clone(&mappings), unwanted),
+            stacks: Stacks::new(Rc::clone(&mappings), unwanted, dir.cpu),
             mappings,
             dir,
             system,
@@ -150,8 +152,9 @@ impl Frozen for FrozenProcess<'_> {
     }
 
     fn stack_at(&mut self, thread_id: u32, stack_pointer: u64) -> Option<Stack> {
-        let fs_base = self.held(thread_id)?.registers.as_ref()?.fs_base;
-        Some(self.stacks.at(stack_pointer, fs_base)?.stack)
+        let registers = self.held(thread_id)?.registers.as_ref()?;
+        let thread_pointer = registers.thread_pointer(self.dir.cpu);
+        Some(self.stacks.at(stack_pointer, thread_pointer)?.stack)
     }
 
     fn module_bases(&mut self) -> Result<Vec<u64>, Fault> {

@@ -43,6 +43,7 @@ mod texts;
 mod threads;
 mod tokens;
 mod tracer;
+mod xstate;
 
 #[cfg(target_arch = "x86_64")]
 pub use crash::exception;
@@ -67,7 +68,7 @@ impl LinuxProcess {
     ///
     /// # Errors
     /// There is no such process, or it is one that cannot be dumped: this very process, a kernel thread, a
-    /// zombie, a 32-bit program, or one that another debugger holds. Whether the system permits it is known only when
+    /// zombie, an x32 program, or one that another debugger holds. Whether the system permits it is known only when
     /// it is [frozen](Target::freeze).
     pub fn open(pid: u32) -> Result<Self, Fault> {
         attach::check_foreign(pid)?;

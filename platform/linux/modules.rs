@@ -22,6 +22,10 @@ const VERSION_SIGNATURE: u32 = 0xfeef_04bd;
 const VERSION_STRUCTURE: u32 = 0x0001_0000;
 
 /// Breakpad's name of the vdso, which is in no file; its readers know it.
+///
+/// In 32-bit processes all threads that wait in the kernel stand in it. LLDB 19 unwinds such threads only if it is
+/// given the image as a file of this name (`settings set target.exec-search-paths` before the core file is opened); the
+/// readers that scan stacks get along, and with Breakpad symbols of the image they unwind properly.
 const VDSO_NAME: &str = "linux-gate.so";
 
 /// The end of a path in `maps` whose file has been deleted or replaced.

@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use dumpwright_target::{Fault, FaultKind};
+use byteorder::{ByteOrder, LittleEndian};
+use dumpwright_target::{Cpu, Fault, FaultKind};
+use goblin::elf::header::{EM_386, EM_X86_64};
 
 /// `PF_KTHREAD` in field 9 of `/proc/PID/stat`: a thread of the kernel itself, without user memory
 /// (`include/linux/sched.h`).
@@ -26,6 +28,8 @@ pub(crate) struct ProcDir {
     pub(crate) pid: u32,
     /// A thread of it that lives.
     pub(crate) task: u32,
+    /// What kind of program it runs.
+    pub(crate) cpu: Cpu,
 }
 
 impl ProcDir {
@@ -51,7 +55,11 @@ impl ProcDir {
             }
             _ => {}
         }
-        let mut dir = Self { pid, task: pid };
+        let mut dir = Self {
+            pid,
+            task: pid,
+            cpu: Cpu::Amd64,
+        };
         let stat = dir
             .process_stat()
             .map_err(|error| system_fault(operation(), &error))?;
@@ -84,6 +92,7 @@ impl ProcDir {
                 "the leader has ended, going by another thread"
             );
         }
+        dir.cpu = program_family(&dir.path("exe")).unwrap_or(Cpu::Amd64);
         Ok(dir)
     }
 
@@ -131,14 +140,13 @@ impl ProcDir {
     }
 
     /// The kernel's words to the new program (`auxv`): pairs of type and value, without the closing pair.
-    ///
-    /// Of a 64-bit process only; a 32-bit one has words of half the size.
     pub(crate) fn auxv(&self) -> io::Result<Vec<(u64, u64)>> {
         let text = self.read("auxv")?;
-        let word = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap_or_default());
+        let size = self.cpu.pointer_size() as usize;
+        let word = |bytes: &[u8]| LittleEndian::read_uint(bytes, size);
         Ok(text
-            .chunks_exact(16)
-            .map(|pair| (word(&pair[..8]), word(&pair[8..])))
+            .chunks_exact(2 * size)
+            .map(|pair| (word(&pair[..size]), word(&pair[size..])))
             .take_while(|(kind, _)| *kind != 0)
             .collect())
     }
@@ -150,6 +158,21 @@ impl ProcDir {
             .into_iter()
             .find(|(k, _)| *k == kind)
             .map(|(_, value)| value)
+    }
+}
+
+/// The family of the program that a process runs, by the ELF header of its executable (`/proc/…/exe`). `None` if that
+/// cannot be read or is another one.
+pub(crate) fn program_family(exe: &Path) -> Option<Cpu> {
+    let mut header = [0; 20];
+    File::open(exe)
+        .and_then(|mut file| file.read_exact(&mut header))
+        .ok()?;
+    let machine = u16::from_le_bytes([header[18], header[19]]);
+    match (&header[..5], machine) {
+        (b"\x7fELF\x02", EM_X86_64) => Some(Cpu::Amd64),
+        (b"\x7fELF\x01", EM_386) => Some(Cpu::X86),
+        _ => None,
     }
 }
 

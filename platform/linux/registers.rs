@@ -3,14 +3,15 @@
 //! Written as they are: a thread inside an interruptible system call shows the kernel's private value in `rax`
 //! (-512 to -516) and its `rip` just behind the `syscall` instruction, which is what unwinders want.
 
-use dumpwright_target::Amd64;
+use dumpwright_target::{Amd64, Cpu, CpuContext, X86, XStateLayout};
 
 /// What a thread's registers say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Registers {
+    /// In the kernel's answer to a 64-bit tracer the registers of 32-bit threads are 64-bit ones, too.
     pub(crate) amd64: Amd64,
-    /// The thread pointer.
-    pub(crate) fs_base: u64,
+    fs_base: u64,
+    gs_base: u64,
 }
 
 /// Where the software's part of an FXSAVE image begins. Linux keeps the size and features of its XSAVE area
@@ -23,8 +24,10 @@ impl Registers {
     ///
     /// `PTRACE_GETREGS` and not `PTRACE_GETREGSET`: the latter goes by the code segment, and answers with
     /// 32-bit registers for a thread that runs 32-bit code in a 64-bit process.
+    ///
+    /// With `extended` also the state that this lays out, where the kernel gives it.
     #[cfg(target_arch = "x86_64")]
-    pub(crate) fn read(tid: u32) -> Option<Self> {
+    pub(crate) fn read(tid: u32, extended: Option<&XStateLayout>) -> Option<Self> {
         let user = nix::sys::ptrace::getregs(crate::ptrace::pid(tid)).ok()?;
         let segments = [user.ds, user.es, user.fs, user.gs];
         Some(Self {
@@ -52,14 +55,16 @@ impl Registers {
                 segments: Some(segments.map(low16)),
                 fxsave: fxsave(tid),
                 debug: debug(tid),
+                xstate: extended.and_then(|layout| crate::xstate::read(tid, layout)),
             },
             fs_base: user.fs_base,
+            gs_base: user.gs_base,
         })
     }
 
     /// Live processes of other processors are refused before anything is stopped.
     #[cfg(not(target_arch = "x86_64"))]
-    pub(crate) fn read(_tid: u32) -> Option<Self> {
+    pub(crate) fn read(_tid: u32, _extended: Option<&XStateLayout>) -> Option<Self> {
         None
     }
 
@@ -71,6 +76,7 @@ impl Registers {
                 ..Amd64::default()
             },
             fs_base: 0,
+            gs_base: 0,
         }
     }
 
@@ -78,7 +84,7 @@ impl Registers {
     ///
     /// The text is the number and six arguments of the system call it is in, or -1 if it is in none,
     /// then stack pointer and instruction pointer; or `running`.
-    pub(crate) fn from_syscall_text(text: &str) -> Option<Self> {
+    pub(crate) fn from_syscall_text(text: &str, cpu: Cpu) -> Option<Self> {
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
         let [.., rsp, rip] = *words.as_slice() else {
             return None;
@@ -88,12 +94,67 @@ impl Registers {
             amd64: Amd64 {
                 rsp: hexadecimal(rsp)?,
                 rip: hexadecimal(rip)?,
-                cs: USER_CS,
+                cs: if cpu == Cpu::X86 { USER_CS_32 } else { USER_CS },
                 ss: USER_SS,
                 ..Amd64::default()
             },
             fs_base: 0,
+            gs_base: 0,
         })
+    }
+}
+
+impl Registers {
+    /// The thread pointer, where C libraries have a thread's control block: `fs` on x86-64, `gs` on x86.
+    pub(crate) fn thread_pointer(&self, cpu: Cpu) -> u64 {
+        match cpu {
+            Cpu::X86 => self.gs_base,
+            _ => self.fs_base,
+        }
+    }
+
+    /// All of them, as those of a process of this family.
+    pub(crate) fn context(&self, cpu: Cpu) -> CpuContext {
+        match cpu {
+            Cpu::X86 => self.x86().to_context(),
+            _ => self.amd64.to_context(),
+        }
+    }
+
+    /// The control registers only.
+    pub(crate) fn control_context(&self, cpu: Cpu) -> CpuContext {
+        match cpu {
+            Cpu::X86 => self.x86().to_control_context(),
+            _ => self.amd64.to_control_context(),
+        }
+    }
+
+    /// As 32-bit code sees them.
+    fn x86(&self) -> X86 {
+        /// Behind the registers `xmm0` to `xmm7` of an FXSAVE image there are none in 32-bit code.
+        const XMM8: usize = 288;
+        let low = |register: u64| register as u32;
+        let all = &self.amd64;
+        X86 {
+            eax: low(all.rax),
+            ebx: low(all.rbx),
+            ecx: low(all.rcx),
+            edx: low(all.rdx),
+            esi: low(all.rsi),
+            edi: low(all.rdi),
+            ebp: low(all.rbp),
+            esp: low(all.rsp),
+            eip: low(all.rip),
+            eflags: all.eflags,
+            cs: all.cs,
+            ss: all.ss,
+            segments: all.segments,
+            fxsave: all.fxsave.clone().map(|mut image| {
+                image[XMM8..].fill(0);
+                image
+            }),
+            debug: all.debug.map(|registers| registers.map(low)),
+        }
     }
 }
 
@@ -165,17 +226,22 @@ mod tests {
     #[test]
     fn the_last_two_words_are_stack_and_instruction_pointer() {
         let in_call = "58 0x0 0x7f01 0x2 0x3 0x4 0x5 0x7ffd7a1b2c30 0x7f1234567890\n";
-        let registers = Registers::from_syscall_text(in_call).expect("registers");
+        let registers = Registers::from_syscall_text(in_call, Cpu::Amd64).expect("registers");
         assert_eq!(registers.amd64.rsp, 0x7ffd_7a1b_2c30);
         assert_eq!(registers.amd64.rip, 0x7f12_3456_7890);
-        let outside = Registers::from_syscall_text("-1 0x10 0x20\n").expect("registers");
-        assert_eq!((outside.amd64.rsp, outside.amd64.rip), (0x10, 0x20));
+        let outside = Registers::from_syscall_text("-1 0x10 0x20\n", Cpu::X86).expect("registers");
+        let context = outside.control_context(Cpu::X86);
+        assert_eq!(
+            (context.stack_pointer(), context.instruction_pointer()),
+            (0x10, 0x20)
+        );
+        assert_eq!(context.bytes()[0xBC..0xC0], [0x23, 0, 0, 0], "SegCs");
     }
 
     #[test]
     fn a_running_thread_tells_nothing() {
         for text in ["running\n", "", "0 1", "-1 0x 0xzz"] {
-            assert_eq!(Registers::from_syscall_text(text), None, "{text:?}");
+            assert_eq!(Registers::from_syscall_text(text, Cpu::Amd64), None, "{text:?}");
         }
     }
 }

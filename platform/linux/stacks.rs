@@ -14,14 +14,11 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use dumpwright_target::{AddressRange, Stack};
+use dumpwright_target::{AddressRange, Cpu, Stack};
 
 use crate::proc_dir::{ThreadStat, page_size};
 use crate::regions::Mapping;
 use crate::registers::{USER_CS, USER_CS_32, USER_SS};
-
-/// Bytes below the stack pointer that leaf functions may use (System V ABI for x86-64, section 3.2.2).
-const RED_ZONE: u64 = 128;
 
 /// How far above a stack pointer that has run out of its stack the stack is looked for.
 const OVERFLOW_REACH: u64 = 64 << 10;
@@ -79,30 +76,33 @@ pub(crate) struct ThreadStacks {
 pub(crate) struct Stacks {
     mappings: Rc<[Mapping]>,
     strings: Option<u64>,
+    /// The family of the process, whose ABI says whether there is a red zone, and how handler frames look.
+    cpu: Cpu,
     /// What was found at addresses that might be the code handlers return to.
     restorers: HashMap<u64, bool>,
 }
 
 impl Stacks {
     /// `mappings` ascending; `strings` is where arguments and environment begin, if they are unwanted.
-    pub(crate) fn new(mappings: Rc<[Mapping]>, strings: Option<u64>) -> Self {
+    pub(crate) fn new(mappings: Rc<[Mapping]>, strings: Option<u64>, cpu: Cpu) -> Self {
         Self {
             mappings,
             strings,
+            cpu,
             restorers: HashMap::new(),
         }
     }
 
     /// The stack that a thread with these two registers runs on.
-    pub(crate) fn at(&self, pointer: u64, fs_base: u64) -> Option<Found> {
+    pub(crate) fn at(&self, pointer: u64, thread_pointer: u64) -> Option<Found> {
         let (first, start) = match self.index_of(pointer) {
             Some(index) if self.mappings[index].is_memory() => {
                 let bottom = self.mappings[index].range.start();
-                (index, pointer.saturating_sub(RED_ZONE).max(bottom))
+                (index, pointer.saturating_sub(self.cpu.red_zone()).max(bottom))
             }
             _ => self.above(pointer)?,
         };
-        let (end, certainty) = self.end(first, pointer.max(start), fs_base);
+        let (end, certainty) = self.end(first, pointer.max(start), thread_pointer);
         Some(Found {
             stack: Stack {
                 range: AddressRange::new(start, end)?,
@@ -114,8 +114,13 @@ impl Stacks {
 
     /// The stack that a thread with these two registers runs on, and those that signal handlers have it
     /// return to.
-    pub(crate) fn of_thread(&mut self, pointer: u64, fs_base: u64, read: &mut Read<'_>) -> ThreadStacks {
-        let mut stacks: Vec<Found> = self.at(pointer, fs_base).into_iter().collect();
+    pub(crate) fn of_thread(
+        &mut self,
+        pointer: u64,
+        thread_pointer: u64,
+        read: &mut Read<'_>,
+    ) -> ThreadStacks {
+        let mut stacks: Vec<Found> = self.at(pointer, thread_pointer).into_iter().collect();
         let mut searched = 0;
         while searched < stacks.len() {
             for frame in self.handler_frames(stacks[searched], read) {
@@ -128,7 +133,7 @@ impl Stacks {
                     found.stack.range.contains(frame.pointer) || found.stack.pointer == frame.pointer
                 };
                 if stacks.len() <= INTERRUPTED_LIMIT && !stacks.iter().any(known) {
-                    stacks.extend(self.at(frame.pointer, fs_base));
+                    stacks.extend(self.at(frame.pointer, thread_pointer));
                 }
             }
             searched += 1;
@@ -167,7 +172,7 @@ impl Stacks {
     ///
     /// A stack may consist of several mappings: the kernel splits them where the program has locked or
     /// named a part.
-    fn end(&self, first: usize, pointer: u64, fs_base: u64) -> (u64, End) {
+    fn end(&self, first: usize, pointer: u64, thread_pointer: u64) -> (u64, End) {
         let mapping = &self.mappings[first];
         let mut end = mapping.range.start();
         for (offset, part) in self.mappings[first..].iter().enumerate() {
@@ -185,8 +190,11 @@ impl Stacks {
                     .filter(|strings| (pointer + 1..end).contains(strings));
                 return (strings.unwrap_or(end), End::Known);
             }
-            if fs_base >= pointer && part.range.contains(fs_base) && fs_base - pointer < CONTROL_BLOCK_REACH {
-                let behind = (fs_base + CONTROL_BLOCK).next_multiple_of(page_size());
+            if thread_pointer >= pointer
+                && part.range.contains(thread_pointer)
+                && thread_pointer - pointer < CONTROL_BLOCK_REACH
+            {
+                let behind = (thread_pointer + CONTROL_BLOCK).next_multiple_of(page_size());
                 return (behind.min(end), End::Known);
             }
         }
@@ -202,21 +210,27 @@ impl Stacks {
         let range = found.stack.range;
         let length = match found.end {
             End::Known => range.len().min(OWN_STACK_SEARCH),
-            End::Likely | End::Capped => range.len().min(UNKNOWN_END_LIMIT + RED_ZONE),
+            End::Likely | End::Capped => range.len().min(UNKNOWN_END_LIMIT + self.cpu.red_zone()),
         };
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         let got = read(range.start(), &mut bytes);
         bytes.truncate(got);
-        // The kernel puts frames at 16-byte boundaries, less the 8 of the return address.
-        let first = (range.start() + 8).next_multiple_of(16) - 8;
+        // The kernel puts frames at 16-byte boundaries, less the word of the return address.
+        let word = self.cpu.pointer_size();
+        let first = (range.start() + word).next_multiple_of(16) - word;
+        type Parse = fn(u64, &[u8]) -> Option<HandlerFrame>;
+        let (size, parse): (usize, Parse) = match self.cpu {
+            Cpu::X86 => (HandlerFrame::SIZE_32, HandlerFrame::parse_32),
+            _ => (HandlerFrame::SIZE, HandlerFrame::parse),
+        };
         let offset = usize::try_from(first - range.start()).unwrap_or(usize::MAX);
         bytes
             .get(offset..)
             .unwrap_or_default()
-            .windows(HandlerFrame::SIZE)
+            .windows(size)
             .step_by(16)
             .zip((first..).step_by(16))
-            .filter_map(|(frame, at)| HandlerFrame::parse(at, frame))
+            .filter_map(|(frame, at)| parse(at, frame))
             .filter(|frame| self.is_restorer(frame.restorer, read))
             .collect()
     }
@@ -227,6 +241,8 @@ impl Stacks {
         const LONG: [u8; 9] = [0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05];
         /// `mov $15, %eax; syscall`: what other libraries' assemblers make of it.
         const SHORT: [u8; 7] = [0xb8, 0x0f, 0, 0, 0, 0x0f, 0x05];
+        /// `mov $173, %eax; int $0x80`: 32-bit code, in the vdso and in libraries.
+        const NARROW: [u8; 7] = [0xb8, 0xad, 0, 0, 0, 0xcd, 0x80];
         if let Some(known) = self.restorers.get(&address) {
             return *known;
         }
@@ -236,7 +252,11 @@ impl Stacks {
         let mut code = [0; LONG.len()];
         let is_one = executable && {
             let got = read(address, &mut code);
-            code[..got].starts_with(&LONG) || code[..got].starts_with(&SHORT)
+            let forms: &[&[u8]] = match self.cpu {
+                Cpu::X86 => &[&NARROW],
+                _ => &[&LONG, &SHORT],
+            };
+            forms.iter().any(|form| code[..got].starts_with(form))
         };
         self.restorers.insert(address, is_one);
         is_one
@@ -314,6 +334,37 @@ impl HandlerFrame {
     }
 }
 
+impl HandlerFrame {
+    /// As much of a 32-bit frame as is looked at.
+    const SIZE_32: usize = 240;
+
+    /// The same for 32-bit code: `struct rt_sigframe_ia32` of the kernel. Handlers that were installed without
+    /// `SA_SIGINFO` get a shorter one, which does not tell the alternate stack and is not looked for.
+    fn parse_32(at: u64, bytes: &[u8]) -> Option<Self> {
+        /// Behind the return address, the handler's three arguments and a `siginfo_t`.
+        const CONTEXT: usize = 16 + 128;
+        let word =
+            |offset: usize| u32::from_le_bytes(bytes[offset..offset + 4].try_into().expect("four bytes"));
+        let half = |offset: usize| u16::from_le_bytes([bytes[offset], bytes[offset + 1]]);
+        let alternate_flags = word(CONTEXT + 12);
+        let eflags = word(CONTEXT + 84);
+        let [cs, ss] = [half(CONTEXT + 80), half(CONTEXT + 92)];
+        // The arguments are no evidence: they belong to the handler, which may have overwritten them.
+        let plausible = word(CONTEXT + 4) == 0
+            && alternate_flags & !(SS_ONSTACK | SS_DISABLE | SS_AUTODISARM) == 0
+            && eflags & EFLAGS_ALWAYS as u32 != 0
+            && cs == USER_CS_32
+            && ss == USER_SS;
+        plausible.then(|| Self {
+            at,
+            restorer: word(0).into(),
+            pointer: word(CONTEXT + 48).into(),
+            alternate: AddressRange::at(word(CONTEXT + 8).into(), word(CONTEXT + 16).into())
+                .filter(|_| alternate_flags & SS_DISABLE == 0),
+        })
+    }
+}
+
 const SS_ONSTACK: u32 = 1;
 const SS_DISABLE: u32 = 2;
 const SS_AUTODISARM: u32 = 1 << 31;
@@ -355,7 +406,7 @@ mod tests {
     }
 
     fn at(pointer: u64, fs_base: u64) -> Option<(u64, u64, End)> {
-        let found = Stacks::new(mappings(), Some(0x7ffd_0002_0000)).at(pointer, fs_base)?;
+        let found = Stacks::new(mappings(), Some(0x7ffd_0002_0000), Cpu::Amd64).at(pointer, fs_base)?;
         assert_eq!(found.stack.pointer, pointer);
         Some((found.stack.range.start(), found.stack.range.end(), found.end))
     }
@@ -366,7 +417,7 @@ mod tests {
             at(0x7ffd_0001_0000, 1),
             Some((0x7ffd_0000_ff80, 0x7ffd_0002_0000, End::Known))
         );
-        let whole = Stacks::new(mappings(), None)
+        let whole = Stacks::new(mappings(), None, Cpu::Amd64)
             .at(0x7ffd_0001_0000, 1)
             .expect("found");
         assert_eq!(whole.stack.range.end(), 0x7ffd_0002_1000);
@@ -484,7 +535,8 @@ mod tests {
     }
 
     fn stacks(memory: &Memory, pointer: u64, fs_base: u64) -> ThreadStacks {
-        Stacks::new(mappings(), None).of_thread(pointer, fs_base, &mut |at, into| memory.read(at, into))
+        Stacks::new(mappings(), None, Cpu::Amd64)
+            .of_thread(pointer, fs_base, &mut |at, into| memory.read(at, into))
     }
 
     const RESTORER: [u8; 9] = [0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05];

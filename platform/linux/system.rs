@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use dumpwright_target::{Cpu, CpuInformation, Fault, Platform, System};
+use dumpwright_target::{Cpu, CpuInformation, Fault, Platform, System, XStateLayout};
 
 use crate::proc_dir::{page_size, read_bounded, system_fault};
 
 /// What the kernel says of itself is one line each.
 const LINE_LIMIT: u64 = 4096;
 
-/// What can be said without asking the process: it may be taken before the process is stopped.
-pub(crate) fn system() -> Result<System, Fault> {
+/// What can be said without asking the process: it may be taken before the process is stopped. `cpu` is the family of the
+/// process, which on a 64-bit machine may be the 32-bit one; the words of `uname` and `CPUID` are those of the machine.
+pub(crate) fn system(cpu: Cpu, extended_state: Option<XStateLayout>) -> Result<System, Fault> {
     let kernel = |name: &str| {
         let path = format!("/proc/sys/kernel/{name}");
         read_bounded(Path::new(&path), LINE_LIMIT)
@@ -20,7 +21,7 @@ pub(crate) fn system() -> Result<System, Fault> {
     let (name, release, version) = (kernel("ostype")?, kernel("osrelease")?, kernel("version")?);
     let identity = Identity::of_this_processor();
     Ok(System {
-        cpu: Cpu::Amd64,
+        cpu,
         platform: Platform::Linux,
         processor_level: identity.family(),
         processor_revision: identity.model() << 8 | identity.stepping(),
@@ -30,6 +31,7 @@ pub(crate) fn system() -> Result<System, Fault> {
         version_text: format!("{name} {release} {version} {}", std::env::consts::ARCH),
         build: version,
         cpu_information: identity.information(),
+        extended_state,
         page_size: page_size(),
     })
 }
@@ -138,7 +140,7 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn the_kernel_and_uname_say_the_same() {
-        let system = system().expect("readable");
+        let system = system(Cpu::Amd64, None).expect("readable");
         let cpuinfo = std::fs::read("/proc/cpuinfo").expect("readable");
         let number = |name| {
             field(&cpuinfo, name)

@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
     use crate::proc_dir::field;
-    use dumpwright_target::Gravity;
+    use dumpwright_target::{Cpu, Gravity};
 
     fn kinds(texts: &Texts) -> Vec<LinuxTextKind> {
         texts.texts.iter().map(|text| text.kind).collect()
@@ -170,6 +170,7 @@ mod tests {
         let dir = ProcDir {
             pid: child.id(),
             task: child.id(),
+            cpu: Cpu::Amd64,
         };
         child.wait().expect("ends");
         let mut texts = Texts::before_stop(&dir);

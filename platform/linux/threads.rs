@@ -41,11 +41,13 @@ pub(crate) fn thread(
         partly
     });
     let pointer = registers.as_ref().map_or(0, |registers| registers.amd64.rsp);
-    let fs_base = registers.as_ref().map_or(0, |registers| registers.fs_base);
+    let thread_pointer = registers
+        .as_ref()
+        .map_or(0, |registers| registers.thread_pointer(dir.cpu));
     let found = if pointer == 0 {
         ThreadStacks::default()
     } else {
-        let found = stacks.of_thread(pointer, fs_base, read);
+        let found = stacks.of_thread(pointer, thread_pointer, read);
         if found.current.is_none() {
             let reason = format!("its stack pointer {pointer:#x} is in or near no readable memory: no stack");
             remarks.push(Remark::note(subject.clone(), reason));
@@ -70,10 +72,10 @@ pub(crate) fn thread(
         suspend_count: u32::from(held.stop == Stop::Group),
         priority_class: NORMAL_PRIORITY_CLASS,
         priority: priority(&stat),
-        teb: fs_base,
+        teb: thread_pointer,
         context: registers.map(|registers| match held.registers {
-            Some(_) => registers.amd64.to_context(),
-            None => registers.amd64.to_control_context(),
+            Some(_) => registers.context(dir.cpu),
+            None => registers.control_context(dir.cpu),
         }),
         stack: found.current.map(|found| found.stack),
         interrupted: found.interrupted.into_iter().map(|found| found.stack).collect(),
@@ -87,7 +89,7 @@ pub(crate) fn thread(
 /// Where a thread is that did not stop.
 fn registers_of_stuck(dir: &ProcDir, tid: u32) -> Option<Registers> {
     let text = read_bounded(&dir.process_path(format!("task/{tid}/syscall")), 4096).ok()?;
-    Registers::from_syscall_text(std::str::from_utf8(&text).ok()?)
+    Registers::from_syscall_text(std::str::from_utf8(&text).ok()?, dir.cpu)
 }
 
 fn unstopped(stop: Stop, partly: bool) -> String {

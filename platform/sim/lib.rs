@@ -22,6 +22,7 @@ mod process;
 mod scenario;
 mod still;
 mod symbols;
+mod system;
 
 pub use contents::{Contents, Overlaid};
 pub use faults::{ModuleRecord, Question, RegionChange, SimFault};

@@ -1,12 +1,13 @@
 use dumpwright_target::{
-    AddressRange, Amd64, Cpu, CpuInformation, Exclusion, Fault, FaultKind, Frozen, FunctionTable, Handle,
-    HandleOperation, LinuxFacts, Module, Need, Platform, Power, Region, RegionKind, RegionState, System,
-    SystemMemory, Target, Thread, ThreadTimes, TimeZone, Token, UnloadedModule, VmCounters, WindowsProcess,
-    build_id_record,
+    AddressRange, Amd64, Arm, Arm64, Cpu, CpuContext, Exclusion, Fault, FaultKind, Frozen, FunctionTable,
+    Handle, HandleOperation, LinuxFacts, Module, Need, Platform, Power, Region, RegionKind, RegionState,
+    System, SystemMemory, Target, Thread, ThreadTimes, TimeZone, Token, UnloadedModule, VmCounters,
+    WindowsProcess, X86, build_id_record,
 };
 
 use crate::faults::{self, SimFault};
 use crate::still::Still;
+use crate::system::usual as usual_system;
 use crate::{Contents, Symbols};
 
 /// A process made of plain values.
@@ -62,23 +63,7 @@ impl SimProcess {
     /// A Linux process on x86-64 without threads, modules or memory.
     #[must_use]
     pub fn new(id: u32) -> Self {
-        let system = System {
-            cpu: Cpu::Amd64,
-            platform: Platform::Linux,
-            processor_level: 6,
-            processor_revision: 0x8f08,
-            processors: 2,
-            version: [6, 1, 0],
-            version_text: "Linux 6.1.0 #1 SMP x86_64".to_owned(),
-            build: "#1 SMP".to_owned(),
-            cpu_information: CpuInformation::X86 {
-                vendor: [0x756e_6547, 0x4965_6e69, 0x6c65_746e],
-                version: 0x806f8,
-                features: 0x0f8b_fbff,
-                amd_features: 0x2c10_0800,
-            },
-            page_size: 4096,
-        };
+        let system = usual_system(Platform::Linux, Cpu::Amd64);
         Self {
             id,
             system,
@@ -110,22 +95,31 @@ impl SimProcess {
         }
     }
 
+    /// Makes it a process of another processor family.
+    ///
+    /// # Panics
+    /// It has threads already, whose registers are those of the family before.
+    #[must_use]
+    pub fn cpu(mut self, cpu: Cpu) -> Self {
+        assert!(self.threads.is_empty(), "cpu comes before threads");
+        self.system = usual_system(self.system.platform, cpu);
+        self
+    }
+
     /// Adds a thread with this stack pointer and instruction pointer. Its stack reaches from the stack pointer to
     /// the end of the allocation that holds it, which may be added later.
+    ///
+    /// # Panics
+    /// They do not fit into registers of 32 bits, if the processor's have no more.
     #[must_use]
     pub fn thread(mut self, id: u32, stack_pointer: u64, instruction_pointer: u64) -> Self {
-        let registers = Amd64 {
-            rsp: stack_pointer,
-            rip: instruction_pointer,
-            ..Amd64::default()
-        };
         self.threads.push(Thread {
             id,
             suspend_count: 0,
             priority_class: 0x20,
             priority: 0,
             teb: 0,
-            context: Some(registers.to_context()),
+            context: Some(context(self.system.cpu, stack_pointer, instruction_pointer)),
             stack: None,
             interrupted: Vec::new(),
             name: None,
@@ -305,6 +299,37 @@ impl Target for SimProcess {
         }
         self.freezes += 1;
         Ok(Box::new(Still::new(self, need)))
+    }
+}
+
+/// Registers of which only two are known.
+fn context(cpu: Cpu, stack_pointer: u64, instruction_pointer: u64) -> CpuContext {
+    let narrow = |value: u64| u32::try_from(value).expect("an address of a 32-bit process");
+    match cpu {
+        Cpu::X86 => X86 {
+            esp: narrow(stack_pointer),
+            eip: narrow(instruction_pointer),
+            ..X86::default()
+        }
+        .to_context(),
+        Cpu::Arm => Arm {
+            sp: narrow(stack_pointer),
+            pc: narrow(instruction_pointer),
+            ..Arm::default()
+        }
+        .to_context(),
+        Cpu::Arm64 => Arm64 {
+            sp: stack_pointer,
+            pc: instruction_pointer,
+            ..Arm64::default()
+        }
+        .to_context(),
+        _ => Amd64 {
+            rsp: stack_pointer,
+            rip: instruction_pointer,
+            ..Amd64::default()
+        }
+        .to_context(),
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::{AddressRange, Cpu, CpuContext, ObjectInformation};
+use crate::{AddressRange, Cpu, CpuContext, ObjectInformation, XStateLayout};
 
 /// The machine and its operating system: what the SystemInfo stream says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,9 @@ pub struct System {
     pub build: String,
     /// Features of the processor.
     pub cpu_information: CpuInformation,
+    /// Where the extended contexts of the threads have what; `None` if [`Need::extended_state`](crate::Need::extended_state)
+    /// was not set, or the processor has no such state.
+    pub extended_state: Option<XStateLayout>,
     /// Size of a page in bytes.
     pub page_size: u64,
 }
@@ -57,6 +60,13 @@ pub enum CpuInformation {
         features: u32,
         /// EDX of leaf 0x8000_0001.
         amd_features: u32,
+    },
+    /// Used for 32-bit ARM by Linux writers.
+    Arm {
+        /// The Main ID Register, put together from the lines of `/proc/cpuinfo`; 0 if unknown.
+        cpuid: u32,
+        /// `AT_HWCAP` of the auxiliary vector.
+        hwcaps: u32,
     },
     /// Bit `i` says whether `IsProcessorFeaturePresent(i)`; used by Windows on everything but x86.
     Features([u64; 2]),

@@ -28,7 +28,10 @@ pub use counters::{
     BasicMemory, BasicPerformance, DirtyPages, FileCache, FileCacheTransition, JobMemory, KernelPages,
     Number, Performance, PrivateMemory, ResidentPages, SystemMemory, VirtualSize, VmCounters, WorkingSet,
 };
-pub use cpu::{Amd64, Cpu, CpuContext};
+pub use cpu::{
+    Amd64, Arm, Arm64, Arm64FloatingPoint, ArmFloatingPoint, Cpu, CpuContext, Layout, X86, XState,
+    XStateFeature, XStateLayout,
+};
 pub use facts::{
     CpuInformation, DsoDebug, Exception, Handle, LinkMap, LinuxFacts, LinuxText, LinuxTextKind, Module,
     Platform, Power, Process, Stack, System, Thread, ThreadExit, ThreadTimes, TimeZone, UnloadedModule,
@@ -98,6 +101,8 @@ pub struct Need {
     pub environment: bool,
     /// Memory that the program marked "do not dump" may be read.
     pub dont_dump: bool,
+    /// Registers beyond x87 and SSE are wanted (`MiniDumpWithAvxXStateContext`).
+    pub extended_state: bool,
 }
 
 /// A target that holds still. Dropping it lets the process run on.

@@ -15,6 +15,14 @@ pub enum ObjectInformationKind {
     Semaphore1 = 8,
 }
 
+impl ObjectInformationKind {
+    /// The value of `MINIDUMP_HANDLE_OBJECT_INFORMATION_TYPE`.
+    #[must_use]
+    pub fn value(self) -> u32 {
+        self as u32
+    }
+}
+
 /// Information about the object that a handle leads to.
 ///
 /// Windows documents that there is some and not what it looks like. The constructors make the layouts that
@@ -91,6 +99,14 @@ pub enum HandleOperationKind {
     Open = 1,
     Close = 2,
     BadReference = 3,
+}
+
+impl HandleOperationKind {
+    /// The value of `eHANDLE_TRACE_OPERATIONS`.
+    #[must_use]
+    pub fn value(self) -> u32 {
+        self as u32
+    }
 }
 
 /// Functions that a program made at run time and announced to Windows (`RtlAddFunctionTable`).

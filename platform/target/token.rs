@@ -35,6 +35,14 @@ pub enum TokenKind {
     Impersonation = 2,
 }
 
+impl TokenKind {
+    /// The value of `TOKEN_TYPE`.
+    #[must_use]
+    pub fn value(self) -> u32 {
+        self as u32
+    }
+}
+
 /// A user or a group, and how it counts (`SE_GROUP_…`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SidAndAttributes {

@@ -2,11 +2,12 @@
 
 use dumpwright_callback::{ModuleAsked, ModuleWriteFlags, ThreadAsked, ThreadWriteFlags};
 use dumpwright_target::{
-    AddressRange, Exclusion, Frozen, Gravity, Module, Platform, Region, Remark, Subject, Thread, protect,
+    AddressRange, CpuContext, Exclusion, Frozen, Gravity, Module, Platform, Region, Remark, Subject, System,
+    Thread, protect,
 };
 
 use super::regions::regions;
-use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, filter, paths, referenced};
+use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, filter, functions, paths, referenced};
 use crate::protocol::dialogue::Dialogue;
 use crate::{DumpType, Error, Profile, Request};
 
@@ -37,16 +38,21 @@ pub(crate) fn collect(
     let system = keep(frozen.system(), Subject::Stream("SystemInfo"), &mut remarks);
     let process = keep(frozen.process(), Subject::Stream("MiscInfo"), &mut remarks);
     let mut modules = gather_modules(frozen, &selection, &mut remarks);
-    let threads = gather_threads(
+    let mut threads = gather_threads(
         frozen,
         &selection,
         system.as_ref().map(|s| s.platform),
         request,
         &mut remarks,
     )?;
+    for (thread, _) in &mut threads {
+        thread.context = thread.context.take().map(|context| as_asked(context, dump_type));
+    }
+    remarks.extend(no_extended_state(&threads, dump_type));
     poll_as_if_gathering_stacks(&threads, dump_type, dialogue)?;
     if dump_type.intersects(DumpType::FILTER_MEMORY | DumpType::SCAN_MEMORY) {
-        referenced::mark(frozen, &mut modules, &threads, dialogue.service());
+        let word = pointer_size(system.as_ref());
+        referenced::mark(frozen, &mut modules, &threads, word, dialogue.service());
     }
     let modules = ask_modules(modules, dump_type, profile, dialogue)?;
     let threads = ask_threads(threads, request.thread_ex, dialogue)?;
@@ -81,7 +87,9 @@ pub(crate) fn collect(
         frozen.function_tables(),
         Subject::Stream("FunctionTable"),
         &mut remarks,
-    );
+    )
+    .unwrap_or_default();
+    let unwind_information = functions::unwind_information(frozen, &function_tables, dialogue.service());
     let tokens = dump_type
         .contains(DumpType::WITH_TOKEN_INFORMATION)
         .then(|| keep(frozen.tokens(), Subject::Stream("Token"), &mut remarks))
@@ -120,6 +128,10 @@ pub(crate) fn collect(
         }
         Err(other) => return Err(other),
     };
+    let exception = request.exception.clone().map(|mut exception| {
+        exception.context = as_asked(exception.context, dump_type);
+        exception
+    });
     let wants_map = dump_type.contains(DumpType::WITH_FULL_MEMORY_INFO) && !map.is_empty();
     remarks.extend(unheeded(dump_type));
     let requesting_thread = request
@@ -141,12 +153,13 @@ pub(crate) fn collect(
         handles,
         unloaded_modules,
         handle_operations,
-        function_tables: function_tables.unwrap_or_default(),
+        function_tables,
+        unwind_information,
         tokens,
         system_memory: system_memory.flatten(),
         vm_counters: vm_counters.flatten(),
         linux,
-        exception: request.exception.clone(),
+        exception,
         requesting_thread,
         user_streams: request.user_streams.clone(),
         pieces: Vec::new(),
@@ -156,6 +169,27 @@ pub(crate) fn collect(
     Ok(Collected { snapshot, map })
 }
 
+/// Registers without their extended state, unless the type asks for it.
+fn as_asked(context: CpuContext, dump_type: DumpType) -> CpuContext {
+    match dump_type.contains(DumpType::WITH_AVX_X_STATE_CONTEXT) {
+        true => context,
+        false => context.without_extended_state(),
+    }
+}
+
+/// What is to be said if registers beyond SSE were asked for and there are none.
+fn no_extended_state(threads: &[(Thread, ThreadWriteFlags)], dump_type: DumpType) -> Option<Remark> {
+    let is_extended = |thread: &Thread| thread.context.as_ref().is_some_and(CpuContext::is_extended);
+    let asked = dump_type.contains(DumpType::WITH_AVX_X_STATE_CONTEXT);
+    (asked && !threads.iter().any(|(thread, _)| is_extended(thread))).then(|| {
+        Remark::left_out(
+            Subject::Process,
+            "its threads have no extended contexts: the processor has no AVX, the process is not an x86-64 one, or the \
+             system does not give these registers",
+        )
+    })
+}
+
 fn keep<T>(
     got: Result<T, dumpwright_target::Fault>,
     subject: Subject,
@@ -163,6 +197,11 @@ fn keep<T>(
 ) -> Option<T> {
     got.map_err(|fault| remarks.push(Remark::missing(subject, fault.to_string())))
         .ok()
+}
+
+/// Bytes of a pointer in the target.
+pub(super) fn pointer_size(system: Option<&System>) -> u64 {
+    system.map_or(8, |system| system.cpu.pointer_size())
 }
 
 /// Whether the type needs the address space's regions one by one, which is what VmQuery is asked for.
@@ -325,7 +364,7 @@ fn ask_threads(
         let asked = ThreadAsked {
             thread_id: thread.id,
             thread_handle: 0,
-            context: thread.context.as_ref().map_or(&[], |context| context.bytes()),
+            context: thread.context.as_ref().map_or(&[], |context| context.plain()),
             stack_base: thread.stack.map_or(0, |stack| stack.range.end()),
             stack_end: thread.stack.map_or(0, |stack| stack.range.start()),
             backing_store_base: thread.backing_store.map_or(0, AddressRange::start),
@@ -342,8 +381,7 @@ fn ask_threads(
 
 /// What was asked for in vain: saying nothing would pass for having obeyed.
 fn unheeded(dump_type: DumpType) -> Vec<Remark> {
-    const EXTRAS: [(DumpType, &str); 3] = [
-        (DumpType::WITH_AVX_X_STATE_CONTEXT, "is not heeded yet"),
+    const EXTRAS: [(DumpType, &str); 2] = [
         // DbgHelp asks other libraries for it, such as that of the .NET runtime, and without them does as this does.
         (
             DumpType::WITH_FULL_AUXILIARY_STATE,

@@ -27,6 +27,7 @@ pub(super) fn fetch(
         // An unreadable stack page is left out without asking anybody (decided otherwise by DbgHelp, which fails).
         pieces.extend(fetch_range(frozen, service, range, &mut snapshot.remarks));
     }
+    let stacks = pieces.len();
     let mut fetched = 0;
     for range in chosen.others.iter() {
         service.poll_cancel()?;
@@ -54,9 +55,11 @@ pub(super) fn fetch(
             },
         }
     }
-    pieces.sort_by_key(|piece| piece.range);
     let total: u64 = pieces.iter().map(|piece| piece.range.len()).sum();
     snapshot.large = total > u64::from(u32::MAX) - ROOM_FOR_TABLES;
+    // A large dump begins with the stacks, as one of all memory does: then the thread list can still refer to them.
+    let ascending = if snapshot.large { stacks } else { 0 };
+    pieces[ascending..].sort_by_key(|piece| piece.range);
     snapshot.pieces = pieces;
     Ok(())
 }

@@ -8,13 +8,12 @@ use std::collections::HashSet;
 
 use dumpwright_target::{AddressRange, CpuContext, Frozen, Region, Remark, Subject, protect};
 
+use super::collect::pointer_size;
 use super::{Bytes, KeptThread, Piece, Snapshot};
 use crate::memory::set::RangeSet;
-use crate::memory::words::each_word;
+use crate::memory::words::{each_word, number, word_at};
 use crate::protocol::dialogue::Dialogue;
 use crate::{DumpType, Error, Profile};
-
-const WORD: u64 = 8;
 
 /// What DbgHelp 6.3.9600 puts in place of the words that triage filters.
 const TRIAGE_FILL: u8 = 0xAA;
@@ -74,6 +73,7 @@ pub(super) fn objects(
     stacks: &[AddressRange],
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Vec<AddressRange>, Error> {
+    let word = pointer_size(snapshot.system.as_ref());
     let traced = Traced::of(snapshot);
     let readable = RangeSet::union(
         map.iter()
@@ -94,26 +94,14 @@ pub(super) fn objects(
         context.general_registers().for_each(&mut consider);
     }
     for stack in stacks {
-        each_word(frozen, dialogue.service(), *stack, &mut consider);
+        each_word(frozen, dialogue.service(), *stack, word, &mut consider);
         dialogue.service().poll_cancel()?;
     }
-    let mut objects = Vec::new();
-    for object in candidates
+    let mut objects: Vec<_> = candidates
         .into_iter()
-        .filter_map(|address| AddressRange::at(address, WORD))
-    {
-        let mut is_object = false;
-        let mut first = [0; 8];
-        if frozen
-            .read(object.start(), &mut first)
-            .is_ok_and(|count| count == first.len())
-        {
-            is_object = traced.has(u64::from_le_bytes(first));
-        }
-        if is_object {
-            objects.push(object);
-        }
-    }
+        .filter(|address| word_at(frozen, *address, word).is_some_and(|first| traced.has(first)))
+        .filter_map(|address| AddressRange::at(address, word))
+        .collect();
     objects.sort_unstable();
     Ok(objects)
 }
@@ -127,6 +115,7 @@ pub(super) fn apply(snapshot: &mut Snapshot) {
         return;
     }
     let fill = if is_triage { TRIAGE_FILL } else { 0 };
+    let word = pointer_size(snapshot.system.as_ref());
     let traced = Traced::of(snapshot);
     let captured = match is_triage {
         true => RangeSet::union(snapshot.pieces.iter().map(|piece| piece.range)).subtract(&traced.stacks),
@@ -140,16 +129,16 @@ pub(super) fn apply(snapshot: &mut Snapshot) {
         let keep = |word: u64| traced.code.contains(word) || stacks.contains(word) || captured.contains(word);
         for stack in own.iter() {
             for piece in &mut snapshot.pieces {
-                filtered.stack(piece, stack, fill, &keep);
+                filtered.stack(piece, stack, word, fill, keep);
             }
         }
         if let Some(context) = &mut kept.thread.context {
-            filtered.registers(context, fill, &keep);
+            filtered.registers(context, fill, keep);
         }
     }
     if let Some(exception) = &mut snapshot.exception {
         let keep = |word: u64| traced.has(word) || captured.contains(word);
-        filtered.registers(&mut exception.context, fill, &keep);
+        filtered.registers(&mut exception.context, fill, keep);
     }
     let name = if is_triage {
         "filter-triage"
@@ -174,22 +163,27 @@ struct Filtered {
 }
 
 impl Filtered {
-    fn stack(&mut self, piece: &mut Piece, stack: AddressRange, fill: u8, keep: impl Fn(u64) -> bool) {
+    fn stack(
+        &mut self,
+        piece: &mut Piece,
+        stack: AddressRange,
+        word: u64,
+        fill: u8,
+        keep: impl Fn(u64) -> bool,
+    ) {
         let (Some(part), Bytes::Fetched(bytes)) = (piece.range.intersect(stack), &mut piece.bytes) else {
             return;
         };
         let mut at = part.start();
         while at < part.end() {
             // Pieces of words at both ends are nothing that a stack trace needs.
-            let end = (at - at % WORD).saturating_add(WORD).min(part.end());
+            let end = (at - at % word).saturating_add(word).min(part.end());
             let place =
                 |address: u64| usize::try_from(address - piece.range.start()).expect("inside a buffer");
             let bytes = &mut bytes[place(at)..place(end)];
             self.all_words += 1;
-            let stays = match <[u8; 8]>::try_from(&*bytes) {
-                Ok(word) => word == [0; 8] || keep(u64::from_le_bytes(word)),
-                Err(_) => false,
-            };
+            let value = (bytes.len() as u64 == word).then(|| number(bytes));
+            let stays = value.is_some_and(|value| value == 0 || keep(value));
             if !stays {
                 bytes.fill(fill);
                 self.words += 1;

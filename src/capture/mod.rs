@@ -8,6 +8,7 @@ mod dbghelp;
 mod fetch;
 mod filter;
 mod full;
+mod functions;
 mod image;
 mod limits;
 mod negotiate;

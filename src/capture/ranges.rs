@@ -6,6 +6,7 @@ use dumpwright_target::{
     protect,
 };
 
+use super::collect::pointer_size;
 use super::fetch::fetch;
 use super::{Collected, Negotiated, Snapshot, dbghelp, filter, full, segments, thread_data};
 use crate::memory::reader;
@@ -158,9 +159,11 @@ pub(super) fn windows(snapshot: &Snapshot) -> Vec<AddressRange> {
         .collect()
 }
 
-/// What belongs to threads and modules besides: their own blocks, the system's data about them, parts of modules.
+/// What belongs to threads, modules and functions besides: their own blocks, the system's data about them, unwind information,
+/// parts of modules.
 pub(super) fn late(frozen: &mut dyn Frozen, snapshot: &mut Snapshot, map: &[Region]) -> Vec<AddressRange> {
     let mut ranges = thread_data::ranges(frozen, snapshot);
+    ranges.extend(&snapshot.unwind_information);
     ranges.extend(segments::ranges(frozen, snapshot, map));
     ranges
 }
@@ -214,8 +217,9 @@ pub(super) fn indirect(
     );
     let eligible: Vec<_> = committed.subtract(&images).iter().collect();
     let mut ranges = Vec::new();
+    let word = pointer_size(snapshot.system.as_ref());
     for stack in stacks {
-        each_word(frozen, dialogue.service(), *stack, |address| {
+        each_word(frozen, dialogue.service(), *stack, word, |address| {
             let index = eligible.partition_point(|range| range.end() <= address);
             if eligible.get(index).is_some_and(|range| range.contains(address)) {
                 let start = address.saturating_sub(INDIRECT_BEFORE);

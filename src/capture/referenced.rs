@@ -6,11 +6,13 @@ use dumpwright_target::{AddressRange, Frozen, Module, Thread};
 use crate::memory::words::each_word;
 use crate::protocol::dialogue::Service;
 
-/// Sets `REFERENCED_BY_MEMORY` of each module that an aligned word of some kept thread's stack points into.
+/// Sets `REFERENCED_BY_MEMORY` of each module that an aligned word (of `word` bytes, the size of a pointer) of some kept
+/// thread's stack points into.
 pub(super) fn mark(
     frozen: &mut dyn Frozen,
     modules: &mut [(Module, ModuleWriteFlags)],
     threads: &[(Thread, ThreadWriteFlags)],
+    word: u64,
     service: &mut Service<'_>,
 ) {
     let images: Vec<_> = modules
@@ -21,7 +23,7 @@ pub(super) fn mark(
         .iter()
         .flat_map(|(thread, _)| thread.stack.iter().chain(&thread.interrupted));
     for stack in stacks {
-        each_word(frozen, service, stack.range, |address| {
+        each_word(frozen, service, stack.range, word, |address| {
             let holding = images
                 .iter()
                 .position(|image| image.is_some_and(|image| image.contains(address)));

@@ -34,6 +34,8 @@ pub(crate) struct Snapshot {
     /// What was done with handles, if it is to be written.
     pub handle_operations: Option<Vec<HandleOperation>>,
     pub function_tables: Vec<FunctionTable>,
+    /// Where the functions of those tables have their unwind information.
+    pub unwind_information: Vec<AddressRange>,
     /// As whom the process and its threads act, if it is to be written.
     pub tokens: Option<Vec<Token>>,
     pub system_memory: Option<SystemMemory>,

@@ -4,22 +4,23 @@ use dumpwright_callback::ThreadWriteFlags;
 use dumpwright_target::{AddressRange, Frozen, Platform};
 
 use super::Snapshot;
+use super::collect::pointer_size;
 use crate::DumpType;
-
-/// Of each thread's block only the first word is kept for triage, as DbgHelp 6.3.9600 does.
-const WORD: u64 = 8;
+use crate::memory::words::word_at;
 
 /// Blocks of threads and of the process, as the type asks for them.
 pub(super) fn ranges(frozen: &mut dyn Frozen, snapshot: &Snapshot) -> Vec<AddressRange> {
+    let pointer = pointer_size(snapshot.system.as_ref());
     let wanted = snapshot
         .threads
         .iter()
         .filter(|kept| kept.thread.teb != 0 && kept.flags.contains(ThreadWriteFlags::THREAD_DATA));
     let blocks: Vec<_> = wanted.map(|kept| kept.thread.teb).collect();
     if snapshot.dump_type.contains(DumpType::FILTER_TRIAGE) {
+        // Of each thread's block only the first word, as DbgHelp 6.3.9600 does.
         return blocks
             .into_iter()
-            .filter_map(|block| AddressRange::at(block, WORD))
+            .filter_map(|block| AddressRange::at(block, pointer))
             .collect();
     }
     let is_reduced = snapshot.dump_type.contains(DumpType::WITHOUT_OPTIONAL_DATA);
@@ -28,7 +29,8 @@ pub(super) fn ranges(frozen: &mut dyn Frozen, snapshot: &Snapshot) -> Vec<Addres
         .as_ref()
         .is_some_and(|system| system.platform == Platform::WindowsNt);
     if is_windows {
-        windows(&mut |at| word(frozen, at), &blocks, is_reduced)
+        let system = if pointer == 4 { &WINDOWS_32 } else { &WINDOWS_64 };
+        system.blocks(&mut |at| word_at(frozen, at, pointer), &blocks, is_reduced)
     } else {
         blocks
             .into_iter()
@@ -48,57 +50,99 @@ fn linux(thread_pointer: u64, is_reduced: bool) -> Option<AddressRange> {
     )
 }
 
-/// Sizes as DbgHelp 6.3.9600 takes them on x86-64; offsets as the public symbols of ntdll have them.
-fn windows(word: &mut dyn FnMut(u64) -> Option<u64>, tebs: &[u64], is_reduced: bool) -> Vec<AddressRange> {
-    const TEB: u64 = 0x2000;
-    const TEB_TLS_POINTER: u64 = 0x58;
-    const TEB_PEB: u64 = 0x60;
-    const TEB_FLS_DATA: u64 = 0x17C8;
-    const TLS_ARRAY: u64 = 0x10;
-    const FLS_BLOCK: u64 = 0x410;
-    const PEB: u64 = 0x388;
-    const PEB_PARAMETERS: u64 = 0x20;
-    const PARAMETERS: u64 = 0x410;
+/// Where Windows keeps what about a thread and a process: offsets as the public symbols of ntdll have them.
+struct Windows {
+    teb: u64,
+    teb_tls_pointer: u64,
+    teb_peb: u64,
+    teb_fls_data: u64,
+    tls_array: u64,
+    fls_block: u64,
+    peb: u64,
+    peb_parameters: u64,
+    parameters: u64,
     /// Where the process parameters have their strings: current folder, image path, command line, window title, desktop.
-    const STRINGS: [u64; 5] = [0x38, 0x60, 0x70, 0xB0, 0xC0];
-    const ENVIRONMENT: u64 = 0x80;
-    /// So much of the environment.
-    const ENVIRONMENT_BYTES: u64 = 0x2000;
-
-    let mut ranges = Vec::new();
-    let mut follow = |word: &mut dyn FnMut(u64) -> Option<u64>, at: u64, size: u64| {
-        let block = word(at).filter(|block| *block != 0)?;
-        ranges.extend(AddressRange::at(block, size));
-        Some(block)
-    };
-    let mut peb = None;
-    for teb in tebs {
-        follow(word, teb.saturating_add(TEB_TLS_POINTER), TLS_ARRAY);
-        if !is_reduced {
-            follow(word, teb.saturating_add(TEB_FLS_DATA), FLS_BLOCK);
-        }
-        if peb.is_none() {
-            peb = follow(word, teb.saturating_add(TEB_PEB), PEB);
-        }
-    }
-    let parameters = peb
-        .filter(|_| !is_reduced)
-        .and_then(|peb| follow(word, peb.saturating_add(PEB_PARAMETERS), PARAMETERS));
-    if let Some(parameters) = parameters {
-        for offset in STRINGS {
-            // UNICODE_STRING: its length in bytes is the low 16 bits.
-            let at = parameters.saturating_add(offset);
-            let length = word(at).unwrap_or(0) & 0xFFFF;
-            follow(word, at.saturating_add(8), length);
-        }
-        follow(word, parameters.saturating_add(ENVIRONMENT), ENVIRONMENT_BYTES);
-    }
-    ranges.extend(tebs.iter().filter_map(|teb| AddressRange::at(*teb, TEB)));
-    ranges
+    strings: [u64; 5],
+    /// Where the address of the characters stands in a `UNICODE_STRING`.
+    string_buffer: u64,
+    environment: u64,
 }
 
-fn word(frozen: &mut dyn Frozen, at: u64) -> Option<u64> {
-    let mut bytes = [0; 8];
-    let count = frozen.read(at, &mut bytes).ok()?;
-    (count == bytes.len()).then(|| u64::from_le_bytes(bytes))
+/// Sizes as DbgHelp 6.3.9600 takes them on x86-64.
+const WINDOWS_64: Windows = Windows {
+    teb: 0x2000,
+    teb_tls_pointer: 0x58,
+    teb_peb: 0x60,
+    teb_fls_data: 0x17C8,
+    tls_array: 0x10,
+    fls_block: 0x410,
+    peb: 0x388,
+    peb_parameters: 0x20,
+    parameters: 0x410,
+    strings: [0x38, 0x60, 0x70, 0xB0, 0xC0],
+    string_buffer: 8,
+    environment: 0x80,
+};
+
+/// The same of a 32-bit system; sizes are those of the structures (Windows 7), for no 32-bit DbgHelp has been observed.
+const WINDOWS_32: Windows = Windows {
+    teb: 0x1000,
+    teb_tls_pointer: 0x2C,
+    teb_peb: 0x30,
+    teb_fls_data: 0xFB4,
+    tls_array: 0x8,
+    fls_block: 0x208,
+    peb: 0x248,
+    peb_parameters: 0x10,
+    parameters: 0x298,
+    strings: [0x24, 0x38, 0x40, 0x70, 0x78],
+    string_buffer: 4,
+    environment: 0x48,
+};
+
+/// So much of the environment, as DbgHelp 6.3.9600 takes it.
+const ENVIRONMENT_BYTES: u64 = 0x2000;
+
+impl Windows {
+    fn blocks(
+        &self,
+        word: &mut dyn FnMut(u64) -> Option<u64>,
+        tebs: &[u64],
+        is_reduced: bool,
+    ) -> Vec<AddressRange> {
+        let mut ranges = Vec::new();
+        let mut follow = |word: &mut dyn FnMut(u64) -> Option<u64>, at: u64, size: u64| {
+            let block = word(at).filter(|block| *block != 0)?;
+            ranges.extend(AddressRange::at(block, size));
+            Some(block)
+        };
+        let mut peb = None;
+        for teb in tebs {
+            follow(word, teb.saturating_add(self.teb_tls_pointer), self.tls_array);
+            if !is_reduced {
+                follow(word, teb.saturating_add(self.teb_fls_data), self.fls_block);
+            }
+            if peb.is_none() {
+                peb = follow(word, teb.saturating_add(self.teb_peb), self.peb);
+            }
+        }
+        let parameters = peb
+            .filter(|_| !is_reduced)
+            .and_then(|peb| follow(word, peb.saturating_add(self.peb_parameters), self.parameters));
+        if let Some(parameters) = parameters {
+            for offset in self.strings {
+                // UNICODE_STRING: its length in bytes is the low 16 bits.
+                let at = parameters.saturating_add(offset);
+                let length = word(at).unwrap_or(0) & 0xFFFF;
+                follow(word, at.saturating_add(self.string_buffer), length);
+            }
+            follow(
+                word,
+                parameters.saturating_add(self.environment),
+                ENVIRONMENT_BYTES,
+            );
+        }
+        ranges.extend(tebs.iter().filter_map(|teb| AddressRange::at(*teb, self.teb)));
+        ranges
+    }
 }

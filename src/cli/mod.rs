@@ -28,7 +28,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Dump a process
-    Dump(dump::DumpArgs),
+    Dump(Box<dump::DumpArgs>),
     /// Show what a dump contains
     Show(show::ShowArgs),
     /// Check a dump against the rules of the format and of its readers

@@ -5,6 +5,7 @@ use dumpwright_callback::{
 use dumpwright_target::AddressRange;
 
 use super::regions::{self, Passes, Said};
+use crate::protocol::Lent;
 
 /// Several callbacks as one.
 ///
@@ -388,23 +389,6 @@ impl Callback for Chain<'_> {
 
     fn answers(&self) -> bool {
         self.links.iter().any(|link| link.policy.answers())
-    }
-}
-
-/// A callback that belongs to somebody else.
-struct Lent<'a>(&'a mut dyn Callback);
-
-impl Callback for Lent<'_> {
-    fn ask(&mut self, ask: Ask<'_>) -> bool {
-        self.0.ask(ask)
-    }
-
-    fn process(&mut self, process: ProcessAsked) {
-        self.0.process(process);
-    }
-
-    fn answers(&self) -> bool {
-        self.0.answers()
     }
 }
 

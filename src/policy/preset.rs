@@ -59,6 +59,20 @@ impl<'a> Preset<'a> {
         first_look.then(redact)
     }
 
+    /// Stack traces and nothing private: filtered stacks and registers, names without folders, neither environment nor
+    /// command line; read failures cost no dump. For dumps that leave the house.
+    #[must_use]
+    pub fn stack_traces() -> Self {
+        let dump_type = DumpType::FILTER_MEMORY
+            | DumpType::FILTER_MODULE_PATHS
+            | DumpType::WITHOUT_OPTIONAL_DATA
+            | DumpType::WITH_THREAD_INFO;
+        Self {
+            request: Request::new(dump_type),
+            policies: Box::new(IgnoreReadFailures::new()),
+        }
+    }
+
     /// All memory, the map of it, handles and threads' times; read failures cost no dump.
     #[must_use]
     pub fn everything() -> Self {

@@ -34,6 +34,8 @@ const FILL: u8 = b'*';
 pub struct Redact {
     ranges: Vec<AddressRange>,
     patterns: Vec<Vec<u8>>,
+    /// Those of them that registers and modules are looked through for as well.
+    everywhere: Vec<Vec<u8>>,
     /// How far the read under way has come, if more of it is to follow.
     underway: Option<Underway>,
     redacted: Redacted,
@@ -85,8 +87,55 @@ impl Redact {
     /// Overwrites these bytes wherever they are. No bytes are no pattern.
     #[must_use]
     pub fn bytes(mut self, pattern: impl Into<Vec<u8>>) -> Self {
-        self.patterns.push(pattern.into());
-        self.patterns.retain(|pattern| !pattern.is_empty());
+        let pattern = pattern.into();
+        if !pattern.is_empty() {
+            self.everywhere.push(pattern.clone());
+            self.patterns.push(pattern);
+        }
+        self
+    }
+
+    /// Overwrites the values of these environment variables wherever they are in memory: a dump of private memory has them on
+    /// the main stack, and programs have copies. `environ` is what `/proc/PID/environ` holds: `NAME=value`, NUL, and so on.
+    ///
+    /// Values shorter than [`SHORTEST`](Self::SHORTEST) bytes stay: they are everywhere by chance. Modules in folders that a
+    /// variable names stay too. The stream LinuxEnviron comes with type 0x100 only, and no policy sees it.
+    #[must_use]
+    pub fn environment(self, environ: &[u8]) -> Self {
+        let variables = environ.split(|byte| *byte == 0);
+        let values = variables.filter_map(|variable| {
+            let name = variable.iter().position(|byte| *byte == b'=')?;
+            Some(&variable[name + 1..])
+        });
+        self.in_memory(values)
+    }
+
+    /// Overwrites the arguments of a command line wherever they are in memory, as [`environment`](Self::environment) does;
+    /// the program's own name stays. `cmdline` is what `/proc/PID/cmdline` holds: words, each with a NUL.
+    #[must_use]
+    pub fn command_line(self, cmdline: &[u8]) -> Self {
+        self.in_memory(cmdline.split(|byte| *byte == 0).skip(1))
+    }
+
+    /// Overwrites the path of this folder wherever it is in memory. Names of modules lose their folders with type 0x80
+    /// (`filter-module-paths`).
+    #[must_use]
+    pub fn folder(self, path: &str) -> Self {
+        self.in_memory([path.as_bytes()])
+    }
+
+    /// Values and arguments of the process that are shorter than this stay.
+    pub const SHORTEST: usize = 6;
+
+    /// Texts that are overwritten in memory, in UTF-8 and UTF-16, and no reason to leave out a module.
+    fn in_memory<'t>(mut self, texts: impl IntoIterator<Item = &'t [u8]>) -> Self {
+        for text in texts.into_iter().filter(|text| text.len() >= Self::SHORTEST) {
+            self.patterns.push(text.to_vec());
+            if let Ok(text) = str::from_utf8(text) {
+                self.patterns
+                    .push(text.encode_utf16().flat_map(u16::to_le_bytes).collect());
+            }
+        }
         self
     }
 
@@ -119,9 +168,11 @@ impl Redact {
             .unwrap_or(FILL)
     }
 
-    /// Whether a pattern stands anywhere in these bytes.
+    /// Whether a pattern that counts everywhere stands in these bytes.
     fn is_in(&self, bytes: &[u8]) -> bool {
-        self.patterns.iter().any(|pattern| find(pattern, bytes).is_some())
+        self.everywhere
+            .iter()
+            .any(|pattern| find(pattern, bytes).is_some())
     }
 
     /// Takes what a read has brought up to now: `bytes` at `at`, the last of the read if `is_last`; with what is to come

@@ -30,6 +30,7 @@
 //! `MINIDUMP_CALLBACK_TYPE`.
 
 pub(crate) mod dialogue;
+mod lent;
 mod lint;
 mod output;
 mod profile;
@@ -38,6 +39,7 @@ mod symbols;
 mod transcript;
 pub(crate) mod vm_region;
 
+pub(crate) use lent::Lent;
 pub use lint::{Finding, Lint, Misuse};
 pub use profile::Profile;
 pub use script::{Script, ScriptError};

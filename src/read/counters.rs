@@ -14,145 +14,146 @@ pub(super) const SYSTEM_MEMORY_SIZES: [u64; 2] = [492, 524];
 /// Bytes of `MINIDUMP_PROCESS_VM_COUNTERS_1` and `…_2`.
 pub(super) const VM_COUNTERS_SIZES: [u64; 2] = [80, 152];
 
-/// `MINIDUMP_SYSTEM_BASIC_INFORMATION`: name, offset, bytes.
-const BASIC: &[(&str, usize, usize)] = &[
-    ("TimerResolution", 4, 4),
-    ("PageSize", 8, 4),
-    ("NumberOfPhysicalPages", 12, 4),
-    ("LowestPhysicalPageNumber", 16, 4),
-    ("HighestPhysicalPageNumber", 20, 4),
-    ("AllocationGranularity", 24, 4),
-    ("MinimumUserModeAddress", 28, 8),
-    ("MaximumUserModeAddress", 36, 8),
-    ("ActiveProcessorsAffinityMask", 44, 8),
-    ("NumberOfProcessors", 52, 4),
+/// Numbers of a structure: name, offset, bytes.
+type Part = &'static [(&'static str, usize, usize)];
+
+/// `MINIDUMP_SYSTEM_BASIC_INFORMATION`.
+const BASIC: Part = &[
+    ("BasicInfo.TimerResolution", 4, 4),
+    ("BasicInfo.PageSize", 8, 4),
+    ("BasicInfo.NumberOfPhysicalPages", 12, 4),
+    ("BasicInfo.LowestPhysicalPageNumber", 16, 4),
+    ("BasicInfo.HighestPhysicalPageNumber", 20, 4),
+    ("BasicInfo.AllocationGranularity", 24, 4),
+    ("BasicInfo.MinimumUserModeAddress", 28, 8),
+    ("BasicInfo.MaximumUserModeAddress", 36, 8),
+    ("BasicInfo.ActiveProcessorsAffinityMask", 44, 8),
+    ("BasicInfo.NumberOfProcessors", 52, 4),
 ];
 
-/// `MINIDUMP_SYSTEM_FILECACHE_INFORMATION`: name, offset, bytes.
-const FILE_CACHE: &[(&str, usize, usize)] = &[
-    ("CurrentSize", 56, 8),
-    ("PeakSize", 64, 8),
-    ("PageFaultCount", 72, 4),
-    ("MinimumWorkingSet", 76, 8),
-    ("MaximumWorkingSet", 84, 8),
-    ("CurrentSizeIncludingTransitionInPages", 92, 8),
-    ("PeakSizeIncludingTransitionInPages", 100, 8),
+/// `MINIDUMP_SYSTEM_FILECACHE_INFORMATION`.
+const FILE_CACHE: Part = &[
+    ("FileCacheInfo.CurrentSize", 56, 8),
+    ("FileCacheInfo.PeakSize", 64, 8),
+    ("FileCacheInfo.PageFaultCount", 72, 4),
+    ("FileCacheInfo.MinimumWorkingSet", 76, 8),
+    ("FileCacheInfo.MaximumWorkingSet", 84, 8),
+    ("FileCacheInfo.CurrentSizeIncludingTransitionInPages", 92, 8),
+    ("FileCacheInfo.PeakSizeIncludingTransitionInPages", 100, 8),
 ];
 
-/// Its end: name, offset, bytes.
-const FILE_CACHE_TRANSITION: &[(&str, usize, usize)] =
-    &[("TransitionRePurposeCount", 108, 4), ("Flags", 112, 4)];
+/// Its end.
+const FILE_CACHE_TRANSITION: Part = &[("TransitionRePurposeCount", 108, 4), ("Flags", 112, 4)];
 
-/// `MINIDUMP_SYSTEM_BASIC_PERFORMANCE_INFORMATION`: name, offset, bytes.
-const BASIC_PERFORMANCE: &[(&str, usize, usize)] = &[
-    ("AvailablePages", 116, 8),
-    ("CommittedPages", 124, 8),
-    ("CommitLimit", 132, 8),
-    ("PeakCommitment", 140, 8),
+/// `MINIDUMP_SYSTEM_BASIC_PERFORMANCE_INFORMATION`.
+const BASIC_PERFORMANCE: Part = &[
+    ("BasicPerfInfo.AvailablePages", 116, 8),
+    ("BasicPerfInfo.CommittedPages", 124, 8),
+    ("BasicPerfInfo.CommitLimit", 132, 8),
+    ("BasicPerfInfo.PeakCommitment", 140, 8),
 ];
 
-/// `MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION`: name, offset, bytes.
-const PERFORMANCE: &[(&str, usize, usize)] = &[
-    ("IdleProcessTime", 148, 8),
-    ("IoReadTransferCount", 156, 8),
-    ("IoWriteTransferCount", 164, 8),
-    ("IoOtherTransferCount", 172, 8),
-    ("IoReadOperationCount", 180, 4),
-    ("IoWriteOperationCount", 184, 4),
-    ("IoOtherOperationCount", 188, 4),
-    ("AvailablePages", 192, 4),
-    ("CommittedPages", 196, 4),
-    ("CommitLimit", 200, 4),
-    ("PeakCommitment", 204, 4),
-    ("PageFaultCount", 208, 4),
-    ("CopyOnWriteCount", 212, 4),
-    ("TransitionCount", 216, 4),
-    ("CacheTransitionCount", 220, 4),
-    ("DemandZeroCount", 224, 4),
-    ("PageReadCount", 228, 4),
-    ("PageReadIoCount", 232, 4),
-    ("CacheReadCount", 236, 4),
-    ("CacheIoCount", 240, 4),
-    ("DirtyPagesWriteCount", 244, 4),
-    ("DirtyWriteIoCount", 248, 4),
-    ("MappedPagesWriteCount", 252, 4),
-    ("MappedWriteIoCount", 256, 4),
-    ("PagedPoolPages", 260, 4),
-    ("NonPagedPoolPages", 264, 4),
-    ("PagedPoolAllocs", 268, 4),
-    ("PagedPoolFrees", 272, 4),
-    ("NonPagedPoolAllocs", 276, 4),
-    ("NonPagedPoolFrees", 280, 4),
-    ("FreeSystemPtes", 284, 4),
-    ("ResidentSystemCodePage", 288, 4),
-    ("TotalSystemDriverPages", 292, 4),
-    ("TotalSystemCodePages", 296, 4),
-    ("NonPagedPoolLookasideHits", 300, 4),
-    ("PagedPoolLookasideHits", 304, 4),
-    ("AvailablePagedPoolPages", 308, 4),
-    ("ResidentSystemCachePage", 312, 4),
-    ("ResidentPagedPoolPage", 316, 4),
-    ("ResidentSystemDriverPage", 320, 4),
-    ("CcFastReadNoWait", 324, 4),
-    ("CcFastReadWait", 328, 4),
-    ("CcFastReadResourceMiss", 332, 4),
-    ("CcFastReadNotPossible", 336, 4),
-    ("CcFastMdlReadNoWait", 340, 4),
-    ("CcFastMdlReadWait", 344, 4),
-    ("CcFastMdlReadResourceMiss", 348, 4),
-    ("CcFastMdlReadNotPossible", 352, 4),
-    ("CcMapDataNoWait", 356, 4),
-    ("CcMapDataWait", 360, 4),
-    ("CcMapDataNoWaitMiss", 364, 4),
-    ("CcMapDataWaitMiss", 368, 4),
-    ("CcPinMappedDataCount", 372, 4),
-    ("CcPinReadNoWait", 376, 4),
-    ("CcPinReadWait", 380, 4),
-    ("CcPinReadNoWaitMiss", 384, 4),
-    ("CcPinReadWaitMiss", 388, 4),
-    ("CcCopyReadNoWait", 392, 4),
-    ("CcCopyReadWait", 396, 4),
-    ("CcCopyReadNoWaitMiss", 400, 4),
-    ("CcCopyReadWaitMiss", 404, 4),
-    ("CcMdlReadNoWait", 408, 4),
-    ("CcMdlReadWait", 412, 4),
-    ("CcMdlReadNoWaitMiss", 416, 4),
-    ("CcMdlReadWaitMiss", 420, 4),
-    ("CcReadAheadIos", 424, 4),
-    ("CcLazyWriteIos", 428, 4),
-    ("CcLazyWritePages", 432, 4),
-    ("CcDataFlushes", 436, 4),
-    ("CcDataPages", 440, 4),
-    ("ContextSwitches", 444, 4),
-    ("FirstLevelTbFills", 448, 4),
-    ("SecondLevelTbFills", 452, 4),
-    ("SystemCalls", 456, 4),
+/// `MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION`.
+const PERFORMANCE: Part = &[
+    ("PerfInfo.IdleProcessTime", 148, 8),
+    ("PerfInfo.IoReadTransferCount", 156, 8),
+    ("PerfInfo.IoWriteTransferCount", 164, 8),
+    ("PerfInfo.IoOtherTransferCount", 172, 8),
+    ("PerfInfo.IoReadOperationCount", 180, 4),
+    ("PerfInfo.IoWriteOperationCount", 184, 4),
+    ("PerfInfo.IoOtherOperationCount", 188, 4),
+    ("PerfInfo.AvailablePages", 192, 4),
+    ("PerfInfo.CommittedPages", 196, 4),
+    ("PerfInfo.CommitLimit", 200, 4),
+    ("PerfInfo.PeakCommitment", 204, 4),
+    ("PerfInfo.PageFaultCount", 208, 4),
+    ("PerfInfo.CopyOnWriteCount", 212, 4),
+    ("PerfInfo.TransitionCount", 216, 4),
+    ("PerfInfo.CacheTransitionCount", 220, 4),
+    ("PerfInfo.DemandZeroCount", 224, 4),
+    ("PerfInfo.PageReadCount", 228, 4),
+    ("PerfInfo.PageReadIoCount", 232, 4),
+    ("PerfInfo.CacheReadCount", 236, 4),
+    ("PerfInfo.CacheIoCount", 240, 4),
+    ("PerfInfo.DirtyPagesWriteCount", 244, 4),
+    ("PerfInfo.DirtyWriteIoCount", 248, 4),
+    ("PerfInfo.MappedPagesWriteCount", 252, 4),
+    ("PerfInfo.MappedWriteIoCount", 256, 4),
+    ("PerfInfo.PagedPoolPages", 260, 4),
+    ("PerfInfo.NonPagedPoolPages", 264, 4),
+    ("PerfInfo.PagedPoolAllocs", 268, 4),
+    ("PerfInfo.PagedPoolFrees", 272, 4),
+    ("PerfInfo.NonPagedPoolAllocs", 276, 4),
+    ("PerfInfo.NonPagedPoolFrees", 280, 4),
+    ("PerfInfo.FreeSystemPtes", 284, 4),
+    ("PerfInfo.ResidentSystemCodePage", 288, 4),
+    ("PerfInfo.TotalSystemDriverPages", 292, 4),
+    ("PerfInfo.TotalSystemCodePages", 296, 4),
+    ("PerfInfo.NonPagedPoolLookasideHits", 300, 4),
+    ("PerfInfo.PagedPoolLookasideHits", 304, 4),
+    ("PerfInfo.AvailablePagedPoolPages", 308, 4),
+    ("PerfInfo.ResidentSystemCachePage", 312, 4),
+    ("PerfInfo.ResidentPagedPoolPage", 316, 4),
+    ("PerfInfo.ResidentSystemDriverPage", 320, 4),
+    ("PerfInfo.CcFastReadNoWait", 324, 4),
+    ("PerfInfo.CcFastReadWait", 328, 4),
+    ("PerfInfo.CcFastReadResourceMiss", 332, 4),
+    ("PerfInfo.CcFastReadNotPossible", 336, 4),
+    ("PerfInfo.CcFastMdlReadNoWait", 340, 4),
+    ("PerfInfo.CcFastMdlReadWait", 344, 4),
+    ("PerfInfo.CcFastMdlReadResourceMiss", 348, 4),
+    ("PerfInfo.CcFastMdlReadNotPossible", 352, 4),
+    ("PerfInfo.CcMapDataNoWait", 356, 4),
+    ("PerfInfo.CcMapDataWait", 360, 4),
+    ("PerfInfo.CcMapDataNoWaitMiss", 364, 4),
+    ("PerfInfo.CcMapDataWaitMiss", 368, 4),
+    ("PerfInfo.CcPinMappedDataCount", 372, 4),
+    ("PerfInfo.CcPinReadNoWait", 376, 4),
+    ("PerfInfo.CcPinReadWait", 380, 4),
+    ("PerfInfo.CcPinReadNoWaitMiss", 384, 4),
+    ("PerfInfo.CcPinReadWaitMiss", 388, 4),
+    ("PerfInfo.CcCopyReadNoWait", 392, 4),
+    ("PerfInfo.CcCopyReadWait", 396, 4),
+    ("PerfInfo.CcCopyReadNoWaitMiss", 400, 4),
+    ("PerfInfo.CcCopyReadWaitMiss", 404, 4),
+    ("PerfInfo.CcMdlReadNoWait", 408, 4),
+    ("PerfInfo.CcMdlReadWait", 412, 4),
+    ("PerfInfo.CcMdlReadNoWaitMiss", 416, 4),
+    ("PerfInfo.CcMdlReadWaitMiss", 420, 4),
+    ("PerfInfo.CcReadAheadIos", 424, 4),
+    ("PerfInfo.CcLazyWriteIos", 428, 4),
+    ("PerfInfo.CcLazyWritePages", 432, 4),
+    ("PerfInfo.CcDataFlushes", 436, 4),
+    ("PerfInfo.CcDataPages", 440, 4),
+    ("PerfInfo.ContextSwitches", 444, 4),
+    ("PerfInfo.FirstLevelTbFills", 448, 4),
+    ("PerfInfo.SecondLevelTbFills", 452, 4),
+    ("PerfInfo.SystemCalls", 456, 4),
 ];
 
-/// Its end, which is valid in parts: name, offset, bytes.
-const DIRTY_PAGES: &[(&str, usize, usize)] =
-    &[("CcTotalDirtyPages", 460, 8), ("CcDirtyPageThreshold", 468, 8)];
+/// Its end, which is valid in parts.
+const DIRTY_PAGES: Part = &[("CcTotalDirtyPages", 460, 8), ("CcDirtyPageThreshold", 468, 8)];
 
-/// More of it: name, offset, bytes.
-const RESIDENT_PAGES: &[(&str, usize, usize)] = &[
-    ("ResidentAvailablePages", 476, 8),
-    ("SharedCommittedPages", 484, 8),
+/// More of it.
+const RESIDENT_PAGES: Part = &[
+    ("PerfInfo.ResidentAvailablePages", 476, 8),
+    ("PerfInfo.SharedCommittedPages", 484, 8),
 ];
 
-/// What the second revision adds: name, offset, bytes.
-const KERNEL_PAGES: &[(&str, usize, usize)] = &[
-    ("MdlPagesAllocated", 492, 8),
-    ("PfnDatabaseCommittedPages", 500, 8),
+/// What the second revision adds.
+const KERNEL_PAGES: Part = &[
+    ("PerfInfo.MdlPagesAllocated", 492, 8),
+    ("PerfInfo.PfnDatabaseCommittedPages", 500, 8),
 ];
 
-/// More of it: name, offset, bytes.
-const KERNEL_TABLES: &[(&str, usize, usize)] = &[
-    ("SystemPageTableCommittedPages", 508, 8),
-    ("ContiguousPagesAllocated", 516, 8),
+/// More of it.
+const KERNEL_TABLES: Part = &[
+    ("PerfInfo.SystemPageTableCommittedPages", 508, 8),
+    ("PerfInfo.ContiguousPagesAllocated", 516, 8),
 ];
 
-/// `MINIDUMP_PROCESS_VM_COUNTERS_1`: name, offset, bytes.
-const VM_COUNTERS_1: &[(&str, usize, usize)] = &[
+/// `MINIDUMP_PROCESS_VM_COUNTERS_1`.
+const VM_COUNTERS_1: Part = &[
     ("PageFaultCount", 4, 4),
     ("PeakWorkingSetSize", 8, 8),
     ("WorkingSetSize", 16, 8),
@@ -165,8 +166,8 @@ const VM_COUNTERS_1: &[(&str, usize, usize)] = &[
     ("PrivateUsage", 72, 8),
 ];
 
-/// `MINIDUMP_PROCESS_VM_COUNTERS_2`: what is always valid: name, offset, bytes.
-const VM_COUNTERS_2: &[(&str, usize, usize)] = &[
+/// `MINIDUMP_PROCESS_VM_COUNTERS_2`: what is always valid.
+const VM_COUNTERS_2: Part = &[
     ("PageFaultCount", 4, 4),
     ("PeakWorkingSetSize", 8, 8),
     ("WorkingSetSize", 16, 8),
@@ -178,17 +179,17 @@ const VM_COUNTERS_2: &[(&str, usize, usize)] = &[
     ("PeakPagefileUsage", 64, 8),
 ];
 
-/// Size of the address space: name, offset, bytes.
-const VIRTUAL_SIZE: &[(&str, usize, usize)] = &[("PeakVirtualSize", 72, 8), ("VirtualSize", 80, 8)];
+/// Size of the address space.
+const VIRTUAL_SIZE: Part = &[("PeakVirtualSize", 72, 8), ("VirtualSize", 80, 8)];
 
-/// Committed private memory: name, offset, bytes.
-const PRIVATE_USAGE: &[(&str, usize, usize)] = &[("PrivateUsage", 88, 8)];
+/// Committed private memory.
+const PRIVATE_USAGE: Part = &[("PrivateUsage", 88, 8)];
 
-/// What is the process' own: name, offset, bytes.
-const PRIVATE: &[(&str, usize, usize)] = &[("PrivateWorkingSetSize", 96, 8), ("SharedCommitUsage", 104, 8)];
+/// What is the process' own.
+const PRIVATE: Part = &[("PrivateWorkingSetSize", 96, 8), ("SharedCommitUsage", 104, 8)];
 
-/// What its job has: name, offset, bytes.
-const JOB: &[(&str, usize, usize)] = &[
+/// What its job has.
+const JOB: Part = &[
     ("JobSharedCommitUsage", 112, 8),
     ("JobPrivateCommitUsage", 120, 8),
     ("JobPeakPrivateCommitUsage", 128, 8),
@@ -204,12 +205,12 @@ pub struct Counters {
     /// Which parts are valid; 0 in the first revision of ProcessVmCounters, which has no flags.
     #[serde(serialize_with = "hex")]
     pub flags: u16,
-    /// The valid numbers by their names.
+    /// The valid numbers by their names; in SystemMemoryInfo with that of the part, as in `BasicInfo.PageSize`.
     pub numbers: BTreeMap<&'static str, u64>,
 }
 
 impl Counters {
-    fn read(bytes: &[u8], flags: u16, parts: &[(u16, &[(&'static str, usize, usize)])]) -> Self {
+    fn read(bytes: &[u8], flags: u16, parts: &[(u16, Part)]) -> Self {
         let fields = Fields(bytes);
         let valid = parts.iter().filter(|(flag, _)| *flag == 0 || flags & flag != 0);
         let numbers = valid

@@ -45,7 +45,10 @@ mod threads;
 mod tokens;
 
 pub use check::{CheckOptions, Rule, Severity, Violation, check, check_with};
-pub use context::{Amd64Registers, Context, Cpu};
+pub use context::{
+    Amd64Registers, Arm64Registers, ArmRegisters, Context, Cpu, ExtendedState, X86Registers, XStateFeature,
+    XStateLayout,
+};
 pub use counters::Counters;
 pub use dump::{Dump, Header, StreamEntry};
 pub use error::ReadError;
@@ -60,6 +63,6 @@ pub use modules::{CodeView, Module, UnloadedModule};
 pub use regions::MemoryRegion;
 pub use source::Source;
 pub use stream_type::stream_name;
-pub use system::{MiscInfo, Platform, ProcessorPower, SystemInfo, TimeZone};
+pub use system::{ArmCpu, MiscInfo, Platform, ProcessorPower, SystemInfo, TimeZone};
 pub use threads::{StackDescriptor, Thread, ThreadInfo, ThreadName};
 pub use tokens::{Token, TokenGroup, TokenPrivilege};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::context::Cpu;
+use super::context::{Cpu, XStateLayout};
 use super::dump::Dump;
 use super::error::ReadError;
 use super::fields::{Fields, hex};
@@ -92,12 +92,37 @@ impl SystemInfo {
     /// Linux writers hold. `None` where those bytes are not text.
     #[must_use]
     pub fn cpu_vendor(&self) -> Option<&str> {
+        if !matches!(self.cpu, Cpu::Amd64 | Cpu::X86) {
+            return None;
+        }
         let vendor = std::str::from_utf8(&self.cpu_information[..12]).ok()?;
         vendor
             .bytes()
             .all(|byte| byte.is_ascii_graphic() || byte == b' ')
             .then_some(vendor)
     }
+
+    /// What Breakpad's form of `CPU_INFORMATION` says of an ARM processor. `None` in dumps of other processors and systems.
+    #[must_use]
+    pub fn arm_cpu(&self) -> Option<ArmCpu> {
+        let is_arm = matches!(self.cpu, Cpu::Arm | Cpu::Arm64) && self.platform.is_linux();
+        let fields = Fields(&self.cpu_information);
+        is_arm.then(|| ArmCpu {
+            main_id: fields.u32(0),
+            hwcaps: fields.u32(4),
+        })
+    }
+}
+
+/// What Linux writers say of an ARM processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ArmCpu {
+    /// The Main ID Register; 0 if unknown.
+    #[serde(serialize_with = "hex")]
+    pub main_id: u32,
+    /// `AT_HWCAP` of the auxiliary vector.
+    #[serde(serialize_with = "hex")]
+    pub hwcaps: u32,
 }
 
 /// MiscInfoStream, all five generations. A field is `None` unless the stream is long enough for it and its bit in
@@ -131,8 +156,8 @@ pub struct MiscInfo {
     pub build_string: Option<String>,
     /// The writer of the dump.
     pub debug_build_string: Option<String>,
-    /// `EnabledFeatures` of the extended processor state (generation 5).
-    pub xstate_features: Option<u64>,
+    /// Where the threads' extended contexts have what (generation 5).
+    pub extended_state: Option<XStateLayout>,
     /// The cookie that encodes pointers on Windows (generation 5).
     pub process_cookie: Option<u32>,
 }
@@ -261,7 +286,9 @@ impl Dump {
             }),
             build_string: valid(752, 0x100).then(|| info.fixed_text(232, 260)),
             debug_build_string: valid(832, 0x100).then(|| info.fixed_text(752, 40)),
-            xstate_features: (valid(1360, 0) && info.u32(832) != 0).then(|| info.u64(840)),
+            extended_state: valid(1360, 0)
+                .then(|| XStateLayout::from_fields(info, 832))
+                .flatten(),
             process_cookie: number(1360, 0x200),
         }))
     }

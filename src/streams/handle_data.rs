@@ -78,7 +78,7 @@ fn chain<'a>(information: &'a [ObjectInformation], plan: &mut Plan<'a>) -> Optio
         let id = plan.record(HEAD + block.bytes.len(), move |offsets| {
             let head = [
                 optional(next, offsets)?,
-                block.kind as u32,
+                block.kind.value(),
                 narrow(block.bytes.len(), "information about an object")?,
             ];
             Ok([&head.map(u32::to_le_bytes).concat()[..], &block.bytes].concat())

@@ -42,7 +42,7 @@ fn write(operation: &HandleOperation, bytes: &mut Vec<u8>) {
     let words = [
         operation.process_id,
         operation.thread_id,
-        operation.kind as u32,
+        operation.kind.value(),
         0,
         depth,
         operation.index,

@@ -1,19 +1,17 @@
-//! MiscInfo: process id and times, clock rates, time zone, build texts; of the fourth generation unless something is
-//! known that only the fifth has.
+//! MiscInfo: process id and times, clock rates, time zone, build texts (generation 4); of the fifth generation where there are
+//! extended contexts, which it says the layout of, or a cookie.
 //!
 //! The only place for the process id that all readers know.
 
 use dumpwright_callback::SecondaryFlags;
-use dumpwright_target::{Power, TimeZone};
+use dumpwright_target::{CpuContext, Power, TimeZone};
 use minidump_common::format::{
     MINIDUMP_MISC_INFO_4, MiscInfoFlags, SYSTEMTIME, TIME_ZONE_INFORMATION, XSTATE_CONFIG_FEATURE_MSC_INFO,
+    XSTATE_FEATURE,
 };
 
 use super::{BlockId, Pieces, Plan, Snapshot};
 use crate::format;
-
-/// Names the writer. No version: the same process gives the same dump whichever release wrote it.
-const WRITER: &str = "dumpwright,amd64";
 
 pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
     let process = snapshot.process.as_ref();
@@ -59,7 +57,18 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         .system
         .as_ref()
         .map_or("", |system| system.build.as_str());
-    let fifth = cookie.map(fifth_generation).unwrap_or_default();
+    let extended = extended_state(snapshot);
+    let fifth = if cookie.is_some() || extended.is_some() {
+        fifth_generation(extended.unwrap_or_default(), cookie.unwrap_or(0))
+    } else {
+        Vec::new()
+    };
+    // Names the writer, with the processor as DbgHelp has it. No version: the same process gives the same dump whichever
+    // release wrote it.
+    let writer = snapshot.system.as_ref().map_or_else(
+        || "dumpwright".to_owned(),
+        |system| format!("dumpwright,{}", system.cpu.name()),
+    );
     let fourth = format::bytes([MINIDUMP_MISC_INFO_4 {
         size_of_info: 832 + u32::try_from(fifth.len()).expect("small"),
         flags1: flags.bits(),
@@ -78,16 +87,41 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         time_zone_id: time_zone.as_ref().map_or(0, |zone| zone.id),
         time_zone: zone_record(time_zone),
         build_string: fixed(build),
-        dbg_bld_str: fixed(WRITER),
+        dbg_bld_str: fixed(&writer),
     }]);
     plan.bytes([fourth, fifth].concat())
 }
 
-/// What the fifth generation adds: `XSTATE_CONFIG_FEATURE_MSC_INFO`, and the cookie.
-fn fifth_generation(cookie: u32) -> Vec<u8> {
-    let mut bytes = vec![0; format::size::<XSTATE_CONFIG_FEATURE_MSC_INFO>()];
+/// What the fifth generation adds: where extended contexts have what, and the cookie, which only Windows has (0 else, and
+/// its bit is not set).
+fn fifth_generation(extended: XSTATE_CONFIG_FEATURE_MSC_INFO, cookie: u32) -> Vec<u8> {
+    let mut bytes = format::bytes([extended]);
     bytes.extend(cookie.to_le_bytes());
     bytes
+}
+
+/// Where extended contexts have what, if any thread has one. Readers hold `ContextSize` against the contexts' own size.
+fn extended_state(snapshot: &Snapshot) -> Option<XSTATE_CONFIG_FEATURE_MSC_INFO> {
+    let layout = snapshot.system.as_ref()?.extended_state.as_ref()?;
+    let mut contexts = snapshot
+        .threads
+        .iter()
+        .filter_map(|kept| kept.thread.context.as_ref());
+    if !contexts.any(CpuContext::is_extended) {
+        return None;
+    }
+    let mut record = XSTATE_CONFIG_FEATURE_MSC_INFO {
+        context_size: u32::try_from(layout.context_size()).expect("below 64 KiB"),
+        enabled_features: layout.enabled(),
+        ..XSTATE_CONFIG_FEATURE_MSC_INFO::default()
+    };
+    for feature in layout.features() {
+        record.features[usize::from(feature.number)] = XSTATE_FEATURE {
+            offset: feature.offset,
+            size: feature.size,
+        };
+    }
+    Some(record)
 }
 
 fn zone_record(zone: Option<TimeZone>) -> TIME_ZONE_INFORMATION {

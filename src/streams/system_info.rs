@@ -1,14 +1,12 @@
 //! SystemInfo: the machine and its operating system. Every reader needs it.
 
 use dumpwright_target::{Cpu, CpuInformation};
-use minidump_common::format::{CPU_INFORMATION, MINIDUMP_SYSTEM_INFO, OtherCpuInfo, X86CpuInfo};
+use minidump_common::format::{ARMCpuInfo, CPU_INFORMATION, MINIDUMP_SYSTEM_INFO, OtherCpuInfo, X86CpuInfo};
 use scroll::{LE, Pwrite};
 
 use super::{BlockId, Pieces, Plan, Snapshot};
 use crate::format;
 
-/// PROCESSOR_ARCHITECTURE_AMD64.
-const AMD64: u16 = 9;
 /// VER_NT_WORKSTATION.
 const WORKSTATION: u8 = 1;
 
@@ -19,10 +17,7 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
     plan.record(format::size::<MINIDUMP_SYSTEM_INFO>(), move |offsets| {
         let [major_version, minor_version, build_number] = system.version;
         Ok(format::bytes([MINIDUMP_SYSTEM_INFO {
-            processor_architecture: match system.cpu {
-                Cpu::Amd64 => AMD64,
-                other => unreachable!("{other:?} has no architecture number"),
-            },
+            processor_architecture: architecture(system.cpu),
             processor_level: system.processor_level,
             processor_revision: system.processor_revision,
             number_of_processors: u8::try_from(system.processors).unwrap_or(u8::MAX),
@@ -37,6 +32,17 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
             cpu: cpu_information(system.cpu_information),
         }]))
     })
+}
+
+/// `PROCESSOR_ARCHITECTURE_…` of Microsoft's `winnt.h`. (For ARM64 Breakpad had 0x8003 once, with other contexts.)
+fn architecture(cpu: Cpu) -> u16 {
+    match cpu {
+        Cpu::X86 => 0,
+        Cpu::Arm => 5,
+        Cpu::Amd64 => 9,
+        Cpu::Arm64 => 12,
+        other => unreachable!("{other:?} has no architecture number"),
+    }
 }
 
 fn cpu_information(information: CpuInformation) -> CPU_INFORMATION {
@@ -57,10 +63,18 @@ fn cpu_information(information: CpuInformation) -> CPU_INFORMATION {
             0,
             LE,
         ),
+        CpuInformation::Arm { cpuid, hwcaps } => data.pwrite_with(
+            ARMCpuInfo {
+                cpuid,
+                elf_hwcaps: hwcaps,
+            },
+            0,
+            LE,
+        ),
         CpuInformation::Features(processor_features) => {
             data.pwrite_with(OtherCpuInfo { processor_features }, 0, LE)
         }
     }
-    .expect("both fit into the union");
+    .expect("each fits into the union");
     CPU_INFORMATION { data }
 }

@@ -1,6 +1,7 @@
 //! ThreadInfoList: times, start addresses, affinities of threads.
 
 use dumpwright_callback::ThreadWriteFlags;
+use dumpwright_target::Platform;
 use minidump_common::format::MINIDUMP_THREAD_INFO;
 
 use super::{BlockId, Pieces, Plan, Snapshot};
@@ -18,6 +19,8 @@ const EXITED: u32 = 4;
 const INVALID_INFO: u32 = 8;
 /// MINIDUMP_THREAD_INFO_INVALID_CONTEXT.
 const INVALID_CONTEXT: u32 = 0x10;
+/// MINIDUMP_THREAD_INFO_INVALID_TEB.
+const INVALID_TEB: u32 = 0x20;
 
 pub(super) fn wanted(snapshot: &Snapshot) -> bool {
     snapshot.dump_type.contains(DumpType::WITH_THREAD_INFO)
@@ -30,21 +33,25 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         .iter()
         .filter(|kept| kept.flags.contains(ThreadWriteFlags::THREAD_INFO))
         .collect();
+    let system = snapshot.system.as_ref();
+    let has_teb = system.is_some_and(|system| system.platform == Platform::WindowsNt);
     plan.record(HEADER + listed.len() * entry, move |_| {
         let count = narrow(listed.len(), "the number of threads")?;
         let mut bytes = format::bytes([narrow(HEADER, "a header")?, narrow(entry, "an entry")?, count]);
-        bytes.extend(format::bytes(listed.iter().map(|kept| record(kept))));
+        bytes.extend(format::bytes(listed.iter().map(|kept| record(kept, has_teb))));
         Ok(bytes)
     })
 }
 
-fn record(kept: &KeptThread) -> MINIDUMP_THREAD_INFO {
+/// `has_teb`: threads of the system have a thread environment block, so that one without is one that could not be had.
+fn record(kept: &KeptThread, has_teb: bool) -> MINIDUMP_THREAD_INFO {
     let thread = &kept.thread;
     let times = thread.times.unwrap_or_default();
     let flags = [
         (thread.exit.is_some(), EXITED),
         (thread.times.is_none(), INVALID_INFO),
         (thread.context.is_none(), INVALID_CONTEXT),
+        (has_teb && thread.teb == 0, INVALID_TEB),
     ];
     MINIDUMP_THREAD_INFO {
         thread_id: thread.id,

@@ -52,7 +52,7 @@ impl<'a> Element<'a> {
             [words([4]), sid.to_bytes()].concat()
         });
         let parts = [
-            words([token.kind as u32]),
+            words([token.kind.value()]),
             [words([8, token.user.attributes]), token.user.sid.to_bytes()].concat(),
             groups(&token.groups),
             group.unwrap_or_default(),

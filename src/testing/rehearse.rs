@@ -4,7 +4,7 @@ use std::{env, fmt, fs};
 use dumpwright_callback::{Ask, Callback, ProcessAsked};
 
 use super::{DumpView, Subject, asked, golden, reproduce};
-use crate::protocol::{Entry, Recorder, Symbols, Transcript};
+use crate::protocol::{Entry, Lent, Recorder, Symbols, Transcript};
 use crate::{DumpType, Error, Report, Request, dump};
 
 /// A rehearsal to come: a callback, and what is to be dumped.
@@ -255,21 +255,5 @@ impl Callback for WrittenByEither<'_, '_> {
 
     fn answers(&self) -> bool {
         self.recorder.answers()
-    }
-}
-
-struct Lent<'c>(&'c mut dyn Callback);
-
-impl Callback for Lent<'_> {
-    fn ask(&mut self, ask: Ask<'_>) -> bool {
-        self.0.ask(ask)
-    }
-
-    fn process(&mut self, process: ProcessAsked) {
-        self.0.process(process);
-    }
-
-    fn answers(&self) -> bool {
-        self.0.answers()
     }
 }

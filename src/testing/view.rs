@@ -214,6 +214,10 @@ impl ThreadView<'_> {
     pub fn registers(&self) -> Amd64Registers {
         match self.thread.registers() {
             Some(registers) => registers,
+            None if self.has_registers() => panic!(
+                "the registers of thread {} are not those of an x86-64 processor: see record().context",
+                self.thread.id
+            ),
             None => panic!("the dump has no registers of thread {}", self.thread.id),
         }
     }

@@ -8,16 +8,6 @@ use dumpwright::protocol::{Entry, Status, Transcript};
 
 use crate::case::{Case, asks_of};
 
-/// Fields that no case changes, with the reason.
-const WITHOUT_CASE: &[(AskKind, &str, &str)] = &[
-    (
-        AskKind::ThreadEx,
-        "return TRUE",
-        "ThreadEx comes in place of Thread for a ThreadExList, which holds Itanium's backing stores; no CPU that is supported has them",
-    ),
-    (AskKind::ThreadEx, "return FALSE", "as above"),
-];
-
 /// A field of the answers to a kind of question.
 type Field = (AskKind, String);
 
@@ -29,14 +19,6 @@ pub struct Document<'c> {
     rehearsed: &'c [(Case, Transcript)],
     /// The line that shows each field best: in the case that was made for it, if there is one.
     fields: BTreeMap<Field, Line<'c>>,
-}
-
-/// [`WITHOUT_CASE`], as [`Document::without_case`] gives it.
-pub fn without_case() -> BTreeSet<Field> {
-    let fields = WITHOUT_CASE.iter();
-    fields
-        .map(|(kind, field, _)| (*kind, (*field).to_owned()))
-        .collect()
 }
 
 /// The kinds that a script has rules for.
@@ -130,9 +112,6 @@ impl<'c> Document<'c> {
                 link(line),
                 code(&line.2)
             );
-        }
-        for (kind, field, reason) in WITHOUT_CASE {
-            let _ = writeln!(text, "| {} | {field} | none | {reason} |", kind.name());
         }
         text.push_str(
             "\n## By ending\n\n| ending | case | what it shows | the last question |\n|---|---|---|---|\n",

@@ -51,9 +51,9 @@ pub struct Failing {
 /// One rule of the callback.
 pub struct Rule {
     /// The kind of question; `None` is every kind.
-    kind: Option<AskKind>,
-    first: u32,
-    last: u32,
+    pub kind: Option<AskKind>,
+    pub first: u32,
+    pub last: u32,
     /// In the order of the text; a condition that does not hold ends the rule there.
     pub steps: Vec<Step>,
 }

@@ -245,6 +245,7 @@ impl Frozen for Twin<'_> {
             version_text: "Service Pack 1".to_owned(),
             build: String::new(),
             cpu_information: CpuInformation::Features([0, 0]),
+            extended_state: None,
             page_size: PAGE,
         })
     }

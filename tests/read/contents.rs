@@ -137,7 +137,7 @@ fn misc_info_has_what_its_flags_say() {
     );
     assert_eq!(misc.build_string.as_deref(), Some("#1 SMP"));
     assert_eq!(misc.debug_build_string.as_deref(), Some("a writer"));
-    assert_eq!((misc.xstate_features, misc.process_cookie), (None, None));
+    assert_eq!((misc.extended_state, misc.process_cookie), (None, None));
 }
 
 #[test]
@@ -148,7 +148,11 @@ fn misc_info_of_every_generation() {
         let mut block = sample::Block::new().u32(size as u32).u32(0x3f7).zeros(size - 8).0;
         if size == 1364 {
             block[832] = 16; // the size of the extended state's description
+            block[836..838].copy_from_slice(&[0x50, 0x06]); // of a context
             block[840] = 7; // its features
+            block[852] = 160; // the size of the first, the place of the second
+            block[856] = 160;
+            block[864..870].copy_from_slice(&[0x40, 0x02, 0, 0, 0, 1]); // place and size of the third
             block[1360] = 9;
         }
         sample.put_stream(15, "short misc info", &block);
@@ -159,9 +163,17 @@ fn misc_info_of_every_generation() {
     assert!(two.processor_power.is_some() && two.process_integrity_level.is_none());
     assert!(three.protected_process.is_some() && three.time_zone.is_some() && three.build_string.is_none());
     assert!(
-        four.debug_build_string.is_some() && four.process_cookie.is_none() && four.xstate_features.is_none()
+        four.debug_build_string.is_some() && four.process_cookie.is_none() && four.extended_state.is_none()
     );
-    assert_eq!((five.process_cookie, five.xstate_features), (Some(9), Some(7)));
+    assert_eq!(five.process_cookie, Some(9));
+    let state = five.extended_state.expect("described");
+    let features: Vec<_> = state
+        .features
+        .iter()
+        .map(|feature| (feature.number, feature.offset, feature.size))
+        .collect();
+    assert_eq!((state.context_size, state.enabled_features), (0x650, 7));
+    assert_eq!(features, [(0, 0, 160), (1, 160, 0), (2, 576, 256)]);
 }
 
 #[test]
@@ -302,7 +314,9 @@ fn threads_of_a_thread_ex_list() {
         .bytes(&one)
         .zeros(16)
         .bytes(&two)
-        .zeros(16);
+        .u64(0x30_0000)
+        .u32(0x40)
+        .u32(0x50);
     sample.remove(3);
     sample.put_stream(8, "thread ex list", &list.0);
     let threads = open(sample).threads().unwrap();
@@ -311,6 +325,112 @@ fn threads_of_a_thread_ex_list() {
         [THREAD_1, THREAD_2]
     );
     assert_eq!(threads[1].registers().unwrap().rip, RIP_2);
+    let store = threads[1].backing_store.unwrap();
+    assert_eq!((store.start, store.size, store.rva), (0x30_0000, 0x40, 0x50));
+    assert_eq!(open(sample::normal()).threads().unwrap()[0].backing_store, None);
+}
+
+#[test]
+fn objects_operations_and_functions() {
+    let dump = open(sample::every());
+    let handles = dump.handles().unwrap();
+    assert_eq!(handles[0].object_information, []);
+    let information: Vec<_> = handles[1]
+        .object_information
+        .iter()
+        .map(|block| (block.info_type, &block.bytes[..]))
+        .collect();
+    assert_eq!(information, [(2, &[9][..]), (6, &[7, 8][..])]);
+
+    let operations = dump.handle_operations().unwrap();
+    let [operation] = &operations[..] else {
+        panic!("{operations:?}")
+    };
+    assert_eq!(
+        (operation.handle, operation.process_id, operation.thread_id),
+        (0x44, 100, 101)
+    );
+    assert_eq!((operation.operation_type, operation.index), (3, 7));
+    assert_eq!(operation.return_addresses, [0xaaaa, 0xbbbb]);
+
+    let tables = dump.function_tables().unwrap();
+    let addresses = tables
+        .iter()
+        .map(|table| [table.minimum_address, table.maximum_address, table.base_address]);
+    assert_eq!(
+        addresses.collect::<Vec<_>>(),
+        [[0x7001, 0x7002, 0x7000], [0x8001, 0x8002, 0x8000]]
+    );
+    let functions = tables.iter().flat_map(|table| &table.entries);
+    let functions =
+        functions.map(|entry| [entry.begin_address, entry.end_address, entry.unwind_info_address]);
+    assert_eq!(functions.collect::<Vec<_>>(), [[1, 2, 3], [4, 5, 6], [7, 8, 9]]);
+}
+
+#[test]
+fn tokens_and_counters() {
+    let dump = open(sample::every());
+    let tokens = dump.tokens().unwrap();
+    let [token] = &tokens[..] else {
+        panic!("{tokens:?}")
+    };
+    assert_eq!((token.id, token.handle, token.token_type), (4710, 0x99, Some(1)));
+    assert_eq!(token.user.as_deref(), Some("S-1-5-18"));
+    assert_eq!(token.primary_group.as_deref(), Some("S-1-5-18"));
+    let groups: Vec<_> = token
+        .groups
+        .iter()
+        .map(|group| (&*group.sid, group.attributes))
+        .collect();
+    assert_eq!(groups, [("S-1-5-18", 7)]);
+    let privileges: Vec<_> = token
+        .privileges
+        .iter()
+        .map(|one| (one.luid, one.attributes))
+        .collect();
+    assert_eq!(privileges, [(20, 2)]);
+
+    // The sample's words are their own offsets; the widths are those of Microsoft's header.
+    let wide = |at: u64| (at + 4) << 32 | at;
+    let memory = dump.system_memory().unwrap().unwrap();
+    assert_eq!((memory.revision, memory.flags), (1, 2));
+    for (name, value) in [
+        ("BasicInfo.TimerResolution", 4),
+        ("BasicInfo.PageSize", 8),
+        ("BasicInfo.MinimumUserModeAddress", wide(28)),
+        ("BasicInfo.NumberOfProcessors", 52),
+        ("FileCacheInfo.CurrentSize", wide(56)),
+        ("FileCacheInfo.PageFaultCount", 72),
+        ("BasicPerfInfo.AvailablePages", wide(116)),
+        ("BasicPerfInfo.CommitLimit", wide(132)),
+        ("PerfInfo.AvailablePages", 192),
+        ("PerfInfo.IdleProcessTime", wide(148)),
+        ("PerfInfo.PageFaultCount", 208),
+        ("PerfInfo.SystemCalls", 456),
+    ] {
+        assert_eq!(memory.numbers[name], value, "{name}");
+    }
+    assert!(
+        !memory.numbers.contains_key("PerfInfo.CcTotalDirtyPages"),
+        "not marked as valid"
+    );
+    let counters = dump.vm_counters().unwrap().unwrap();
+    assert_eq!((counters.revision, counters.flags), (2, 0xf));
+    for (name, value) in [
+        ("PageFaultCount", 4),
+        ("PeakWorkingSetSize", wide(8)),
+        ("VirtualSize", wide(80)),
+        ("PrivateUsage", wide(88)),
+        ("SharedCommitUsage", wide(104)),
+    ] {
+        assert_eq!(counters.numbers[name], value, "{name}");
+    }
+    assert!(!counters.numbers.contains_key("JobTotalCommitLimit"));
+    // The first revision has no flags, and PrivateUsage elsewhere.
+    let mut sample = sample::every();
+    sample.set_u16(sample.mark("counters"), 1);
+    let counters = open(sample).vm_counters().unwrap().unwrap();
+    assert_eq!((counters.flags, counters.numbers["PrivateUsage"]), (0, wide(72)));
 }
 
 #[test]

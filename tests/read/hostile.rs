@@ -51,6 +51,13 @@ fn exercise(bytes: Vec<u8>) {
         dump.soft_errors(),
     );
     let _ = (
+        dump.handle_operations(),
+        dump.function_tables(),
+        dump.tokens(),
+        dump.system_memory(),
+        dump.vm_counters(),
+    );
+    let _ = (
         dump.comments(),
         dump.losses(),
         dump.memory(STACK_2, 0x140),
@@ -69,7 +76,7 @@ fn exercise(bytes: Vec<u8>) {
 
 #[test]
 fn every_truncation() {
-    for sample in [sample::normal(), sample::with_losses()] {
+    for sample in [sample::every(), sample::with_losses()] {
         for length in 0..sample.bytes.len() {
             exercise(sample.bytes[..length].to_vec());
         }
@@ -97,10 +104,10 @@ proptest! {
     /// Bytes anywhere, mostly replaced by values that are extreme as a part of a count, size or offset.
     #[test]
     fn random_damage(
-        which in 0..3_usize,
+        which in 0..4_usize,
         hits in prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![Just(0), Just(0xff), any::<u8>()]), 1..24),
     ) {
-        let mut bytes = [sample::normal, sample::full, sample::with_losses][which]().bytes;
+        let mut bytes = [sample::normal, sample::every, sample::full, sample::with_losses][which]().bytes;
         for (place, value) in hits {
             let place = place.index(bytes.len());
             bytes[place] = value;
@@ -115,7 +122,7 @@ proptest! {
         full in any::<bool>(),
         moves in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..16),
     ) {
-        let mut bytes = if full { sample::with_losses() } else { sample::normal() }.bytes;
+        let mut bytes = if full { sample::with_losses() } else { sample::every() }.bytes;
         for (from, to) in moves {
             let words = bytes.len() / 4;
             let (from, to) = (from.index(words) * 4, to.index(words) * 4);

@@ -25,7 +25,12 @@ fn open(sample: &Sample) -> Dump {
 
 #[test]
 fn good_dumps_break_no_rule() {
-    for sample in [sample::normal(), sample::full(), sample::sample_with(128, 0)] {
+    for sample in [
+        sample::normal(),
+        sample::every(),
+        sample::full(),
+        sample::sample_with(128, 0),
+    ] {
         let found = check(&open(&sample)).unwrap();
         assert!(found.is_empty(), "{found:#?}");
     }
@@ -378,6 +383,46 @@ const CASES: &[Case] = &[
     }),
     (Rule::UnloadedModulesSize, sample::normal, |dump| {
         dump.resize(stream_type::UNLOADED_MODULE_LIST, 12 + 24 + 2)
+    }),
+    (Rule::HandleOperationsSize, sample::every, |dump| {
+        dump.resize(stream_type::HANDLE_OPERATION_LIST, 16 + 288 + 2)
+    }),
+    (Rule::ObjectInformationBroken, sample::every, |dump| {
+        dump.set_u32(dump.mark("information"), 0x1000_0000)
+    }),
+    // A ring.
+    (Rule::ObjectInformationBroken, sample::every, |dump| {
+        let first = dump.mark("information");
+        dump.set_u32(dump.mark("second information"), first as u32)
+    }),
+    (Rule::FunctionTableSize, sample::every, |dump| {
+        dump.set_u32(dump.mark("function tables") + 16, 3)
+    }),
+    (Rule::FunctionTableSize, sample::every, |dump| {
+        dump.set_u32(dump.mark("function tables") + 16, 1)
+    }),
+    // The second table is not where it has to be.
+    (Rule::FunctionTableSize, sample::every, |dump| {
+        dump.set_u32(dump.mark("function tables") + 24 + 28, 0)
+    }),
+    (Rule::TokenSize, sample::every, |dump| {
+        dump.set_u32(dump.mark("token") + 4, 2)
+    }),
+    (Rule::TokenSize, sample::every, |dump| {
+        dump.set_u32(dump.mark("token"), 17)
+    }),
+    // The user's place is outside the element.
+    (Rule::TokenSize, sample::every, |dump| {
+        dump.set_u32(dump.mark("token") + 16 + 24, 0xffff_fff0)
+    }),
+    (Rule::SystemMemorySize, sample::every, |dump| {
+        dump.resize(stream_type::SYSTEM_MEMORY_INFO, 493)
+    }),
+    (Rule::SystemMemorySize, sample::every, |dump| {
+        dump.resize(stream_type::SYSTEM_MEMORY_INFO, 100)
+    }),
+    (Rule::VmCountersSize, sample::every, |dump| {
+        dump.set_u16(dump.mark("counters"), 1)
     }),
     (Rule::BreakpadInfoSize, sample::normal, |dump| {
         dump.resize(stream_type::BREAKPAD_INFO, 13)

@@ -236,7 +236,7 @@ pub fn pattern(seed: u8, length: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Two threads, two modules, an exception: a Linux dump with every stream that the reader interprets.
+/// Two threads, two modules, an exception: a Linux dump with the streams that most dumps have.
 pub fn normal() -> Sample {
     sample_with(24, 0)
 }
@@ -258,6 +258,13 @@ pub fn sample_with(slots: usize, gap: usize) -> Sample {
     exception(&mut dump);
     others(&mut dump);
     dump.put_stream(PRIVATE, "private", b"our own bytes");
+    dump
+}
+
+/// The normal dump with the rarer streams besides, those of Windows among them.
+pub fn every() -> Sample {
+    let mut dump = sample_with(32, 0);
+    rare(&mut dump);
     dump
 }
 
@@ -546,4 +553,92 @@ fn others(dump: &mut Sample) {
     dump.put_stream(0x4767_000a, "dso debug", &dso.0);
     dump.put_stream(0x4d7a_0004, "soft errors", br#"[{"StopProcess":"timeout"}]"#);
     dump.put_stream(10, "comment", b"a remark\0");
+}
+
+/// Security identifier S-1-5-18.
+const SYSTEM: [u8; 12] = [1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0];
+
+fn rare(dump: &mut Sample) {
+    // The second handle gets information about its object, in two blocks.
+    let second = dump.put(
+        "second information",
+        &Block::new().u32(0).u32(6).u32(2).bytes(&[7, 8]).0,
+    );
+    let first = dump.put("information", &Block::new().u32(second).u32(2).u32(1).u8(9).0);
+    let handles = dump.mark("handles");
+    dump.set_u32(handles + 16 + 40 + 32, first);
+
+    let operation = Block::new()
+        .u32(16)
+        .u32(288)
+        .u32(1)
+        .u32(0)
+        .u64(0x44)
+        .u32(100)
+        .u32(101)
+        .u32(3)
+        .u32(0)
+        .u32(2)
+        .u32(7)
+        .u64(0xaaaa)
+        .u64(0xbbbb)
+        .zeros(30 * 8);
+    dump.put_stream(18, "handle operations", &operation.0);
+
+    let table = |block: Block, base: u64, functions: &[u32], pad: u32| {
+        block
+            .u64(base + 1)
+            .u64(base + 2)
+            .u64(base)
+            .u32(functions.len() as u32 / 3)
+            .u32(pad)
+            .zeros(88)
+            .each(functions, |block, word| block.u32(*word))
+            .zeros(pad as usize)
+    };
+    let tables = Block::new().u32(24).u32(32).u32(88).u32(12).u32(2).u32(0);
+    let tables = table(tables, 0x7000, &[1, 2, 3], 4);
+    let tables = table(tables, 0x8000, &[4, 5, 6, 7, 8, 9], 0);
+    dump.put_stream(13, "function tables", &tables.0);
+
+    // Type, user, one group, primary group, one privilege; no statistics, and what is never there.
+    let parts = [
+        Block::new().u32(1).zeros(4),
+        Block::new().u32(8).u32(0).bytes(&SYSTEM).zeros(4),
+        Block::new()
+            .u32(1)
+            .u32(16)
+            .u32(7)
+            .zeros(4)
+            .bytes(&SYSTEM)
+            .zeros(4),
+        Block::new().u32(4).bytes(&SYSTEM),
+        Block::new().u32(1).u64(20).u32(2),
+    ];
+    let sizes = [4_u32, 20, 28, 16, 16];
+    let mut element = Block::new();
+    let mut at = 72;
+    for (part, size) in parts.iter().zip(sizes) {
+        element = element.u32(at).u32(size);
+        at += part.0.len() as u32;
+    }
+    let element = element.zeros(16).each(&parts, |block, part| block.bytes(&part.0));
+    let token = Block::new()
+        .u32(16 + at)
+        .u32(1)
+        .u32(16)
+        .u32(72)
+        .u32(at)
+        .u32(4710)
+        .u64(0x99)
+        .bytes(&element.0);
+    dump.put_stream(19, "token", &token.0);
+
+    // Each number is its own offset.
+    let memory = Block::new().u16(1).u16(2);
+    let memory = memory.each(&(1..123).collect::<Vec<u32>>(), |block, word| block.u32(4 * word));
+    dump.put_stream(21, "system memory", &memory.0);
+    let counters = Block::new().u16(2).u16(0xf);
+    let counters = counters.each(&(1..38).collect::<Vec<u32>>(), |block, word| block.u32(4 * word));
+    dump.put_stream(22, "counters", &counters.0);
 }

@@ -25,7 +25,7 @@ def registers(f):
     found = {}
     for group in f.GetRegisters():
         for register in group:
-            if register.GetByteSize() == 8 and register.GetError().Success() and register.GetValue():
+            if register.GetByteSize() in (4, 8) and register.GetError().Success() and register.GetValue():
                 found[register.GetName()] = register.GetValueAsUnsigned()
     return found
 

@@ -27,7 +27,11 @@ GENERAL = "Rax Rbx Rcx Rdx Rsi Rdi Rbp Rsp R8 R9 R10 R11 R12 R13 R14 R15 Rip EFl
 
 
 def thread(record):
-    context = record.ContextObject
+    stack = [record.Stack.StartOfMemoryRange, record.Stack.MemoryLocation.DataSize]
+    # The package knows no registers of ARM, and others of 32-bit x86.
+    context = getattr(record, "ContextObject", None)
+    if not hasattr(context, "Rip"):
+        return {"tid": record.ThreadId, "stack": stack}
     save = context.DUMMYUNIONNAME.FltSave
     mask = (1 << 64) - 1
     return {
@@ -41,7 +45,7 @@ def thread(record):
         "mxcsr": [context.MxCsr, save.MxCsr],
         "fcw": save.ControlWord,
         "st0": [save.FloatRegisters[0].Low & mask, save.FloatRegisters[0].High & 0xFFFF],
-        "stack": [record.Stack.StartOfMemoryRange, record.Stack.MemoryLocation.DataSize],
+        "stack": stack,
     }
 
 

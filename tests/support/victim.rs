@@ -47,21 +47,26 @@ const C_FLAGS: &[&str] = &[
 
 /// The victim `tests/victims/NAME.c`, compiled.
 pub fn c(name: &str, frames: Frames) -> PathBuf {
-    c_from("tests/victims", name, frames)
+    c_from("tests/victims", name, frames, &[])
+}
+
+/// The same as a 32-bit program.
+pub fn narrow(name: &str, frames: Frames) -> PathBuf {
+    c_from("tests/victims", name, frames, &["-m32"])
 }
 
 /// The victim `tests/live_victims/NAME.c`, compiled: programs whose state only their own kind of test needs.
 pub fn live(name: &str) -> PathBuf {
-    c_from("tests/live_victims", name, Frames::NoPointers)
+    c_from("tests/live_victims", name, Frames::NoPointers, &[])
 }
 
 /// The victim `tests/awkward_victims/NAME.c`, compiled: processes that are hard to dump truthfully.
 pub fn awkward(name: &str) -> PathBuf {
-    c_from("tests/awkward_victims", name, Frames::NoPointers)
+    c_from("tests/awkward_victims", name, Frames::NoPointers, &[])
 }
 
-fn c_from(folder: &str, name: &str, frames: Frames) -> PathBuf {
-    let mut flags = C_FLAGS.to_vec();
+fn c_from(folder: &str, name: &str, frames: Frames, more_flags: &[&'static str]) -> PathBuf {
+    let mut flags = [C_FLAGS, more_flags].concat();
     flags.push(match frames {
         Frames::Pointers => "-fno-omit-frame-pointer",
         Frames::NoPointers => "-fomit-frame-pointer",

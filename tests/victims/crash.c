@@ -166,6 +166,7 @@ static void *overflow_with_handler(void *unused) {
 /* jump_to(target): a frame of its own, then the jump. The kernel reports the jump itself, SI_KERNEL and address 0. */
 void jump_to(uint64_t target);
 extern const char jump_site[];
+#ifdef __x86_64__
 __asm__(".text\n"
         ".globl jump_to\n"
         ".type jump_to, @function\n"
@@ -184,6 +185,26 @@ __asm__(".text\n"
         "    ret\n"
         ".cfi_endproc\n"
         ".size jump_to, . - jump_to\n");
+#else
+__asm__(".text\n"
+        ".globl jump_to\n"
+        ".type jump_to, @function\n"
+        "jump_to:\n"
+        ".cfi_startproc\n"
+        "    pushl %ebp\n"
+        ".cfi_def_cfa_offset 8\n"
+        ".cfi_offset %ebp, -8\n"
+        "    movl %esp, %ebp\n"
+        ".cfi_def_cfa_register %ebp\n"
+        ".globl jump_site\n"
+        "jump_site:\n"
+        "    jmp *8(%ebp)\n"
+        "    popl %ebp\n"
+        ".cfi_def_cfa %esp, 4\n"
+        "    ret\n"
+        ".cfi_endproc\n"
+        ".size jump_to, . - jump_to\n");
+#endif
 KNOWN void jump_leaf(void) {
     jump_to(NON_CANONICAL);
     NOT_A_TAIL_CALL();

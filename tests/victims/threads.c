@@ -11,6 +11,8 @@
  *   twin-a, twin-b   two threads whose stacks lie in one and the same mapping
  *
  * Besides the pattern on alpha's stack there are patterns on the heap, in the data segment and in a mapping.
+ *
+ * Builds as a 32-bit program, too (-m32).
  */
 #include "victim.h"
 
@@ -53,7 +55,8 @@ enum { STACK_PATTERN_BYTES = 2048 };
 /* In .data and at a known place. */
 static uint64_t data_pattern[512] = {1};
 
-uint64_t gpr_pattern[16] __attribute__((aligned(64)));
+/* Of the program's own width. */
+uintptr_t gpr_pattern[16] __attribute__((aligned(64)));
 uint64_t xmm_pattern[32] __attribute__((aligned(64)));
 uint32_t mxcsr_pattern = MXCSR_PATTERN;
 uint16_t fcw_pattern = FCW_PATTERN;
@@ -70,7 +73,12 @@ static void note_self(struct thread_facts *self) {
     self->stack_low = (uintptr_t)low;
     self->stack_high = (uintptr_t)low + size;
     /* Word 0 of the thread control block is its own address (System V ABI for x86-64, thread-local storage). */
+#ifdef __x86_64__
     __asm__("movq %%fs:0, %0" : "=r"(self->fs_base));
+#else
+    /* The same on i386, where it is gs (ELF Handling for Thread-Local Storage, section 3.4.2). */
+    __asm__("movl %%gs:0, %0" : "=r"(self->fs_base));
+#endif
     if (self != &facts[0])
         CHECK(pthread_setname_np(pthread_self(), self->name) == 0);
 }
@@ -101,6 +109,7 @@ KNOWN void *alpha_top(void *self) {
     return NULL;
 }
 
+#ifdef __x86_64__
 /*
  * Registers: rax = gpr_pattern[0], then rbx rcx rdx rsi rdi r8 … r15 in this order; xmm0 … xmm15; mxcsr;
  * the x87 control word and one value on the x87 stack. Written in assembly with full call frame information
@@ -171,9 +180,96 @@ __asm__(".text\n"
         ".cfi_endproc\n"
         ".size spin_with_patterns, . - spin_with_patterns\n");
 
+enum { GENERAL = 14, XMM = 16 };
+static const char *const general_names[GENERAL] = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8",
+                                                   "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+
+static inline __attribute__((always_inline)) void spin(void) {
+    spin_with_patterns();
+}
+static int spinning(void) {
+    return 0;
+}
+#else
+/*
+ * Registers: eax = gpr_pattern[0], then ebx ecx edx esi edi; xmm0 … xmm7; mxcsr; the x87 control word and one value
+ * on the x87 stack. When all is loaded no register is left to find a variable by: the thread's arrival is counted on its
+ * own stack, at a place that it has told before.
+ */
+struct places {
+    const uintptr_t *general;
+    const uint64_t *xmm;
+    const uint32_t *mxcsr;
+    const uint16_t *fcw;
+    const double *x87;
+    _Atomic(_Atomic int *) loaded;
+};
+void spin_with_patterns(struct places *);
+__asm__(".text\n"
+        ".globl spin_with_patterns\n"
+        ".type spin_with_patterns, @function\n"
+        "spin_with_patterns:\n"
+        ".cfi_startproc\n"
+        "    pushl %ebp\n"
+        ".cfi_def_cfa_offset 8\n"
+        ".cfi_offset %ebp, -8\n"
+        "    movl %esp, %ebp\n"
+        ".cfi_def_cfa_register %ebp\n"
+        "    pushl %ebx\n"
+        ".cfi_offset %ebx, -12\n"
+        "    pushl %esi\n"
+        ".cfi_offset %esi, -16\n"
+        "    pushl %edi\n"
+        ".cfi_offset %edi, -20\n"
+        "    pushl $0\n"
+        "    movl 8(%ebp), %esi\n"
+        "    movl 4(%esi), %eax\n"
+        "    movaps 0(%eax), %xmm0\n"
+        "    movaps 16(%eax), %xmm1\n"
+        "    movaps 32(%eax), %xmm2\n"
+        "    movaps 48(%eax), %xmm3\n"
+        "    movaps 64(%eax), %xmm4\n"
+        "    movaps 80(%eax), %xmm5\n"
+        "    movaps 96(%eax), %xmm6\n"
+        "    movaps 112(%eax), %xmm7\n"
+        "    movl 8(%esi), %eax\n"
+        "    ldmxcsr (%eax)\n"
+        "    fninit\n"
+        "    movl 12(%esi), %eax\n"
+        "    fldcw (%eax)\n"
+        "    movl 16(%esi), %eax\n"
+        "    fldl (%eax)\n"
+        "    movl 0(%esi), %eax\n"
+        "    leal -16(%ebp), %ecx\n"
+        "    movl %ecx, 20(%esi)\n"
+        "    movl 4(%eax), %ebx\n"
+        "    movl 8(%eax), %ecx\n"
+        "    movl 12(%eax), %edx\n"
+        "    movl 16(%eax), %esi\n"
+        "    movl 20(%eax), %edi\n"
+        "    movl 0(%eax), %eax\n"
+        "    lock incl -16(%ebp)\n"
+        "1:  pause\n"
+        "    jmp 1b\n"
+        ".cfi_endproc\n"
+        ".size spin_with_patterns, . - spin_with_patterns\n");
+
+enum { GENERAL = 6, XMM = 8 };
+static const char *const general_names[GENERAL] = {"eax", "ebx", "ecx", "edx", "esi", "edi"};
+static struct places places = {gpr_pattern, xmm_pattern, &mxcsr_pattern, &fcw_pattern, &x87_pattern, NULL};
+
+static inline __attribute__((always_inline)) void spin(void) {
+    spin_with_patterns(&places);
+}
+static int spinning(void) {
+    _Atomic int *loaded = atomic_load(&places.loaded);
+    return loaded ? atomic_load(loaded) : 0;
+}
+#endif
+
 KNOWN void *beta_top(void *self) {
     note_self(self);
-    spin_with_patterns();
+    spin();
     NOT_A_TAIL_CALL();
     return NULL;
 }
@@ -271,8 +367,8 @@ static pthread_t start(int index, const char *name, const char *functions, void 
 }
 
 static void fill_registers(void) {
-    for (uint64_t i = 0; i < 14; i++)
-        gpr_pattern[i] = UINT64_C(0xA5A5000000000000) + i * UINT64_C(0x0000111122223333);
+    for (uint64_t i = 0; i < GENERAL; i++)
+        gpr_pattern[i] = (uintptr_t)(UINT64_C(0xA5A5000000000000) + (i + 1) * UINT64_C(0x0000111122223333));
     for (uint64_t i = 0; i < 16; i++) {
         xmm_pattern[2 * i] = UINT64_C(0x5858000000000000) + i * UINT64_C(0x0101010101010101);
         xmm_pattern[2 * i + 1] = ~xmm_pattern[2 * i];
@@ -280,13 +376,11 @@ static void fill_registers(void) {
 }
 
 static void testify_registers(void) {
-    static const char *const names[14] = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8",
-                                          "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
     testify("\"registers\":{\"tid\":%d,\"general\":{", facts[2].tid);
-    for (int i = 0; i < 14; i++)
-        testify("%s\"%s\":%" PRIu64, i ? "," : "", names[i], gpr_pattern[i]);
+    for (int i = 0; i < GENERAL; i++)
+        testify("%s\"%s\":%" PRIuPTR, i ? "," : "", general_names[i], gpr_pattern[i]);
     testify("},\"xmm\":[");
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < XMM; i++)
         testify("%s[%" PRIu64 ",%" PRIu64 "]", i ? "," : "", xmm_pattern[2 * i], xmm_pattern[2 * i + 1]);
     uint64_t x87_bits;
     memcpy(&x87_bits, &x87_pattern, sizeof x87_bits);
@@ -380,7 +474,7 @@ int main(void) {
     while (!atomic_load(&interrupted_spins))
         sched_yield();
     CHECK(pthread_kill(handler, SIGUSR1) == 0);
-    while (atomic_load(&arrived) < THREADS)
+    while (atomic_load(&arrived) + spinning() < THREADS)
         sched_yield();
 
     main_outer();

@@ -13,6 +13,13 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
             .env("BLESS", "1")
             .run()?;
     }
-    cmd!(shell, "git diff --stat -- docs testdata").run()?;
+    // The C header.
+    cmd!(
+        shell,
+        "cargo test --quiet --package dumpwright-capi --test header the_header"
+    )
+    .env("BLESS", "1")
+    .run()?;
+    cmd!(shell, "git diff --stat -- docs testdata platform/capi/include").run()?;
     Ok(())
 }

@@ -4,8 +4,10 @@
 #![forbid(unsafe_code)]
 
 mod bless;
+mod capi;
 mod ci;
 mod conformance;
+mod fuzz;
 mod readers;
 mod test;
 
@@ -39,6 +41,16 @@ const TASKS: &[Task] = &[
         help: "compare the dialogue with recordings of Microsoft's DbgHelp; print the count and each exception",
     },
     Task {
+        name: "install-capi",
+        run: capi::install,
+        help: "install-capi PREFIX [PROFILE]: the C library with header, pkg-config file and CMake package",
+    },
+    Task {
+        name: "fuzz",
+        run: fuzz::run,
+        help: "fuzz [SECONDS [SEED]]: the C library under AddressSanitizer, with callbacks that answer with arbitrary bytes",
+    },
+    Task {
         name: "bless",
         run: bless::run,
         help: "renew what is generated and committed",
@@ -59,7 +71,7 @@ fn main() -> ExitCode {
         }
         eprintln!("cargo xtask TASK, where TASK is one of");
         for task in TASKS {
-            eprintln!("    {:<11}  {}", task.name, task.help);
+            eprintln!("    {:<12}  {}", task.name, task.help);
         }
         return ExitCode::from(2);
     };

@@ -5,7 +5,7 @@
 mod support;
 
 use dumpwright_linux::LinuxProcess;
-use dumpwright_target::{Fault, FaultKind, Frozen, Gravity, LinuxTextKind, Need, Subject, Target};
+use dumpwright_target::{Cpu, Fault, FaultKind, Frozen, Gravity, LinuxTextKind, Need, Subject, Target};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::Victim;
@@ -693,32 +693,54 @@ fn a_frozen_cgroup_is_no_obstacle_and_stays_frozen() {
     }
 }
 
+/// The smallest one that there is: no C library, one thread, no dynamic linker.
 #[test]
-fn a_32_bit_program_is_refused() {
+fn a_32_bit_program_is_held_as_one() {
     let program = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("small");
     let mut compiler = std::process::Command::new("cc")
-        .args(["-m32", "-nostdlib", "-static", "-x", "c", "-", "-o"])
+        .args([
+            "-m32",
+            "-nostdlib",
+            "-static",
+            "-fno-pic",
+            "-no-pie",
+            "-x",
+            "c",
+            "-",
+            "-o",
+        ])
         .arg(&program)
         .stdin(std::process::Stdio::piped())
         .spawn()
         .expect("a C compiler is installed");
-    let source = "void _start(void) { for (;;) __asm__ volatile(\"pause\"); }";
+    // Waits in pause(2), which is 29 in 32-bit code, with a known value in a register.
+    let source =
+        "void _start(void) { for (;;) __asm__ volatile(\"int $0x80\" :: \"a\"(29), \"b\"(0x89abcdef)); }";
     std::io::Write::write_all(&mut compiler.stdin.take().expect("piped"), source.as_bytes())
         .expect("it reads");
-    let started = compiler
-        .wait()
-        .expect("ends")
-        .success()
-        .then(|| std::process::Command::new(&program).spawn());
-    let Some(Ok(mut child)) = started else {
-        eprintln!("32-bit programs cannot be built or run here: nothing was tested");
-        return;
-    };
-    let fault = refusal(child.id());
+    assert!(compiler.wait().expect("ends").success());
+    let mut child = std::process::Command::new(&program).spawn().expect("starts");
+    let path = format!("/proc/{}/syscall", child.id());
+    while !std::fs::read_to_string(&path).is_ok_and(|text| text.starts_with("29 ")) {
+        std::thread::yield_now();
+    }
+    let mut process = LinuxProcess::open(child.id()).expect("may be examined");
+    let mut frozen = process.freeze(&Need::default()).expect("stops");
+    assert_eq!(frozen.system().expect("known").cpu, Cpu::X86);
+    let thread = frozen.thread(child.id()).expect("held");
+    let context = thread.context.expect("it has registers");
+    let bases = frozen.module_bases().expect("listed");
+    let module = frozen.module(bases[0]).expect("described");
+    frozen.thaw();
     child.kill().expect("it runs");
     child.wait().expect("ends");
-    assert_eq!(fault.kind, FaultKind::Unsupported);
-    assert!(fault.reason.contains("32-bit"), "{fault}");
+    assert_eq!(context.cpu(), Cpu::X86);
+    // Ebx of Windows' structure for this processor.
+    assert_eq!(context.bytes()[0xA4..0xA8], 0x89ab_cdef_u32.to_le_bytes());
+    let range = module.base..module.base + module.size;
+    assert!(range.contains(&context.instruction_pointer()), "{range:x?}");
+    let stack = thread.stack.expect("it has one");
+    assert_eq!(stack.range.start(), context.stack_pointer(), "no red zone");
 }
 
 #[test]

@@ -74,8 +74,8 @@ fn auxv(value: &Value<'_>, places: &Places) -> Outcome<Vec<u8>> {
         let [kind, word] = words.as_slice() else {
             return Err(pair.error("expected [type, value]"));
         };
-        bytes.extend(kind.u64()?.to_le_bytes());
-        bytes.extend(places.address(word)?.to_le_bytes());
+        bytes.extend(places.pointer(kind, kind.u64()?)?);
+        bytes.extend(places.word(word)?);
     }
     Ok(bytes)
 }

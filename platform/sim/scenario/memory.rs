@@ -241,7 +241,7 @@ fn read_bytes(fields: &Fields<'_>, places: &Places) -> Outcome<Option<Vec<u8>>> 
     fields.get("words", |value| {
         let mut bytes = Vec::new();
         for word in value.array()? {
-            bytes.extend(places.address(&word)?.to_le_bytes());
+            bytes.extend(places.word(&word)?);
         }
         Ok(bytes)
     })

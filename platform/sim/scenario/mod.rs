@@ -108,7 +108,7 @@ fn read(document: &Fields<'_>) -> Outcome<SimProcess> {
     process.system = system::read(document)?;
     process.reads_any_protection = system::reads_any_protection(document)?;
     process::read(document, &mut process)?;
-    let places = Places::read(document, process.system.page_size)?;
+    let places = Places::read(document, &process.system)?;
     let mut placed = Vec::new();
     process.modules = modules::read(document, &places, process.system.platform, &mut placed)?;
     memory::read(document, &places, &mut placed)?;
@@ -121,7 +121,7 @@ fn read(document: &Fields<'_>) -> Outcome<SimProcess> {
     process.system_memory = counters::read_system(document)?;
     process.vm_counters = counters::read_process(document)?;
     (process.linux, process.strings) = linux::read(document, &places, process.system.platform)?;
-    process.threads = threads::read(document, &places, process.system.platform, &process.regions)?;
+    process.threads = threads::read(document, &places, &process.system, &process.regions)?;
     process.faults = faults::read(document, &places, &process)?;
     process.symbols = places.symbols;
     Ok(process)
@@ -178,6 +178,7 @@ mod tests {
             linux::DSO_DEBUG_KEYS,
             linux::LINK_KEYS,
             system::CPUID_KEYS,
+            system::ARM_CPU_KEYS,
         ])
         .chain([process::TIMES_KEYS, process::POWER_KEYS, process::ZONE_KEYS])
         .flatten()

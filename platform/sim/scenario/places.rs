@@ -1,6 +1,6 @@
 //! Names and addresses.
 
-use dumpwright_target::AddressRange;
+use dumpwright_target::{AddressRange, Cpu, System};
 
 use super::error::{ScenarioError, hint};
 use super::fields::{Fields, Outcome, Value};
@@ -13,15 +13,18 @@ pub(super) const SYMBOL_KEYS: &[&str] = &["name", "at", "size"];
 pub(super) struct Places {
     pub symbols: Symbols,
     pub page_size: u64,
+    /// The processor of whose address space they are.
+    pub cpu: Cpu,
 }
 
 impl Places {
     /// Names modules, memory and whatever `[[symbol]]` names, in this order; each base may use names that came
     /// before.
-    pub fn read(document: &Fields<'_>, page_size: u64) -> Outcome<Self> {
+    pub fn read(document: &Fields<'_>, system: &System) -> Outcome<Self> {
         let mut places = Self {
             symbols: Symbols::default(),
-            page_size,
+            page_size: system.page_size,
+            cpu: system.cpu,
         };
         for module in modules::tables(document)? {
             let range = places.range(&module, "base")?;
@@ -71,6 +74,20 @@ impl Places {
             .map_err(|error| self.no_address(value, &error))
     }
 
+    /// The bytes of a word that holds this address, as many as a pointer has.
+    pub fn word(&self, value: &Value<'_>) -> Outcome<Vec<u8>> {
+        self.pointer(value, self.address(value)?)
+    }
+
+    /// The bytes of a pointer with this value.
+    pub fn pointer(&self, value: &Value<'_>, number: u64) -> Outcome<Vec<u8>> {
+        let size = self.cpu.pointer_size() as usize;
+        if number > self.cpu.highest_address() {
+            return Err(value.error(format!("{number:#x} does not fit into a word of {size} bytes")));
+        }
+        Ok(number.to_le_bytes()[..size].to_vec())
+    }
+
     fn no_address(&self, value: &Value<'_>, error: &AddressError) -> ScenarioError {
         let hint = match error {
             AddressError::Unknown(name) => hint(name, self.symbols.iter().map(|(name, _)| name)),
@@ -83,9 +100,14 @@ impl Places {
     pub fn range(&self, fields: &Fields<'_>, start: &str) -> Outcome<AddressRange> {
         let at = self.address(&fields.need(start)?)?;
         let size = fields.need("size")?;
-        AddressRange::at(at, size.u64()?).ok_or_else(|| {
+        let inside = |range: &AddressRange| range.end() - 1 <= self.cpu.highest_address();
+        AddressRange::at(at, size.u64()?).filter(inside).ok_or_else(|| {
             size.error(format!(
-                "no range of an address space begins at {at:#x} and has this size"
+                "no range of {} begins at {at:#x} and has this size",
+                match self.cpu.pointer_size() {
+                    4 => "a 32-bit address space",
+                    _ => "an address space",
+                }
             ))
         })
     }

@@ -1,8 +1,9 @@
 //! `[system]`: the machine and its operating system.
 
-use dumpwright_target::{Cpu, CpuInformation, Platform, System};
+use dumpwright_target::{Cpu, CpuInformation, Platform, System, XStateFeature, XStateLayout};
 
 use super::fields::{Fields, Outcome, Value};
+use crate::system::{usual, vendor};
 
 pub(super) const KEYS: &[&str] = &[
     "platform",
@@ -16,23 +17,39 @@ pub(super) const KEYS: &[&str] = &[
     "page_size",
     "cpuid",
     "features",
+    "arm_cpu",
+    "extended_state",
     "reads_any_protection",
 ];
+pub(super) const ARM_CPU_KEYS: &[&str] = &["main_id", "hwcaps"];
 pub(super) const CPUID_KEYS: &[&str] = &["vendor", "version", "features", "amd_features"];
 
 const PLATFORMS: &[(&str, Platform)] = &[("linux", Platform::Linux), ("windows", Platform::WindowsNt)];
-const CPUS: &[(&str, Cpu)] = &[("amd64", Cpu::Amd64)];
+const CPUS: &[(&str, Cpu)] = &[
+    ("amd64", Cpu::Amd64),
+    ("x86", Cpu::X86),
+    ("arm", Cpu::Arm),
+    ("arm64", Cpu::Arm64),
+];
 
-/// What `IsProcessorFeaturePresent` says on a usual x86-64: compare-exchange (2), SSE (6), RDTSC (8), PAE (9), SSE2
-/// (10), NX (12), SSE3 (13), CMPXCHG16B (14), XSAVE (17), among others.
-const WINDOWS_FEATURES: [u64; 2] = [0x0000_0000_0002_7744, 0];
+/// Features of the extended state by processor, with the places that XSAVE has for them on Intel's processors (leaf 0xD
+/// of CPUID): number, offset, size.
+const AVX: &[[u32; 3]] = &[[2, 576, 256]];
+const AVX512: &[[u32; 3]] = &[[2, 576, 256], [5, 1088, 64], [6, 1152, 512], [7, 1664, 1024]];
+const EXTENDED_STATES: &[(&str, &[[u32; 3]])] = &[("avx", AVX), ("avx512", AVX512)];
 
 pub(super) fn read(document: &Fields<'_>) -> Outcome<System> {
     let fields = document.need("system")?.table("a system", KEYS)?;
-    fields.exclusive(&["cpuid", "features"])?;
+    fields.exclusive(&["cpuid", "features", "arm_cpu"])?;
     let platform = fields.need("platform")?.choice(PLATFORMS)?;
-    let mut system = usual(platform);
-    system.cpu = fields.get_or("cpu", |value| value.choice(CPUS), Cpu::Amd64)?;
+    let cpu = fields.get_or("cpu", |value| value.choice(CPUS), Cpu::Amd64)?;
+    if let (Cpu::Arm, Platform::WindowsNt, Some(value)) = (cpu, platform, fields.value("cpu")) {
+        return Err(value.error(
+            "32-bit ARM is there for Linux only: readers know its registers in the layout of Linux' writers alone",
+        ));
+    }
+    let mut system = usual(platform, cpu);
+    check_information(&fields, cpu)?;
     system.version = fields.get_or("version", version, system.version)?;
     system.version_text = fields.get_or("version_text", Value::string, system.version_text)?;
     system.build = fields.get_or("build", Value::string, system.build)?;
@@ -42,6 +59,8 @@ pub(super) fn read(document: &Fields<'_>) -> Outcome<System> {
     system.page_size = fields.get_or("page_size", page_size, system.page_size)?;
     system.cpu_information = fields.get_or("cpuid", cpuid, system.cpu_information)?;
     system.cpu_information = fields.get_or("features", features, system.cpu_information)?;
+    system.cpu_information = fields.get_or("arm_cpu", arm_cpu, system.cpu_information)?;
+    system.extended_state = fields.get("extended_state", |value| extended_state(value, cpu))?;
     Ok(system)
 }
 
@@ -53,38 +72,19 @@ pub(super) fn reads_any_protection(document: &Fields<'_>) -> Outcome<bool> {
         .get_or("reads_any_protection", Value::bool, false)
 }
 
-/// What such a system is when nothing else is said.
-fn usual(platform: Platform) -> System {
-    let linux = platform == Platform::Linux;
-    System {
-        cpu: Cpu::Amd64,
-        platform,
-        processor_level: 6,
-        processor_revision: 0x8f08,
-        processors: 2,
-        version: if linux { [6, 1, 0] } else { [10, 0, 19045] },
-        version_text: if linux {
-            "Linux 6.1.0 #1 SMP x86_64".to_owned()
-        } else {
-            String::new()
-        },
-        build: if linux {
-            "#1 SMP".to_owned()
-        } else {
-            "19041.1.amd64fre.vb_release.191206-1406".to_owned()
-        },
-        cpu_information: if linux {
-            CpuInformation::X86 {
-                vendor: vendor(*b"GenuineIntel"),
-                version: 0x806f8,
-                features: 0x0f8b_fbff,
-                amd_features: 0x2c10_0800,
-            }
-        } else {
-            CpuInformation::Features(WINDOWS_FEATURES)
-        },
-        page_size: 4096,
+/// Refuses what a processor cannot say of itself.
+fn check_information(fields: &Fields<'_>, cpu: Cpu) -> Outcome<()> {
+    let is_intel = matches!(cpu, Cpu::Amd64 | Cpu::X86);
+    for (key, fits) in [
+        ("cpuid", is_intel),
+        ("features", cpu != Cpu::X86),
+        ("arm_cpu", !is_intel),
+    ] {
+        if let (false, Some(value)) = (fits, fields.value(key)) {
+            return Err(value.error(format!("dumps of {} have no place for \"{key}\"", cpu.name())));
+        }
     }
+    Ok(())
 }
 
 /// Numbers with dots between them, `N` at most; the missing ones are 0.
@@ -117,12 +117,6 @@ fn page_size(value: &Value<'_>) -> Outcome<u64> {
     Err(value.error("expected a power of two from 0x1000 to 0x10000"))
 }
 
-/// The registers in which CPUID gives the vendor's name, in the order EBX, EDX, ECX.
-fn vendor(name: [u8; 12]) -> [u32; 3] {
-    let word = |at: usize| u32::from_le_bytes([name[at], name[at + 1], name[at + 2], name[at + 3]]);
-    [word(0), word(4), word(8)]
-}
-
 fn cpuid(value: &Value<'_>) -> Outcome<CpuInformation> {
     let fields = value.table("what CPUID says", CPUID_KEYS)?;
     let name = fields.need("vendor")?;
@@ -137,6 +131,27 @@ fn cpuid(value: &Value<'_>) -> Outcome<CpuInformation> {
         features: fields.get_or("features", Value::u32, 0)?,
         amd_features: fields.get_or("amd_features", Value::u32, 0)?,
     })
+}
+
+fn arm_cpu(value: &Value<'_>) -> Outcome<CpuInformation> {
+    let fields = value.table("what an ARM processor says of itself", ARM_CPU_KEYS)?;
+    Ok(CpuInformation::Arm {
+        cpuid: fields.get_or("main_id", Value::u32, 0)?,
+        hwcaps: fields.get_or("hwcaps", Value::u32, 0)?,
+    })
+}
+
+fn extended_state(value: &Value<'_>, cpu: Cpu) -> Outcome<XStateLayout> {
+    let features = value.choice(EXTENDED_STATES)?;
+    if cpu != Cpu::Amd64 {
+        return Err(value.error(format!("{} has no extended state here; amd64 has", cpu.name())));
+    }
+    let feature = |[number, offset, size]: &[u32; 3]| XStateFeature {
+        number: *number as u8,
+        offset: *offset,
+        size: *size,
+    };
+    Ok(XStateLayout::new(features.iter().map(feature).collect()).expect("the places of Intel's processors"))
 }
 
 fn features(value: &Value<'_>) -> Outcome<CpuInformation> {

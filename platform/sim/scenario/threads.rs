@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use dumpwright_target::{
-    AddressRange, Platform, Region, RegionState, Stack, Thread, ThreadExit, ThreadTimes,
+    AddressRange, Layout, Region, RegionState, Stack, System, Thread, ThreadExit, ThreadTimes,
 };
 
 use super::fields::{Fields, Outcome, Value};
@@ -38,7 +38,7 @@ const NORMAL: u32 = 0x20;
 pub(super) fn read(
     document: &Fields<'_>,
     places: &Places,
-    platform: Platform,
+    system: &System,
     regions: &[(Region, Contents)],
 ) -> Outcome<Vec<Thread>> {
     let mut seen = BTreeSet::new();
@@ -49,14 +49,18 @@ pub(super) fn read(
             return Err(id.error("another thread has this id"));
         }
         let registers = fields.need("registers")?;
-        let context = registers::read(&registers, places, platform)?;
+        let context = registers::read(&registers, places, system)?;
         let pointer = context.stack_pointer();
         let address = |key| fields.get_or(key, |value| places.address(value), 0);
         let outside = fields.get_or("stack_outside_memory", Value::bool, false)?;
-        let stack = fields.get("stack", |value| read_stack(value, places, pointer, outside))?;
+        let layout = system.cpu.layout();
+        let stack = fields.get("stack", |value| {
+            read_stack(value, places, layout, pointer, outside)
+        })?;
         if !outside && !is_memory(regions, pointer) {
             return Err(registers.error(format!(
-                "rsp is {pointer:#x}, and no memory is there; if that is meant, say stack_outside_memory = true"
+                "{} is {pointer:#x}, and no memory is there; if that is meant, say stack_outside_memory = true",
+                layout.stack_name
             )));
         }
         threads.push(Thread {
@@ -111,7 +115,13 @@ fn read_block(value: &Value<'_>, places: &Places) -> Outcome<AddressRange> {
 }
 
 /// The stack whose bounds are written down: the name of a block, or both ends.
-fn read_stack(value: &Value<'_>, places: &Places, pointer: u64, outside: bool) -> Outcome<Stack> {
+fn read_stack(
+    value: &Value<'_>,
+    places: &Places,
+    layout: &Layout,
+    pointer: u64,
+    outside: bool,
+) -> Outcome<Stack> {
     let bounds = match value.as_table("the bounds of a stack", STACK_KEYS)? {
         Some(fields) => {
             let ends = [fields.need("limit")?, fields.need("base")?];
@@ -136,7 +146,8 @@ fn read_stack(value: &Value<'_>, places: &Places, pointer: u64, outside: bool) -
             pointer,
         }),
         _ => Err(value.error(format!(
-            "rsp is {pointer:#x}, outside {bounds}; if that is meant, say stack_outside_memory = true"
+            "{} is {pointer:#x}, outside {bounds}; if that is meant, say stack_outside_memory = true",
+            layout.stack_name
         ))),
     }
 }

@@ -1,16 +1,20 @@
 use minidump_common::format::{CONTEXT_AMD64, ContextFlagsAmd64};
 use scroll::{LE, Pwrite};
 
-use super::{Cpu, CpuContext};
+use super::{Cpu, CpuContext, Layout, XState, xstate};
 
-/// Size of `CONTEXT` on x86-64.
-const SIZE: usize = 1232;
-/// Where `ContextFlags` stands in it.
-const CONTEXT_FLAGS: usize = 0x30;
-/// Where `Rsp` stands in it.
-pub(super) const RSP: usize = 0x98;
-/// Where `Rip` stands in it.
-pub(super) const RIP: usize = 0xF8;
+pub(super) const LAYOUT: Layout = Layout {
+    cpu: Cpu::Amd64,
+    size: 1232,
+    flags: 0x30,
+    cpu_bit: 0x10_0000,
+    // Rax to R15, Rip.
+    general: 0x78..0x100,
+    instruction_name: "rip",
+    stack_name: "rsp",
+    instruction: 0xF8,
+    stack: 0x98,
+};
 
 /// `CONTEXT_SEGMENTS` without the processor bit; minidump-common names only its combination with it.
 const SEGMENTS: u32 = 4;
@@ -48,6 +52,8 @@ pub struct Amd64 {
     pub fxsave: Option<Box<[u8; 512]>>,
     /// `dr0` to `dr3`, `dr6`, `dr7`.
     pub debug: Option<[u64; 6]>,
+    /// What lies beyond x87 and SSE; makes the `CONTEXT` an extended one.
+    pub xstate: Option<XState>,
 }
 
 impl Amd64 {
@@ -65,7 +71,7 @@ impl Amd64 {
         };
         let mut context = known.to_context();
         let flags = ContextFlagsAmd64::CONTEXT_AMD64_CONTROL.bits();
-        context.bytes[CONTEXT_FLAGS..CONTEXT_FLAGS + 4].copy_from_slice(&flags.to_le_bytes());
+        context.bytes[LAYOUT.flags..LAYOUT.flags + 4].copy_from_slice(&flags.to_le_bytes());
         context
     }
 
@@ -113,11 +119,17 @@ impl Amd64 {
             (context.dr0, context.dr1, context.dr2, context.dr3) = (dr0, dr1, dr2, dr3);
             (context.dr6, context.dr7) = (dr6, dr7);
         }
+        if self.xstate.is_some() {
+            flags |= xstate::FLAG;
+        }
         context.context_flags = flags;
-        let mut bytes = vec![0; SIZE];
+        let mut bytes = vec![0; LAYOUT.size];
         bytes
             .pwrite_with(context, 0, LE)
             .expect("a CONTEXT fits into its own size");
+        if let Some(xstate) = &self.xstate {
+            xstate.append_to(&mut bytes);
+        }
         CpuContext {
             cpu: Cpu::Amd64,
             bytes,

@@ -2,8 +2,7 @@
 //! asked about before it is named.
 
 use dumpwright_callback::{Ask, AskKind, Hresult, MemoryAnswer, MemoryInfo, ProcessAsked, VmReadAnswer};
-use minidump_common::format::CONTEXT_AMD64;
-use scroll::{LE, Pread};
+use dumpwright_target::Layout;
 use serde_json::{Value, json};
 
 use super::bytes::Patch;
@@ -200,12 +199,14 @@ fn facts(ask: &Ask<'_>) -> Raw {
                 ("thread", Thread(thread.thread_id)),
                 ("context_size", Count(thread.context.len() as u64)),
             ];
-            if thread.context.len() == size_of::<CONTEXT_AMD64>()
-                && let Ok(context) = thread.context.pread_with::<CONTEXT_AMD64>(0, LE)
-            {
-                facts.push(("context_flags", Hex(context.context_flags.into())));
-                facts.push(("rip", Address(context.rip)));
-                facts.push(("rsp", Address(context.rsp)));
+            if let Some(layout) = Layout::of(thread.context) {
+                let context = thread.context;
+                facts.push(("context_flags", Hex(layout.context_flags(context).into())));
+                facts.push((
+                    layout.instruction_name,
+                    Address(layout.instruction_pointer(context)),
+                ));
+                facts.push((layout.stack_name, Address(layout.stack_pointer(context))));
             }
             facts.push(("stack_base", Address(thread.stack_base)));
             facts.push(("stack_end", Address(thread.stack_end)));

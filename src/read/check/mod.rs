@@ -20,6 +20,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::context::CONTEXT_XSTATE;
 use super::dump::Dump;
 use super::error::ReadError;
 use super::fields::Location;
@@ -217,10 +218,23 @@ impl Findings {
             let text = format!("{what} has ContextFlags {flags:#x} without {:#x}", layout.cpu_bit);
             self.add(Rule::ContextFlags, offset + layout.flags as u64, text);
         }
-        // Extended state (CONTEXT_XSTATE, 0x40) comes behind the fixed part, so those contexts are longer.
-        const XSTATE: u32 = 0x40;
-        if at.size < layout.size || (at.size > layout.size && flags & XSTATE == 0) {
+        // Extended state comes behind the fixed part, so those contexts are longer.
+        let is_extended = flags & CONTEXT_XSTATE != 0;
+        if at.size < layout.size || (at.size > layout.size && !is_extended) {
             let text = format!("{what} has {} bytes instead of {}", at.size, layout.size);
+            self.add(Rule::ContextSize, offset, text);
+        }
+        // Microsoft's readers go by MiscInfo's word for it (Crashpad's writer notes that another size makes the dump invalid).
+        let told = dump
+            .misc_info()
+            .ok()
+            .flatten()
+            .and_then(|misc| misc.extended_state);
+        if let Some(told) = told.filter(|told| is_extended && told.context_size != at.size) {
+            let text = format!(
+                "{what} has {} bytes, and extended ones have {} according to MiscInfo",
+                at.size, told.context_size
+            );
             self.add(Rule::ContextSize, offset, text);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! LLDB 19, through `tests/reader_scripts/lldb_report.py`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Deserialize;
@@ -53,6 +53,11 @@ const STOPPED_BY: [u32; 2] = [5, 6];
 
 /// LLDB's report on a dump, with the memory at these places; or its reason to refuse it.
 pub fn report(dump: &Path, memory: &[(u64, u64)]) -> Result<Report, String> {
+    report_looking_in(&[], dump, memory)
+}
+
+/// The same where LLDB looks for binaries in these folders too.
+pub fn report_looking_in(folders: &[PathBuf], dump: &Path, memory: &[(u64, u64)]) -> Result<Report, String> {
     let script = crate::support::repository().join("tests/reader_scripts/lldb_report.py");
     let mut ask = format!("report '{}'", dump.display());
     for (address, length) in memory {
@@ -60,8 +65,15 @@ pub fn report(dump: &Path, memory: &[(u64, u64)]) -> Result<Report, String> {
     }
     let mut command = Command::new("lldb-19");
     // No settings of the user, no symbols from the network.
+    command.args(["--no-lldbinit", "--batch"]);
+    for folder in folders {
+        let folder = folder.display();
+        command
+            .arg("-o")
+            .arg(format!("settings append target.exec-search-paths '{folder}'"));
+    }
     command
-        .args(["--no-lldbinit", "--batch", "-o"])
+        .arg("-o")
         .arg(format!("command script import '{}'", script.display()));
     let output = crate::support::run(command.arg("-o").arg(ask).env_remove("DEBUGINFOD_URLS"));
     let text = String::from_utf8_lossy(&output.stdout);
@@ -77,7 +89,13 @@ pub fn report(dump: &Path, memory: &[(u64, u64)]) -> Result<Report, String> {
 
 /// Unwinds every thread, by the binaries on disk.
 pub fn read(dump: &Path) -> Reading {
-    let report = report(dump, &[]).unwrap_or_else(|error| panic!("LLDB refuses {}: {error}", dump.display()));
+    read_looking_in(&[], dump)
+}
+
+/// The same by binaries in these folders, for dumps whose modules are not named with theirs.
+pub fn read_looking_in(folders: &[PathBuf], dump: &Path) -> Reading {
+    let report = report_looking_in(folders, dump, &[])
+        .unwrap_or_else(|error| panic!("LLDB refuses {}: {error}", dump.display()));
     reading(&report)
 }
 

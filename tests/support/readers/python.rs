@@ -27,20 +27,28 @@ pub struct Skelsec {
     pub complaints: Vec<String>,
 }
 
+/// A thread; of processors other than x86-64 there are no registers.
 #[derive(Clone, Debug, Deserialize)]
 pub struct SkelsecThread {
     pub tid: u32,
+    #[serde(default)]
     pub context_flags: u32,
     /// rax … r15, rip, eflags.
+    #[serde(default)]
     pub registers: BTreeMap<String, u64>,
     /// cs, ss, ds, es, fs, gs.
+    #[serde(default)]
     pub segments: BTreeMap<String, u64>,
     /// Low and high half of each.
+    #[serde(default)]
     pub xmm: Vec<[u64; 2]>,
     /// In the context, and in its FXSAVE area.
+    #[serde(default)]
     pub mxcsr: [u32; 2],
+    #[serde(default)]
     pub fcw: u32,
     /// Mantissa; sign and exponent.
+    #[serde(default)]
     pub st0: [u64; 2],
     /// Start and size of the stack.
     pub stack: [u64; 2],
@@ -103,6 +111,11 @@ pub struct UdmpThread {
 /// Reads a dump with `minidump`, and the memory at these places.
 pub fn skelsec(dump: &Path, memory: &[(u64, u64)]) -> Result<Skelsec, String> {
     run("skelsec.py", dump, memory)
+}
+
+/// Reads the lists around the threads with `minidump`: what `skelsec_streams.py` prints.
+pub fn skelsec_streams(dump: &Path) -> Result<serde_json::Value, String> {
+    run("skelsec_streams.py", dump, &[])
 }
 
 /// Reads a dump with `udmp-parser`, and the memory at these places.

@@ -23,6 +23,10 @@ const HARMLESS: &[&str] = &[
     "failed to open linux-gate.so for debug info",
     // It knows regions from MemoryInfoList and from LinuxMaps; we write both, as Breakpad's client does.
     "UnifiedMemoryInfoList got both kinds of info! (using InfoList)",
+    // It says so of each extended context, and reads the plain one.
+    "Cpu context has extra XSTATE that is being ignored",
+    // It takes crashing instructions apart on x86-64 only.
+    "failed to analyze the thread context: unsupported CPU architecture",
     // Where a stack ends, or where the walker loses it: that shows in the functions.
     "failed to unwind frame",
 ];

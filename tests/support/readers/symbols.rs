@@ -9,19 +9,25 @@ use std::process::Command;
 pub fn of(binaries: &[PathBuf]) -> PathBuf {
     let folder = crate::support::workshop().join("symbols");
     for binary in binaries.iter().filter(|binary| binary.is_file()) {
-        add(&folder, binary);
+        add(&folder, binary, None);
     }
     folder
 }
 
-fn add(folder: &Path, binary: &Path) {
+/// Adds those of a binary that the dump calls otherwise than it calls itself.
+pub fn add_as(folder: &Path, binary: &Path, name: &str) {
+    add(folder, binary, Some(name));
+}
+
+fn add(folder: &Path, binary: &Path, name: Option<&str>) {
     let dump_syms = super::cache().join("breakpad/dump_syms");
     let header = crate::support::run_well(Command::new(&dump_syms).arg("-i").arg(binary));
     // MODULE Linux x86_64 ID NAME
     let fields: Vec<&str> = header.lines().next().unwrap_or_default().splitn(5, ' ').collect();
-    let &[_, _, _, id, name] = fields.as_slice() else {
+    let &[_, _, _, id, own_name] = fields.as_slice() else {
         panic!("dump_syms -i {}: {header}", binary.display())
     };
+    let name = name.unwrap_or(own_name);
     let place = folder.join(name).join(id);
     let file = place.join(format!("{name}.sym"));
     if file.exists() {

@@ -19,6 +19,23 @@ const PROGRAMS: &[Program] = &[
         name: "gcc",
         packages: &["gcc", "libc6-dev"],
     },
+    // For the C library: another C compiler, C++, sanitizers, what finds installed libraries.
+    Program {
+        name: "g++",
+        packages: &["g++"],
+    },
+    Program {
+        name: "clang",
+        packages: &["clang", "libclang-rt-14-dev"],
+    },
+    Program {
+        name: "cmake",
+        packages: &["cmake", "make"],
+    },
+    Program {
+        name: "pkg-config",
+        packages: &["pkg-config"],
+    },
     Program {
         name: "go",
         packages: &["golang-go"],
@@ -70,6 +87,14 @@ pub(super) fn install(shell: &Shell) -> anyhow::Result<()> {
     if !missing.contains(&"python3-lldb-19") && !lldb_has_python(shell) {
         missing.push("python3-lldb-19");
     }
+    // And for the compiler and the libraries of 32-bit programs.
+    if !gcc_has_32_bits(shell) {
+        missing.push("gcc-multilib");
+    }
+    // And for clang and its sanitizers.
+    if !missing.contains(&"libclang-rt-14-dev") && !clang_has_sanitizers(shell) {
+        missing.push("libclang-rt-14-dev");
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -108,6 +133,25 @@ fn lldb_has_python(shell: &Shell) -> bool {
         .ignore_stderr()
         .read()
         .is_ok_and(|output| output.lines().any(|line| line == "35"))
+}
+
+/// Whether gcc finds the 32-bit file that stands in each of its programs; it prints the bare name if it does not.
+fn gcc_has_32_bits(shell: &Shell) -> bool {
+    cmd!(shell, "gcc -m32 -print-file-name=crtbegin.o")
+        .quiet()
+        .ignore_stderr()
+        .read()
+        .is_ok_and(|file| std::path::Path::new(&file).is_file())
+}
+
+fn clang_has_sanitizers(shell: &Shell) -> bool {
+    const LIBRARY: &str = "libclang_rt.asan-x86_64.a";
+    // clang repeats the bare name of what it does not find.
+    cmd!(shell, "clang -print-file-name={LIBRARY}")
+        .quiet()
+        .ignore_stderr()
+        .read()
+        .is_ok_and(|path| path.trim() != LIBRARY)
 }
 
 fn is_on_path(program: &str) -> bool {

@@ -1,0 +1,73 @@
+/* filter_modules PID FILE [NAME...]: global variables of the named modules only, and only modules that some stack refers to.
+ *
+ * The classic use of the callback: with MiniDumpWithDataSegs every module's writable sections would be in the dump; here only those
+ * of the modules that are of interest. */
+#include "dumpwright.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct wanted {
+    char **names;
+    int count;
+};
+
+static int is_wanted(const struct wanted *wanted, const WCHAR *path)
+{
+    char name[256];
+    dumpwright_utf8(name, sizeof name, dumpwright_file_name(path));
+    for (int at = 0; at < wanted->count; at++)
+        if (strcmp(wanted->names[at], name) == 0)
+            return 1;
+    return 0;
+}
+
+static BOOL CALLBACK callback(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, PMINIDUMP_CALLBACK_OUTPUT output)
+{
+    const struct wanted *wanted = parameter;
+    switch (input->CallbackType) {
+    case IncludeModuleCallback:
+    case IncludeThreadCallback:
+    case ThreadCallback:
+    case ThreadExCallback:
+        return TRUE; /* as proposed */
+    case ModuleCallback:
+        if (is_wanted(wanted, input->Module.FullPath))
+            return TRUE;
+        output->ModuleWriteFlags &= ~(ULONG)ModuleWriteDataSeg;
+        /* MiniDumpScanMemory has found out whether a stack refers to it. */
+        if (!(output->ModuleWriteFlags & ModuleReferencedByMemory))
+            output->ModuleWriteFlags &= ~(ULONG)ModuleWriteModule;
+        return TRUE;
+    default:
+        return FALSE; /* no, thank you */
+    }
+}
+
+int main(int count, char **arguments)
+{
+    if (count < 3) {
+        fprintf(stderr, "filter_modules PID FILE [NAME...]\n");
+        return 2;
+    }
+    DWORD process = (DWORD)strtoul(arguments[1], NULL, 10);
+    int file = open(arguments[2], O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (file < 0) {
+        perror(arguments[2]);
+        return 1;
+    }
+    struct wanted wanted = {arguments + 3, count - 3};
+    MINIDUMP_CALLBACK_INFORMATION information = {callback, &wanted};
+    BOOL done = MiniDumpWriteDump((HANDLE)(intptr_t)process, process, (HANDLE)(intptr_t)file,
+                                  (MINIDUMP_TYPE)(MiniDumpWithDataSegs | MiniDumpScanMemory), NULL, NULL, &information);
+    close(file);
+    if (!done) {
+        fprintf(stderr, "no dump: %s (0x%08x)\n", dumpwright_last_error_message(), (unsigned)GetLastError());
+        unlink(arguments[2]);
+        return 1;
+    }
+    return 0;
+}

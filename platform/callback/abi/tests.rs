@@ -1,0 +1,329 @@
+//! What these tests would catch: a field of the C structures that is filled from, or taken back to, the wrong place; an
+//! answer that is lost, or believed although it belongs to another question; facts that a callback can change.
+
+use super::native::{MINIDUMP_CALLBACK_INPUT, MINIDUMP_CALLBACK_OUTPUT};
+use super::{Exchange, answer};
+use crate::*;
+
+/// Every question, with facts and slots that are all different.
+fn every_question(then: &mut dyn FnMut(Ask<'_>)) {
+    let module = ModuleAsked {
+        full_path: "/opt/größe/𝔘.so",
+        base_of_image: 0x1111_2222_3333_4444,
+        size_of_image: 1,
+        checksum: 2,
+        time_date_stamp: 3,
+        version_info: [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
+        cv_record: b"RSDS and more",
+        misc_record: b"other",
+    };
+    let context: Vec<u8> = (0..size_of::<super::native::CONTEXT>())
+        .map(|at| at as u8)
+        .collect();
+    let thread = ThreadAsked {
+        thread_id: 17,
+        thread_handle: 18,
+        context: &context,
+        stack_base: 0x7fff_0000_0019,
+        stack_end: 0x7fff_0000_0020,
+        backing_store_base: 0,
+        backing_store_end: 0,
+    };
+    let thread_ex = ThreadAsked {
+        backing_store_base: 0x7fff_0000_0021,
+        backing_store_end: 0x7fff_0000_0022,
+        ..thread
+    };
+    let region = MemoryInfo {
+        base_address: 0x21_0000_0000,
+        allocation_base: 0x22_0000_0000,
+        allocation_protect: 23,
+        region_size: 0x24_0000_0000,
+        state: 25,
+        protect: 26,
+        kind: 27,
+    };
+    let module_flags = || ModuleWriteFlags::from_bits_retain(0x1234_5678);
+    let thread_flags = || ThreadWriteFlags::from_bits_retain(0x8765_4321);
+    let range = || MemoryAnswer {
+        base: 0x28_0000_0000,
+        size: 29,
+    };
+    let status = || Hresult(0x8000_4001);
+    let read = || VmReadAnswer {
+        status: Hresult(30),
+        completed: 31,
+    };
+    let offset = 0x32_0000_0000;
+
+    then(Ask::Module {
+        module,
+        keep: &mut module_flags(),
+    });
+    then(Ask::Thread {
+        thread,
+        keep: &mut thread_flags(),
+    });
+    then(Ask::ThreadEx {
+        thread: thread_ex,
+        keep: &mut thread_flags(),
+    });
+    then(Ask::IncludeThread {
+        thread_id: 33,
+        keep: &mut thread_flags(),
+    });
+    then(Ask::IncludeModule {
+        base: 0x34_0000_0000,
+        keep: &mut module_flags(),
+    });
+    then(Ask::Memory { wanted: &mut range() });
+    then(Ask::Cancel {
+        answer: &mut CancelAnswer {
+            check_cancel: true,
+            cancel: false,
+        },
+    });
+    then(Ask::WriteKernelMinidump { handle: &mut 35 });
+    then(Ask::KernelMinidumpStatus { status: Hresult(36) });
+    then(Ask::RemoveMemory {
+        unwanted: &mut range(),
+    });
+    then(Ask::IncludeVmRegion {
+        answer: &mut RegionAnswer { region, cont: true },
+    });
+    then(Ask::IoStart {
+        handle: 37,
+        status: &mut status(),
+    });
+    then(Ask::IoWriteAll {
+        handle: 38,
+        offset,
+        bytes: b"written",
+        status: &mut status(),
+    });
+    then(Ask::IoFinish {
+        handle: 39,
+        status: &mut status(),
+    });
+    then(Ask::ReadMemoryFailure {
+        offset,
+        bytes: 40,
+        failure: Hresult(41),
+        status: &mut status(),
+    });
+    then(Ask::SecondaryFlags {
+        flags: &mut SecondaryFlags::from_bits_retain(0x42),
+    });
+    then(Ask::IsProcessSnapshot {
+        status: &mut status(),
+    });
+    then(Ask::VmStart {
+        status: &mut status(),
+    });
+    then(Ask::VmQuery {
+        offset,
+        answer: &mut VmQueryAnswer {
+            status: Hresult(43),
+            region,
+        },
+    });
+    then(Ask::VmPreRead {
+        offset,
+        buffer: &mut [44; 45],
+        answer: &mut VmReadAnswer {
+            completed: 0,
+            ..read()
+        },
+    });
+    then(Ask::VmPostRead {
+        offset,
+        buffer: &mut [46; 47],
+        completed: 48,
+        status: Hresult(49),
+        answer: &mut read(),
+    });
+}
+
+/// Changes whatever of a question can be changed.
+fn change(ask: &mut Ask<'_>) {
+    let region = |region: &mut MemoryInfo| {
+        *region = MemoryInfo {
+            base_address: !region.base_address,
+            allocation_base: !region.allocation_base,
+            allocation_protect: !region.allocation_protect,
+            region_size: !region.region_size,
+            state: !region.state,
+            protect: !region.protect,
+            kind: !region.kind,
+        };
+    };
+    match ask {
+        Ask::Module { keep, .. } | Ask::IncludeModule { keep, .. } => **keep = !**keep,
+        Ask::Thread { keep, .. } | Ask::ThreadEx { keep, .. } | Ask::IncludeThread { keep, .. } => {
+            **keep = !**keep
+        }
+        Ask::Memory { wanted: range } | Ask::RemoveMemory { unwanted: range } => {
+            (range.base, range.size) = (!range.base, !range.size);
+        }
+        Ask::Cancel { answer } => {
+            (answer.check_cancel, answer.cancel) = (!answer.check_cancel, !answer.cancel)
+        }
+        Ask::WriteKernelMinidump { handle } => **handle = !**handle & usize::MAX as u64,
+        Ask::KernelMinidumpStatus { .. } => {}
+        Ask::IncludeVmRegion { answer } => {
+            region(&mut answer.region);
+            answer.cont = !answer.cont;
+        }
+        Ask::IoStart { status, .. }
+        | Ask::IoWriteAll { status, .. }
+        | Ask::IoFinish { status, .. }
+        | Ask::ReadMemoryFailure { status, .. }
+        | Ask::IsProcessSnapshot { status }
+        | Ask::VmStart { status } => status.0 = !status.0,
+        Ask::SecondaryFlags { flags } => **flags = !**flags,
+        Ask::VmQuery { answer, .. } => {
+            answer.status.0 = !answer.status.0;
+            region(&mut answer.region);
+        }
+        Ask::VmPreRead { buffer, answer, .. } | Ask::VmPostRead { buffer, answer, .. } => {
+            buffer.reverse();
+            buffer[0] = 0xab;
+            (answer.status.0, answer.completed) = (!answer.status.0, !answer.completed);
+        }
+    }
+}
+
+/// Keeps what it is asked, and what it has answered.
+struct Answering {
+    said: bool,
+    process: Option<ProcessAsked>,
+    arrived: Vec<String>,
+}
+
+impl Callback for Answering {
+    fn ask(&mut self, mut ask: Ask<'_>) -> bool {
+        self.arrived.push(format!("{ask:?}"));
+        change(&mut ask);
+        self.arrived.push(format!("{ask:?}"));
+        self.said
+    }
+
+    fn process(&mut self, process: ProcessAsked) {
+        self.process = Some(process);
+    }
+}
+
+#[test]
+fn every_question_arrives_and_its_answer_comes_back() {
+    let mut exchange = Exchange::new();
+    for said in [true, false] {
+        let mut kinds = Vec::new();
+        every_question(&mut |mut ask| {
+            kinds.push(ask.kind());
+            let asked = format!("{ask:?}");
+            let mut callback = Answering {
+                said,
+                process: None,
+                arrived: Vec::new(),
+            };
+            let process = ProcessAsked {
+                process_id: 50,
+                process_handle: 51,
+            };
+            let back = exchange.put(&mut ask, process, |input, output| {
+                // SAFETY: both come from an exchange, which has them filled and lent.
+                unsafe { answer(input, output, &mut callback) }
+            });
+            assert_eq!(back, said);
+            assert_eq!(callback.process, Some(process));
+            assert_eq!(
+                callback.arrived,
+                [asked, format!("{ask:?}")],
+                "asked and answered"
+            );
+        });
+        assert_eq!(kinds, AskKind::ALL);
+    }
+}
+
+#[test]
+fn what_callbacks_write_elsewhere_changes_nothing() {
+    let mut exchange = Exchange::new();
+    every_question(&mut |mut ask| {
+        let facts = |ask: &Ask<'_>| match ask {
+            Ask::Module { module, .. } => format!("{module:?}"),
+            Ask::IoWriteAll { bytes, offset, .. } => format!("{offset} {bytes:?}"),
+            Ask::Thread { thread, .. } => format!("{thread:?}"),
+            _ => String::new(),
+        };
+        let before = facts(&ask);
+        exchange.put(&mut ask, ProcessAsked::default(), |input, output| {
+            // SAFETY: an exchange gives a whole input and so much room behind an output. What its pointers lead to is
+            // written first, as far as a callback could know its size.
+            unsafe {
+                let arms = &raw mut (*input).Arms;
+                if (*input).CallbackType == AskKind::Module as u32 {
+                    let module = (&raw const (*arms).Module).read_unaligned();
+                    let record: *mut u8 = std::ptr::with_exposed_provenance_mut(module.CvRecord as usize);
+                    record.write_bytes(0xff, module.SizeOfCvRecord as usize);
+                    let path: *mut u16 = std::ptr::with_exposed_provenance_mut(module.FullPath as usize);
+                    path.write(b'x'.into());
+                }
+                if (*input).CallbackType == AskKind::IoWriteAll as u32 {
+                    let io = (&raw const (*arms).Io).read_unaligned();
+                    let bytes: *mut u8 = std::ptr::with_exposed_provenance_mut(io.Buffer as usize);
+                    bytes.write_bytes(0xff, io.BufferBytes as usize);
+                }
+                input
+                    .cast::<u8>()
+                    .write_bytes(0xff, size_of::<MINIDUMP_CALLBACK_INPUT>());
+                output.cast::<u8>().write_bytes(0xff, Exchange::OUTPUT_ROOM);
+            }
+            1
+        });
+        assert_eq!(facts(&ask), before);
+    });
+}
+
+#[test]
+fn addresses_are_aligned_as_on_windows() {
+    let mut exchange = Exchange::new();
+    let mut keep = ThreadWriteFlags::THREAD;
+    let mut ask = Ask::IncludeThread {
+        thread_id: 1,
+        keep: &mut keep,
+    };
+    exchange.put(&mut ask, ProcessAsked::default(), |input, output| {
+        assert_eq!((input.addr() % 16, output.addr() % 4), (0, 0));
+        0
+    });
+}
+
+#[test]
+fn questions_of_a_later_windows_are_declined() {
+    let mut exchange = Exchange::new();
+    let mut callback = |_: Ask<'_>| -> bool { panic!("nobody is asked") };
+    exchange.put(
+        &mut Ask::KernelMinidumpStatus {
+            status: Hresult::S_OK,
+        },
+        ProcessAsked::default(),
+        |input, output| {
+            // SAFETY: both come from an exchange.
+            unsafe {
+                (*input).CallbackType = 21;
+                let before = output
+                    .cast::<[u8; size_of::<MINIDUMP_CALLBACK_OUTPUT>()]>()
+                    .read();
+                assert_eq!(answer(input, output, &mut callback), 0);
+                assert_eq!(
+                    output
+                        .cast::<[u8; size_of::<MINIDUMP_CALLBACK_OUTPUT>()]>()
+                        .read(),
+                    before
+                );
+            }
+            0
+        },
+    );
+}

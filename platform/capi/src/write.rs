@@ -1,0 +1,56 @@
+//! `MiniDumpWriteDump`.
+
+use dumpwright::{DumpType, Request};
+use dumpwright_callback::abi::native::{MINIDUMP_EXCEPTION_INFORMATION, MINIDUMP_USER_STREAM_INFORMATION};
+
+use crate::callback::{CFunction, CallbackInformation};
+use crate::last::{Failure, conclude_dump};
+use crate::order::{Order, Subjected, default_profile};
+use crate::output::Output;
+use crate::process::NamedProcess;
+use crate::{Bool, Handle, exception, streams};
+
+/// Microsoft's function. See the header.
+///
+/// # Safety
+/// The three last pointers are NULL or lead to their structures, and the callback can be called.
+#[unsafe(no_mangle)]
+pub unsafe extern "system-unwind" fn MiniDumpWriteDump(
+    process: Handle,
+    process_id: u32,
+    file: Handle,
+    dump_type: u32,
+    exception: *const MINIDUMP_EXCEPTION_INFORMATION,
+    user_streams: *const MINIDUMP_USER_STREAM_INFORMATION,
+    callback: *const CallbackInformation,
+) -> Bool {
+    let order = || -> Result<Order, Failure> {
+        let target = NamedProcess::new(process, process_id);
+        let mut request = Request::new(DumpType::from_bits_retain(dump_type))
+            .profile(default_profile()?)
+            .file_handle(file.addr() as u64);
+        // SAFETY: as the caller says.
+        let (exception, streams, callback) = unsafe {
+            (
+                exception::from_pointer(exception, target.agreed_id())?,
+                streams::from_pointer(user_streams)?,
+                CFunction::from_pointer(callback),
+            )
+        };
+        if let Some(exception) = exception {
+            request = request.exception(exception);
+        }
+        for (stream_type, bytes) in streams {
+            request = request.user_stream(stream_type, bytes);
+        }
+        Ok(Order {
+            target: Subjected::Process(target),
+            request,
+            callback,
+            output: Output::of_handle(file),
+            budget: None,
+            transcript: None,
+        })
+    };
+    conclude_dump(order().and_then(Order::carry_out))
+}

@@ -1,0 +1,322 @@
+//! C and C++ programs that use the library as programs in the field do, and as they should not.
+//!
+//! Would catch: an exception or a panic that ends the process or leaves the target stopped, a wrong pointer that is followed, a wrong
+//! error code, a callback whose source has to be another on Linux, a stream that is not found where it is.
+
+#[path = "../../../tests/conformance/names.rs"]
+#[allow(dead_code)]
+mod names;
+#[path = "support/mod.rs"]
+#[allow(dead_code)]
+mod support;
+#[path = "support/twin.rs"]
+#[allow(dead_code)]
+mod twin;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use minidump::{Minidump, MinidumpException, MinidumpMemoryList, MinidumpModuleList};
+use twin::Twin;
+
+const SANITIZED: &[&str] = &["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+
+fn output(program: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(arguments)
+        .env_remove("DUMPWRIGHT_PROFILE")
+        .output()
+        .expect("it was just built");
+    assert!(
+        output.status.success(),
+        "{} {arguments:?}: {}\n{}\n{}",
+        program.display(),
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("ASCII")
+}
+
+/// Another process to be dumped, ended with the test.
+struct Other(Child);
+
+impl Other {
+    fn start() -> Self {
+        // It waits for input that never comes.
+        Self(
+            Command::new("cat")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("cat exists"),
+        )
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn exceptions_reach_the_caller_and_the_target_runs_on() {
+    let twin = Twin::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("after.dmp");
+    for (compiler, flags) in [
+        ("g++", &["-O1"][..]),
+        ("clang++", &["-O1"]),
+        ("clang++", SANITIZED),
+    ] {
+        let program = support::program("throws.cpp", compiler, flags);
+        let caught = output(
+            &program,
+            &[&twin.id.to_string(), file.to_str().expect("a plain path")],
+        );
+        // All 21 questions but ThreadEx, KernelMinidumpStatus and ReadMemoryFailure, which do not come; and a writer.
+        assert_eq!(caught, "19\n", "{compiler}");
+        assert!(fs::read(&file).expect("a dump").starts_with(b"MDMP"));
+    }
+    twin.end();
+}
+
+#[test]
+fn misuse_is_told() {
+    let twin = Twin::start();
+    let other = Other::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("misuse.dmp");
+    let scenario = support::repository().join("testdata/cases/plain/scenario.toml");
+    for (compiler, flags) in [("gcc", &["-O1"][..]), ("clang", SANITIZED)] {
+        let program = support::program("misuse.c", compiler, flags);
+        let told = output(
+            &program,
+            &[
+                &twin.id.to_string(),
+                scenario.to_str().expect("a plain path"),
+                file.to_str().expect("a plain path"),
+                &other.0.id().to_string(),
+            ],
+        );
+        let expected = "\
+a dump: TRUE
+process id 0: TRUE
+handle of another process: 80070057
+no handle: 80070057
+handle -1: 80070057
+no such process: 80070057
+itself: 80070032
+no file: 80070006
+file -1: 80070006
+a closed file: 80070006
+a huge file: 80070006
+a file for reading: 80070005
+a full disk: 80070070
+unknown type: 80070057
+an exception: TRUE
+an exception without pointers: TRUE
+an exception nowhere: 800703e6
+an exception without context: 800703e6
+an exception of the client's: 800703e6
+streams: TRUE
+streams without array: TRUE
+no streams: TRUE
+streams nowhere: 800706f8
+a stream without buffer: 800706f8
+a stream that is too long: 800700df
+too many streams: 800700df
+a callback without function: TRUE
+the same process, from its callback: 80070005
+another one, from the callback: TRUE
+a callback that dumps: TRUE
+a callback that unmaps: TRUE
+an unknown profile: 80070057
+a reserved stream: 80070057
+a request of nothing: 80070057
+no request: 80070057
+no request to set: 80070057
+process 0: 80070057
+no scenario: 80070057
+a missing scenario: 80070057
+an unknown name: 80070057
+an unknown hold: 80070057
+no writer: 80070057
+no process descriptor: 80070057
+a closed process descriptor: 80070057
+a process descriptor: TRUE
+complete stop
+a scenario: TRUE
+an exception in a scenario: 80070057
+an existing file: 80070050
+no report
+replacing it: TRUE
+a stream of nothing: 00000057
+a stream of no dump: 0000000d
+a stream nowhere: 000003e6
+untouched
+";
+        let difference = told
+            .lines()
+            .zip(expected.lines())
+            .find(|(told, expected)| told != expected);
+        assert_eq!(difference, None, "{compiler}");
+        assert_eq!(told.lines().count(), expected.lines().count(), "{told}");
+    }
+    twin.end();
+}
+
+#[test]
+fn a_module_filter_of_the_field_runs_unchanged() {
+    let twin = Twin::with_idle_library();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("filter.dmp");
+    for compiler in ["gcc", "clang"] {
+        let program = support::program("field_filter.c", compiler, SANITIZED);
+        let told = output(
+            &program,
+            &[&twin.id.to_string(), file.to_str().expect("a plain path"), "twin"],
+        );
+        // Handshake; threads; modules; their facts; threads' facts; memory; the kernel.
+        let questions: Vec<&str> = told.lines().filter(|line| line.starts_with("question")).collect();
+        let expected: Vec<String> = [(16, 0), (17, 0), (11, 0), (15, 0), (6, 0)]
+            .into_iter()
+            .chain([(3, 1); 5])
+            .chain([(4, 1); 6])
+            .chain([(1, 1); 5])
+            .chain([(5, 0), (9, 0), (7, 0)])
+            .map(|(kind, said)| format!("question {kind}: {said}"))
+            .collect();
+        assert_eq!(questions, expected);
+        assert!(told.contains("module twin: 1f 1f\n"), "{told}");
+        assert!(told.contains("module libc: 1f 1d\n"), "{told}");
+        assert!(told.contains("module libidle: f c\n"), "{told}");
+        let dump = Minidump::read_path(&file).expect("a minidump");
+        let modules: MinidumpModuleList = dump.get_stream().expect("modules");
+        let has = |name: &str| modules.iter().any(|module| module.name.ends_with(name));
+        assert!(has("/twin") && has("/libc.so.6") && !has("/libidle.so"));
+        let memory: MinidumpMemoryList<'_> = dump.get_stream().expect("memory");
+        assert!(memory.memory_at_address(twin.names.address("GLOB")).is_some());
+    }
+    twin.end();
+}
+
+#[test]
+fn a_memory_callback_of_the_field_runs_unchanged() {
+    let twin = Twin::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("memory.dmp");
+    let thread = twin.threads[2];
+    let start = twin.names.address("PRIV") + 0x123;
+    for compiler in ["g++", "clang++"] {
+        let program = support::program("field_memory.cpp", compiler, SANITIZED);
+        let told = output(
+            &program,
+            &[
+                &twin.id.to_string(),
+                file.to_str().expect("a plain path"),
+                &thread.to_string(),
+                &format!("{start:#x}"),
+                "0x20",
+            ],
+        );
+        let tail = "question 5: 1\nquestion 5: 1\nquestion 5: 0\nquestion 9: 0\nquestion 7: 0\nresult 1\n";
+        assert!(told.ends_with(tail), "{told}");
+        let dump = Minidump::read_path(&file).expect("a minidump");
+        let memory: MinidumpMemoryList<'_> = dump.get_stream().expect("memory");
+        let added = memory.memory_at_address(start).expect("the added range");
+        assert_eq!((added.base_address, added.size), (start, 0x20));
+        assert_eq!(added.bytes[0], (3 + 0x123 % 251) as u8);
+        let exception: MinidumpException<'_> = dump.get_stream().expect("the exception");
+        assert_eq!(exception.thread_id, thread);
+        assert_eq!(exception.raw.exception_record.exception_code, 0xc000_0005);
+        assert_eq!(exception.raw.exception_record.exception_information[1], 0x1234);
+        let comment = dump.get_raw_stream(10).expect("the comment");
+        assert_eq!(comment, b"reported by hand\0");
+    }
+    twin.end();
+}
+
+/// Every stream of every golden dump, and of damaged ones; the directory is read here by hand.
+#[test]
+fn streams_are_found_where_they_are() {
+    let program = support::program("read_streams.c", "clang", SANITIZED);
+    let u32_at =
+        |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let cases = fs::read_dir(support::repository().join("testdata/cases")).expect("the golden cases");
+    let mut dumps = 0;
+    for case in cases {
+        let path = case.expect("a case").path().join("dump.dmp");
+        let Ok(bytes) = fs::read(&path) else { continue };
+        let (count, directory) = (u32_at(&bytes, 8) as usize, u32_at(&bytes, 12) as usize);
+        let entries = (0..count).map(|index| directory + 12 * index);
+        let mut types = Vec::new();
+        let mut expected = String::new();
+        for at in entries {
+            let entry = [0, 4, 8].map(|field| u32_at(&bytes, at + field));
+            // Of several streams of one type (the unused entries), the first is found.
+            if !types.contains(&entry[0].to_string()) {
+                types.push(entry[0].to_string());
+                expected += &format!("{at} {} {}\n", entry[2], entry[1]);
+            }
+        }
+        types.push("0x12345".to_owned());
+        expected += "error 1168\n";
+        let mut arguments = vec![path.to_str().expect("a plain path")];
+        arguments.extend(types.iter().map(String::as_str));
+        assert_eq!(output(&program, &arguments), expected, "{}", path.display());
+        dumps += 1;
+    }
+    assert!(dumps > 20, "{dumps}");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("damaged.dmp");
+    let golden =
+        fs::read(support::repository().join("testdata/cases/plain/dump.dmp")).expect("a golden dump");
+    let directory = u32_at(&golden, 12) as usize;
+    let stream = u32_at(&golden, directory).to_string();
+    let damaged = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = golden.clone();
+        change(&mut bytes);
+        fs::write(&file, bytes).expect("a file in it");
+        output(&program, &[file.to_str().expect("a plain path"), &stream])
+    };
+    let set = |at: usize, value: u32| {
+        move |bytes: &mut Vec<u8>| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes())
+    };
+    assert_eq!(damaged(&set(0, 0x504d_444e)), "error 13\n", "signature");
+    assert_eq!(damaged(&set(4, 0xa794)), "error 13\n", "version");
+    assert!(
+        !damaged(&set(4, 0xffff_a793)).starts_with("error"),
+        "the high word is the writer's"
+    );
+    assert_eq!(damaged(&set(8, 0)), "error 1168\n", "no streams");
+    assert_eq!(
+        damaged(&set(12, 0xffff_fff0)),
+        "error 13\n",
+        "a directory outside"
+    );
+    assert_eq!(
+        damaged(&set(directory + 4, 0xffff_fff0)),
+        "error 13\n",
+        "a stream that is too long"
+    );
+    assert_eq!(
+        damaged(&set(directory + 8, 0xffff_fff0)),
+        "error 13\n",
+        "a stream outside"
+    );
+    // No stream of the type, and a count that leads out of the file.
+    assert_eq!(
+        damaged(&|bytes: &mut Vec<u8>| {
+            set(8, u32::MAX)(bytes);
+            set(directory, 0x7777)(bytes);
+        }),
+        "error 13\n"
+    );
+    // Cut off in the middle of a page, what follows is zero; cut off before the stream's page, it is not there.
+    assert_eq!(damaged(&|bytes: &mut Vec<u8>| bytes.truncate(31)), "error 1168\n");
+}

@@ -1,0 +1,121 @@
+// throws PID FILE SCENARIO: exceptions that C++ callbacks throw reach the caller of MiniDumpWriteDump, and the target is let go
+// before. Every kind of question throws once; says how often.
+#include "dumpwright.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <fcntl.h>
+#include <stdexcept>
+#include <string>
+#include <unistd.h>
+
+namespace {
+
+struct Plan {
+    ULONG kind;
+    bool thrown = false;
+    // Is destroyed when the exception passes the callback's frame.
+    struct Guard {
+        int *count;
+        explicit Guard(int *count) : count(count) {}
+        ~Guard() { ++*count; }
+    };
+    int guards = 0;
+};
+
+BOOL CALLBACK callback(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, PMINIDUMP_CALLBACK_OUTPUT output)
+{
+    Plan *plan = static_cast<Plan *>(parameter);
+    Plan::Guard guard(&plan->guards);
+    if (input->CallbackType == plan->kind) {
+        plan->thrown = true;
+        throw std::runtime_error("thrown at question " + std::to_string(plan->kind));
+    }
+    switch (input->CallbackType) {
+    case IoStartCallback:
+        output->Status = plan->kind == IoWriteAllCallback || plan->kind == IoFinishCallback ? S_FALSE : E_NOTIMPL;
+        return TRUE;
+    case VmStartCallback:
+        output->Status = plan->kind > VmStartCallback ? S_FALSE : E_NOTIMPL;
+        return TRUE;
+    case IoWriteAllCallback:
+    case IoFinishCallback:
+        output->Status = S_OK;
+        return TRUE;
+    case IncludeVmRegionCallback:
+        output->Continue = TRUE;
+        return TRUE;
+    case MemoryCallback:
+    case RemoveMemoryCallback:
+    case VmPreReadCallback:
+    case VmPostReadCallback:
+        return FALSE;
+    default:
+        return TRUE;
+    }
+}
+
+// State of a process: T or t when it is held.
+char state(DWORD id)
+{
+    std::string path = "/proc/" + std::to_string(id) + "/stat";
+    FILE *file = std::fopen(path.c_str(), "r");
+    char state = '?';
+    if (file == nullptr || std::fscanf(file, "%*d %*s %c", &state) != 1)
+        std::abort();
+    std::fclose(file);
+    return state;
+}
+
+BOOL throwing_writer(void *, uint64_t, const void *, size_t)
+{
+    throw 17;
+}
+
+} // namespace
+
+int main(int count, char **arguments)
+{
+    if (count != 3)
+        return 2;
+    DWORD id = static_cast<DWORD>(std::strtoul(arguments[1], nullptr, 10));
+    HANDLE process = reinterpret_cast<HANDLE>(static_cast<intptr_t>(id));
+    int file = open("/dev/null", O_WRONLY);
+    int caught = 0;
+    for (ULONG kind = ModuleCallback; kind <= VmPostReadCallback; kind++) {
+        Plan plan{kind};
+        MINIDUMP_CALLBACK_INFORMATION information = {callback, &plan};
+        ULONG type = kind == IncludeVmRegionCallback ? MiniDumpWithFullMemory
+                     : kind == VmQueryCallback       ? MiniDumpWithFullMemoryInfo
+                                                     : MiniDumpNormal;
+        try {
+            MiniDumpWriteDump(process, id, reinterpret_cast<HANDLE>(static_cast<intptr_t>(file)),
+                              static_cast<MINIDUMP_TYPE>(type), nullptr, nullptr, &information);
+            if (plan.thrown)
+                return 3;
+        } catch (const std::runtime_error &error) {
+            if (error.what() != "thrown at question " + std::to_string(kind) || plan.guards == 0)
+                return 4;
+            caught++;
+        }
+        if (state(id) == 't' || state(id) == 'T')
+            return 5;
+    }
+    // A writer of a request may throw as well, and the request stays usable.
+    dumpwright_request *request = dumpwright_request_create(MiniDumpNormal);
+    try {
+        dumpwright_request_process(request, id);
+        dumpwright_request_writer(request, throwing_writer, nullptr);
+        dumpwright_dump(request);
+        return 6;
+    } catch (int number) {
+        if (number != 17)
+            return 7;
+        caught++;
+    }
+    if (!dumpwright_request_path(request, arguments[2], TRUE) || !dumpwright_dump(request))
+        return 8;
+    dumpwright_request_free(request);
+    std::printf("%d\n", caught);
+    return 0;
+}

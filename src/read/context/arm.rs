@@ -1,0 +1,44 @@
+use serde::Serialize;
+
+use super::super::fields::{Fields, hex, hex_list};
+
+/// Breakpad's CONTEXT of 32-bit ARM (368 bytes), field by field. A group whose bit in `context_flags` is clear was not
+/// captured and reads as zero: 1 control (`sp lr pc cpsr`; Breakpad itself counts them as integer registers), 2 integer,
+/// 4 floating point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // the names are the registers'
+pub struct ArmRegisters {
+    #[serde(serialize_with = "hex")]
+    pub context_flags: u32,
+    #[serde(serialize_with = "hex")]
+    pub pc: u32,
+    #[serde(serialize_with = "hex")]
+    pub sp: u32,
+    #[serde(serialize_with = "hex")]
+    pub lr: u32,
+    /// R0 to R12.
+    #[serde(serialize_with = "hex_list")]
+    pub r: [u32; 13],
+    #[serde(serialize_with = "hex")]
+    pub cpsr: u32,
+    #[serde(serialize_with = "hex")]
+    pub fpscr: u64,
+    /// D0 to D31.
+    #[serde(serialize_with = "hex_list")]
+    pub d: [u64; 32],
+}
+
+impl ArmRegisters {
+    pub(super) fn from_fields(context: Fields) -> Self {
+        Self {
+            context_flags: context.u32(0),
+            r: std::array::from_fn(|number| context.u32(4 + 4 * number)),
+            sp: context.u32(0x38),
+            lr: context.u32(0x3C),
+            pc: context.u32(0x40),
+            cpsr: context.u32(0x44),
+            fpscr: context.u64(0x48),
+            d: std::array::from_fn(|number| context.u64(0x50 + 8 * number)),
+        }
+    }
+}
