@@ -96,6 +96,11 @@ pub fn read(dump: &Path) -> Reading {
 pub fn read_with(dump: &Path, binaries: &[&Path]) -> Reading {
     let report = report_with(dump, &[], binaries)
         .unwrap_or_else(|error| panic!("LLDB refuses {}: {error}", dump.display()));
+    reading(&report)
+}
+
+/// What a report says of threads.
+pub fn reading(report: &Report) -> Reading {
     let crashed = report
         .threads
         .iter()
