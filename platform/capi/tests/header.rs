@@ -6,7 +6,6 @@
 //! `cargo xtask bless` writes the header anew.
 
 #[path = "support/mod.rs"]
-#[allow(dead_code)]
 mod support;
 
 use std::collections::BTreeSet;
