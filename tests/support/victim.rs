@@ -112,7 +112,7 @@ fn source(file: &str) -> PathBuf {
 
 /// Makes `WORKSHOP/victims/HASH/NAME` unless it is there. The hash is that of sources and flags, so that a
 /// change makes a new one; the rename lets several test processes do this at once.
-fn build(name: &str, sources: &[PathBuf], flags: &[&str], make: impl FnOnce(&Path)) -> PathBuf {
+pub fn build(name: &str, sources: &[PathBuf], flags: &[&str], make: impl FnOnce(&Path)) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     flags.hash(&mut hasher);
     for source in sources {

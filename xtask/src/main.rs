@@ -7,9 +7,11 @@ mod bless;
 mod capi;
 mod ci;
 mod conformance;
+mod debian;
 mod fuzz;
 mod readers;
 mod test;
+mod windows;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -31,9 +33,14 @@ const TASKS: &[Task] = &[
         help: "install the independent readers that the tests need and that are missing",
     },
     Task {
+        name: "windows",
+        run: windows::install,
+        help: "install what runs Windows programs and Microsoft's debugger engine here, if it is missing",
+    },
+    Task {
         name: "test",
         run: test::run,
-        help: "readers, then every test of the workspace; nothing is skipped",
+        help: "readers and windows, then every test of the workspace; nothing is skipped",
     },
     Task {
         name: "conformance",

@@ -1,7 +1,8 @@
-//! The judges: readers of minidumps that others wrote. `cargo xtask readers` installs them; one that is
-//! missing fails the test.
+//! The judges: readers of minidumps that others wrote. `cargo xtask readers` and, for Microsoft's, `cargo xtask windows` install
+//! them; one that is missing fails the test.
 
 pub mod breakpad;
+pub mod dbgeng;
 pub mod lldb;
 pub mod python;
 pub mod rust_minidump;

@@ -1,13 +1,8 @@
 //! What Debian has: LLDB, compilers for the victims, tools.
 
-use anyhow::bail;
 use xshell::{Shell, cmd};
 
-/// A program that the tests run, and the package of Debian 12 that brings it.
-struct Program {
-    name: &'static str,
-    packages: &'static [&'static str],
-}
+use crate::debian::{self, PYTHON_WITH_VENV, Program};
 
 const PROGRAMS: &[Program] = &[
     // LLDB's Python module is a package of its own; without it the reader script cannot run.
@@ -60,34 +55,17 @@ const PROGRAMS: &[Program] = &[
         name: "tar",
         packages: &["tar"],
     },
-    Program {
-        name: "python3",
-        packages: &["python3", "python3-venv"],
-    },
+    PYTHON_WITH_VENV,
 ];
 
 /// Installs the packages of the programs that are missing; without root it says which they are.
 pub(super) fn install(shell: &Shell) -> anyhow::Result<()> {
-    let mut missing: Vec<&str> = PROGRAMS
-        .iter()
-        .filter(|program| !is_on_path(program.name))
-        .flat_map(|program| program.packages.iter().copied())
-        .collect();
-    // Debian's python3 can be there without the part of it that makes virtual environments.
-    if !missing.contains(&"python3-venv")
-        && cmd!(shell, "{PYTHON} -c {HAS_VENV}")
-            .ignore_stderr()
-            .quiet()
-            .run()
-            .is_err()
-    {
-        missing.push("python3-venv");
-    }
-    // The same holds for LLDB and its Python module.
+    let mut missing = debian::missing(shell, PROGRAMS);
+    // LLDB can be there without its Python module.
     if !missing.contains(&"python3-lldb-19") && !lldb_has_python(shell) {
         missing.push("python3-lldb-19");
     }
-    // And for the compiler and the libraries of 32-bit programs.
+    // The same holds for the compiler and the libraries of 32-bit programs.
     if !gcc_has_32_bits(shell) {
         missing.push("gcc-multilib");
     }
@@ -95,36 +73,8 @@ pub(super) fn install(shell: &Shell) -> anyhow::Result<()> {
     if !missing.contains(&"libclang-rt-14-dev") && !clang_has_sanitizers(shell) {
         missing.push("libclang-rt-14-dev");
     }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let is_root = cmd!(shell, "id -u").quiet().read()? == "0";
-    if !is_root || !is_on_path("apt-get") {
-        bail!(
-            "these packages are missing; as root: apt-get install {}",
-            missing.join(" ")
-        );
-    }
-    let packages = &missing;
-    let install = |shell: &Shell| {
-        cmd!(
-            shell,
-            "apt-get install --yes --no-install-recommends {packages...}"
-        )
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .run()
-    };
-    // Package lists that are old, or not there at all, are the usual reason for a failure here.
-    if install(shell).is_err() {
-        cmd!(shell, "apt-get update").run()?;
-        install(shell)?;
-    }
-    Ok(())
+    debian::install(shell, &missing)
 }
-
-/// The system's Python: the one that Debian's packages extend, whatever stands first on the path.
-pub(super) const PYTHON: &str = "/usr/bin/python3";
-const HAS_VENV: &str = "import ensurepip, venv";
 
 fn lldb_has_python(shell: &Shell) -> bool {
     cmd!(shell, "lldb-19 --batch --one-line")
@@ -152,9 +102,4 @@ fn clang_has_sanitizers(shell: &Shell) -> bool {
         .ignore_stderr()
         .read()
         .is_ok_and(|path| path.trim() != LIBRARY)
-}
-
-fn is_on_path(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }

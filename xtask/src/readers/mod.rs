@@ -7,7 +7,7 @@
 
 mod breakpad;
 mod debian;
-mod python;
+pub(crate) mod python;
 mod rust_minidump;
 
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub(crate) fn install(shell: &Shell) -> anyhow::Result<()> {
 }
 
 /// The folder of what no Debian package has.
-fn cache() -> anyhow::Result<PathBuf> {
+pub(crate) fn cache() -> anyhow::Result<PathBuf> {
     let set = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use xshell::{Shell, cmd};
 
-use super::debian::PYTHON;
+use crate::debian::PYTHON;
 
 const PACKAGES: [&str; 2] = ["minidump==0.0.24", "udmp-parser==0.7.0"];
 const HAS_THEM: &str = "from importlib.metadata import version as v; \
     assert (v('minidump'), v('udmp-parser')) == ('0.0.24', '0.7.0')";
 
 /// Makes the environment unless it holds these very versions.
-pub(super) fn install(shell: &Shell, cache: &Path) -> anyhow::Result<()> {
+pub(crate) fn install(shell: &Shell, cache: &Path) -> anyhow::Result<()> {
     let folder = cache.join("python");
     let python = folder.join("bin/python3");
     if python.exists()
