@@ -19,7 +19,7 @@ use dumpwright::policy::{
 use dumpwright::protocol::{Lint, Recorder, Symbols};
 use dumpwright::read::{CheckOptions, Dump, Severity};
 use dumpwright::target::protect::{EXECUTE_READ, READWRITE};
-use dumpwright::target::{AddressRange, Amd64, Frozen, Holding, Need, RegionKind, Target};
+use dumpwright::target::{AddressRange, Amd64, Exception, Frozen, Holding, Need, RegionKind, Target};
 use dumpwright::{Ask, Callback, DumpType, Error, Profile, Report, Request, dump};
 use dumpwright_sim::{Contents, SimProcess};
 use proptest::prelude::*;
@@ -1327,5 +1327,73 @@ proptest! {
                 _ => {}
             }
         }
+    }
+}
+
+/// Whatever else is asked for, a filtered dump has no unused part of a stack, and nothing of what a crash has accessed; and a
+/// callback that takes registers out of the thread takes them out of its exception.
+#[test]
+fn filters_and_refusals_are_not_undone_by_something_else() {
+    const SECRET: u64 = 0x5E5E_5E5E_5E5E_5E5E;
+    let process = || {
+        SimProcess::new(1000)
+            .thread(7, STACK + 0x1000, CODE + 0x1234)
+            .module(CODE, 0x9000, "/opt/program", &[0xAB; 20])
+            .memory(CODE, 0x8000, EXECUTE_READ, Contents::Counting)
+            .memory(HEAP, 0x1000, READWRITE, Contents::Fill(0x5E))
+            .memory(STACK, 0x3000, READWRITE, Contents::Fill(0x5E))
+    };
+    let registers = Amd64 {
+        rax: SECRET,
+        rip: CODE + 0x1234,
+        rsp: STACK + 0x1000,
+        ..Amd64::default()
+    };
+    let exception = Exception {
+        thread_id: 7,
+        code: 11,
+        flags: 1,
+        record: 0,
+        address: HEAP + 0x800,
+        parameters: Vec::new(),
+        context: registers.to_context(),
+    };
+    let has_secret = |bytes: &[u8], len| {
+        bytes
+            .windows(len)
+            .any(|part| part.iter().all(|byte| *byte == 0x5E))
+    };
+    for dump_type in [0x8, 0x48, 0x108, 0x10_0000, 0x10_0040] {
+        let request = Request::new(DumpType::from_bits_retain(dump_type)).exception(exception.clone());
+        let mut file = Vec::new();
+        dump(&mut process(), &request, None, &mut file).unwrap();
+        assert!(!has_secret(&file, 8), "{dump_type:#x}");
+    }
+    // The heap was asked for, the stack's region was not.
+    let mut file = Vec::new();
+    dump(
+        &mut process(),
+        &Request::new(DumpType::from_bits_retain(0x208)),
+        None,
+        &mut file,
+    )
+    .unwrap();
+    assert!(has_secret(&file, 0x1000) && !has_secret(&file, 0x1001));
+
+    for thread_kept in [true, false] {
+        let mut callback = |ask: Ask<'_>| match ask {
+            Ask::IncludeThread { keep, .. } => {
+                *keep = ThreadWriteFlags::THREAD;
+                thread_kept
+            }
+            _ => true,
+        };
+        let mut elsewhere = exception.clone();
+        elsewhere.address = CODE + 0x1234;
+        let request = Request::new(DumpType::NORMAL).exception(elsewhere);
+        let mut file = Vec::new();
+        let mut ending = Chain::new().then_mut(&mut callback).then(RemoveMemory::new());
+        dump(&mut process(), &request, Some(&mut ending), &mut file).unwrap();
+        assert!(!has_secret(&file, 8), "kept: {thread_kept}");
     }
 }

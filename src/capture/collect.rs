@@ -130,6 +130,10 @@ pub(crate) fn collect(
     };
     let exception = request.exception.clone().map(|mut exception| {
         exception.context = as_asked(exception.context, dump_type);
+        if profile.withholds_registers_of_exceptions() && !keeps_registers(&threads, exception.thread_id) {
+            // Instruction and stack pointer stay: what happened where.
+            exception.context.filter(0, |_| false);
+        }
         exception
     });
     let wants_map = dump_type.contains(DumpType::WITH_FULL_MEMORY_INFO) && !map.is_empty();
@@ -377,6 +381,14 @@ fn ask_threads(
         kept.push(KeptThread { thread, flags });
     }
     Ok(kept)
+}
+
+/// Whether the registers of this thread are to be written.
+fn keeps_registers(threads: &[KeptThread], id: u32) -> bool {
+    let wanted = ThreadWriteFlags::THREAD | ThreadWriteFlags::CONTEXT;
+    threads
+        .iter()
+        .any(|kept| kept.thread.id == id && kept.flags.contains(wanted))
 }
 
 /// What was asked for in vain: saying nothing would pass for having obeyed.

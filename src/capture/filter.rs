@@ -50,7 +50,33 @@ impl Traced {
 
 fn stacks_of(kept: &KeptThread) -> impl Iterator<Item = AddressRange> + '_ {
     let stacks = kept.thread.stack.iter().chain(&kept.thread.interrupted);
-    stacks.map(|stack| stack.range)
+    stacks.map(|stack| stack.range).chain(kept.thread.backing_store)
+}
+
+/// Whether the type asks for a filter that is more than DbgHelp's.
+fn is_strict(snapshot: &Snapshot) -> bool {
+    snapshot.profile.filters_memory()
+        && snapshot
+            .dump_type
+            .intersects(DumpType::FILTER_MEMORY | DumpType::FILTER_TRIAGE)
+}
+
+/// What a filtered dump does not take for other reasons: the regions that stacks lie in, whose unused parts hold what calls have
+/// left there, and on Linux the environment and the arguments.
+pub(super) fn regions_of_stacks(snapshot: &Snapshot, map: &[Region]) -> RangeSet {
+    if !is_strict(snapshot) {
+        return RangeSet::default();
+    }
+    let stacks = RangeSet::union(snapshot.threads.iter().flat_map(stacks_of));
+    let regions = map.iter().map(|region| region.range);
+    RangeSet::union(regions.filter(|region| stacks.iter().any(|stack| stack.intersect(*region).is_some())))
+}
+
+/// Whether the memory around this address, where the process is or what it has accessed, may be shown: in a filtered dump only
+/// code is.
+pub(super) fn may_show(snapshot: &Snapshot) -> impl Fn(u64) -> bool {
+    let code = is_strict(snapshot).then(|| Traced::of(snapshot).code);
+    move |address| code.as_ref().is_none_or(|code| code.contains(address))
 }
 
 /// Executable memory outside modules: made by compilers at run time. Return addresses lie there as well; DbgHelp's triage

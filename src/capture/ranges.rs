@@ -34,8 +34,8 @@ pub(super) fn stack_ranges(snapshot: &Snapshot, needed: ThreadWriteFlags) -> Vec
         .collect()
 }
 
-/// The memory around instruction pointers, and around the place of the exception.
-pub(super) fn windows(snapshot: &Snapshot) -> Vec<AddressRange> {
+/// The memory around instruction pointers, and around the place of the exception, where `may_show` agrees.
+pub(super) fn windows(snapshot: &Snapshot, may_show: impl Fn(u64) -> bool) -> Vec<AddressRange> {
     let of_threads = snapshot
         .threads
         .iter()
@@ -48,6 +48,7 @@ pub(super) fn windows(snapshot: &Snapshot) -> Vec<AddressRange> {
         .flat_map(|exception| [exception.address, exception.context.instruction_pointer()]);
     of_threads
         .chain(of_exception)
+        .filter(|address| may_show(*address))
         .filter_map(|address| {
             AddressRange::new(address.saturating_sub(WINDOW), address.saturating_add(WINDOW))
         })

@@ -31,6 +31,8 @@ pub(super) fn choose(
         others.extend(indirect(frozen, snapshot, map, &stacks, dialogue)?);
     }
     others.extend(private(map, dump_type, snapshot.profile));
+    let left_out = filter::regions_of_stacks(snapshot, map);
+    let mut others: Vec<_> = RangeSet::union(others).subtract(&left_out).iter().collect();
     while let Some(range) = dialogue.memory() {
         others.push(range);
         dialogue.service().poll_cancel()?;
@@ -41,8 +43,14 @@ pub(super) fn choose(
         dialogue.service().poll_cancel()?;
     }
     let removed = RangeSet::union(removed);
-    others.extend(windows(snapshot));
-    others.extend(late(frozen, snapshot, map));
+    let late = late(frozen, snapshot, map);
+    let around_code = windows(snapshot, filter::may_show(snapshot));
+    others.extend(
+        RangeSet::union(late.into_iter().chain(around_code))
+            .subtract(&left_out)
+            .iter(),
+    );
+    forget_copies(snapshot, &removed);
     if dump_type.contains(DumpType::FILTER_TRIAGE) {
         others.extend(filter::objects(frozen, snapshot, map, &stacks, dialogue)?);
     }
@@ -53,6 +61,17 @@ pub(super) fn choose(
         stacks: readable(frozen, &stacks, map, &mut snapshot.remarks).split(LARGEST_PIECE),
         others: readable(frozen, &others, map, &mut snapshot.remarks).split(LARGEST_PIECE),
     })
+}
+
+/// Takes out what has been copied from removed memory already.
+fn forget_copies(snapshot: &mut Snapshot, removed: &RangeSet) {
+    let linux = snapshot.linux.as_mut();
+    if let Some(debug) = linux.and_then(|linux| linux.dso_debug.as_mut())
+        && let Some(section) = AddressRange::at(debug.dynamic, debug.dynamic_section.len() as u64)
+        && removed.iter().any(|range| range.intersect(section).is_some())
+    {
+        debug.dynamic_section.clear();
+    }
 }
 
 /// The readable part of these ranges, without asking a page for its contents. What lies behind an unreadable

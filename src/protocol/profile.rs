@@ -90,6 +90,11 @@ impl Profile {
         !self.is_observed()
     }
 
+    /// DbgHelp writes the registers of an exception whatever was answered about the thread.
+    pub(crate) fn withholds_registers_of_exceptions(self) -> bool {
+        !self.is_observed()
+    }
+
     /// DbgHelp filters the names of modules and nothing else that has paths.
     pub(crate) fn filters_all_paths(self) -> bool {
         !self.is_observed()

@@ -1,5 +1,6 @@
 //! ThreadNames: what threads are called.
 
+use dumpwright_callback::ThreadWriteFlags;
 use minidump_common::format::MINIDUMP_THREAD_NAME;
 
 use super::{BlockId, Pieces, Plan, Snapshot};
@@ -14,6 +15,7 @@ fn named(snapshot: &Snapshot) -> impl Iterator<Item = (u32, &str)> {
     snapshot
         .threads
         .iter()
+        .filter(|kept| kept.flags.contains(ThreadWriteFlags::THREAD))
         .filter_map(|kept| Some((kept.thread.id, kept.thread.name.as_deref()?)))
 }
 

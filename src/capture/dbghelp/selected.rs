@@ -56,7 +56,7 @@ pub(in crate::capture) fn selected(
     while let Some(range) = dialogue.remove_memory() {
         chosen.blocks.remove(range);
     }
-    for range in windows(snapshot) {
+    for range in windows(snapshot, |_| true) {
         dialogue.service().poll_cancel()?;
         chosen.add(frozen, dialogue, range);
     }
