@@ -210,7 +210,7 @@ fn a_crash_has_the_registers_beyond_sse_that_were_asked_for() {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap();
         let flags = cpuinfo.lines().find(|line| line.starts_with("flags"));
         let has_avx = flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "avx"));
-        assert!(!has_avx, "this processor has AVX: {outcome:?}");
+        assert!(!has_avx, "this processor has AVX: {}", outcome.json());
         return;
     };
     let [thread] = &dump.threads().unwrap()[..] else {
