@@ -11,7 +11,10 @@ use std::io;
 use dumpwright::callback::{AskKind, Hresult, ModuleWriteFlags, ThreadWriteFlags};
 use dumpwright::read::Dump;
 use dumpwright::target::protect::{EXECUTE_READ, READWRITE};
-use dumpwright::target::{AddressRange, Exclusion, Subject};
+use dumpwright::target::{
+    AddressRange, Amd64, Arm64, CpuContext, Exception, Exclusion, Subject, X86, XState, XStateFeature,
+    XStateLayout,
+};
 use dumpwright::{Ask, Callback, DumpType, Error, Report, Request, Sink, dump};
 use dumpwright_sim::{Contents, SimFault, SimProcess};
 use minidump::{Minidump, MinidumpMemoryList, MinidumpModuleList, MinidumpThreadList, Module};
@@ -769,4 +772,67 @@ fn the_same_process_gives_the_same_bytes() {
     let (_, one) = run(&mut process(), &request(0x1806), None).unwrap();
     let (_, two) = run(&mut process(), &request(0x1806), None).unwrap();
     assert!(one == two);
+}
+
+fn exception(context: CpuContext) -> Exception {
+    Exception {
+        thread_id: 7,
+        code: 11,
+        flags: 1,
+        record: 0,
+        address: 0,
+        parameters: Vec::new(),
+        context,
+    }
+}
+
+#[test]
+fn registers_of_another_family_are_refused() {
+    for context in [X86::default().to_context(), Arm64::default().to_context()] {
+        let given = context.cpu().name();
+        let error =
+            run(&mut process(), &request(0).exception(exception(context)), None).expect_err("no dump");
+        assert!(matches!(error, Error::InvalidRequest(_)), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(given) && text.contains("amd64"), "{text}");
+    }
+}
+
+/// Who reports a crash may have the plain registers only (a signal handler, a tracer); those of the same moment have more.
+#[test]
+fn registers_beyond_sse_stay_when_an_exception_is_given() {
+    const AVX: XStateFeature = XStateFeature {
+        number: 2,
+        offset: 576,
+        size: 256,
+    };
+    let layout = XStateLayout::new(vec![AVX]).unwrap();
+    let plain = Amd64 {
+        rsp: STACK + 0x1000,
+        rip: CODE + 0x1234,
+        ..Amd64::default()
+    };
+    let moved = Amd64 {
+        rip: CODE + 0x1235,
+        ..plain.clone()
+    };
+    let extended = Amd64 {
+        xstate: Some(XState::from_parts([(2, &[0xAB; 256][..])], &layout)),
+        ..plain.clone()
+    };
+    let mut process = process();
+    process.system.extended_state = Some(layout.clone());
+    process.threads[0].context = Some(extended.to_context());
+    let size_of = |dump_type: u32, process: &mut SimProcess, given: &Amd64| {
+        let request = request(dump_type).exception(exception(given.to_context()));
+        let (_, bytes) = run(process, &request, None).unwrap();
+        let dump = Dump::from_bytes(bytes).unwrap();
+        let thread = dump.threads().unwrap()[0].context_location.size;
+        (thread, dump.exception().unwrap().unwrap().context_location.size)
+    };
+    let whole = layout.context_size() as u32;
+    assert_eq!(size_of(0x20_0000, &mut process, &plain), (whole, whole));
+    assert_eq!(size_of(0, &mut process, &plain), (1232, 1232), "not asked for");
+    // Those of another moment are not mixed into it.
+    assert_eq!(size_of(0x20_0000, &mut process, &moved), (1232, 1232));
 }

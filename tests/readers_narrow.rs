@@ -3,7 +3,7 @@
 //!
 //! This would catch: registers, stacks, the linker's list or modules read in the wrong width; a stack of a signal
 //! handler or the one that it interrupted overlooked, because their frames look otherwise in 32-bit code; a red zone
-//! where that ABI has none; and a crash whose registers are those of another processor.
+//! where that ABI has none; a crash whose registers are those of another processor; and pages of the vdso taken from the 64-bit one.
 //!
 //! The victim needs a compiler with 32-bit libraries (`gcc-multilib`).
 
@@ -38,6 +38,7 @@ impl Case {
         // All threads of a 32-bit program call the kernel through the vdso, and readers can only leave it if they have
         // its image, which is in no file.
         let folder = dump.beside("binaries");
+        // Only now: reading the image makes each of its pages exist.
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join(VDSO), vdso_of(victim.pid())).unwrap();
         victim.ping();
@@ -244,6 +245,18 @@ fn full_dump_has_all_memory() {
         assert_eq!(found.as_ref(), Some(&expected), "LLDB: {}", pattern.name);
     }
     case.judge_registers();
+    let image = std::fs::read(case.dump.beside("binaries").join(VDSO)).unwrap();
+    let modules = case.ours.modules().expect("modules");
+    let vdso = modules
+        .iter()
+        .find(|module| module.name.as_deref() == Some(VDSO))
+        .expect("listed");
+    let kept = case.ours.memory(vdso.base, image.len() as u64).expect("readable");
+    // Pages that the program never used are not there to be seen; the 64-bit image differs in them.
+    assert!(
+        kept.expect("all of it") == image,
+        "the vdso is that of 32-bit programs"
+    );
 }
 
 #[test]

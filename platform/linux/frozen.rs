@@ -7,7 +7,7 @@ use dumpwright_target::{
     Region, Remark, Stack, Subject, System, SystemMemory, Thread, Token, VmCounters,
 };
 
-use crate::freeze::{Held, Threads, Tie};
+use crate::freeze::{Held, Stop, Threads, Tie};
 use crate::hold::{Hold, TracerOf};
 use crate::modules::Modules;
 use crate::proc_dir::ProcDir;
@@ -65,8 +65,10 @@ impl<'a> FrozenProcess<'a> {
         let mut flags = need.full_memory.then(|| regions::mappings_with_flags(&dir));
 
         let hold = Hold::new(tracer, threads)?;
-        // The first thread may have ended since, and /proc shows little through an ended one.
-        dir.task = hold.threads().first().map_or(dir.task, |held| held.tid);
+        // The first thread may have ended since, and /proc shows little through an ended
+        // one; the kernel's own threads may end at any time.
+        let steady = hold.threads().iter().find(|held| held.stop != Stop::Kernel);
+        dir.task = steady.map_or(dir.task, |held| held.tid);
         let (mut mappings, text) = regions::mappings_and_text(&dir)?;
         texts.add_maps(text);
         if let Some(Ok(before)) = &flags {
@@ -188,7 +190,13 @@ impl Frozen for FrozenProcess<'_> {
         if !self.need.tokens {
             return Ok(Vec::new());
         }
-        let threads: Vec<u32> = self.hold.threads().iter().map(|held| held.tid).collect();
+        // The kernel's own threads act as whoever made the request, and may end at any time.
+        let of_program = self
+            .hold
+            .threads()
+            .iter()
+            .filter(|held| held.stop != Stop::Kernel);
+        let threads: Vec<u32> = of_program.map(|held| held.tid).collect();
         tokens::tokens(&self.dir, &threads)
     }
 

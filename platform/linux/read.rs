@@ -9,7 +9,7 @@ use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
-use dumpwright_target::{AddressRange, Content, Extent, Fault, FaultKind, Remark, Subject};
+use dumpwright_target::{AddressRange, Content, Cpu, Extent, Fault, FaultKind, Remark, Subject};
 use nix::errno::Errno;
 use nix::sys::uio::RemoteIoVec;
 use nix::unistd::Pid;
@@ -365,10 +365,16 @@ impl Memory {
     ///
     /// A page of it that the target never used is not zero: the kernel lends its code on first use, to all 64-bit processes
     /// the same. Asking the target for it would make it use the page (4 kB more resident, seen on Linux 6.18). What a
-    /// program has changed there for itself exists, and is read as all else.
+    /// program has changed there for itself exists, and is read as all else. 32-bit processes get another image, of the
+    /// same length on many kernels: theirs is read from them.
     fn same_vdso(&mut self, index: usize) -> Option<&[u8]> {
+        const OURS: Option<Cpu> = if cfg!(target_arch = "x86_64") {
+            Some(Cpu::Amd64)
+        } else {
+            None
+        };
         let mapping = &self.mappings[index];
-        if !mapping.is_vdso() {
+        if !mapping.is_vdso() || OURS != Some(self.dir.cpu) {
             return None;
         }
         let own = self.vdso.get_or_insert_with(|| own_vdso().unwrap_or_default());

@@ -25,21 +25,27 @@ struct Credentials {
 /// On Linux each thread has credentials of its own. The C library keeps them equal; programs that serve
 /// several users (file servers) change those of a thread by bare system calls.
 pub(crate) fn tokens(dir: &ProcDir, threads: &[u32]) -> Result<Vec<Token>, Fault> {
-    let of = |tid: u32| {
-        credentials(dir, tid).map_err(|error| {
-            let operation = format!("read the credentials of thread {tid} of process {}", dir.pid);
-            system_fault(operation, &error)
-        })
+    let fault = |tid: u32, error: &io::Error| {
+        let operation = format!("read the credentials of thread {tid} of process {}", dir.pid);
+        system_fault(operation, error)
     };
-    let own = of(dir.task)?;
+    let own = credentials(dir, dir.task).map_err(|error| fault(dir.task, &error))?;
     let mut tokens = vec![token(&own, dir.pid, TokenKind::Primary)];
     for tid in threads.iter().filter(|tid| **tid != dir.task) {
-        let theirs = of(*tid)?;
-        if theirs != own {
-            tokens.push(token(&theirs, *tid, TokenKind::Impersonation));
+        match credentials(dir, *tid) {
+            Ok(theirs) if theirs != own => tokens.push(token(&theirs, *tid, TokenKind::Impersonation)),
+            Ok(_) => {}
+            Err(error) if has_ended(&error) => {}
+            Err(error) => return Err(fault(*tid, &error)),
         }
     }
     Ok(tokens)
+}
+
+/// Whether this is what `/proc` says of a thread that is gone. A thread that was killed or could not be stopped may
+/// have ended since; then it acts as nobody.
+fn has_ended(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
 
 fn credentials(dir: &ProcDir, tid: u32) -> io::Result<Credentials> {
@@ -87,7 +93,7 @@ fn token(credentials: &Credentials, id: u32, kind: TokenKind) -> Token {
 }
 
 /// What these tests would catch: another of the four ids than the effective one, a group lost or told twice, a thread
-/// that acts as somebody else and is not told of.
+/// that acts as somebody else and is not told of, all tokens lost with one thread that has ended.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,5 +155,14 @@ mod tests {
         found.sort_by_key(|sid| sid.rsplit('-').next().and_then(|id| id.parse::<u64>().ok()));
         let expected: Vec<_> = expected.iter().map(|id| format!("S-1-22-2-{id}")).collect();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_costs_no_token() {
+        let victim = Victim::that::<1>(|_| {});
+        // No process has a thread of another one's number, just as it has none that ended.
+        let ended = std::process::id();
+        let tokens = tokens(&victim.dir(), &[victim.id(), ended]).expect("readable");
+        assert_eq!(tokens.len(), 1, "{tokens:?}");
     }
 }

@@ -2,8 +2,8 @@
 
 use dumpwright_callback::{ModuleAsked, ModuleWriteFlags, ThreadAsked, ThreadWriteFlags};
 use dumpwright_target::{
-    AddressRange, CpuContext, Exclusion, Frozen, Gravity, Module, Platform, Region, Remark, Subject, System,
-    Thread, protect,
+    AddressRange, CpuContext, Exception, Exclusion, Frozen, Gravity, Module, Platform, Region, Remark,
+    Subject, System, Thread, protect,
 };
 
 use super::regions::regions;
@@ -38,11 +38,13 @@ pub(crate) fn collect(
     let system = keep(frozen.system(), Subject::Stream("SystemInfo"), &mut remarks);
     let process = keep(frozen.process(), Subject::Stream("MiscInfo"), &mut remarks);
     let mut modules = gather_modules(frozen, &selection, &mut remarks);
+    let mut exception = request.exception.clone();
+    check_family(exception.as_ref(), system.as_ref())?;
     let mut threads = gather_threads(
         frozen,
         &selection,
         system.as_ref().map(|s| s.platform),
-        request,
+        exception.as_mut(),
         &mut remarks,
     )?;
     for (thread, _) in &mut threads {
@@ -128,7 +130,7 @@ pub(crate) fn collect(
         }
         Err(other) => return Err(other),
     };
-    let exception = request.exception.clone().map(|mut exception| {
+    let exception = exception.map(|mut exception| {
         exception.context = as_asked(exception.context, dump_type);
         if profile.withholds_registers_of_exceptions() && !keeps_registers(&threads, exception.thread_id) {
             // Instruction and stack pointer stay: what happened where.
@@ -140,7 +142,7 @@ pub(crate) fn collect(
     remarks.extend(unheeded(dump_type));
     let requesting_thread = request
         .requesting_thread
-        .or(request.exception.as_ref().map(|exception| exception.thread_id))
+        .or(exception.as_ref().map(|exception| exception.thread_id))
         .or(threads.first().map(|kept| kept.thread.id));
     let snapshot = Snapshot {
         dump_type,
@@ -171,6 +173,30 @@ pub(crate) fn collect(
         remarks,
     };
     Ok(Collected { snapshot, map })
+}
+
+/// Readers take the registers of an exception for those of the dump's processor, whatever their `ContextFlags` say.
+fn check_family(exception: Option<&Exception>, system: Option<&System>) -> Result<(), Error> {
+    let (Some(exception), Some(system)) = (exception, system) else {
+        return Ok(());
+    };
+    let given = exception.context.cpu();
+    if given == system.cpu {
+        return Ok(());
+    }
+    Err(Error::InvalidRequest(format!(
+        "the registers of the exception in thread {} are of the processor family {}, the process is of {}; give the \
+         registers of that family",
+        exception.thread_id,
+        given.name(),
+        system.cpu.name()
+    )))
+}
+
+/// Whether `own` is `plain` with extended state: those of a thread that still stands where the exception happened, which
+/// whoever told of the exception did not ask for that state.
+fn extends(own: &CpuContext, plain: &CpuContext) -> bool {
+    own.is_extended() && own.clone().without_extended_state() == *plain
 }
 
 /// Registers without their extended state, unless the type asks for it.
@@ -308,7 +334,7 @@ fn gather_threads(
     frozen: &mut dyn Frozen,
     selection: &Selection,
     platform: Option<Platform>,
-    request: &Request,
+    exception: Option<&mut Exception>,
     remarks: &mut Vec<Remark>,
 ) -> Result<Vec<(Thread, ThreadWriteFlags)>, Error> {
     let mut gathered = Vec::with_capacity(selection.threads.len());
@@ -326,7 +352,7 @@ fn gather_threads(
     if let (true, Some(fault)) = (gathered.is_empty(), last_fault) {
         return Err(fault.into());
     }
-    if let Some(exception) = &request.exception {
+    if let Some(exception) = exception {
         let thread = gathered
             .iter_mut()
             .map(|(thread, _)| thread)
@@ -335,7 +361,14 @@ fn gather_threads(
             // A Linux thread that reports its own crash is in its handler by now; readers that look at the
             // thread list are to see where it crashed. Both stacks are kept.
             Some(thread) if platform == Some(Platform::Linux) => {
-                thread.context = Some(exception.context.clone());
+                match thread
+                    .context
+                    .as_ref()
+                    .filter(|own| extends(own, &exception.context))
+                {
+                    Some(own) => exception.context = own.clone(),
+                    None => thread.context = Some(exception.context.clone()),
+                }
                 if let Some(crashed) = frozen.stack_at(thread.id, exception.context.stack_pointer()) {
                     thread.interrupted.extend(thread.stack.replace(crashed));
                 }

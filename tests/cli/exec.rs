@@ -198,3 +198,31 @@ fn an_ordinary_user_starts_a_program() {
     let (pid, _) = spoken(&outcome.stderr);
     assert_crash_of(&Dump::from_bytes(outcome.stdout).unwrap(), pid);
 }
+
+/// What is asked for most of all of the thread that crashes.
+#[test]
+fn a_crash_has_the_registers_beyond_sse_that_were_asked_for() {
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    let outcome = speak(&file, &["--type", "with-avx-x-state-context", "--json"]);
+    let dump = Dump::open(&file).unwrap();
+    let Some(layout) = dump.misc_info().unwrap().unwrap().extended_state else {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap();
+        let flags = cpuinfo.lines().find(|line| line.starts_with("flags"));
+        let has_avx = flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "avx"));
+        assert!(!has_avx, "this processor has AVX: {}", outcome.json());
+        return;
+    };
+    let [thread] = &dump.threads().unwrap()[..] else {
+        panic!("a shell has one thread")
+    };
+    let exception = dump.exception().unwrap().expect("it crashed");
+    assert_eq!(thread.context_location.size, layout.context_size, "of the thread");
+    assert_eq!(
+        exception.context_location.size, layout.context_size,
+        "of the exception"
+    );
+    assert_eq!(exception.context, thread.context);
+    assert!(!outcome.json().to_string().contains("no extended contexts"));
+    dumper::check(&file).unwrap();
+}
