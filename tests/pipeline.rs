@@ -302,6 +302,28 @@ fn an_unreadable_page_costs_only_itself() {
     assert_sound(&dump);
 }
 
+/// The stack is searched for words that point into modules (type 0x10); a page that cannot be read hides only its own.
+#[test]
+fn an_unreadable_page_hides_no_other_words_of_its_stack() {
+    let is_referenced = |at: u64| {
+        let mut process = process()
+            .put(at, &(CODE + 0x10).to_le_bytes())
+            .treacherous(STACK + 0x2000, 0x1000);
+        let mut referenced = None;
+        let mut callback = |ask: Ask<'_>| {
+            if let Ask::Module { keep, .. } = ask {
+                referenced = Some(keep.contains(dumpwright::callback::ModuleWriteFlags::REFERENCED_BY_MEMORY));
+            }
+            true
+        };
+        run(&mut process, &request(0x10), Some(&mut callback)).unwrap();
+        referenced.expect("asked")
+    };
+    assert!(is_referenced(STACK + 0x1ff8));
+    assert!(!is_referenced(STACK + 0x2008));
+    assert!(is_referenced(STACK + 0x3000));
+}
+
 #[test]
 fn a_vanished_thread_makes_the_dump_partial_and_loses_nothing_else() {
     let mut process = process().fault(SimFault::ThreadVanishes(7));

@@ -4,11 +4,13 @@ use dumpwright_target::{LinuxFacts, LinuxTextKind, Module, UnloadedModule};
 
 use crate::Profile;
 
-/// Takes the folders from a module's path and, unless DbgHelp is to be followed, from the path of its PDB.
+/// Takes the folders from a module's path and, unless DbgHelp is to be followed, from the paths in its debug
+/// records.
 pub(super) fn shorten_module(module: &mut Module, profile: Profile) {
     module.path = base_name(&module.path).to_owned();
     if profile.filters_all_paths() {
         shorten_pdb(&mut module.cv_record);
+        shorten_misc(&mut module.misc_record);
     }
 }
 
@@ -47,15 +49,47 @@ fn short_line(line: &[u8]) -> impl Iterator<Item = &u8> {
     line[..path].iter().chain(&line[name..])
 }
 
-/// `RSDS`, 20 bytes, path, NUL.
+/// A CodeView record: `RSDS` (a PDB of today) has 20 bytes before the path, `NB10` (a PDB before Visual C++ 7) has 12: offset,
+/// time, age. Others name no file.
 fn shorten_pdb(record: &mut Vec<u8>) {
-    const PATH: usize = 24;
-    if record.starts_with(b"RSDS")
-        && let Some(path) = record.get(PATH..)
+    let at = match record.first_chunk() {
+        Some(b"RSDS") => 24,
+        Some(b"NB10") => 16,
+        _ => return,
+    };
+    if let Some(path) = record.get(at..)
         && let Some(last) = path.iter().rposition(|byte| matches!(byte, b'/' | b'\\'))
     {
-        record.drain(PATH..=PATH + last);
+        record.drain(at..=at + last);
     }
+}
+
+/// An `IMAGE_DEBUG_MISC` (winnt.h) that names a file, as images with a `.dbg` file have one: type, length of all, whether
+/// the path is UTF-16, 3 bytes, path, NUL. What stands behind the NUL goes too; the length stays a multiple of 4.
+fn shorten_misc(record: &mut Vec<u8>) {
+    const EXENAME: [u8; 4] = 1_u32.to_le_bytes();
+    const PATH: usize = 12;
+    let Some((head, path)) = record.split_first_chunk::<PATH>() else {
+        return;
+    };
+    if head[..4] != EXENAME {
+        return;
+    }
+    let unit = if head[8] == 0 { 1 } else { 2 };
+    let name = path
+        .chunks_exact(unit)
+        .take_while(|unit| unit.iter().any(|byte| *byte != 0));
+    let is_separator = |unit: &[u8]| matches!(unit, [b'/' | b'\\'] | [b'/' | b'\\', 0]);
+    let units: Vec<_> = name.collect();
+    let Some(last) = units.iter().rposition(|unit| is_separator(unit)) else {
+        return;
+    };
+    let name = units[last + 1..].concat();
+    record.truncate(PATH);
+    record.extend(name);
+    record.resize((record.len() + unit).next_multiple_of(4), 0);
+    let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
+    record[4..8].copy_from_slice(&length.to_le_bytes());
 }
 
 #[cfg(test)]
@@ -75,9 +109,44 @@ mod tests {
         let mut record = b"RSDS0123456789abcdef\x01\0\0\0C:\\users\\jo\\tool.pdb\0".to_vec();
         shorten_pdb(&mut record);
         assert_eq!(record, b"RSDS0123456789abcdef\x01\0\0\0tool.pdb\0");
+        let mut record = b"NB10\0\0\0\0timeage!C:\\users\\jo\\tool.pdb\0".to_vec();
+        shorten_pdb(&mut record);
+        assert_eq!(record, b"NB10\0\0\0\0timeage!tool.pdb\0");
         let build_id = b"LEpB/not/a/path but an id that has slashes".to_vec();
         let mut record = build_id.clone();
         shorten_pdb(&mut record);
         assert_eq!(record, build_id);
+    }
+
+    #[test]
+    fn debug_records_of_old_images_lose_their_folders_too() {
+        let record = |kind: u8, unicode: u8, path: &[u8]| {
+            let length = u8::try_from(12 + path.len()).unwrap();
+            let mut record = vec![kind, 0, 0, 0, length, 0, 0, 0, unicode, 0, 0, 0];
+            record.extend(path);
+            record
+        };
+        let short = |mut record: Vec<u8>| {
+            shorten_misc(&mut record);
+            record
+        };
+        let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+        assert_eq!(
+            short(record(1, 0, b"C:\\users\\jo\\tool.dbg\0\\jo\0\0\0\0")),
+            record(1, 0, b"tool.dbg\0\0\0\0")
+        );
+        // U+2F5C and U+5C2F have the bytes of separators and are none.
+        assert_eq!(
+            short(record(1, 1, &wide("C:\\jo/\u{2f5c}\u{5c2f}.dbg\0\0\0"))),
+            record(1, 1, &wide("\u{2f5c}\u{5c2f}.dbg\0\0"))
+        );
+        for kept in [
+            record(1, 0, b"tool.dbg\0\0\0\0"),
+            record(2, 0, b"a/b\0"),
+            vec![1, 0, 0, 0],
+            Vec::new(),
+        ] {
+            assert_eq!(short(kept.clone()), kept);
+        }
     }
 }

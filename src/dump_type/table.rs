@@ -100,7 +100,7 @@ const TABLE: [Row; 26] = [
     row!(
         FILTER_MODULE_PATHS,
         [],
-        "the same; module names lose their folders, and so do PDB paths, LinuxMaps, LinuxDsoDebug and unloaded modules",
+        "the same; module names lose their folders, and so do PDB paths, miscellaneous debug records, LinuxMaps, LinuxDsoDebug and unloaded modules",
         YES,
         YES,
         Some("flag-module-paths")

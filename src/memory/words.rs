@@ -24,11 +24,17 @@ pub(crate) fn each_word(
     let mut buffer = vec![0; usize::try_from(CHUNK).expect("small")];
     for chunk in aligned.into_iter().flat_map(|range| range.chunks(CHUNK)) {
         let bytes = &mut buffer[..usize::try_from(chunk.len()).expect("at most CHUNK")];
-        if reader::read(frozen, service, chunk, bytes).is_ok() {
-            bytes
-                .chunks_exact(usize::try_from(word).expect("small"))
-                .map(number)
-                .for_each(&mut each);
+        let lost = match reader::read(frozen, service, chunk, bytes) {
+            Ok(()) => Vec::new(),
+            // One bad page hides no others.
+            Err(_) => reader::read_pages(frozen, service, chunk, bytes, 0),
+        };
+        let mut at = chunk.start();
+        for value in bytes.chunks_exact(usize::try_from(word).expect("small")) {
+            if !lost.iter().any(|(range, _)| range.contains(at)) {
+                each(number(value));
+            }
+            at = at.saturating_add(word);
         }
     }
 }

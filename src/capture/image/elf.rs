@@ -16,6 +16,9 @@ const MOST_SEGMENTS: u64 = 1024;
 /// Notes and dynamic sections are at most some hundred bytes; of longer ones so much is kept.
 const LONGEST_TABLE: u64 = 64 << 10;
 
+/// All notes of an image together. (Images have two or three.)
+const LONGEST_NOTES: u64 = LONGEST_TABLE;
+
 /// The strings behind a dynamic section: names of exported and imported symbols. The largest seen (a browser's library)
 /// has some megabytes.
 const LONGEST_STRINGS: u64 = 16 << 20;
@@ -62,17 +65,27 @@ pub(super) fn parts(memory: &mut Memory<'_>, start: &[u8]) -> Result<Parts, Stri
     let mut headers = Vec::new();
     headers.extend(AddressRange::at(base, FIRST_PAGE));
     headers.extend(AddressRange::at(table_at, count * size));
+    // Loaders take one dynamic section and one unwind index; of hostile headers that name a thousand of them, which would
+    // all be followed, only the first counts.
+    let (mut dynamics, mut indexes, mut notes) = (0, 0, LONGEST_NOTES);
     for segment in &segments {
         match segment.p_type {
-            PT_NOTE => headers.extend(place(segment, LONGEST_TABLE)),
-            PT_DYNAMIC => {
+            PT_NOTE => {
+                if let Some(note) = place(segment, notes) {
+                    notes -= note.len();
+                    headers.push(note);
+                }
+            }
+            PT_DYNAMIC if dynamics == 0 => {
+                dynamics += 1;
                 let Some(dynamic) = place(segment, LONGEST_TABLE) else {
                     continue;
                 };
                 headers.push(dynamic);
                 headers.extend(strings(memory, dynamic, bias, ctx));
             }
-            PT_GNU_EH_FRAME => {
+            PT_GNU_EH_FRAME if indexes == 0 => {
+                indexes += 1;
                 let Some(index) = place(segment, u64::MAX) else {
                     continue;
                 };
@@ -191,6 +204,43 @@ pub(super) mod tests {
                 (0x7000_0540, 0x18 + 0x20 + 4),
             ]
         );
+    }
+
+    /// Many segments of the kinds that are followed cost no more than one of each.
+    #[test]
+    fn segments_that_repeat_are_not_followed() {
+        let mut bytes = image();
+        let table = bytes.len();
+        let first = bytes[64..64 + 6 * 56].to_vec();
+        bytes.extend(&first);
+        for (kind, address, size) in [
+            (PT_NOTE, 0x300, 0x8000),
+            (PT_DYNAMIC, 0x2020, 0x20),
+            (PT_GNU_EH_FRAME, 0x500, 0x10),
+        ] {
+            for _ in 0..300 {
+                let mut segment = [0; 56];
+                put(&mut segment, 0, kind.into(), 4);
+                put(&mut segment, 16, address, 8);
+                put(&mut segment, 40, size, 8);
+                bytes.extend(segment);
+            }
+        }
+        bytes.resize(0x20000, 0);
+        put(&mut bytes, 32, table as u64, 8);
+        put(&mut bytes, 56, 906, 2);
+        let headers = parts_of(0x7000_0000, &bytes).unwrap().headers;
+        let at = |start: u64| {
+            starts(&headers)
+                .into_iter()
+                .filter(move |part| part.0 == start)
+                .map(|part| part.1)
+        };
+        assert_eq!(at(0x7000_0300).sum::<u64>(), LONGEST_NOTES);
+        assert_eq!(at(0x7000_2020).collect::<Vec<_>>(), [0x30]);
+        assert_eq!(at(0x7000_0600).collect::<Vec<_>>(), [0x42]);
+        assert_eq!(at(0x7000_0500).collect::<Vec<_>>(), [0x14]);
+        assert_eq!(at(0x7000_0540).count(), 1);
     }
 
     /// glibc relocates them, as d_ptr of a running program shows.

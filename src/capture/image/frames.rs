@@ -27,7 +27,7 @@ pub(super) fn eh_frame(
         return None;
     }
     let at = pointer(*head.get(1)?, head.get(4..)?, index.start(), ctx)?;
-    let all = AddressRange::new(at, end.min(at.checked_add(LONGEST)?))?.intersect(memory.image)?;
+    let all = AddressRange::new(at, end.min(at.saturating_add(LONGEST)))?.intersect(memory.image)?;
     AddressRange::new(at, records_end(memory, all, ctx))
 }
 
@@ -39,7 +39,7 @@ fn records_end(memory: &mut Memory<'_>, all: AddressRange, ctx: Ctx) -> u64 {
     let (mut chunk_at, mut chunk) = (at, Vec::new());
     // Each record is longer than 4 bytes, so this ends.
     while at < all.end() {
-        if at + 12 > chunk_at + chunk.len() as u64 {
+        if at.saturating_add(12) > chunk_at.saturating_add(chunk.len() as u64) {
             (chunk_at, chunk) = (at, memory.up_to(at, CHUNK.min(all.end() - at)));
         }
         let from = usize::try_from(at - chunk_at).unwrap_or(usize::MAX);
@@ -51,7 +51,7 @@ fn records_end(memory: &mut Memory<'_>, all: AddressRange, ctx: Ctx) -> u64 {
             false => u32::from_be_bytes(*short),
         };
         let (head, len) = match short {
-            0 => return at + 4,
+            0 => return at.saturating_add(4),
             LONG => {
                 let Some(long) = chunk.get(from + 4..).and_then(|rest| rest.first_chunk()) else {
                     return at;
@@ -104,5 +104,33 @@ fn pointer(encoding: u8, bytes: &[u8], index: u64, ctx: Ctx) -> Option<u64> {
         0x10 => Some(index.wrapping_add(4).wrapping_add(value)),
         0x30 => Some(index.wrapping_add(value)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{elf, tests::parts_of};
+
+    /// The last record of a module that ends where addresses end: no sum may pass that.
+    #[test]
+    fn records_may_end_with_the_address_space() {
+        const LAST: u32 = 0x2ff8;
+        let mut bytes = elf::tests::image();
+        // The first segment holds all of the image, and the unwind information is its last 8 bytes.
+        bytes[64 + 40..64 + 48].copy_from_slice(&0x3000_u64.to_le_bytes());
+        bytes[0x504..0x508].copy_from_slice(&(LAST - 0x504).to_le_bytes());
+        let base = u64::MAX - bytes.len() as u64;
+        let start = base + u64::from(LAST);
+        for (length, found) in [(0_u32, 4), (4, 8), (5, 8), (u32::MAX, 8)] {
+            bytes[LAST as usize..][..4].copy_from_slice(&length.to_le_bytes());
+            bytes[LAST as usize + 4..][..4].copy_from_slice(&[0xff; 4]);
+            let headers = parts_of(base, &bytes).expect("sound headers").headers;
+            let frames: Vec<_> = headers.iter().filter(|part| part.start() == start).collect();
+            match length {
+                // Its 64-bit length is cut off, so there is no record.
+                u32::MAX => assert!(frames.is_empty(), "{frames:?}"),
+                _ => assert_eq!(frames.iter().map(|part| part.len()).collect::<Vec<_>>(), [found]),
+            }
+        }
     }
 }
