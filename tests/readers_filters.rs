@@ -79,10 +79,10 @@ impl Session {
     fn walked(&self, dump: &Path) -> [Vec<(u32, Vec<String>)>; 2] {
         // Modules are named without their folders where paths are filtered.
         let folders: BTreeSet<_> = self.binaries.iter().filter_map(|file| file.parent()).collect();
-        let folders: Vec<_> = folders.into_iter().map(Path::to_owned).collect();
+        let folders: Vec<_> = folders.into_iter().collect();
         [
             rust_minidump::read(dump, Symbols::Folder(&self.symbols)),
-            lldb::read_looking_in(&folders, dump),
+            lldb::read_with(dump, &folders),
         ]
         .map(|reading| self.functions(&reading))
     }

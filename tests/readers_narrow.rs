@@ -62,7 +62,7 @@ impl Case {
         vec![
             rust_minidump::read(&self.dump.path, Symbols::Folder(&symbols)),
             breakpad::read(&self.dump.path, &symbols),
-            lldb::read_looking_in(std::slice::from_ref(&binaries), &self.dump.path),
+            lldb::read_with(&self.dump.path, &[&binaries]),
         ]
     }
 

@@ -9,14 +9,17 @@ use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use dumpwright_target::AddressRange;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::Mode;
+use nix::unistd::Whence;
 
 use crate::proc_dir::ProcDir;
 use crate::regions::{self, Mapping};
@@ -76,6 +79,25 @@ impl MappedFile {
             }
         }
         Ok(done)
+    }
+
+    /// The first stretch at or behind `offset` that may hold data; `None` if there is only hole to the end.
+    ///
+    /// Memory files are mostly hole where heaps are made of them (OpenJDK's ZGC), and no file is as large as some
+    /// say. A file system that does not tell holes (lseek(2)) calls all data.
+    pub(crate) fn data_behind(&self, offset: u64) -> Option<Range<u64>> {
+        let seek = |from: u64, whence| {
+            let from = libc::off_t::try_from(from).map_err(|_| Errno::EOVERFLOW)?;
+            nix::unistd::lseek(&self.file, from, whence).map(i64::cast_unsigned)
+        };
+        let start = match seek(offset, Whence::SeekData) {
+            Ok(start) => start,
+            Err(Errno::ENXIO) => return None,
+            Err(_) => return Some(offset..u64::MAX),
+        };
+        let end = seek(start, Whence::SeekHole).unwrap_or(u64::MAX);
+        // Another program may have made a hole of it meanwhile.
+        Some(start..end.max(start + 1))
     }
 }
 
@@ -280,9 +302,7 @@ fn take_in_root(dir: &ProcDir, path: &Path) -> io::Result<OwnedFd> {
     match answer.unwrap_or(Err(nix::errno::Errno::EAGAIN)) {
         Ok(taken) => Ok(taken),
         // Older kernels, and sandboxes that do not know the call (some answer EPERM).
-        Err(nix::errno::Errno::ENOSYS | nix::errno::Errno::EPERM) => {
-            take_by_name(&dir.path("root").join(relative))
-        }
+        Err(Errno::ENOSYS | Errno::EPERM) => take_by_name(&dir.path("root").join(relative)),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -380,7 +380,8 @@ impl Memory {
         if absent.is_empty() {
             return;
         }
-        let mapping = &self.mappings[index];
+        let mappings = Rc::clone(&self.mappings);
+        let mapping = &mappings[index];
         let file = if mapping.flags.is_some_and(|flags| flags.user_faults) {
             Err(USER_FAULT)
         } else {
@@ -405,14 +406,45 @@ impl Memory {
                 .start()
                 .saturating_add(backed)
                 .clamp(gap.start(), gap.end());
-            let inside = AddressRange::new(gap.start(), end).map(|range| Piece {
-                range,
-                source: Source::File(index),
-            });
+            let inside = AddressRange::new(gap.start(), end)
+                .map_or_else(Vec::new, |range| self.pieces_of_file(index, range));
             let source = Source::Not(Content::Nothing(BEHIND_FILE));
             let behind = AddressRange::new(end, gap.end()).map(|range| Piece { range, source });
             pieces.splice(*at..=*at, inside.into_iter().chain(behind));
         }
+    }
+
+    /// The parts of `range`, whose bytes are those of the file of the mapping with this index: data and holes.
+    fn pieces_of_file(&mut self, index: usize, range: AddressRange) -> Vec<Piece> {
+        let mapping = &self.mappings[index];
+        let (start, offset) = (mapping.range.start(), mapping.offset);
+        let source = Source::File(index);
+        let Ok(file) = self.files.of(mapping) else {
+            return vec![Piece { range, source }];
+        };
+        let in_file = |address: u64| (address - start).saturating_add(offset);
+        // Of a page that is partly hole the file has the rest.
+        let in_memory = |at: u64| at.saturating_sub(offset).saturating_add(start);
+        let page = self.page;
+        let mut pieces = Vec::new();
+        let mut at = range.start();
+        while at < range.end() {
+            let data = file.data_behind(in_file(at)).and_then(|data| {
+                let from = in_memory(data.start) & !(page - 1);
+                let to = in_memory(data.end)
+                    .checked_next_multiple_of(page)
+                    .unwrap_or(u64::MAX);
+                AddressRange::new(from, to)?.intersect(AddressRange::new(at, range.end())?)
+            });
+            let hole = AddressRange::new(at, data.map_or(range.end(), |data| data.start()));
+            pieces.extend(hole.map(|range| Piece {
+                range,
+                source: Source::Zero,
+            }));
+            pieces.extend(data.map(|range| Piece { range, source }));
+            at = data.map_or(range.end(), |data| data.end());
+        }
+        pieces
     }
 
     /// Reads neighbouring pieces that are memory or zeros; `at` is where `into` begins.

@@ -23,8 +23,7 @@ impl Registers {
     /// ended meanwhile.
     ///
     /// `PTRACE_GETREGS` and not `PTRACE_GETREGSET`: the latter goes by the code segment, and answers with
-    /// 32-bit registers for a thread that runs 32-bit code in a 64-bit process, and for threads that
-    /// the kernel made inside the process (`io_uring` workers), whose segments are all 0.
+    /// 32-bit registers for a thread that runs 32-bit code in a 64-bit process.
     ///
     /// With `extended` also the state that this lays out, where the kernel gives it.
     #[cfg(target_arch = "x86_64")]
@@ -67,6 +66,18 @@ impl Registers {
     #[cfg(not(target_arch = "x86_64"))]
     pub(crate) fn read(_tid: u32, _extended: Option<&XStateLayout>) -> Option<Self> {
         None
+    }
+
+    /// Those of a thread that the kernel made inside the process: it has none there, which the kernel shows as zeros.
+    pub(crate) fn none() -> Self {
+        Self {
+            amd64: Amd64 {
+                segments: Some([0; 4]),
+                ..Amd64::default()
+            },
+            fs_base: 0,
+            gs_base: 0,
+        }
     }
 
     /// What `/proc/…/syscall` says of a thread that could not be stopped: where it is, no more.

@@ -3,11 +3,19 @@
 use dumpwright_callback::Hresult;
 use dumpwright_target::{AddressRange, Frozen, Remark, Subject};
 
-use super::ranges::Chosen;
 use super::{Bytes, Piece, Snapshot};
 use crate::Error;
 use crate::memory::reader;
+use crate::memory::set::RangeSet;
 use crate::protocol::dialogue::Service;
+
+/// Ranges that will be in the dump.
+pub(super) struct Chosen {
+    /// Stacks. They come from the target before it runs on, whatever their size.
+    pub stacks: RangeSet,
+    /// Everything else.
+    pub others: RangeSet,
+}
 
 /// A dump whose memory comes near 4 GiB needs a Memory64List; this much is left for everything else that
 /// must lie below.

@@ -185,7 +185,14 @@ const TABLE: [Row; 26] = [
         YES,
         Some("flag-ignore-inaccessible")
     ),
-    row!(WITH_TOKEN_INFORMATION, [], NOTHING, "not yet", "not yet", None),
+    row!(
+        WITH_TOKEN_INFORMATION,
+        ["TokenStream"],
+        NOTHING,
+        "user and groups, as security identifiers",
+        YES,
+        Some("flag-token-information")
+    ),
     row!(
         WITH_MODULE_HEADERS,
         [],
@@ -202,7 +209,14 @@ const TABLE: [Row; 26] = [
         YES,
         Some("flag-filter-triage")
     ),
-    row!(WITH_AVX_X_STATE_CONTEXT, [], NOTHING, "not yet", "not yet", None),
+    row!(
+        WITH_AVX_X_STATE_CONTEXT,
+        [],
+        "the same; contexts of threads have AVX and later registers; MiscInfo tells where",
+        YES,
+        YES,
+        Some("flag-avx-x-state-context")
+    ),
     row!(
         WITH_IPT_TRACE,
         [],

@@ -60,16 +60,20 @@ pub fn live(name: &str) -> PathBuf {
     c_from("tests/live_victims", name, Frames::NoPointers, &[])
 }
 
+/// The victim `tests/awkward_victims/NAME.c`, compiled: processes that are hard to dump truthfully.
+pub fn awkward(name: &str) -> PathBuf {
+    c_from("tests/awkward_victims", name, Frames::NoPointers, &[])
+}
+
 fn c_from(folder: &str, name: &str, frames: Frames, more_flags: &[&'static str]) -> PathBuf {
     let mut flags = [C_FLAGS, more_flags].concat();
     flags.push(match frames {
         Frames::Pointers => "-fno-omit-frame-pointer",
         Frames::NoPointers => "-fomit-frame-pointer",
     });
-    let sources = [
-        super::repository().join(folder).join(format!("{name}.c")),
-        source("victim.h"),
-    ];
+    let folder = super::repository().join(folder);
+    let mut sources = vec![folder.join(format!("{name}.c")), source("victim.h")];
+    sources.extend(Some(folder.join("known.h")).filter(|header| header.exists()));
     build(name, &sources, &flags, |into| {
         super::run_well(
             Command::new("gcc")

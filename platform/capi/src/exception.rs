@@ -24,6 +24,7 @@ const RECORD_SIZE: usize = 8 + 3 * WORD + MOST_PARAMETERS * WORD;
 ///
 /// # Safety
 /// The pointer is NULL or leads to such a structure.
+#[allow(clippy::useless_conversion, reason = "of use where pointers have 32 bits")]
 pub(crate) unsafe fn from_pointer(
     information: *const MINIDUMP_EXCEPTION_INFORMATION,
     client: Option<u32>,

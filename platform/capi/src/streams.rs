@@ -15,6 +15,7 @@ const MOST: u64 = u32::MAX as u64;
 ///
 /// # Safety
 /// The pointer is NULL or leads to such a structure.
+#[allow(clippy::useless_conversion, reason = "of use where pointers have 32 bits")]
 pub(crate) unsafe fn from_pointer(
     information: *const MINIDUMP_USER_STREAM_INFORMATION,
 ) -> Result<Vec<(u32, Vec<u8>)>, Failure> {

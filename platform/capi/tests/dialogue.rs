@@ -14,7 +14,6 @@ mod names;
 #[allow(dead_code)]
 mod scenario;
 #[path = "support/mod.rs"]
-#[allow(dead_code)]
 mod support;
 #[path = "support/twin.rs"]
 #[allow(dead_code)]

@@ -8,7 +8,6 @@
 #[allow(dead_code)]
 mod names;
 #[path = "support/mod.rs"]
-#[allow(dead_code)]
 mod support;
 #[path = "support/twin.rs"]
 #[allow(dead_code)]

@@ -248,7 +248,7 @@ fn a_worker_of_the_kernel_is_listed_without_a_stack() {
     let mut frozen = process.freeze(&Need::default()).expect("stops");
     assert_eq!(frozen.thread_ids(), Ok(vec![victim.pid(), worker]));
     let thread = frozen.thread(worker).expect("known");
-    let context = thread.context.expect("it stops like any thread");
+    let context = thread.context.expect("zeros: it has none in the process");
     assert_eq!((context.instruction_pointer(), context.stack_pointer()), (0, 0));
     assert_eq!((thread.stack, thread.interrupted), (None, vec![]));
     assert!(

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use dumpwright_linux::{Outcome, Spawned};
 use dumpwright_target::{Exception, FaultKind, Frozen, Need, Target};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(3600);
@@ -46,6 +47,16 @@ impl Run {
             })
             .map(|number| number.unwrap_or_else(|_| panic!("not a number in {text:?}")))
             .collect()
+    }
+
+    /// What it prints while it runs: on a slow machine it may stand in one of its first stops, which only waiting for it
+    /// ends.
+    fn numbers_of_running(&mut self) -> Vec<u64> {
+        let mut readable = [PollFd::new(self.output.as_fd(), PollFlags::POLLIN)];
+        while poll(&mut readable, PollTimeout::ZERO).expect("can be polled") == 0 {
+            assert_eq!(self.spawned.wait(Duration::from_millis(2)), Ok(Outcome::Elapsed));
+        }
+        self.numbers()
     }
 
     /// Lets it run until a signal is about to kill it.
@@ -288,8 +299,9 @@ static void *count(void *unused) { for (;;) { ++counter; if (counter % 1024 == 0
 static void *nothing(void *unused) { return 0; }
 int main(void) {
     pthread_t thread, other;
-    pthread_create(&thread, 0, count, 0);
+    /* Before there is anything for the tracer to answer: between two waits nobody does. */
     printf("%p\n", (void *)&counter); fflush(stdout);
+    pthread_create(&thread, 0, count, 0);
     for (;;) { pthread_create(&other, 0, nothing, 0); pthread_join(other, 0); }
 }
 "#;
@@ -302,8 +314,7 @@ fn when_the_time_has_passed_the_program_can_be_held_again_and_again() {
         assert_eq!(frozen.read(at, &mut bytes), Ok(8));
         u64::from_le_bytes(bytes)
     };
-    assert_eq!(run.spawned.wait(Duration::from_millis(20)), Ok(Outcome::Elapsed));
-    let at = run.numbers()[0];
+    let at = run.numbers_of_running()[0];
     let mut last = 0;
     for _ in 0..30 {
         // It does count between the captures, be the machine ever so slow.

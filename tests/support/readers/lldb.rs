@@ -1,6 +1,6 @@
 //! LLDB 19, through `tests/reader_scripts/lldb_report.py`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde::Deserialize;
@@ -53,11 +53,11 @@ const STOPPED_BY: [u32; 2] = [5, 6];
 
 /// LLDB's report on a dump, with the memory at these places; or its reason to refuse it.
 pub fn report(dump: &Path, memory: &[(u64, u64)]) -> Result<Report, String> {
-    report_looking_in(&[], dump, memory)
+    report_with(dump, memory, &[])
 }
 
-/// The same where LLDB looks for binaries in these folders too.
-pub fn report_looking_in(folders: &[PathBuf], dump: &Path, memory: &[(u64, u64)]) -> Result<Report, String> {
+/// The same with folders in which it finds binaries that are not where the dump says.
+pub fn report_with(dump: &Path, memory: &[(u64, u64)], binaries: &[&Path]) -> Result<Report, String> {
     let script = crate::support::repository().join("tests/reader_scripts/lldb_report.py");
     let mut ask = format!("report '{}'", dump.display());
     for (address, length) in memory {
@@ -66,7 +66,7 @@ pub fn report_looking_in(folders: &[PathBuf], dump: &Path, memory: &[(u64, u64)]
     let mut command = Command::new("lldb-19");
     // No settings of the user, no symbols from the network.
     command.args(["--no-lldbinit", "--batch"]);
-    for folder in folders {
+    for folder in binaries {
         let folder = folder.display();
         command
             .arg("-o")
@@ -89,13 +89,18 @@ pub fn report_looking_in(folders: &[PathBuf], dump: &Path, memory: &[(u64, u64)]
 
 /// Unwinds every thread, by the binaries on disk.
 pub fn read(dump: &Path) -> Reading {
-    read_looking_in(&[], dump)
+    read_with(dump, &[])
 }
 
-/// The same by binaries in these folders, for dumps whose modules are not named with theirs.
-pub fn read_looking_in(folders: &[PathBuf], dump: &Path) -> Reading {
-    let report = report_looking_in(folders, dump, &[])
+/// The same with folders of further binaries.
+pub fn read_with(dump: &Path, binaries: &[&Path]) -> Reading {
+    let report = report_with(dump, &[], binaries)
         .unwrap_or_else(|error| panic!("LLDB refuses {}: {error}", dump.display()));
+    reading(&report)
+}
+
+/// What a report says of threads.
+pub fn reading(report: &Report) -> Reading {
     let crashed = report
         .threads
         .iter()

@@ -71,6 +71,29 @@ pub fn read(dump: &Path, symbols: Symbols) -> Reading {
     }
 }
 
+/// A module as it shows them.
+#[derive(Clone, Debug)]
+pub struct Module {
+    pub base: u64,
+    /// Its file's name, without the path.
+    pub name: String,
+    pub build_id: Option<String>,
+}
+
+/// The modules.
+pub fn modules(dump: &Path) -> Vec<Module> {
+    let mut command = program();
+    let output = crate::support::run(command.arg("--json").arg(dump));
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{command:?}: {}: {error}", output.status));
+    let modules = list(&report["modules"]).iter().map(|module| Module {
+        base: super::hexadecimal(&text(&module["base_addr"])).expect("an address"),
+        name: text(&module["filename"]),
+        build_id: module["code_id"].as_str().map(str::to_owned),
+    });
+    modules.collect()
+}
+
 fn thread(thread: &Value) -> Thread {
     Thread {
         tid: u32::try_from(thread["thread_id"].as_u64().expect("thread_id")).expect("a thread id"),

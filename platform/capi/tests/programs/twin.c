@@ -141,12 +141,12 @@ int main(int count, char **arguments)
     sem_init(&ready, 0, 0);
     tell_thread(0);
     /* One after the other, so that ids ascend. */
-    pthread_attr_t small;
-    pthread_attr_init(&small);
-    pthread_attr_setstacksize(&small, 64 * PAGE);
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 512 * PAGE); /* as much as on Windows */
     for (int number = 1; number <= WORKERS; number++) {
         pthread_t thread;
-        if (pthread_create(&thread, &small, work, (void *)(intptr_t)number) != 0)
+        if (pthread_create(&thread, &attributes, work, (void *)(intptr_t)number) != 0)
             abort();
         sem_wait(&ready);
     }

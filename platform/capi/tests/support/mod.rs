@@ -1,6 +1,5 @@
-//! What several test files need: the library, built.
-
-#![allow(dead_code, reason = "each test file uses some of it")]
+//! What several test files need: the library, built, and programs that use it.
+#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
