@@ -13,7 +13,7 @@ pub use dumpwright_sim as sim;
 ///
 /// # Errors
 /// There is no such process, or it may not be dumped; the fault says which, and what can be done.
-#[cfg(feature = "native")]
+#[cfg(all(feature = "native", target_os = "linux"))]
 pub fn process(id: u32) -> Result<Process, dumpwright_target::Fault> {
     Process::open(id)
 }

@@ -255,7 +255,9 @@ impl Session {
         let no_teb = |line: &str| line.starts_with("WARNING: Teb ") && line.contains(" pointer is NULL ");
         no_teb(line)
             || (no_teb(before) && line.ends_with(" does not appear to be a TEB"))
-            // The binaries of the target are not here; x86 code cannot be unwound without them.
+            // It takes the names that a binary exports where there is no PDB.
+            || line.starts_with("*** ERROR: Symbol file could not be found.  Defaulted to export symbols for ")
+            // Most binaries of targets are not here; x86 code cannot be unwound without them.
             || line.starts_with("*** WARNING: Unable to verify timestamp for ")
             || line.starts_with("*** ERROR: Module load completed but symbols could not be loaded for ")
             || line == "WARNING: Stack unwind information not available. Following frames may be wrong."
