@@ -307,12 +307,13 @@ fn an_unreadable_page_costs_only_itself() {
 fn an_unreadable_page_hides_no_other_words_of_its_stack() {
     let is_referenced = |at: u64| {
         let mut process = process()
-            .put(at, &(CODE + 0x10).to_le_bytes())
+            .put(at, (CODE + 0x10).to_le_bytes())
             .treacherous(STACK + 0x2000, 0x1000);
         let mut referenced = None;
         let mut callback = |ask: Ask<'_>| {
             if let Ask::Module { keep, .. } = ask {
-                referenced = Some(keep.contains(dumpwright::callback::ModuleWriteFlags::REFERENCED_BY_MEMORY));
+                referenced =
+                    Some(keep.contains(dumpwright::callback::ModuleWriteFlags::REFERENCED_BY_MEMORY));
             }
             true
         };

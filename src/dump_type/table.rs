@@ -92,7 +92,7 @@ const TABLE: [Row; 26] = [
     row!(
         WITH_INDIRECTLY_REFERENCED_MEMORY,
         [],
-        "256 bytes before and 768 behind each address outside modules that an aligned stack word holds",
+        "256 bytes before and 768 behind each address outside modules that an aligned stack word holds, unused parts of stacks included; with a filter not those",
         YES,
         YES,
         Some("flag-indirectly-referenced")
