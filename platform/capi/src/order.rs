@@ -1,14 +1,14 @@
 //! A dump that has been asked for, by whichever function.
 
 use std::cmp::Reverse;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dumpwright::callback::ProcessAsked;
 use dumpwright::native::sim::SimProcess;
 use dumpwright::policy::SizeBudget;
 use dumpwright::protocol::{Recorder, Symbols};
 use dumpwright::target::{Remark, Subject};
-use dumpwright::{Ask, Callback, Error, Hresult, Profile, Report, Request, Target, dump};
+use dumpwright::{Ask, Callback, Error, FileSink, Hresult, Profile, Report, Request, Sink, Target, dump};
 
 use crate::Handle;
 use crate::callback::{CCallback, CFunction};
@@ -114,18 +114,23 @@ impl Order {
             Some(&mut recorder),
             output.sink(),
         );
-        let transcript = recorder.finish(&outcome).to_json_lines();
-        let written = std::fs::write(&file, transcript).map_err(|error| {
-            Failure::new(
-                Hresult::E_FAIL.0,
-                format!("cannot write the transcript to {}: {error}", file.display()),
-            )
-        });
+        let written = write_transcript(&file, &recorder.finish(&outcome).to_json_lines());
         let report = outcome?;
         written?;
         output.publish()?;
         Ok(report)
     }
+}
+
+/// What a callback puts into reads stands in a transcript, so it is kept as a dump is: new, private, and not behind a link.
+fn write_transcript(file: &Path, text: &str) -> Result<(), Failure> {
+    let mut sink = FileSink::create(file, true)?;
+    let written = sink.append(0, text.as_bytes()).and_then(|()| sink.finish());
+    written.map_err(|error| {
+        let message = format!("cannot write the transcript to {}: {error}", file.display());
+        Failure::new(Hresult::E_FAIL.0, message)
+    })?;
+    Ok(sink.publish()?)
 }
 
 /// A callback that somebody else owns.

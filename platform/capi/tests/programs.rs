@@ -13,6 +13,7 @@ mod support;
 mod twin;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -318,4 +319,36 @@ fn streams_are_found_where_they_are() {
     );
     // Cut off in the middle of a page, what follows is zero; cut off before the stream's page, it is not there.
     assert_eq!(damaged(&|bytes: &mut Vec<u8>| bytes.truncate(31)), "error 1168\n");
+}
+
+/// What a callback puts into reads stands in a transcript: nobody else may read it, and it does not go where a planted link leads.
+#[test]
+fn a_transcript_is_private() {
+    let program = support::program("transcript.c", "gcc", SANITIZED);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [dump, transcript, victim] = ["dump", "transcript", "victim"].map(|name| folder.path().join(name));
+    let scenario = support::repository().join("testdata/cases/plain/scenario.toml");
+    let run = || {
+        let arguments = [&scenario, &dump, &transcript].map(|path| path.to_str().expect("ASCII"));
+        output(&program, &arguments)
+    };
+    for _ in 0..2 {
+        assert_eq!(run(), "done");
+        let text = fs::read_to_string(&transcript).expect("it is there");
+        assert!(
+            text.contains("\"ask\":\"IncludeThread\"") && text.ends_with("}\n"),
+            "{text}"
+        );
+        let mode = fs::metadata(&transcript)
+            .expect("it is there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    fs::write(&victim, "precious").expect("writable");
+    fs::remove_file(&transcript).expect("it is there");
+    std::os::unix::fs::symlink(&victim, &transcript).expect("writable");
+    let said = run();
+    assert!(said.contains("transcript"), "{said}");
+    assert_eq!(fs::read(&victim).expect("readable"), b"precious");
 }
