@@ -7,6 +7,7 @@ use dumpwright_target::{
 };
 
 use super::regions::regions;
+use super::snapshot::pointer_size;
 use super::{KeptModule, KeptThread, Negotiated, Selection, Snapshot, filter, functions, paths, referenced};
 use crate::protocol::dialogue::Dialogue;
 use crate::{DumpType, Error, Profile, Request};
@@ -227,11 +228,6 @@ fn keep<T>(
 ) -> Option<T> {
     got.map_err(|fault| remarks.push(Remark::missing(subject, fault.to_string())))
         .ok()
-}
-
-/// Bytes of a pointer in the target.
-pub(super) fn pointer_size(system: Option<&System>) -> u64 {
-    system.map_or(8, |system| system.cpu.pointer_size())
 }
 
 /// Whether the type needs the address space's regions one by one, which is what VmQuery is asked for.

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use dumpwright_target::{AddressRange, CpuContext, Frozen, Region, Remark, Subject, protect};
 
-use super::collect::pointer_size;
+use super::snapshot::pointer_size;
 use super::{Bytes, KeptThread, Piece, Snapshot};
 use crate::memory::set::RangeSet;
 use crate::memory::words::{each_word, number, word_at};

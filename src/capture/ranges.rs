@@ -4,7 +4,7 @@
 use dumpwright_callback::ThreadWriteFlags;
 use dumpwright_target::{AddressRange, Frozen, Region, RegionKind, protect};
 
-use super::collect::pointer_size;
+use super::snapshot::pointer_size;
 use super::{Snapshot, segments, thread_data};
 use crate::memory::set::RangeSet;
 use crate::memory::words::each_word;

@@ -101,3 +101,8 @@ impl Snapshot {
             .map(|index| (index, address - self.pieces[index].range.start()))
     }
 }
+
+/// Bytes of a pointer in the target.
+pub(super) fn pointer_size(system: Option<&System>) -> u64 {
+    system.map_or(8, |system| system.cpu.pointer_size())
+}

@@ -4,7 +4,7 @@ use dumpwright_callback::ThreadWriteFlags;
 use dumpwright_target::{AddressRange, Frozen, Platform};
 
 use super::Snapshot;
-use super::collect::pointer_size;
+use super::snapshot::pointer_size;
 use crate::DumpType;
 use crate::memory::words::word_at;
 
