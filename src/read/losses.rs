@@ -1,4 +1,4 @@
-//! The loss trailer: what a full dump lost while it was being written.
+//! The loss trailer: what a dump lost while it was being written.
 //!
 //! A file written front to back has announced a range before its bytes are read. When such a read fails and the dump
 //! goes on, the range keeps its place, filled with 0xDD, and the trailer behind the last byte of memory names it. It
@@ -120,7 +120,7 @@ impl Dump {
     /// The mark alone proves nothing: a process that handles such dumps has it in its own memory, and memory may be
     /// the last thing in the file. What counts is a mark behind the end of the memory.
     pub(super) fn loss_trailer(&self) -> Result<Option<(u64, u64)>, ReadError> {
-        let Some(memory_end) = self.memory64_end()? else {
+        let Some(memory_end) = self.memory_end()? else {
             return Ok(None);
         };
         let room = self.len().saturating_sub(memory_end);

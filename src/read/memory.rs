@@ -96,10 +96,13 @@ impl Dump {
         })
     }
 
-    /// The file offset behind the last byte of Memory64ListStream's data; `None` without that stream.
-    pub(super) fn memory64_end(&self) -> Result<Option<u64>, ReadError> {
+    /// The file offset behind the last byte of memory; `None` for dumps without memory.
+    pub(super) fn memory_end(&self) -> Result<Option<u64>, ReadError> {
         let Some(entry) = self.stream(stream_type::MEMORY64_LIST) else {
-            return Ok(None);
+            let ends = self.memory_list()?.into_iter();
+            return Ok(ends
+                .map(|range| range.file_offset.saturating_add(range.size))
+                .max());
         };
         let ranges = self.memory64_list()?;
         match ranges.last() {

@@ -1,23 +1,24 @@
 //! A file that appears under its name only when it is whole.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 
 use super::Sink;
 use crate::Error;
+
+#[cfg_attr(unix, path = "file/unix.rs")]
+#[cfg_attr(windows, path = "file/windows.rs")]
+mod system;
 
 /// File systems store blocks of this size; smaller zero runs save nothing.
 const BLOCK: usize = 4096;
 
 /// A dump on its way into a file.
 ///
-/// The file is new, readable by its owner only (dumps hold secrets), and nameless until
+/// The file is new, readable by its owner only (dumps hold secrets; on Windows the folder says who may read it), and nameless until
 /// [`publish`](Self::publish) gives it its name. Whoever drops it before, or kills the dumper, leaves
-/// nothing behind. Where the file system has no nameless files it has a temporary name meanwhile.
+/// nothing behind. Where the file system has no nameless files, as on Windows, it has a temporary name meanwhile.
 ///
 /// A name that stands for a device or a pipe is written to directly.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct FileSink {
     state: State,
     /// Where the file ends, holes at its end included.
     end: u64,
+    /// Somebody else may have filled the file, and knows its end.
+    lent: bool,
 }
 
 #[derive(Debug)]
@@ -61,64 +64,40 @@ impl FileSink {
             path: path.to_owned(),
             state,
             end: 0,
+            lent: false,
         };
-        match fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        let found = match fs::symlink_metadata(path) {
+            Ok(found) => Some(found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
-            Ok(found) if found.file_type().is_symlink() => {
-                return Err(io::Error::new(
-                    io::ErrorKind::AlreadyExists,
-                    "it is a symbolic link, which is not written through (name the file itself, or - for standard output)",
-                ));
-            }
-            Ok(found) if found.is_dir() => return Err(io::Error::from(io::ErrorKind::IsADirectory)),
-            Ok(found) if !found.is_file() => {
-                if found.file_type().is_socket() {
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a socket"));
-                }
-                let file = OpenOptions::new()
-                    .write(true)
-                    .custom_flags(OFlag::O_NOFOLLOW.bits())
-                    .open(path)?;
-                return Ok(sink(file, State::Direct));
-            }
-            Ok(_) if !replace => {
-                return Err(io::Error::new(
-                    io::ErrorKind::AlreadyExists,
-                    "it exists already, and replacing it was not asked for (--force)",
-                ));
-            }
-            Ok(_) => {}
+        };
+        if found.as_ref().is_some_and(fs::Metadata::is_symlink) {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "it is a symbolic link, which is not written through (name the file itself, or - for standard output)",
+            ));
+        }
+        if found.as_ref().is_some_and(fs::Metadata::is_dir) {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory));
+        }
+        if let Some(file) = system::open_special(path, found.as_ref())? {
+            return Ok(sink(file, State::Direct));
+        }
+        if found.is_some() && !replace {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "it exists already, and replacing it was not asked for (--force)",
+            ));
         }
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let nameless = OpenOptions::new()
-            .write(true)
-            .mode(0o600)
-            .custom_flags(OFlag::O_TMPFILE.bits())
-            .open(folder);
-        match nameless {
-            Ok(file) => Ok(sink(file, State::Nameless { replace })),
-            // What file systems and kernels without nameless files answer.
-            Err(error)
-                if matches!(
-                    error.raw_os_error(),
-                    Some(nix::libc::EOPNOTSUPP | nix::libc::EISDIR | nix::libc::EINVAL)
-                ) =>
-            {
-                let (file, name) = temporary(path, |name| {
-                    OpenOptions::new()
-                        .write(true)
-                        .create_new(true)
-                        .mode(0o600)
-                        .open(name)
-                })?;
-                Ok(sink(file, State::Temporary { name, replace }))
-            }
-            Err(error) => Err(error),
+        if let Some(file) = system::nameless(folder)? {
+            return Ok(sink(file, State::Nameless { replace }));
         }
+        let (file, name) = temporary(path, system::create_private)?;
+        Ok(sink(file, State::Temporary { name, replace }))
     }
 
     /// Gives the file its name.
@@ -136,9 +115,9 @@ impl FileSink {
     fn try_publish(&mut self) -> io::Result<()> {
         match &self.state {
             State::Direct => Ok(()),
-            State::Nameless { replace: false } => link(&self.file, &self.path),
+            State::Nameless { replace: false } => system::link(&self.file, &self.path),
             State::Nameless { replace: true } => {
-                let ((), name) = temporary(&self.path, |name| link(&self.file, name))?;
+                let ((), name) = temporary(&self.path, |name| system::link(&self.file, name))?;
                 fs::rename(&name, &self.path).inspect_err(|_| drop(fs::remove_file(&name)))
             }
             State::Temporary { name, replace } => {
@@ -167,6 +146,7 @@ impl Drop for FileSink {
 impl Sink for FileSink {
     fn append(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         debug_assert_eq!(at, self.end, "a sink is only appended to");
+        self.lent = false;
         if matches!(self.state, State::Direct) {
             self.file.write_all(bytes)?;
         } else {
@@ -188,11 +168,22 @@ impl Sink for FileSink {
         Some(&self.path)
     }
 
+    fn lend_file(&mut self) -> Option<&File> {
+        if matches!(self.state, State::Direct) {
+            return None;
+        }
+        self.lent = true;
+        Some(&self.file)
+    }
+
     fn finish(&mut self) -> io::Result<()> {
+        if self.lent {
+            self.end = self.file.metadata()?.len();
+        }
         if !matches!(self.state, State::Direct) {
             // Creates the hole at the end, if there is one.
             self.file.set_len(self.end)?;
-            self.file.set_permissions(fs::Permissions::from_mode(0o600))?;
+            system::make_private(&self.file)?;
         }
         self.file.flush()
     }
@@ -207,12 +198,12 @@ fn write_around_zeros(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
     while start < bytes.len() {
         let end = if start == 0 { first } else { start + BLOCK }.min(bytes.len());
         if is_zero(&bytes[start..end]) {
-            file.write_all_at(&bytes[from..start], at + from as u64)?;
+            system::write_all_at(file, &bytes[from..start], at + from as u64)?;
             from = end;
         }
         start = end;
     }
-    file.write_all_at(&bytes[from..], at + from as u64)
+    system::write_all_at(file, &bytes[from..], at + from as u64)
 }
 
 /// Whether a block holds only zeros. Sixteen words at a time is what compilers turn into vector code.
@@ -222,20 +213,6 @@ fn is_zero(bytes: &[u8]) -> bool {
         .iter()
         .all(|chunk| chunk.iter().fold(0, |any, byte| any | byte) == 0)
         && rest.iter().all(|byte| *byte == 0)
-}
-
-/// Gives a nameless file a name that nobody has yet.
-fn link(file: &File, name: &Path) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let handle = format!("/proc/self/fd/{}", file.as_raw_fd());
-    nix::unistd::linkat(
-        AT_FDCWD,
-        handle.as_str(),
-        AT_FDCWD,
-        name,
-        AtFlags::AT_SYMLINK_FOLLOW,
-    )?;
-    Ok(())
 }
 
 /// Tries names beside `path` until one is free.

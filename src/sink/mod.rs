@@ -1,11 +1,12 @@
 //! Where a dump goes: append-only outputs.
 
-#[cfg(all(feature = "file", target_os = "linux"))]
+#[cfg(all(feature = "file", any(target_os = "linux", windows)))]
 mod file;
 
-#[cfg(all(feature = "file", target_os = "linux"))]
+#[cfg(all(feature = "file", any(target_os = "linux", windows)))]
 pub use file::FileSink;
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -39,6 +40,12 @@ pub trait Sink {
 
     /// The file that it fills, if it is one: what an error names.
     fn path(&self) -> Option<&Path> {
+        None
+    }
+
+    /// The file that it fills, for a writer that goes back and forth in it, as the system's DbgHelp does on Windows: still empty, to be
+    /// filled instead of appending anything. `None` for whatever can only be appended to.
+    fn lend_file(&mut self) -> Option<&File> {
         None
     }
 
