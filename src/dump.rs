@@ -10,6 +10,7 @@ use dumpwright_target::{Frozen, Holding, Need, Remark, Target};
 use crate::capture::{Bytes, Negotiated, Snapshot, collect, memory, negotiate, passed_limits, select};
 use crate::emit::{Emitted, Failures, Output, emit};
 use crate::protocol::dialogue::{Dialogue, Shown};
+use crate::report::Backend;
 use crate::sink::Sink;
 use crate::{DumpType, Error, Report, Request, streams};
 
@@ -30,9 +31,9 @@ pub fn dump(
     let process_id = target.process_id();
     let time = time(request, target);
     let handle = request.process_handle.unwrap_or_else(|| target.process_handle());
-    let mut dialogue = Dialogue::new(callback, Shown::new(process_id, handle, target.clone_handle()));
+    let mut dialogue = Dialogue::new(callback, Shown::new(process_id, handle));
 
-    let negotiated = negotiate(&mut dialogue, request, target.is_snapshot())?;
+    let negotiated = negotiate(&mut dialogue, request, target)?;
     let mut frozen = target.freeze(&need(negotiated.dump_type, request))?;
     let selection = select(&mut *frozen, &negotiated, &mut dialogue)?;
     let collected = collect(
@@ -79,6 +80,7 @@ pub fn dump(
     remarks.extend(emitted.lost);
     remarks.sort_by_key(|remark| Reverse(remark.gravity));
     Ok(Report {
+        backend: Backend::Dumpwright,
         dump_type: negotiated.dump_type,
         bytes: emitted.bytes,
         threads: snapshot.threads.len(),

@@ -16,6 +16,8 @@ const STACK: u64 = 0x7fff_0000_0000;
 const OTHER_STACK: u64 = 0x7fff_0010_0000;
 const HEAP: u64 = 0x10_0000_0000;
 const GENERATED: u64 = 0x20_0000_0000;
+/// Where the Windows program is.
+const PROGRAM: u64 = 0x1_4000_0000;
 const SECRET: u64 = 0x5EC2_E75E_C2E7_5EC2;
 
 /// What stands on the stack from its pointer on.
@@ -209,18 +211,54 @@ fn windows() -> SimProcess {
         0x01,
         &[(0x58, 0x20_0000), (0x60, 0x30_0000), (0x17C8, 0x40_0000)],
     );
-    process = block(process, 0x20_0000, 0x02, &[]);
+    process = block(process, 0x20_0000, 0x02, &[(8, 0x21_0000)]);
+    process = block(process, 0x21_0000, 0x08, &[]);
     process = block(process, 0x30_0000, 0x03, &[(0x20, 0x50_0000)]);
     process = block(process, 0x40_0000, 0x04, &[]);
     let strings: Vec<_> = [0x38, 0x60, 0x70, 0xB0, 0xC0]
         .into_iter()
         .enumerate()
-        .flat_map(|(index, at)| [(at, 0x42_0000_0040), (at + 8, 0x60_0000 + index as u64 * 0x200)])
+        // Length 0x40, room 0x42.
+        .flat_map(|(index, at)| [(at, 0x42_0040), (at + 8, 0x60_0000 + index as u64 * 0x200)])
         .chain([(0x80, 0x70_0000)])
         .collect();
     process = block(process, 0x50_0000, 0x05, &strings);
     process = block(process, 0x60_0000, 0x06, &[]);
-    block(process, 0x70_0000, 0x07, &[])
+    process = block(process, 0x70_0000, 0x07, &[]);
+    process
+        .module(PROGRAM, 0x4000, r"C:\program.exe", &[0xAB; 20])
+        .memory(
+            PROGRAM,
+            0x4000,
+            EXECUTE_READ,
+            Contents::Bytes(image_with_thread_local_variables()),
+        )
+}
+
+/// A PE image whose thread-local variables have the second place in each thread's array, 0x30 bytes with first values and 0x10 zeros.
+fn image_with_thread_local_variables() -> Vec<u8> {
+    let mut image = vec![0; 0x4000];
+    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+    // Microsoft's "PE Format": the signature's place, the signature, the size of the optional header, PE32+, 16 directories of which the
+    // tenth is the one of thread-local storage.
+    put(0, b"MZ");
+    put(0x3c, &0x80_u32.to_le_bytes());
+    put(0x80, b"PE\0\0");
+    put(0x94, &240_u16.to_le_bytes());
+    put(0x98, &0x20b_u16.to_le_bytes());
+    put(0x98 + 108, &16_u32.to_le_bytes());
+    put(
+        0x98 + 112 + 9 * 8,
+        &[0x1000_u32, 0x28].map(u32::to_le_bytes).concat(),
+    );
+    // First values from 0x2000 on, the index at 0x1100, no callbacks.
+    put(
+        0x1000,
+        &bytes(&[PROGRAM + 0x2000, PROGRAM + 0x2030, PROGRAM + 0x1100, 0]),
+    );
+    put(0x1020, &0x10_u32.to_le_bytes());
+    put(0x1100, &1_u32.to_le_bytes());
+    image
 }
 
 /// Sizes as DbgHelp 6.3.9600 was seen to take them.
@@ -233,7 +271,10 @@ fn windows_own_data_comes_in_the_observed_sizes() {
         ranges.retain(|(start, _)| (0x10_0000..0x80_0000).contains(start));
         ranges
     };
-    let strings = (0..5).map(|index| (0x60_0000 + index * 0x200, 0x40));
+    // Of image path and command line all the room.
+    let lengths = [0x40, 0x42, 0x42, 0x40, 0x40];
+    let strings = (0..).zip(lengths);
+    let strings = strings.map(|(index, length)| (0x60_0000 + index * 0x200, length));
     let mut all = vec![
         (0x10_0000, 0x2000),
         (0x20_0000, 0x10),
@@ -246,6 +287,10 @@ fn windows_own_data_comes_in_the_observed_sizes() {
     all.push((0x70_0000, 0x2000));
     assert_eq!(ranges(0x100), all);
     assert_eq!(ranges(0x500), reduced);
+    // With 0x1 come the variables themselves.
+    let mut with_variables = reduced;
+    with_variables.insert(2, (0x21_0000, 0x40));
+    assert_eq!(ranges(0x501), with_variables);
     assert_eq!(ranges(0x10_0100), [(0x10_0000, 8)]);
     assert_eq!(ranges(0), []);
 }

@@ -600,14 +600,21 @@ fn passes_that_never_agree_fail_after_five_attempts() {
 
 #[test]
 fn bytes_lost_while_writing_are_marked_and_named() {
-    let mut process = process().treacherous(HEAP + 0x4000, 0x2000);
-    let (report, bytes) = run(&mut process, &request(0x802), None).unwrap();
+    // All memory; and chosen memory that is too much to be kept before it is written.
+    for request in [request(0x802), request(0xa00).fetch_limit(0)] {
+        let mut process = process().treacherous(HEAP + 0x4000, 0x2000);
+        let (report, bytes) = run(&mut process, &request, None).unwrap();
+        names_its_losses(&report, &bytes);
+    }
+}
+
+fn names_its_losses(report: &Report, bytes: &[u8]) {
     let lost = AddressRange::at(HEAP + 0x4000, 0x2000).unwrap();
     assert_eq!(
         report.missing().map(|r| r.subject.clone()).collect::<Vec<_>>(),
         [Subject::Memory(lost)]
     );
-    let dump = Dump::from_bytes(bytes.clone()).unwrap();
+    let dump = Dump::from_bytes(bytes).unwrap();
     let losses: Vec<_> = dump
         .losses()
         .unwrap()
@@ -622,7 +629,7 @@ fn bytes_lost_while_writing_are_marked_and_named() {
     );
     assert!(!dumpwright::read::check(&dump).unwrap().is_empty());
     // An independent reader sees filling, not zeros.
-    let judge = Minidump::read(bytes.as_slice()).unwrap();
+    let judge = Minidump::read(bytes).unwrap();
     let memory = judge.get_memory().unwrap();
     let range = memory.memory_at_address(HEAP + 0x4000).unwrap();
     let word: u64 = range.get_memory_at_address(HEAP + 0x4000).unwrap();

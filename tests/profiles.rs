@@ -451,12 +451,23 @@ fn the_directory_is_shaped_as_dbghelps() {
             profile != Profile::DbgHelp63,
             "{name}: thread names"
         );
+        let is_observed = profile != Profile::Documented;
         let unused = types.iter().filter(|stream_type| **stream_type == 0).count();
-        assert_eq!(
-            unused,
-            if profile == Profile::Documented { 0 } else { 2 },
-            "{name}"
-        );
+        assert_eq!(unused, if is_observed { 2 } else { 0 }, "{name}");
+        // Threads, modules, memory, system: as the recorded summaries have them.
+        let known: Vec<_> = types.iter().filter(|kind| [3, 4, 5, 7].contains(kind)).collect();
+        let expected = if is_observed { [3, 4, 5, 7] } else { [7, 3, 4, 5] };
+        assert_eq!(known, expected.iter().collect::<Vec<_>>(), "{name}");
+
+        // Operations on handles are recorded on Windows only.
+        let (_, bytes) = run(&mut process, profile, 0x4, &mut no_wishes).unwrap();
+        let dump = Dump::from_bytes(bytes).unwrap();
+        let unused = dump
+            .directory()
+            .iter()
+            .filter(|entry| entry.stream_type == 0)
+            .count();
+        assert_eq!(unused, if is_observed { 3 } else { 0 }, "{name}");
     }
 }
 

@@ -359,12 +359,19 @@ fn process_and_system() {
         id = 77
         clock = 1234567
         times = { created = 1000, user = 20, kernel = 3 }
-        power = { max = 3000, current = 2000, limit = 2500 }
-        time_zone = { id = 2, bias = -60, name = "CEST" }
+        power = { max = 3000, current = 2000, limit = 2500, max_idle_state = 2, idle_state = 1 }
+        [process.time_zone]
+        id = 2
+        bias = -60
+        name = "CET"
+        standard = { begins = [0, 10, 0, 5, 3, 0, 0, 0], bias = 5 }
+        daylight = { name = "CEST", begins = [0, 3, 0, 5, 2, 0, 0, 1], bias = -55 }
         [system]
         platform = "linux"
         version = "5.4.3"
         version_text = "Linux 5.4.3"
+        product_type = 3
+        suite_mask = 0x110
         build = "a build"
         processors = 3
         level = 25
@@ -396,10 +403,27 @@ fn process_and_system() {
         (power.max_mhz, power.current_mhz, power.mhz_limit),
         (3000, 2000, 2500)
     );
+    assert_eq!((power.max_idle_state, power.current_idle_state), (2, 1));
     let zone = misc.time_zone.unwrap();
     assert_eq!(
-        (zone.id, zone.bias, zone.standard_name.as_str()),
-        (2, -60, "CEST")
+        (
+            zone.id,
+            zone.bias,
+            &zone.standard_name[..],
+            &zone.daylight_name[..]
+        ),
+        (2, -60, "CET", "CEST")
+    );
+    // The dates and biases, where TIME_ZONE_INFORMATION has them: 60 is its place in the stream.
+    let bytes = dump.stream_bytes(15).unwrap().unwrap();
+    let words = |at: usize| -> Vec<u16> {
+        let words = bytes[60 + at..60 + at + 20].chunks(2);
+        words.map(|word| u16::from_le_bytes([word[0], word[1]])).collect()
+    };
+    assert_eq!(words(68), [0, 10, 0, 5, 3, 0, 0, 0, 5, 0]);
+    assert_eq!(
+        words(152),
+        [0, 3, 0, 5, 2, 0, 0, 1, (-55_i16).cast_unsigned(), 0xffff]
     );
     assert_eq!(misc.build_string.as_deref(), Some("a build"));
     let system = dump.system_info().unwrap().unwrap();
@@ -408,6 +432,7 @@ fn process_and_system() {
         (5, 4, 3)
     );
     assert_eq!(system.csd_version.as_deref(), Some("Linux 5.4.3"));
+    assert_eq!((system.product_type, system.suite_mask), (3, 0x110));
     assert_eq!(
         (
             system.number_of_processors,
@@ -1069,8 +1094,8 @@ fn what_no_process_can_be_is_refused_where_it_stands() {
             "expected 56 bytes, found 1",
         ),
         (
-            "[[token]]\nuser = \"S-1-5-18\"\nkind = §\"primal\"",
-            "did you mean \"primary\"?",
+            "[[token]]\nuser = \"S-1-5-18\"\n§sesion = 1",
+            "did you mean \"session\"?",
         ),
         (
             "[[handle]]\nnumber = 1\ntype = \"Event\"\ninfo = [§{ event = \"00\", mutant = \"00\" }]",

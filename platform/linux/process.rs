@@ -61,6 +61,8 @@ fn power() -> Option<Power> {
             max_mhz,
             current_mhz,
             limit_mhz,
+            max_idle_state: 0,
+            current_idle_state: 0,
         });
     }
     let cpuinfo = read_bounded(Path::new("/proc/cpuinfo"), 16 << 20).ok()?;
@@ -70,6 +72,8 @@ fn power() -> Option<Power> {
         max_mhz: rate,
         current_mhz: rate,
         limit_mhz: rate,
+        max_idle_state: 0,
+        current_idle_state: 0,
     })
 }
 
@@ -85,11 +89,9 @@ fn time_zone(dir: &ProcDir) -> Option<TimeZone> {
 fn zone(data: &[u8]) -> Option<TimeZone> {
     let zone = tz::TimeZone::from_tz_data(data).ok()?;
     let now = zone.find_current_local_time_type().ok()?;
-    Some(TimeZone {
-        id: if now.is_dst() { 2 } else { 1 },
-        bias: -now.ut_offset() / 60,
-        name: now.time_zone_designation().to_owned(),
-    })
+    let id = if now.is_dst() { 2 } else { 1 };
+    let name = now.time_zone_designation().to_owned();
+    Some(TimeZone::unchanging(id, -now.ut_offset() / 60, name))
 }
 
 /// What these tests would catch: times in the wrong unit or of another clock, and a time zone with the wrong sign.
@@ -148,7 +150,7 @@ mod tests {
             bytes
         };
         let west = zone(&file(-19800, 0)).expect("sound");
-        assert_eq!((west.id, west.bias, &west.name[..]), (1, 330, "XYZ"));
+        assert_eq!((west.id, west.bias, &west.standard.name[..]), (1, 330, "XYZ"));
         let east = zone(&file(19800, 1)).expect("sound");
         assert_eq!((east.id, east.bias), (2, -330));
         assert_eq!(zone(b"TZif"), None);
@@ -170,7 +172,7 @@ mod tests {
             let minutes: i32 = minutes.parse().expect("a number");
             let sign = if offset.starts_with('-') { -1 } else { 1 };
             assert_eq!(
-                (zone.bias, &zone.name[..]),
+                (zone.bias, &zone.standard.name[..]),
                 (-(hours * 60 + sign * minutes), name)
             );
         }

@@ -27,6 +27,9 @@ pub(crate) fn system(cpu: Cpu, extended_state: Option<XStateLayout>) -> Result<S
         processor_revision: identity.model() << 8 | identity.stepping(),
         processors: processors(),
         version: version_numbers(&release),
+        // VER_NT_WORKSTATION; Linux makes no such difference.
+        product_type: 1,
+        suite_mask: 0,
         // The words and their order are those of other Linux writers, for readers that search them.
         version_text: format!("{name} {release} {version} {}", std::env::consts::ARCH),
         build: version,

@@ -69,6 +69,7 @@ pub(crate) fn thread(
     let stat = known.unwrap_or_default();
     Thread {
         id: held.tid,
+        handle: 0,
         suspend_count: u32::from(held.stop == Stop::Group),
         priority_class: NORMAL_PRIORITY_CLASS,
         priority: priority(&stat),

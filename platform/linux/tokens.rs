@@ -2,7 +2,7 @@
 
 use std::io;
 
-use dumpwright_target::{Fault, Sid, SidAndAttributes, Token, TokenKind};
+use dumpwright_target::{Fault, Sid, SidAndAttributes, Token};
 
 use crate::proc_dir::{ProcDir, field, read_bounded, system_fault};
 
@@ -30,10 +30,10 @@ pub(crate) fn tokens(dir: &ProcDir, threads: &[u32]) -> Result<Vec<Token>, Fault
         system_fault(operation, error)
     };
     let own = credentials(dir, dir.task).map_err(|error| fault(dir.task, &error))?;
-    let mut tokens = vec![token(&own, dir.pid, TokenKind::Primary)];
+    let mut tokens = vec![token(&own, dir.pid)];
     for tid in threads.iter().filter(|tid| **tid != dir.task) {
         match credentials(dir, *tid) {
-            Ok(theirs) if theirs != own => tokens.push(token(&theirs, *tid, TokenKind::Impersonation)),
+            Ok(theirs) if theirs != own => tokens.push(token(&theirs, *tid)),
             Ok(_) => {}
             Err(error) if has_ended(&error) => {}
             Err(error) => return Err(fault(*tid, &error)),
@@ -68,13 +68,13 @@ fn parse(status: &[u8]) -> Option<Credentials> {
     })
 }
 
-fn token(credentials: &Credentials, id: u32, kind: TokenKind) -> Token {
+fn token(credentials: &Credentials, id: u32) -> Token {
     let others = credentials.others.iter().filter(|id| **id != credentials.group);
     let groups = [credentials.group].into_iter().chain(others.copied());
     Token {
         id,
         handle: 0,
-        kind,
+        session: 0,
         user: SidAndAttributes {
             sid: Sid::unix_user(credentials.user),
             attributes: 0,
@@ -88,6 +88,7 @@ fn token(credentials: &Credentials, id: u32, kind: TokenKind) -> Token {
         primary_group: Some(Sid::unix_group(credentials.group)),
         // Capabilities are no privileges of Windows, and there are no statistics.
         privileges: Vec::new(),
+        restricting: Vec::new(),
         statistics: None,
     }
 }
@@ -107,7 +108,7 @@ mod tests {
             (found.user, found.group, &found.others[..]),
             (2, 6, &[6, 9, u32::MAX - 1][..])
         );
-        let token = token(&found, 17, TokenKind::Primary);
+        let token = token(&found, 17);
         assert_eq!(token.user.sid.to_string(), "S-1-22-1-2");
         let groups: Vec<_> = token.groups.iter().map(|group| group.sid.to_string()).collect();
         assert_eq!(groups, ["S-1-22-2-6", "S-1-22-2-9", "S-1-22-2-4294967294"]);
@@ -144,7 +145,7 @@ mod tests {
             panic!("one token: {tokens:?}")
         };
         let words = &victim.words;
-        assert_eq!((own.id, own.kind), (victim.id(), TokenKind::Primary));
+        assert_eq!(own.id, victim.id());
         assert_eq!(own.user.sid.to_string(), format!("S-1-22-1-{}", words[0]));
         assert_eq!(own.primary_group, Some(Sid::unix_group(words[1] as u32)));
         let count = usize::try_from(words[2]).expect("groups that fit");

@@ -1,7 +1,7 @@
 use dumpwright_target::{
     AddressRange, Amd64, Arm, Arm64, Cpu, CpuContext, Exclusion, Fault, FaultKind, Frozen, FunctionTable,
     Handle, HandleOperation, LinuxFacts, Module, Need, Platform, Power, Region, RegionKind, RegionState,
-    System, SystemMemory, Target, Thread, ThreadTimes, TimeZone, Token, UnloadedModule, VmCounters,
+    Snapshot, System, SystemMemory, Target, Thread, ThreadTimes, TimeZone, Token, UnloadedModule, VmCounters,
     WindowsProcess, X86, build_id_record,
 };
 
@@ -115,6 +115,7 @@ impl SimProcess {
     pub fn thread(mut self, id: u32, stack_pointer: u64, instruction_pointer: u64) -> Self {
         self.threads.push(Thread {
             id,
+            handle: 0,
             suspend_count: 0,
             priority_class: 0x20,
             priority: 0,
@@ -273,12 +274,9 @@ impl Target for SimProcess {
         self.handle.unwrap_or_else(|| self.process_id().into())
     }
 
-    fn clone_handle(&self) -> Option<u64> {
-        self.clone_handle
-    }
-
-    fn is_snapshot(&self) -> bool {
-        self.snapshot
+    fn as_snapshot(&mut self) -> Option<Snapshot> {
+        let clone_handle = self.clone_handle;
+        self.snapshot.then_some(Snapshot { clone_handle })
     }
 
     fn clock(&self) -> Option<u32> {

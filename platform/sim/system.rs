@@ -27,6 +27,8 @@ pub(crate) fn usual(platform: Platform, cpu: Cpu) -> System {
         processor_revision,
         processors: 2,
         version: if linux { [6, 1, 0] } else { [10, 0, 19045] },
+        product_type: 1,
+        suite_mask: 0,
         version_text: if linux {
             format!("Linux 6.1.0 #1 SMP {machine}")
         } else {

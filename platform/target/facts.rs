@@ -15,6 +15,11 @@ pub struct System {
     pub processors: u32,
     /// Version of the operating system: major, minor, build.
     pub version: [u32; 3],
+    /// What the system is sold for (`VER_NT_…`): 1 workstation, 2 domain controller, 3 server. Workstation where systems
+    /// make no difference.
+    pub product_type: u8,
+    /// Which product suites it has (`VER_SUITE_…`); 0 where systems have none.
+    pub suite_mask: u16,
     /// Free text of the version: the service pack on Windows, the words of `uname` on Linux.
     pub version_text: String,
     /// Build of the operating system, for MiscInfo's BuildString.
@@ -109,6 +114,10 @@ pub struct Power {
     pub current_mhz: u32,
     /// The rate it is limited to.
     pub limit_mhz: u32,
+    /// The deepest idle state, as Windows numbers them; 0 if not known.
+    pub max_idle_state: u32,
+    /// The idle state now; 0 if not known.
+    pub current_idle_state: u32,
 }
 
 /// A time zone, in `TIME_ZONE_INFORMATION`'s terms.
@@ -118,8 +127,40 @@ pub struct TimeZone {
     pub id: u32,
     /// Minutes that have to be added to local time to get UTC.
     pub bias: i32,
-    /// Name of the zone.
+    /// Standard time.
+    pub standard: ZoneTime,
+    /// Daylight saving time. Where it is the same, or not known, it has the name of standard time.
+    pub daylight: ZoneTime,
+}
+
+impl TimeZone {
+    /// A zone of which nothing is known beyond the present: one name, and no changes.
+    #[must_use]
+    pub fn unchanging(id: u32, bias: i32, name: String) -> Self {
+        let time = ZoneTime {
+            name,
+            begins: [0; 8],
+            bias: 0,
+        };
+        Self {
+            id,
+            bias,
+            standard: time.clone(),
+            daylight: time,
+        }
+    }
+}
+
+/// Standard or daylight saving time of a [`TimeZone`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZoneTime {
+    /// Its name.
     pub name: String,
+    /// When it begins each year: the words of a `SYSTEMTIME`, by the rules of `TIME_ZONE_INFORMATION` (the year is 0, and the day
+    /// which one of the days of the week in that month). All 0 if it never does.
+    pub begins: [u16; 8],
+    /// Minutes that are added to the zone's bias meanwhile.
+    pub bias: i32,
 }
 
 /// One thread.
@@ -127,6 +168,8 @@ pub struct TimeZone {
 pub struct Thread {
     /// Its id, as the dumper's system numbers it.
     pub id: u32,
+    /// A handle to it that the dumper holds, for callbacks to be shown; 0 where systems have none.
+    pub handle: u64,
     /// How often it had been suspended before the dumper came (1 for a thread in a job-control stop).
     pub suspend_count: u32,
     /// The process' priority class (0x20 is NORMAL_PRIORITY_CLASS).

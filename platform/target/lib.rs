@@ -35,7 +35,7 @@ pub use cpu::{
 pub use facts::{
     CpuInformation, DsoDebug, Exception, Handle, LinkMap, LinuxFacts, LinuxText, LinuxTextKind, Module,
     Platform, Power, Process, Stack, System, Thread, ThreadExit, ThreadTimes, TimeZone, UnloadedModule,
-    WindowsProcess, build_id_record,
+    WindowsProcess, ZoneTime, build_id_record,
 };
 pub use fault::{Fault, FaultKind};
 pub use memory::{Content, Exclusion, Extent, Region, RegionKind, RegionState, protect};
@@ -45,7 +45,7 @@ pub use objects::{
 };
 pub use range::AddressRange;
 pub use remark::{Gravity, Remark, Subject};
-pub use token::{Privilege, Sid, SidAndAttributes, Token, TokenKind};
+pub use token::{Privilege, Sid, SidAndAttributes, Token};
 
 use std::time::Duration;
 
@@ -60,15 +60,12 @@ pub trait Target {
         self.process_id().into()
     }
 
-    /// The handle of the copy of its memory, if this is a snapshot that has one.
-    fn clone_handle(&self) -> Option<u64> {
+    /// The callback has said that this is a snapshot of a process (Windows: `PssCaptureSnapshot`), by answering
+    /// IsProcessSnapshot with S_FALSE. Nothing has to be stopped then. `None` if it is none.
+    ///
+    /// Asked at most once, before [`freeze`](Self::freeze): handles alone do not tell what they are of.
+    fn as_snapshot(&mut self) -> Option<Snapshot> {
         None
-    }
-
-    /// Whether this is a snapshot of a process (Windows: `PssCaptureSnapshot`), which a callback may announce by
-    /// answering IsProcessSnapshot with S_FALSE. Nothing has to be stopped then.
-    fn is_snapshot(&self) -> bool {
-        false
     }
 
     /// The time in the target's world, in seconds since 1970; `None` where that is the dumper's own time.
@@ -85,6 +82,13 @@ pub trait Target {
     /// The process is not there, may not be examined, or is of a kind this backend cannot hold. Then
     /// nothing has been stopped.
     fn freeze(&mut self, need: &Need) -> Result<Box<dyn Frozen + '_>, Fault>;
+}
+
+/// A snapshot of a process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The handle of the copy of its memory, if it has one.
+    pub clone_handle: Option<u64>,
 }
 
 /// What the dump to come will ask of the target.
@@ -118,7 +122,20 @@ pub trait Frozen {
     fn process(&mut self) -> Result<Process, Fault>;
 
     /// The ids of all threads alive at the stop, the leader (the first thread) first.
+    ///
+    /// Asked again when all of them have been [chosen](Self::hold_thread) or not: where threads are held one by one, those that
+    /// still run may have made new ones.
     fn thread_ids(&mut self) -> Result<Vec<u32>, Fault>;
+
+    /// Holds this thread from now on, if it is not held yet: it is to be dumped. What goes wrong,
+    /// [`thread`](Self::thread) tells.
+    ///
+    /// Backends that cannot hold single threads hold all from the beginning, and have nothing to do here. On Windows threads
+    /// are held one by one, and those that are not to be dumped never are, as a callback that excludes its own helper threads relies
+    /// on.
+    fn hold_thread(&mut self, id: u32) {
+        let _ = id;
+    }
 
     /// Everything about one thread. Asked only for threads that are to be dumped.
     fn thread(&mut self, id: u32) -> Result<Thread, Fault>;

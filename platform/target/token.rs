@@ -11,8 +11,8 @@ pub struct Token {
     pub id: u32,
     /// The handle to it that the process has; 0 where systems have none.
     pub handle: u64,
-    /// Whose it is.
-    pub kind: TokenKind,
+    /// The session of the machine that it belongs to; 0 where systems have none.
+    pub session: u32,
     /// The user.
     pub user: SidAndAttributes,
     /// The groups.
@@ -21,26 +21,10 @@ pub struct Token {
     pub primary_group: Option<Sid>,
     /// The privileges it holds, as Windows numbers them.
     pub privileges: Vec<Privilege>,
-    /// `TOKEN_STATISTICS` as it is, where the system has it.
+    /// Who restricts it: what it is not allowed as one of these, it is not allowed at all. Usually nobody.
+    pub restricting: Vec<SidAndAttributes>,
+    /// `TOKEN_STATISTICS` as it is, where the system has it. Says, too, whether it is a process' or a thread's.
     pub statistics: Option<[u8; 56]>,
-}
-
-/// Whose token it is, with the values of `TOKEN_TYPE`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u32)]
-pub enum TokenKind {
-    /// A process acts by it.
-    Primary = 1,
-    /// A thread acts by it as somebody else.
-    Impersonation = 2,
-}
-
-impl TokenKind {
-    /// The value of `TOKEN_TYPE`.
-    #[must_use]
-    pub fn value(self) -> u32 {
-        self as u32
-    }
 }
 
 /// A user or a group, and how it counts (`SE_GROUP_…`).

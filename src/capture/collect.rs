@@ -2,8 +2,8 @@
 
 use dumpwright_callback::{ModuleAsked, ModuleWriteFlags, ThreadAsked, ThreadWriteFlags};
 use dumpwright_target::{
-    AddressRange, CpuContext, Exception, Exclusion, Frozen, Gravity, Module, Platform, Region, Remark,
-    Subject, System, Thread, protect,
+    AddressRange, CpuContext, Exception, Exclusion, FaultKind, Frozen, Gravity, Module, Platform, Region,
+    Remark, Subject, System, Thread, protect,
 };
 
 use super::regions::regions;
@@ -33,6 +33,9 @@ pub(crate) fn collect(
     let dump_type = negotiated.dump_type;
     let profile = negotiated.profile;
     let mut remarks = Vec::new();
+    if let Some(fault) = &selection.thread_fault {
+        remarks.push(Remark::missing(Subject::Stream("ThreadList"), fault.to_string()));
+    }
     if let Some(fault) = &selection.module_fault {
         remarks.push(Remark::missing(Subject::Stream("ModuleList"), fault.to_string()));
     }
@@ -339,7 +342,12 @@ fn gather_threads(
         match frozen.thread(*id) {
             Ok(thread) => gathered.push((thread, *flags)),
             Err(fault) => {
-                remarks.push(Remark::missing(Subject::Thread(*id), fault.to_string()));
+                // One that had ended before it could be held is not missing: a moment later it would not have been listed.
+                let remark = match fault.kind {
+                    FaultKind::NoSuchProcess => Remark::left_out,
+                    _ => Remark::missing,
+                };
+                remarks.push(remark(Subject::Thread(*id), fault.to_string()));
                 last_fault = Some(fault);
             }
         }
@@ -396,7 +404,7 @@ fn ask_threads(
     for (thread, flags) in gathered {
         let asked = ThreadAsked {
             thread_id: thread.id,
-            thread_handle: 0,
+            thread_handle: thread.handle,
             context: thread.context.as_ref().map_or(&[], |context| context.plain()),
             stack_base: thread.stack.map_or(0, |stack| stack.range.end()),
             stack_end: thread.stack.map_or(0, |stack| stack.range.start()),

@@ -22,6 +22,7 @@ mod select;
 mod selected;
 mod snapshot;
 mod thread_data;
+mod wow64;
 
 pub(crate) use collect::{Collected, collect};
 pub(crate) use limits::passed_limits;

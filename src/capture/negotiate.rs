@@ -1,6 +1,7 @@
 //! Phase 1: who writes, who reads, what kind of dump.
 
 use dumpwright_callback::SecondaryFlags;
+use dumpwright_target::Target;
 
 use crate::protocol::dialogue::Dialogue;
 use crate::{DumpType, Error, Profile, Request};
@@ -28,10 +29,11 @@ pub(crate) struct Negotiated {
 pub(crate) fn negotiate(
     dialogue: &mut Dialogue<'_>,
     request: &Request,
-    is_snapshot: bool,
+    target: &mut dyn Target,
 ) -> Result<Negotiated, Error> {
-    if dialogue.is_process_snapshot() && !is_snapshot {
-        return Err(Error::NoSnapshot);
+    if dialogue.is_process_snapshot() {
+        let snapshot = target.as_snapshot().ok_or(Error::NoSnapshot)?;
+        dialogue.reads_from(snapshot);
     }
     dialogue.vm_start();
     let callback_writes = dialogue.io_start(request.file_handle.unwrap_or(0));

@@ -5,7 +5,7 @@ use dumpwright_callback::ThreadWriteFlags;
 use dumpwright_target::{AddressRange, Frozen, Region, RegionKind, protect};
 
 use super::snapshot::pointer_size;
-use super::{Snapshot, segments, thread_data};
+use super::{Snapshot, segments, thread_data, wow64};
 use crate::memory::set::RangeSet;
 use crate::memory::words::each_word;
 use crate::protocol::dialogue::Dialogue;
@@ -55,10 +55,11 @@ pub(super) fn windows(snapshot: &Snapshot, may_show: impl Fn(u64) -> bool) -> Ve
         .collect()
 }
 
-/// What belongs to threads, modules and functions besides: their own blocks, the system's data about them, unwind information,
-/// parts of modules.
+/// What belongs to threads, modules and functions besides: their own blocks, the system's data about them, the other halves of 32-bit
+/// programs, unwind information, parts of modules.
 pub(super) fn late(frozen: &mut dyn Frozen, snapshot: &mut Snapshot, map: &[Region]) -> Vec<AddressRange> {
     let mut ranges = thread_data::ranges(frozen, snapshot);
+    ranges.extend(wow64::ranges(frozen, snapshot));
     ranges.extend(&snapshot.unwind_information);
     ranges.extend(segments::ranges(frozen, snapshot, map));
     ranges

@@ -57,17 +57,25 @@ impl<'r> Walk<'r> {
         Ok(region.filter(|_| self.visited < MOST_REGIONS))
     }
 
+    /// All regions from here on, free ones included.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn all(mut self, dialogue: &mut Dialogue<'_>) -> Result<Vec<Region>, Error> {
+        let mut regions = Vec::new();
+        while let Some(region) = self.next(dialogue)? {
+            regions.push(region);
+        }
+        Ok(regions)
+    }
+
     /// All regions from here on that are not free.
     ///
     /// # Errors
     /// As [`next`](Self::next).
-    pub fn allocated(mut self, dialogue: &mut Dialogue<'_>) -> Result<Vec<Region>, Error> {
-        let mut regions = Vec::new();
-        while let Some(region) = self.next(dialogue)? {
-            if region.state != RegionState::Free {
-                regions.push(region);
-            }
-        }
+    pub fn allocated(self, dialogue: &mut Dialogue<'_>) -> Result<Vec<Region>, Error> {
+        let mut regions = self.all(dialogue)?;
+        regions.retain(|region| region.state != RegionState::Free);
         Ok(regions)
     }
 }

@@ -78,6 +78,16 @@ impl<'a> Plan<'a> {
         self.directory.push((stream_type, Some(block)));
     }
 
+    /// Whether the directory lists a stream of this type.
+    pub fn has_stream(&self, stream_type: u32) -> bool {
+        self.directory.iter().any(|(listed, _)| *listed == stream_type)
+    }
+
+    /// Lists the streams in another order than that of their bytes in the file: by rank, those of one rank as they are.
+    pub fn sort_directory(&mut self, rank: impl Fn(u32) -> usize) {
+        self.directory.sort_by_key(|(stream_type, _)| rank(*stream_type));
+    }
+
     /// An entry of the directory that readers skip: type 0, no place, no bytes.
     pub fn unused(&mut self) {
         self.directory.push((0, None));

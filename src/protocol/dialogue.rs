@@ -8,7 +8,7 @@ use dumpwright_callback::{
     Ask, AskKind, Callback, CancelAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleAsked, ModuleWriteFlags,
     ProcessAsked, RegionAnswer, SecondaryFlags, ThreadAsked, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
 };
-use dumpwright_target::AddressRange;
+use dumpwright_target::{AddressRange, Snapshot};
 
 use crate::Error;
 
@@ -37,19 +37,17 @@ pub(crate) struct Shown {
     given: ProcessAsked,
     /// What is read from.
     memory_handle: u64,
-    clone_handle: Option<u64>,
 }
 
 impl Shown {
-    /// The process with this id; handles of it and of the copy of its memory, if it is a snapshot with one.
-    pub fn new(process_id: u32, process_handle: u64, clone_handle: Option<u64>) -> Self {
+    /// The process with this id and handle.
+    pub fn new(process_id: u32, process_handle: u64) -> Self {
         Self {
             given: ProcessAsked {
                 process_id,
                 process_handle,
             },
             memory_handle: process_handle,
-            clone_handle,
         }
     }
 
@@ -146,12 +144,14 @@ impl<'c> Dialogue<'c> {
     pub fn is_process_snapshot(&mut self) -> bool {
         let mut status = Hresult::E_NOTIMPL;
         let said = self.ask(Ask::IsProcessSnapshot { status: &mut status });
-        let is_snapshot = said == Some(true) && status == Hresult::S_FALSE;
-        let shown = &mut self.service.shown;
-        if let (true, Some(clone)) = (is_snapshot, shown.clone_handle) {
-            shown.memory_handle = clone;
+        said == Some(true) && status == Hresult::S_FALSE
+    }
+
+    /// The target is this snapshot: questions about reads come with the handle of the copy of its memory.
+    pub fn reads_from(&mut self, snapshot: Snapshot) {
+        if let Some(clone) = snapshot.clone_handle {
+            self.service.shown.memory_handle = clone;
         }
-        is_snapshot
     }
 
     /// Whether the Vm questions are wanted; they are put from now on.

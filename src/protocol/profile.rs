@@ -90,6 +90,12 @@ impl Profile {
         !self.is_observed()
     }
 
+    /// With WithoutOptionalData (0x400) beside FilterTriage (0x100000), DbgHelp 6.3.9600 keeps thread blocks whole, of which FilterTriage alone
+    /// keeps one word.
+    pub(crate) fn keeps_thread_blocks_in_triage(self) -> bool {
+        self.is_observed()
+    }
+
     /// DbgHelp writes the registers of an exception whatever was answered about the thread.
     pub(crate) fn withholds_registers_of_exceptions(self) -> bool {
         !self.is_observed()
@@ -128,9 +134,20 @@ impl Profile {
         self.is_observed()
     }
 
-    /// How many entries of the directory DbgHelp leaves unused behind its streams.
-    pub(crate) fn unused_directory_entries(self) -> usize {
-        if self.is_observed() { 2 } else { 0 }
+    /// DbgHelp tells how long the registers of a thread would be that a callback has declined.
+    pub(crate) fn keeps_sizes_of_declined_contexts(self) -> bool {
+        self.is_observed()
+    }
+
+    /// DbgHelp lists its streams in another order than that in which they stand in the file.
+    pub(crate) fn lists_streams_as_dbghelp(self) -> bool {
+        self.is_observed()
+    }
+
+    /// How many entries of the directory DbgHelp leaves unused behind its streams: two, and one for each stream that was asked for and is
+    /// `absent`.
+    pub(crate) fn unused_directory_entries(self, absent: usize) -> usize {
+        if self.is_observed() { 2 + absent } else { 0 }
     }
 
     /// DbgHelp walks the address space anew wherever it needs it, asking VmQuery each time.

@@ -140,6 +140,20 @@ impl Dump {
         Self::from_source(FileSource::new(file).map_err(open)?)
     }
 
+    /// Takes a file that is open. Nothing may be written to it as long as the dump is in use.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Dump::open`].
+    pub fn from_file(file: File) -> Result<Self, ReadError> {
+        Self::from_source(FileSource::new(file).map_err(|source| ReadError::Io {
+            what: "the file's length",
+            offset: 0,
+            length: 0,
+            source,
+        })?)
+    }
+
     /// Takes a dump that lies in memory.
     ///
     /// # Errors

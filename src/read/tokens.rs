@@ -22,7 +22,9 @@ pub struct Token {
     pub id: u32,
     /// The handle that the process had to it, 0 outside Windows.
     pub handle: u64,
-    /// 1 primary, 2 impersonation.
+    /// The session of the machine that it belongs to.
+    pub session: Option<u32>,
+    /// 1 primary, 2 impersonation; from its statistics, which only Windows has.
     pub token_type: Option<u32>,
     /// The user's security identifier; `S-1-22-1-UID` for users of Linux.
     pub user: Option<String>,
@@ -32,6 +34,8 @@ pub struct Token {
     pub primary_group: Option<String>,
     /// Privileges.
     pub privileges: Vec<TokenPrivilege>,
+    /// Who restricts it.
+    pub restricting: Vec<TokenGroup>,
 }
 
 /// A group of a token.
@@ -109,26 +113,17 @@ fn token(record_offset: u64, element: &[u8]) -> Token {
         );
         element.get(at..at.checked_add(size)?)
     };
-    let word = |part: &[u8], at: usize| part.get(at..at + 4).map(|_| Fields(part).u32(at));
-    let identifier = |part: &[u8], at: usize| sid(part.get(at..)?);
-    let groups = part(2).unwrap_or_default();
-    let listed = word(groups, 0).unwrap_or(0) as usize;
     let privileges = part(4).unwrap_or_default();
     let held = word(privileges, 0).unwrap_or(0) as usize;
     Token {
         record_offset,
         id: fields.u32(4),
         handle: fields.u64(8),
-        token_type: part(0).and_then(|part| word(part, 0)),
+        session: part(0).and_then(|part| word(part, 0)),
+        // In TOKEN_STATISTICS, behind two identifiers and the time it ends.
+        token_type: part(5).and_then(|part| word(part, 24)),
         user: part(1).and_then(|part| identifier(part, word(part, 0)? as usize)),
-        groups: (0..listed.min(groups.len() / 8))
-            .filter_map(|index| {
-                Some(TokenGroup {
-                    sid: identifier(groups, word(groups, 4 + 8 * index)? as usize)?,
-                    attributes: word(groups, 8 + 8 * index)?,
-                })
-            })
-            .collect(),
+        groups: groups(part(2).unwrap_or_default()),
         // DbgHelp 6.3.9600 puts the identifier at 4 whatever the offset in front of it says (it says 8).
         primary_group: part(3).and_then(|part| identifier(part, 4)),
         privileges: (0..held.min(privileges.len() / 12))
@@ -141,7 +136,29 @@ fn token(record_offset: u64, element: &[u8]) -> Token {
                 })
             })
             .collect(),
+        restricting: groups(part(6).unwrap_or_default()),
     }
+}
+
+fn word(part: &[u8], at: usize) -> Option<u32> {
+    part.get(at..at + 4).map(|_| Fields(part).u32(at))
+}
+
+fn identifier(part: &[u8], at: usize) -> Option<String> {
+    sid(part.get(at..)?)
+}
+
+/// Count, pairs of offset and attributes, identifiers.
+fn groups(part: &[u8]) -> Vec<TokenGroup> {
+    let listed = word(part, 0).unwrap_or(0) as usize;
+    (0..listed.min(part.len() / 8))
+        .filter_map(|index| {
+            Some(TokenGroup {
+                sid: identifier(part, word(part, 4 + 8 * index)? as usize)?,
+                attributes: word(part, 8 + 8 * index)?,
+            })
+        })
+        .collect()
 }
 
 /// A security identifier: revision 1, number of parts, authority (its highest byte first), parts.

@@ -52,6 +52,8 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         max_mhz: 0,
         current_mhz: 0,
         limit_mhz: 0,
+        max_idle_state: 0,
+        current_idle_state: 0,
     });
     let build = snapshot
         .system
@@ -79,8 +81,8 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         processor_max_mhz: power.max_mhz,
         processor_current_mhz: power.current_mhz,
         processor_mhz_limit: power.limit_mhz,
-        processor_max_idle_state: 0,
-        processor_current_idle_state: 0,
+        processor_max_idle_state: power.max_idle_state,
+        processor_current_idle_state: power.current_idle_state,
         process_integrity_level: windows.integrity_level.unwrap_or(0),
         process_execute_flags: windows.execute_flags.unwrap_or(0),
         protected_process: windows.protected_process.unwrap_or(0),
@@ -130,12 +132,25 @@ fn zone_record(zone: Option<TimeZone>) -> TIME_ZONE_INFORMATION {
     };
     TIME_ZONE_INFORMATION {
         bias: zone.bias,
-        standard_name: fixed(&zone.name),
-        daylight_name: fixed(&zone.name),
-        standard_date: SYSTEMTIME::default(),
-        standard_bias: 0,
-        daylight_date: SYSTEMTIME::default(),
-        daylight_bias: 0,
+        standard_name: fixed(&zone.standard.name),
+        daylight_name: fixed(&zone.daylight.name),
+        standard_date: date(zone.standard.begins),
+        standard_bias: zone.standard.bias,
+        daylight_date: date(zone.daylight.begins),
+        daylight_bias: zone.daylight.bias,
+    }
+}
+
+fn date([year, month, day_of_week, day, hour, minute, second, milliseconds]: [u16; 8]) -> SYSTEMTIME {
+    SYSTEMTIME {
+        year,
+        month,
+        day_of_week,
+        day,
+        hour,
+        minute,
+        second,
+        milliseconds,
     }
 }
 

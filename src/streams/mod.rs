@@ -31,6 +31,7 @@ use dumpwright_target::LinuxTextKind;
 use minidump_common::format::MINIDUMP_STREAM_TYPE as Type;
 
 use crate::capture::Snapshot;
+use crate::dump_type::DumpType;
 use crate::plan::{BlockId, Plan};
 
 /// A row of the table.
@@ -217,14 +218,64 @@ pub(crate) fn plan(snapshot: &Snapshot) -> Plan<'_> {
         let body = (row.plan)(snapshot, &mut plan, &pieces);
         plan.stream(row.stream_type.into(), body);
     }
+    if profile.lists_streams_as_dbghelp() {
+        plan.sort_directory(dbghelp_rank);
+    }
+    let absent = dbghelp_absent(snapshot, &plan);
     for stream in &snapshot.user_streams {
         let body = plan.bytes(stream.bytes.as_slice());
         plan.stream(stream.stream_type, body);
     }
-    for _ in 0..profile.unused_directory_entries() {
+    for _ in 0..profile.unused_directory_entries(absent) {
         plan.unused();
     }
     plan
+}
+
+/// Where DbgHelp lists a stream in its directory; those that it does not know come last. Where its bytes stand in the file is another
+/// matter.
+fn dbghelp_rank(stream_type: u32) -> usize {
+    const ORDER: [Type; 16] = [
+        Type::ThreadListStream,
+        Type::ThreadExListStream,
+        Type::ThreadInfoListStream,
+        Type::ModuleListStream,
+        Type::UnloadedModuleListStream,
+        Type::FunctionTable,
+        Type::TokenStream,
+        Type::MemoryListStream,
+        Type::Memory64ListStream,
+        Type::MemoryInfoListStream,
+        Type::ExceptionStream,
+        Type::SystemInfoStream,
+        Type::MiscInfoStream,
+        Type::HandleDataStream,
+        Type::HandleOperationListStream,
+        Type::ThreadNamesStream,
+    ];
+    let known = ORDER
+        .into_iter()
+        .position(|known| u32::from(known) == stream_type);
+    known.unwrap_or(ORDER.len())
+}
+
+/// How many streams were asked for and are not there. DbgHelp has kept an entry of the directory for each (`01-f00000004`,
+/// `03-Thread-all-0-1100`).
+fn dbghelp_absent(snapshot: &Snapshot, plan: &Plan<'_>) -> usize {
+    const ASKED_FOR: [(DumpType, Type); 6] = [
+        (DumpType::WITH_HANDLE_DATA, Type::HandleDataStream),
+        (DumpType::WITH_HANDLE_DATA, Type::HandleOperationListStream),
+        (DumpType::WITH_UNLOADED_MODULES, Type::UnloadedModuleListStream),
+        (DumpType::WITH_FULL_MEMORY_INFO, Type::MemoryInfoListStream),
+        (DumpType::WITH_THREAD_INFO, Type::ThreadInfoListStream),
+        (DumpType::WITH_TOKEN_INFORMATION, Type::TokenStream),
+    ];
+    let asked_for = ASKED_FOR
+        .into_iter()
+        .filter(|(flag, _)| snapshot.dump_type.contains(*flag));
+    asked_for
+        .filter(|(_, stream_type)| !plan.has_stream((*stream_type).into()))
+        .count()
 }
 
 /// The bytes of a Memory64List follow each other without gaps; only the first may be aligned. Aligned to

@@ -7,9 +7,6 @@ use scroll::{LE, Pwrite};
 use super::{BlockId, Pieces, Plan, Snapshot};
 use crate::format;
 
-/// VER_NT_WORKSTATION.
-const WORKSTATION: u8 = 1;
-
 pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
     let system = snapshot.system.as_ref().expect("wanted");
     // Never left out: Breakpad takes an RVA of 0 for an error.
@@ -21,13 +18,13 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
             processor_level: system.processor_level,
             processor_revision: system.processor_revision,
             number_of_processors: u8::try_from(system.processors).unwrap_or(u8::MAX),
-            product_type: WORKSTATION,
+            product_type: system.product_type,
             major_version,
             minor_version,
             build_number,
             platform_id: system.platform.value(),
             csd_version_rva: offsets.rva(version_text)?,
-            suite_mask: 0,
+            suite_mask: system.suite_mask,
             reserved2: 0,
             cpu: cpu_information(system.cpu_information),
         }]))

@@ -1,12 +1,13 @@
 //! ThreadList: threads with registers and stacks.
 
 use dumpwright_callback::ThreadWriteFlags;
+use dumpwright_target::CpuContext;
 use minidump_common::format::{MINIDUMP_LOCATION_DESCRIPTOR, MINIDUMP_MEMORY_DESCRIPTOR, MINIDUMP_THREAD};
 
 use super::{BlockId, Pieces, Plan, Snapshot};
 use crate::capture::KeptThread;
 use crate::format;
-use crate::plan::Offsets;
+use crate::plan::{Offsets, narrow};
 
 /// A thread's stack in the file: the piece that holds it, where in the piece it begins, and how much of it
 /// the piece has.
@@ -16,6 +17,28 @@ struct StackPlace {
     inside: u64,
     start: u64,
     len: u64,
+}
+
+/// What a thread's entry says of its registers.
+#[derive(Clone, Copy)]
+enum Registers {
+    None,
+    At(BlockId),
+    /// Their size without a place.
+    Declined(usize),
+}
+
+impl Registers {
+    fn location(self, offsets: &Offsets) -> Result<MINIDUMP_LOCATION_DESCRIPTOR, crate::Error> {
+        match self {
+            Self::None => Ok(MINIDUMP_LOCATION_DESCRIPTOR::default()),
+            Self::At(block) => offsets.location(block),
+            Self::Declined(size) => Ok(MINIDUMP_LOCATION_DESCRIPTOR {
+                data_size: narrow(size, "a context")?,
+                rva: 0,
+            }),
+        }
+    }
 }
 
 /// What the list has of each thread.
@@ -47,9 +70,15 @@ pub(super) fn list<'a>(
         .iter()
         .map(|kept| {
             let wants_context = kept.flags.contains(ThreadWriteFlags::CONTEXT);
-            let context = kept.thread.context.as_ref().filter(|_| wants_context);
+            let context = kept.thread.context.as_ref().map(CpuContext::bytes);
             (
-                context.map(|context| plan.bytes(context.bytes())),
+                match context {
+                    Some(context) if wants_context => Registers::At(plan.bytes(context)),
+                    Some(context) if snapshot.profile.keeps_sizes_of_declined_contexts() => {
+                        Registers::Declined(context.len())
+                    }
+                    _ => Registers::None,
+                },
                 stack_place(snapshot, kept, pieces),
                 backing_store_place(snapshot, kept, pieces),
             )
@@ -62,7 +91,7 @@ pub(super) fn list<'a>(
     plan.record(
         4 + listed.len() * (format::size::<MINIDUMP_THREAD>() + descriptor),
         move |offsets| {
-            let mut bytes = format::bytes([crate::plan::narrow(listed.len(), "the number of threads")?]);
+            let mut bytes = format::bytes([narrow(listed.len(), "the number of threads")?]);
             for (kept, (context, stack, store)) in listed.iter().zip(&places) {
                 let thread = &kept.thread;
                 bytes.extend(format::bytes([MINIDUMP_THREAD {
@@ -73,10 +102,7 @@ pub(super) fn list<'a>(
                     priority: thread.priority.cast_unsigned(),
                     teb: thread.teb,
                     stack: stack_record(kept, *stack, offsets)?,
-                    thread_context: context
-                        .map(|context| offsets.location(context))
-                        .transpose()?
-                        .unwrap_or_default(),
+                    thread_context: context.location(offsets)?,
                 }]));
                 if entry == Entry::WithBackingStore {
                     let store = store.map(|place| descriptor_of(place, offsets)).transpose()?;

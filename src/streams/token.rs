@@ -1,8 +1,9 @@
 //! Token: as whom the process acts, and its threads that act as somebody else.
 //!
 //! The list and the head of an element are documented; what lies behind, as DbgHelp 6.3.9600 was observed to write it:
-//! seven pairs of offset and size, counted from the element, for type, user, groups, primary group, privileges,
-//! statistics, and one that was always empty. Offsets inside a part count from the part.
+//! seven pairs of offset and size, counted from the element, for session, user, groups, primary group, privileges,
+//! statistics, and the identifiers that restrict it. These are the classes that it asks the system for, in this order, of which Wine 8
+//! does not know the last; it is written as groups are. Offsets inside a part count from the part.
 
 use dumpwright_target::{SidAndAttributes, Token};
 
@@ -52,13 +53,16 @@ impl<'a> Element<'a> {
             [words([4]), sid.to_bytes()].concat()
         });
         let parts = [
-            words([token.kind.value()]),
+            words([token.session]),
             [words([8, token.user.attributes]), token.user.sid.to_bytes()].concat(),
             groups(&token.groups),
             group.unwrap_or_default(),
             privileges(token),
             token.statistics.map(Vec::from).unwrap_or_default(),
-            Vec::new(),
+            match &token.restricting[..] {
+                [] => Vec::new(),
+                restricting => groups(restricting),
+            },
         ];
         Self { token, parts }
     }

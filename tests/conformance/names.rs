@@ -56,6 +56,14 @@ impl Names {
         }
     }
 
+    /// Name, first address and size of each.
+    #[allow(dead_code, reason = "for the recorder")]
+    pub fn all(&self) -> impl Iterator<Item = (&str, u64, u64)> {
+        self.0
+            .iter()
+            .map(|name| (name.name.as_str(), name.base, name.size))
+    }
+
     fn find(&self, name: &str) -> Option<&Name> {
         self.0.iter().find(|known| known.name == name)
     }

@@ -43,14 +43,14 @@ fn tokens_are_what_the_kernel_tells_the_threads() {
     let capture = Capture::of(victim.pid(), "with-token-information");
     capture.check();
     let tokens = capture.dump.tokens().unwrap();
-    let mut expected = vec![(truth.pid, 1, &truth.main)];
+    let mut expected = vec![(truth.pid, &truth.main)];
     if truth.other.user != truth.main.user {
-        expected.push((truth.other.tid, 2, &truth.other));
+        expected.push((truth.other.tid, &truth.other));
     }
     assert_eq!(proc::is_root(), expected.len() == 2, "root can change its user");
     assert_eq!(tokens.len(), expected.len(), "{tokens:?}");
-    for (token, (id, kind, who)) in tokens.iter().zip(expected) {
-        assert_eq!((token.id, token.token_type, token.handle), (id, Some(kind), 0));
+    for (token, (id, who)) in tokens.iter().zip(expected) {
+        assert_eq!((token.id, token.session, token.handle), (id, Some(0), 0));
         let (user, groups, own) = who.identifiers();
         assert_eq!(token.user.as_deref(), Some(&*user));
         assert_eq!(token.primary_group.as_deref(), Some(&*own));

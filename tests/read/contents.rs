@@ -374,7 +374,8 @@ fn tokens_and_counters() {
     let [token] = &tokens[..] else {
         panic!("{tokens:?}")
     };
-    assert_eq!((token.id, token.handle, token.token_type), (4710, 0x99, Some(1)));
+    assert_eq!((token.id, token.handle), (4710, 0x99));
+    assert_eq!((token.session, token.token_type), (Some(3), Some(2)));
     assert_eq!(token.user.as_deref(), Some("S-1-5-18"));
     assert_eq!(token.primary_group.as_deref(), Some("S-1-5-18"));
     let groups: Vec<_> = token
@@ -383,6 +384,10 @@ fn tokens_and_counters() {
         .map(|group| (&*group.sid, group.attributes))
         .collect();
     assert_eq!(groups, [("S-1-5-18", 7)]);
+    let [restricting] = &token.restricting[..] else {
+        panic!("{token:?}")
+    };
+    assert_eq!((&*restricting.sid, restricting.attributes), ("S-1-5-18", 8));
     let privileges: Vec<_> = token
         .privileges
         .iter()

@@ -601,9 +601,9 @@ fn rare(dump: &mut Sample) {
     let tables = table(tables, 0x8000, &[4, 5, 6, 7, 8, 9], 0);
     dump.put_stream(13, "function tables", &tables.0);
 
-    // Type, user, one group, primary group, one privilege; no statistics, and what is never there.
+    // Session, user, one group, primary group, one privilege, statistics with their type, one who restricts it.
     let parts = [
-        Block::new().u32(1).zeros(4),
+        Block::new().u32(3).zeros(4),
         Block::new().u32(8).u32(0).bytes(&SYSTEM).zeros(4),
         Block::new()
             .u32(1)
@@ -614,15 +614,23 @@ fn rare(dump: &mut Sample) {
             .zeros(4),
         Block::new().u32(4).bytes(&SYSTEM),
         Block::new().u32(1).u64(20).u32(2),
+        Block::new().zeros(24).u32(2).zeros(28),
+        Block::new()
+            .u32(1)
+            .u32(16)
+            .u32(8)
+            .zeros(4)
+            .bytes(&SYSTEM)
+            .zeros(4),
     ];
-    let sizes = [4_u32, 20, 28, 16, 16];
+    let sizes = [4_u32, 20, 28, 16, 16, 56, 28];
     let mut element = Block::new();
     let mut at = 72;
     for (part, size) in parts.iter().zip(sizes) {
         element = element.u32(at).u32(size);
         at += part.0.len() as u32;
     }
-    let element = element.zeros(16).each(&parts, |block, part| block.bytes(&part.0));
+    let element = element.each(&parts, |block, part| block.bytes(&part.0));
     let token = Block::new()
         .u32(16 + at)
         .u32(1)

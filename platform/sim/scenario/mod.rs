@@ -180,7 +180,12 @@ mod tests {
             system::CPUID_KEYS,
             system::ARM_CPU_KEYS,
         ])
-        .chain([process::TIMES_KEYS, process::POWER_KEYS, process::ZONE_KEYS])
+        .chain([
+            process::TIMES_KEYS,
+            process::POWER_KEYS,
+            process::ZONE_KEYS,
+            process::ZONE_TIME_KEYS,
+        ])
         .flatten()
         .chain(kinds)
         .copied()

@@ -1,6 +1,6 @@
 //! `[process]`: the process as a whole.
 
-use dumpwright_target::{Power, TimeZone, WindowsProcess};
+use dumpwright_target::{Power, TimeZone, WindowsProcess, ZoneTime};
 
 use super::fields::{Fields, Outcome, Value};
 use crate::SimProcess;
@@ -20,8 +20,9 @@ pub(super) const KEYS: &[&str] = &[
     "cookie",
 ];
 pub(super) const TIMES_KEYS: &[&str] = &["created", "user", "kernel"];
-pub(super) const POWER_KEYS: &[&str] = &["max", "current", "limit"];
-pub(super) const ZONE_KEYS: &[&str] = &["id", "bias", "name"];
+pub(super) const POWER_KEYS: &[&str] = &["max", "current", "limit", "max_idle_state", "idle_state"];
+pub(super) const ZONE_KEYS: &[&str] = &["id", "bias", "name", "standard", "daylight"];
+pub(super) const ZONE_TIME_KEYS: &[&str] = &["name", "begins", "bias"];
 
 /// Most minutes between a time zone and UTC; more than a day is none.
 const MOST_MINUTES: i32 = 24 * 60;
@@ -54,15 +55,50 @@ pub(super) fn read(document: &Fields<'_>, process: &mut SimProcess) -> Outcome<(
             max_mhz,
             current_mhz: power.get_or("current", Value::u32, max_mhz)?,
             limit_mhz: power.get_or("limit", Value::u32, max_mhz)?,
+            max_idle_state: power.get_or("max_idle_state", Value::u32, 0)?,
+            current_idle_state: power.get_or("idle_state", Value::u32, 0)?,
         })
     })?;
     process.time_zone = fields.get("time_zone", |value| {
         let zone = value.table("a time zone", ZONE_KEYS)?;
+        let id = zone.get_or("id", Value::u32, 0)?;
+        let name = zone.get_or("name", Value::string, String::new())?;
+        let usual = TimeZone::unchanging(id, zone.get_or("bias", minutes, 0)?, name);
         Ok(TimeZone {
-            id: zone.get_or("id", Value::u32, 0)?,
-            bias: zone.get_or("bias", |bias| bias.signed(-MOST_MINUTES, MOST_MINUTES), 0)?,
-            name: zone.get_or("name", Value::string, String::new())?,
+            standard: zone.get_or(
+                "standard",
+                |value| zone_time(value, &usual.standard),
+                usual.standard.clone(),
+            )?,
+            daylight: zone.get_or(
+                "daylight",
+                |value| zone_time(value, &usual.daylight),
+                usual.daylight.clone(),
+            )?,
+            ..usual
         })
     })?;
     Ok(())
+}
+
+fn minutes(value: &Value<'_>) -> Outcome<i32> {
+    value.signed(-MOST_MINUTES, MOST_MINUTES)
+}
+
+/// Standard or daylight saving time.
+fn zone_time(value: &Value<'_>, usual: &ZoneTime) -> Outcome<ZoneTime> {
+    let time = value.table("a time of a time zone", ZONE_TIME_KEYS)?;
+    Ok(ZoneTime {
+        name: time.get_or("name", Value::string, usual.name.clone())?,
+        begins: time.get_or("begins", system_time, usual.begins)?,
+        bias: time.get_or("bias", minutes, usual.bias)?,
+    })
+}
+
+/// The words of a `SYSTEMTIME`.
+fn system_time(value: &Value<'_>) -> Outcome<[u16; 8]> {
+    let words: Vec<u16> = value.array()?.iter().map(Value::u16).collect::<Outcome<_>>()?;
+    words.try_into().map_err(|_| {
+        value.error("expected the eight words of a SYSTEMTIME: year, month, day of the week, day, hour, minute, second, milliseconds")
+    })
 }

@@ -10,6 +10,8 @@ pub(super) const KEYS: &[&str] = &[
     "cpu",
     "version",
     "version_text",
+    "product_type",
+    "suite_mask",
     "build",
     "processors",
     "level",
@@ -52,6 +54,8 @@ pub(super) fn read(document: &Fields<'_>) -> Outcome<System> {
     check_information(&fields, cpu)?;
     system.version = fields.get_or("version", version, system.version)?;
     system.version_text = fields.get_or("version_text", Value::string, system.version_text)?;
+    system.product_type = fields.get_or("product_type", Value::u8, system.product_type)?;
+    system.suite_mask = fields.get_or("suite_mask", Value::u16, system.suite_mask)?;
     system.build = fields.get_or("build", Value::string, system.build)?;
     system.processors = fields.get_or("processors", Value::u32, system.processors)?;
     system.processor_level = fields.get_or("level", Value::u16, system.processor_level)?;

@@ -65,6 +65,7 @@ pub(super) fn read(
         }
         threads.push(Thread {
             id: id.u32()?,
+            handle: 0,
             suspend_count: fields.get_or("suspend_count", Value::u32, 0)?,
             priority_class: fields.get_or("priority_class", Value::u32, NORMAL)?,
             priority: fields.get_or("priority", |value| value.signed(-15, 15), 0)?,

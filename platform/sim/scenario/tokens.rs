@@ -1,26 +1,22 @@
 //! `[[token]]`: as whom the process and its threads act.
 
-use dumpwright_target::{Privilege, Sid, SidAndAttributes, Token, TokenKind};
+use dumpwright_target::{Privilege, Sid, SidAndAttributes, Token};
 
 use super::fields::{Fields, Outcome, Value};
 
 pub(super) const KEYS: &[&str] = &[
     "id",
-    "kind",
     "handle",
+    "session",
     "user",
     "groups",
     "primary_group",
     "privileges",
+    "restricting",
     "statistics",
 ];
 pub(super) const SID_KEYS: &[&str] = &["sid", "attributes"];
 pub(super) const PRIVILEGE_KEYS: &[&str] = &["luid", "attributes"];
-
-const KINDS: &[(&str, TokenKind)] = &[
-    ("primary", TokenKind::Primary),
-    ("impersonation", TokenKind::Impersonation),
-];
 
 /// SE_GROUP_MANDATORY, SE_GROUP_ENABLED_BY_DEFAULT and SE_GROUP_ENABLED: what most groups of a token have.
 const GROUP: u32 = 7;
@@ -32,25 +28,16 @@ pub(super) fn read(document: &Fields<'_>, process: u32) -> Outcome<Vec<Token>> {
         tokens.push(Token {
             id: fields.get_or("id", Value::u32, process)?,
             handle: fields.get_or("handle", Value::u64, 0)?,
-            kind: fields.get_or("kind", |value| value.choice(KINDS), TokenKind::Primary)?,
+            session: fields.get_or("session", Value::u32, 0)?,
             user: with_attributes(&fields.need("user")?, 0)?,
-            groups: fields.get_or(
-                "groups",
-                |value| {
-                    value
-                        .array()?
-                        .iter()
-                        .map(|group| with_attributes(group, GROUP))
-                        .collect()
-                },
-                Vec::new(),
-            )?,
+            groups: fields.get_or("groups", groups, Vec::new())?,
             primary_group: fields.get("primary_group", sid)?,
             privileges: fields.get_or(
                 "privileges",
                 |value| value.array()?.iter().map(privilege).collect(),
                 Vec::new(),
             )?,
+            restricting: fields.get_or("restricting", groups, Vec::new())?,
             statistics: fields.get("statistics", |value| {
                 let bytes = value.hex()?;
                 bytes.try_into().map_err(|bytes: Vec<u8>| {
@@ -67,6 +54,11 @@ fn sid(value: &Value<'_>) -> Outcome<Sid> {
         .text()?
         .parse()
         .map_err(|refusal: String| value.error(refusal))
+}
+
+fn groups(value: &Value<'_>) -> Outcome<Vec<SidAndAttributes>> {
+    let groups = value.array()?;
+    groups.iter().map(|group| with_attributes(group, GROUP)).collect()
 }
 
 /// An identifier as text, or with its attributes in a table.

@@ -110,6 +110,21 @@ impl CpuContext {
         Some(Self { cpu, bytes })
     }
 
+    /// The same with extended state behind the plain `CONTEXT`, in place of what it may have there. Only x86-64 has such
+    /// state; others are left as they are.
+    #[must_use]
+    pub fn with_extended_state(self, state: XState) -> Self {
+        if self.cpu != Cpu::Amd64 {
+            return self;
+        }
+        let mut extended = self.without_extended_state();
+        let at = extended.cpu.layout().flags;
+        let flags = extended.cpu.layout().context_flags(&extended.bytes) | xstate::FLAG;
+        extended.bytes[at..at + 4].copy_from_slice(&flags.to_le_bytes());
+        state.append_to(&mut extended.bytes);
+        extended
+    }
+
     /// The processor family.
     #[must_use]
     pub fn cpu(&self) -> Cpu {

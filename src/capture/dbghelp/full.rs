@@ -50,7 +50,7 @@ pub(in crate::capture) fn full(
         dialogue.service().poll_cancel()?;
     }
     if dump_type.contains(DumpType::WITH_FULL_MEMORY_INFO) {
-        snapshot.regions = Some(Walk::over(own).allocated(dialogue)?);
+        snapshot.regions = Some(Walk::over(own).all(dialogue)?);
     }
     let goes_on = dump_type.contains(DumpType::IGNORE_INACCESSIBLE_MEMORY)
         && !dump_type.contains(DumpType::NO_IGNORE_INACCESSIBLE_MEMORY);

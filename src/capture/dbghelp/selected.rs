@@ -72,7 +72,7 @@ pub(in crate::capture) fn selected(
     read(frozen, snapshot, blocks, &stacks, dialogue)?;
     if snapshot.dump_type.contains(DumpType::WITH_FULL_MEMORY_INFO) {
         // The MemoryInfoList walks the address space by itself, and here a failing VmQuery fails the dump.
-        snapshot.regions = Some(Walk::over(own).allocated(dialogue)?);
+        snapshot.regions = Some(Walk::over(own).all(dialogue)?);
     }
     Ok(())
 }

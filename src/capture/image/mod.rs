@@ -46,6 +46,22 @@ pub(super) fn parts(frozen: &mut dyn Frozen, image: AddressRange) -> Result<Part
     Ok(parts)
 }
 
+/// Thread-local variables of a module of Windows, as each thread has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ThreadLocal {
+    /// Its place in each thread's array of such blocks.
+    pub index: u64,
+    /// Bytes of a block.
+    pub size: u64,
+}
+
+/// The thread-local variables of the module that fills `image`; `None` if it has none.
+pub(super) fn thread_local(frozen: &mut dyn Frozen, image: AddressRange) -> Option<ThreadLocal> {
+    let mut memory = Memory { frozen, image };
+    let start = memory.up_to(image.start(), FIRST_PAGE);
+    pe::thread_local(&mut memory, &start)
+}
+
 /// The first page of a module.
 pub(super) fn first_page(image: AddressRange) -> Option<AddressRange> {
     AddressRange::at(image.start(), image.len().min(FIRST_PAGE))

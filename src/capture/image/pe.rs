@@ -5,7 +5,7 @@
 
 use dumpwright_target::AddressRange;
 
-use super::{Memory, Parts};
+use super::{Memory, Parts, ThreadLocal};
 
 /// Microsoft's loader takes no more.
 const MOST_SECTIONS: u16 = 96;
@@ -20,6 +20,10 @@ const DEBUG: usize = 6;
 const TLS: usize = 9;
 /// The size of `IMAGE_TLS_DIRECTORY64`, as DbgHelp keeps of it.
 const TLS_SIZE: u64 = 0x28;
+
+/// What the optional header begins with: the image is of a 32-bit, or of a 64-bit program.
+const PE32: u16 = 0x10b;
+const PE32_PLUS: u16 = 0x20b;
 
 const SCN_CNT_CODE: u32 = 0x20;
 const SCN_MEM_EXECUTE: u32 = 0x2000_0000;
@@ -39,45 +43,109 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
         .map(|bytes| u32::from_le_bytes(*bytes))
 }
 
+/// What the header says of the image as a whole.
+struct Header {
+    /// Where the signature is, and the file header behind it.
+    nt: u64,
+    sections: u16,
+    /// The optional header: it holds the data directories.
+    optional: Vec<u8>,
+    directories_at: usize,
+}
+
+impl Header {
+    const FILE_HEADER: u64 = 24;
+
+    fn read(memory: &mut Memory<'_>, start: &[u8]) -> Option<Self> {
+        const NEW_HEADER: usize = 0x3c;
+        let nt = memory
+            .image
+            .start()
+            .checked_add(u32_at(start, NEW_HEADER)?.into())?;
+        let file = memory.exactly(nt, Self::FILE_HEADER)?;
+        let sections = u16_at(&file, 6)?;
+        if !file.starts_with(b"PE\0\0") || sections > MOST_SECTIONS {
+            return None;
+        }
+        let optional_size = u64::from(u16_at(&file, 20)?);
+        let optional = memory.exactly(nt.checked_add(Self::FILE_HEADER)?, optional_size)?;
+        let directories_at = match u16_at(&optional, 0)? {
+            PE32 => 96,
+            PE32_PLUS => 112,
+            _ => return None,
+        };
+        Some(Self {
+            nt,
+            sections,
+            optional,
+            directories_at,
+        })
+    }
+
+    /// Where a table is, from the image's start, and its size; `None` if the image has it not.
+    fn directory(&self, index: usize) -> Option<(u32, u64)> {
+        let listed = u32_at(&self.optional, self.directories_at - 4)?;
+        let at = self.directories_at + index * 8;
+        let (rva, size) = (u32_at(&self.optional, at)?, u32_at(&self.optional, at + 4)?);
+        (index < listed as usize && rva != 0 && size != 0).then_some((rva, u64::from(size)))
+    }
+
+    /// Bytes of a pointer.
+    fn pointer(&self) -> usize {
+        match u16_at(&self.optional, 0) {
+            Some(PE32) => 4,
+            _ => 8,
+        }
+    }
+}
+
+/// `IMAGE_TLS_DIRECTORY`: where the first values of the variables begin and end, where the loader has put the module's index, where its
+/// callbacks are, how many zeros follow the first values.
+pub(super) fn thread_local(memory: &mut Memory<'_>, start: &[u8]) -> Option<ThreadLocal> {
+    /// A thread's array has no more blocks; real ones have some tens.
+    const MOST_INDEXES: u32 = 4096;
+    /// More zeros than this are no honest header's.
+    const MOST_ZEROS: u32 = 16 << 20;
+    let header = Header::read(memory, start)?;
+    let (rva, _) = header.directory(TLS)?;
+    let pointer = header.pointer();
+    let at = memory.image.start().checked_add(rva.into())?;
+    let directory = memory.exactly(at, 4 * pointer as u64 + 8)?;
+    let word = |index: usize| {
+        let at = index * pointer;
+        let mut wide = [0; 8];
+        wide[..pointer].copy_from_slice(&directory[at..at + pointer]);
+        u64::from_le_bytes(wide)
+    };
+    let values = AddressRange::new(word(0), word(1)).map_or(0, AddressRange::len);
+    let zeros = u32_at(&directory, 4 * pointer)?;
+    let index = u32_at(&memory.exactly(word(2), 4)?, 0)?;
+    let sound = values <= memory.image.len() && zeros <= MOST_ZEROS && index < MOST_INDEXES;
+    sound.then(|| ThreadLocal {
+        index: index.into(),
+        size: values + u64::from(zeros),
+    })
+}
+
 pub(super) fn parts(memory: &mut Memory<'_>, start: &[u8]) -> Result<Parts, String> {
     found(memory, start).ok_or_else(|| "its PE header makes no sense".to_owned())
 }
 
 fn found(memory: &mut Memory<'_>, start: &[u8]) -> Option<Parts> {
-    const NEW_HEADER: usize = 0x3c;
-    const FILE_HEADER: u64 = 24;
     const SECTION: usize = 40;
     let base = memory.image.start();
-    let nt = base.checked_add(u32_at(start, NEW_HEADER)?.into())?;
-    let file = memory.exactly(nt, FILE_HEADER)?;
-    let count = u16_at(&file, 6)?;
-    if !file.starts_with(b"PE\0\0") || count > MOST_SECTIONS {
-        return None;
-    }
-    let optional_size = u64::from(u16_at(&file, 20)?);
-    let optional = memory.exactly(nt.checked_add(FILE_HEADER)?, optional_size)?;
-    let directories_at = match u16_at(&optional, 0)? {
-        0x10b => 96,
-        0x20b => 112,
-        _ => return None,
-    };
+    let header = Header::read(memory, start)?;
     let place = |rva: u32, size: u64| AddressRange::at(base.checked_add(rva.into())?, size);
 
     let mut headers = Vec::new();
-    headers.extend(AddressRange::at(base, u32_at(&optional, 60)?.into()));
-    let listed = u32_at(&optional, directories_at - 4)?;
-    let directory = |index: usize| {
-        let at = directories_at + index * 8;
-        let (rva, size) = (u32_at(&optional, at)?, u32_at(&optional, at + 4)?);
-        (index < listed as usize && rva != 0 && size != 0).then_some((rva, u64::from(size)))
-    };
-    for (rva, size) in KEPT.into_iter().filter_map(directory) {
+    headers.extend(AddressRange::at(base, u32_at(&header.optional, 60)?.into()));
+    for (rva, size) in KEPT.into_iter().filter_map(|index| header.directory(index)) {
         headers.extend(place(rva, size));
     }
-    if let Some((rva, _)) = directory(TLS) {
+    if let Some((rva, _)) = header.directory(TLS) {
         headers.extend(place(rva, TLS_SIZE));
     }
-    if let Some((rva, size)) = directory(DEBUG) {
+    if let Some((rva, size)) = header.directory(DEBUG) {
         const ENTRY: u64 = 28;
         let len = size.min(MOST_DEBUG_ENTRIES * ENTRY);
         let entries = memory.up_to(base.checked_add(rva.into())?, len);
@@ -88,8 +156,12 @@ fn found(memory: &mut Memory<'_>, start: &[u8]) -> Option<Parts> {
         }));
     }
 
-    let table_at = nt.checked_add(FILE_HEADER)?.checked_add(optional_size)?;
-    let table = memory.exactly(table_at, u64::from(count) * SECTION as u64)?;
+    let optional_size = header.optional.len() as u64;
+    let table_at = header
+        .nt
+        .checked_add(Header::FILE_HEADER)?
+        .checked_add(optional_size)?;
+    let table = memory.exactly(table_at, u64::from(header.sections) * SECTION as u64)?;
     let sections: Vec<_> = table
         .chunks_exact(SECTION)
         .filter_map(|section| {

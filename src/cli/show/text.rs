@@ -541,13 +541,20 @@ fn tokens(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String>) -> io::
         return Ok(());
     }
     section(out, &format!("Tokens ({})", tokens.len()))?;
+    let process = part(problems, dump.misc_info()).and_then(|misc| misc.process_id);
     for token in tokens {
         let kind = match token.token_type {
             Some(2) => "impersonation, thread",
-            _ => "primary, process",
+            Some(1) => "primary, process",
+            _ if process == Some(token.id) => "primary, process",
+            _ => "thread",
         };
         let user = token.user.unwrap_or_else(|| "(no user)".to_owned());
-        writeln!(out, "  {user}, {kind} {}", token.id)?;
+        write!(out, "  {user}, {kind} {}", token.id)?;
+        match token.session.filter(|session| *session != 0) {
+            Some(session) => writeln!(out, ", session {session}")?,
+            None => writeln!(out)?,
+        }
         for group in token.groups {
             let primary = match token.primary_group.as_ref() == Some(&group.sid) {
                 true => ", primary",
@@ -556,6 +563,13 @@ fn tokens(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String>) -> io::
             writeln!(
                 out,
                 "    group {}, attributes {:#x}{primary}",
+                group.sid, group.attributes
+            )?;
+        }
+        for group in token.restricting {
+            writeln!(
+                out,
+                "    restricted by {}, attributes {:#x}",
                 group.sid, group.attributes
             )?;
         }

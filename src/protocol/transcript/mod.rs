@@ -28,6 +28,9 @@ pub struct Transcript {
     pub entries: Vec<Entry>,
     /// How the dump ended; `None` if that was not recorded.
     pub result: Option<Ending>,
+    /// Which DbgHelp it was recorded with, as `dbghelp 6.3.9600.16384`; `None` for dumpwright itself, and as long as there is no result.
+    /// Comparisons do not look at it.
+    pub engine: Option<String>,
 }
 
 /// How a dump ended.
@@ -57,6 +60,8 @@ pub enum Status {
 #[serde(deny_unknown_fields)]
 struct LastLine {
     result: Ending,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    engine: Option<String>,
 }
 
 /// Why a text is no transcript.
@@ -113,7 +118,8 @@ impl Transcript {
                 return Err(wrong("nothing can follow the result".to_owned()));
             }
             if text.trim_start().starts_with("{\"result\"") {
-                transcript.result = Some(serde_json::from_str::<LastLine>(text).map_err(no_json)?.result);
+                let last: LastLine = serde_json::from_str(text).map_err(no_json)?;
+                (transcript.result, transcript.engine) = (Some(last.result), last.engine);
                 continue;
             }
             let entry: Entry = serde_json::from_str(text).map_err(no_json)?;
@@ -139,6 +145,7 @@ impl Transcript {
         let result = self.result.iter().map(|ending| {
             serde_json::to_string(&LastLine {
                 result: ending.clone(),
+                engine: self.engine.clone(),
             })
             .expect(PLAIN)
         });

@@ -57,6 +57,7 @@ impl Playback {
         Transcript {
             entries: self.tape.entries(),
             result: Some(Ending::of(outcome)),
+            engine: None,
         }
     }
 

@@ -40,6 +40,7 @@ impl<'c> Recorder<'c> {
         Transcript {
             entries: self.tape.entries(),
             result: None,
+            engine: None,
         }
     }
 
