@@ -78,6 +78,14 @@ pub enum Error {
         /// Which limit it passes.
         reason: String,
     },
+    /// The system's DbgHelp made no dump.
+    #[error("{fault}")]
+    DbgHelp {
+        /// What it left in the thread's last error.
+        status: Hresult,
+        /// What was done, what the status means, and what can be done about it.
+        fault: Fault,
+    },
     /// The dump could not be written.
     #[error("cannot {operation} {}: {source}", .path.as_ref().map_or_else(|| "the output".to_owned(), |path| path.display().to_string()))]
     Output {
@@ -92,6 +100,12 @@ pub enum Error {
 
 /// What systems call a file that is not open: EBADF, on Windows ERROR_INVALID_HANDLE.
 const NOT_OPEN: i32 = if cfg!(windows) { 6 } else { 9 };
+
+/// What Windows says, as an HRESULT (`HRESULT_FROM_WIN32`), which is how DbgHelp passes it on.
+fn of_windows(code: Option<i32>) -> Option<Hresult> {
+    let code = code.filter(|code| cfg!(windows) && (1..=0xFFFF).contains(code))?;
+    Some(Hresult(0x8007_0000 | code.cast_unsigned()))
+}
 
 impl Error {
     /// The status that `MiniDumpWriteDump` leaves for this failure in the thread's last error.
@@ -109,13 +123,15 @@ impl Error {
                     Hresult::NOT_SUPPORTED
                 }
                 FaultKind::Unreadable => Hresult::PARTIAL_COPY,
-                _ => Hresult::E_FAIL,
+                _ => of_windows(fault.os_code).unwrap_or(Hresult::E_FAIL),
             },
             Self::InvalidType { .. } | Self::InvalidRequest(_) | Self::Script(_) => Hresult::INVALID_ARGUMENT,
             Self::Cancelled => Hresult::CANCELLED,
             Self::Aborted(AskKind::Module | AskKind::Thread | AskKind::ThreadEx) => Hresult::E_ABORT,
             Self::Aborted(_) => Hresult::E_FAIL,
-            Self::Refused { status, .. } | Self::Unreadable { status, .. } => *status,
+            Self::Refused { status, .. } | Self::Unreadable { status, .. } | Self::DbgHelp { status, .. } => {
+                *status
+            }
             // ERROR_PROC_NOT_FOUND: what a system without the snapshot functions answers.
             Self::NoSnapshot => Hresult(0x8007_007F),
             Self::OtherDialogue { .. } => Hresult::E_FAIL,
@@ -127,7 +143,7 @@ impl Error {
                 io::ErrorKind::AlreadyExists => Hresult::FILE_EXISTS,
                 io::ErrorKind::PermissionDenied => Hresult::ACCESS_DENIED,
                 io::ErrorKind::StorageFull => Hresult::DISK_FULL,
-                _ => Hresult::E_FAIL,
+                _ => of_windows(source.raw_os_error()).unwrap_or(Hresult::E_FAIL),
             },
         }
     }

@@ -79,9 +79,9 @@ pub use dumpwright_target as target;
 pub use dumpwright_target::{Remark, Target};
 pub use error::Error;
 pub use protocol::Profile;
-pub use report::Report;
+pub use report::{Backend, Report};
 pub use request::{Request, UserStream};
-#[cfg(all(feature = "file", target_os = "linux"))]
+#[cfg(all(feature = "file", any(target_os = "linux", windows)))]
 pub use sink::FileSink;
 pub use sink::{Sink, StreamSink};
 
@@ -92,7 +92,7 @@ pub use sink::{Sink, StreamSink};
 ///
 /// # Errors
 /// There is no dump, and no file. See [`dump`].
-#[cfg(all(feature = "file", target_os = "linux"))]
+#[cfg(all(feature = "file", any(target_os = "linux", windows)))]
 pub fn dump_to_file(
     target: &mut dyn Target,
     request: &Request,

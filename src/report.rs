@@ -1,12 +1,55 @@
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use dumpwright_target::{Gravity, Holding, Remark};
 
 use crate::DumpType;
 
+/// Who has written a dump.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Backend {
+    /// This library.
+    Dumpwright,
+    /// A DbgHelp: the system's, or another one.
+    DbgHelp {
+        /// The DLL.
+        file: PathBuf,
+        /// Its version, as `6.3.9600.16384`, if it tells.
+        version: Option<String>,
+    },
+}
+
+impl Backend {
+    /// Its name, as `--backend` takes it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Dumpwright => "dumpwright",
+            Self::DbgHelp { .. } => "dbghelp",
+        }
+    }
+}
+
+/// The name, and the version of a DbgHelp.
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::DbgHelp {
+                version: Some(version),
+                ..
+            } => write!(f, " {version}"),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What was written, and what the dump lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
+    /// Who has written it.
+    pub backend: Backend,
     /// The type that was effective, after contradictions were settled.
     pub dump_type: DumpType,
     /// Bytes written.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use dumpwright::protocol::{Lint, Playback, Recorder, Script, Symbols, Transcript};
-use dumpwright::{Callback, Error, FileSink, Report, Request, Sink, Target, dump};
+use dumpwright::{Callback, Error, FileSink, Report, Request, Sink, Target};
+
+use super::backend::Writer;
 
 #[derive(Debug, Args)]
 pub(super) struct DialogueArgs {
@@ -77,7 +79,7 @@ impl<'a> Dialogue<'a> {
     /// Dumps with this dialogue. An error after the dump means that the dump is not what was asked for.
     pub fn dump(
         self,
-        target: &mut dyn Target,
+        writer: &mut dyn Writer,
         request: &Request,
         sink: &mut dyn Sink,
     ) -> Result<Report, Error> {
@@ -100,11 +102,12 @@ impl<'a> Dialogue<'a> {
         };
         let (outcome, transcript) = if transcript_file.is_some() {
             let mut recorder = Recorder::new(callback, symbols);
-            let outcome = dump(target, request, Some(&mut recorder), sink);
-            let transcript = recorder.finish(&outcome);
+            let outcome = writer.write(request, Some(&mut recorder), sink);
+            let mut transcript = recorder.finish(&outcome);
+            transcript.engine = writer.engine();
             (outcome, Some(transcript))
         } else {
-            (dump(target, request, callback, sink), None)
+            (writer.write(request, callback, sink), None)
         };
         for finding in lint.iter().flat_map(Lint::findings) {
             eprintln!("dumpwright: lint: {finding}");

@@ -2,18 +2,26 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
+#[cfg(unix)]
+use std::os::fd::{AsFd as _, BorrowedFd as Borrowed};
+#[cfg(windows)]
+use std::os::windows::io::{AsHandle as _, BorrowedHandle as Borrowed};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+#[cfg(windows)]
+use dumpwright::Target;
 use dumpwright::native::sim::{Scenario, ScenarioError};
 use dumpwright::native::{self, Outcome, Spawned};
 use dumpwright::protocol::Symbols;
 use dumpwright::target::{Fault, FaultKind};
-use dumpwright::{DumpType, Error, FileSink, Profile, Report, Request, StreamSink, Target};
+use dumpwright::{DumpType, Error, FileSink, Profile, Report, Request, StreamSink};
 
+#[cfg(windows)]
+use super::backend::{Backend, System};
+use super::backend::{BackendArgs, Writer};
 use super::dialogue::{Dialogue, DialogueArgs};
 use super::{FAILED, result};
 
@@ -48,6 +56,9 @@ pub(super) struct DumpArgs {
 
     #[command(flatten)]
     dialogue: DialogueArgs,
+
+    #[command(flatten)]
+    backend: BackendArgs,
 
     /// Whose behaviour to follow: documented, or DbgHelp's as observed (dbghelp63, dbghelp10)
     #[arg(long, value_name = "NAME", default_value = Profile::default().name())]
@@ -104,10 +115,13 @@ struct Source {
 }
 
 /// How a live process is held.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Hold {
     /// Stopped while its facts and its memory are read
     Stop,
+    /// Copied in a moment, and the copy is read while it runs on (Windows 8.1 and later; else it is stopped)
+    #[cfg(windows)]
+    Clone,
 }
 
 /// Dumps what the arguments say, and says what came of it.
@@ -138,7 +152,7 @@ pub(super) fn run(args: &DumpArgs) -> ExitCode {
 }
 
 fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
-    let Hold::Stop = args.hold;
+    args.backend.check(args.source.scenario.is_none())?;
     // Both would only be found out when the process has been disturbed already.
     args.dump_type.normalised()?;
     if args.dialogue.transcript.as_ref() == Some(&args.output) {
@@ -165,8 +179,15 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
     }
     match &args.source {
         Source { pid: Some(pid), .. } => {
+            // Who runs this elevated means to dump whatever process.
+            #[cfg(windows)]
+            native::use_debug_privilege();
             let dialogue = dialogue(Symbols::live())?;
-            output.write(&mut native::process(*pid)?, &request, dialogue)
+            #[cfg(windows)]
+            if let Some(mut system) = system(args, *pid)? {
+                return output.write(&mut system, &request, dialogue);
+            }
+            output.write(&mut live(*pid, args.hold)?, &request, dialogue)
         }
         Source {
             scenario: Some(file), ..
@@ -181,6 +202,29 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
         }
         _ => exec(args, request, output, dialogue(Symbols::live())?, to_stdout),
     }
+}
+
+/// The live process with this id.
+fn live(pid: u32, hold: Hold) -> Result<native::Process, Fault> {
+    let process = native::process(pid)?;
+    match hold {
+        Hold::Stop => Ok(process),
+        #[cfg(windows)]
+        Hold::Clone => {
+            let mut process = process;
+            process.hold_clone(true);
+            Ok(process)
+        }
+    }
+}
+
+/// The system's DbgHelp for the process with this id, if that is to dump it.
+#[cfg(windows)]
+fn system(args: &DumpArgs, pid: u32) -> Result<Option<System>, Error> {
+    if args.backend.of(true) != Backend::Dbghelp {
+        return Ok(None);
+    }
+    System::open(&args.backend, pid, args.hold == Hold::Clone).map(Some)
 }
 
 /// A stream of the user's own: `TYPE=FILE`.
@@ -204,7 +248,7 @@ fn exec(
 ) -> Result<Report, Error> {
     // Standard output carries the dump or the result, and nothing else.
     let stderr = io::stderr();
-    let elsewhere = (to_stdout || args.json).then(|| stderr.as_fd());
+    let elsewhere = (to_stdout || args.json).then(|| borrow(&stderr));
     let (name, arguments) = args.command.split_first().expect("required by --exec");
     let mut program = Spawned::start(name, arguments, elsewhere)?;
     let request = match program.wait(Duration::from_millis(args.after))? {
@@ -224,11 +268,28 @@ fn exec(
             .into());
         }
     };
+    #[cfg(windows)]
+    program.hold_clone(args.hold == Hold::Clone);
+    #[cfg(windows)]
+    let report = match system(args, program.process_id()) {
+        Ok(Some(mut system)) => output.write(&mut system, &request, dialogue),
+        Ok(None) => output.write(&mut program, &request, dialogue),
+        Err(error) => Err(error),
+    };
+    #[cfg(not(windows))]
     let report = output.write(&mut program, &request, dialogue);
     if let Err(fault) = program.kill() {
         tracing::debug!(%fault, "the program could not be followed to its end");
     }
     report
+}
+
+/// Standard error as the system knows it.
+fn borrow(stderr: &io::Stderr) -> Borrowed<'_> {
+    #[cfg(unix)]
+    return stderr.as_fd();
+    #[cfg(windows)]
+    return stderr.as_handle();
 }
 
 /// Where the dump goes.
@@ -252,19 +313,19 @@ impl Output {
 
     fn write(
         self,
-        target: &mut dyn Target,
+        writer: &mut dyn Writer,
         request: &Request,
         dialogue: Dialogue<'_>,
     ) -> Result<Report, Error> {
         match self {
             Self::File(mut file) => {
-                let report = dialogue.dump(target, request, &mut file)?;
+                let report = dialogue.dump(writer, request, &mut file)?;
                 file.publish()?;
                 Ok(report)
             }
             Self::Stdout => {
                 let mut stdout = StreamSink::new(io::BufWriter::with_capacity(1 << 16, io::stdout().lock()));
-                dialogue.dump(target, request, &mut stdout)
+                dialogue.dump(writer, request, &mut stdout)
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The command line: a user of the public interface like any other.
 
+mod backend;
 mod check;
 mod dialogue;
 mod dump;

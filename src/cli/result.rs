@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dumpwright::{Error, Remark, Report};
+use dumpwright::{Backend, Error, Remark, Report};
 use serde_json::{Value, json};
 
 /// The outcome as one JSON object.
@@ -16,6 +16,7 @@ pub(super) fn success_json(file: &Path, report: &Report) -> Value {
         "file": file.to_string_lossy(),
         "bytes": report.bytes,
         "status": status(report),
+        "backend": report.backend.name(),
         "type": format!("{:#x}", report.dump_type.bits()),
         "threads": report.threads,
         "modules": report.modules,
@@ -24,10 +25,21 @@ pub(super) fn success_json(file: &Path, report: &Report) -> Value {
         "pause_us": report.holding.pause.as_micros(),
         "elapsed_us": report.elapsed.as_micros(),
         "hold": report.holding.hold,
+        "dbghelp": dbghelp(&report.backend),
         "missing": remarks(report.missing().collect()),
         "left_out": remarks(report.left_out().collect()),
         "notes": remarks(report.notes().collect()),
     })
+}
+
+/// Which DbgHelp it was, if it was one.
+fn dbghelp(backend: &Backend) -> Value {
+    match backend {
+        Backend::Dumpwright => Value::Null,
+        Backend::DbgHelp { file, version } => {
+            json!({ "file": file.to_string_lossy(), "version": version })
+        }
+    }
 }
 
 /// A failure as one JSON object.
@@ -42,8 +54,12 @@ pub(super) fn failure_json(file: &Path, error: &Error) -> Value {
 
 /// The outcome in words: a line on what was written, then a line for everything it lacks.
 pub(super) fn success_text(file: &Path, report: &Report) -> String {
+    let by = match &report.backend {
+        Backend::Dumpwright => String::new(),
+        dbghelp @ Backend::DbgHelp { .. } => format!(" by {dbghelp}"),
+    };
     let mut text = format!(
-        "{}: {} dump ({}), {} bytes; {} threads, {} modules, {} bytes of memory in {} ranges; paused for {:.1} ms\n",
+        "{}: {} dump{by} ({}), {} bytes; {} threads, {} modules, {} bytes of memory in {} ranges; paused for {:.1} ms\n",
         file.display(),
         status(report),
         report.dump_type,

@@ -1,10 +1,12 @@
 //! A question that somebody else's writer puts to us.
 
+use std::mem::offset_of;
 use std::slice;
 
 use super::native::{
-    HANDLE, INPUT_ARMS, MINIDUMP_CALLBACK_INPUT, MINIDUMP_CALLBACK_OUTPUT, OUTPUT_ARMS, OUTPUT_CANCEL,
-    OUTPUT_MEMORY, OUTPUT_VM_QUERY, OUTPUT_VM_READ, OUTPUT_VM_REGION, Pointer,
+    CONTEXT, HANDLE, INPUT_ARMS, MINIDUMP_CALLBACK_INPUT, MINIDUMP_CALLBACK_OUTPUT, MINIDUMP_THREAD_CALLBACK,
+    OUTPUT_ARMS, OUTPUT_CANCEL, OUTPUT_MEMORY, OUTPUT_VM_QUERY, OUTPUT_VM_READ, OUTPUT_VM_REGION, PAD,
+    Pointer,
 };
 use crate::{
     Ask, AskKind, Callback, CancelAnswer, Hresult, MemoryAnswer, ModuleAsked, ModuleWriteFlags, ProcessAsked,
@@ -108,7 +110,8 @@ unsafe fn answer_kind(
         }
         AskKind::Thread | AskKind::ThreadEx => {
             // Thread is the beginning of ThreadEx; what it lacks may lie behind the caller's structure.
-            let facts = arm!(arms, Thread);
+            // SAFETY: the input is of this type.
+            let facts = unsafe { thread(arms) };
             let (backing_store_base, backing_store_end) = match kind {
                 AskKind::ThreadEx => {
                     let facts = arm!(arms, ThreadEx);
@@ -288,6 +291,42 @@ unsafe fn answer_kind(
                     answer,
                 }
             ))
+        }
+    }
+}
+
+/// The facts of a thread.
+///
+/// Wine 8's DbgHelp has no room before the registers, as other people's headers have none: there everything from the registers on stands so
+/// much lower. The size of the registers tells.
+///
+/// # Safety
+/// The input is a question about a thread.
+unsafe fn thread(arms: *const INPUT_ARMS) -> MINIDUMP_THREAD_CALLBACK {
+    const SIZE: u32 = size_of::<CONTEXT>() as u32;
+    let facts = arm!(arms, Thread);
+    if facts.SizeOfContext == SIZE || size_of::<PAD>() == 0 {
+        return facts;
+    }
+    let at = |field: usize| arms.wrapping_byte_add(field - size_of::<PAD>());
+    let size = at(offset_of!(MINIDUMP_THREAD_CALLBACK, SizeOfContext)).cast::<u32>();
+    // SAFETY: all this lies within the arm, between its two first members and its end, and any bytes are a value of its numbers.
+    unsafe {
+        if size.read_unaligned() != SIZE {
+            return facts;
+        }
+        MINIDUMP_THREAD_CALLBACK {
+            Context: at(offset_of!(MINIDUMP_THREAD_CALLBACK, Context))
+                .cast::<CONTEXT>()
+                .read_unaligned(),
+            SizeOfContext: SIZE,
+            StackBase: at(offset_of!(MINIDUMP_THREAD_CALLBACK, StackBase))
+                .cast::<u64>()
+                .read_unaligned(),
+            StackEnd: at(offset_of!(MINIDUMP_THREAD_CALLBACK, StackEnd))
+                .cast::<u64>()
+                .read_unaligned(),
+            ..facts
         }
     }
 }

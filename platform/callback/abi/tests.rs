@@ -327,3 +327,85 @@ fn questions_of_a_later_windows_are_declined() {
         },
     );
 }
+
+#[test]
+fn registers_without_room_before_them_are_found() {
+    // As Wine 8 has them.
+    let mut exchange = Exchange::new();
+    every_question(&mut |mut ask| {
+        if ask.kind() != AskKind::Thread {
+            return;
+        }
+        let asked = format!("{ask:?}");
+        let mut callback = Answering {
+            said: true,
+            process: None,
+            arrived: Vec::new(),
+        };
+        exchange.put(&mut ask, ProcessAsked::default(), |input, output| {
+            // SAFETY: both come from an exchange; what is moved lies within the arm.
+            unsafe {
+                let arm = (&raw mut (*input).Arms).cast::<u8>();
+                let from = std::mem::offset_of!(super::native::MINIDUMP_THREAD_CALLBACK, Context);
+                let lower = from - size_of::<super::native::PAD>();
+                let len = size_of::<super::native::MINIDUMP_THREAD_CALLBACK>() - from;
+                std::ptr::copy(arm.add(from), arm.add(lower), len);
+                answer(input, output, &mut callback)
+            }
+        });
+        assert_eq!(callback.arrived[0], asked);
+    });
+}
+
+#[test]
+fn sizes_that_make_no_sense_lead_nowhere() {
+    let mut exchange = Exchange::new();
+    let mut asked = Vec::new();
+    every_question(&mut |mut ask| {
+        let kind = ask.kind();
+        let mut callback = |ask: Ask<'_>| {
+            match ask {
+                Ask::Thread { thread, .. } | Ask::ThreadEx { thread, .. } => {
+                    asked.push(thread.context.len());
+                }
+                Ask::Module { module, .. } => {
+                    asked.extend([
+                        module.full_path.len(),
+                        module.cv_record.len(),
+                        module.misc_record.len(),
+                    ]);
+                }
+                Ask::IoWriteAll { bytes, .. } => asked.push(bytes.len()),
+                Ask::VmPreRead { buffer, .. } | Ask::VmPostRead { buffer, .. } => asked.push(buffer.len()),
+                _ => {}
+            }
+            true
+        };
+        exchange.put(&mut ask, ProcessAsked::default(), |input, output| {
+            // SAFETY: both come from an exchange. Pointers become NULL, which may have any size.
+            unsafe {
+                let arms = &raw mut (*input).Arms;
+                match kind {
+                    AskKind::Thread | AskKind::ThreadEx => {
+                        (&raw mut (*arms).Thread.SizeOfContext).write_unaligned(u32::MAX)
+                    }
+                    AskKind::Module => {
+                        let module = &raw mut (*arms).Module;
+                        (&raw mut (*module).FullPath).write_unaligned(0);
+                        (&raw mut (*module).CvRecord).write_unaligned(0);
+                        (&raw mut (*module).SizeOfCvRecord).write_unaligned(u32::MAX);
+                        (&raw mut (*module).MiscRecord).write_unaligned(0);
+                        (&raw mut (*module).SizeOfMiscRecord).write_unaligned(u32::MAX);
+                    }
+                    AskKind::IoWriteAll => (&raw mut (*arms).Io.Buffer).write_unaligned(0),
+                    AskKind::VmPreRead => (&raw mut (*arms).VmPreRead.Buffer).write_unaligned(0),
+                    AskKind::VmPostRead => (&raw mut (*arms).VmPostRead.Buffer).write_unaligned(0),
+                    _ => {}
+                }
+                answer(input, output, &mut callback)
+            }
+        });
+    });
+    let context = size_of::<super::native::CONTEXT>();
+    assert_eq!(asked, [0, 0, 0, context, context, 0, 0, 0]);
+}
