@@ -1,10 +1,8 @@
 /* add_memory PID FILE ADDRESS SIZE: a small dump with one range of the caller's, and what the registers of each thread point at. */
-#include "dumpwright.h"
+#include "system.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum { AROUND = 256, MOST = 1024 };
 
@@ -70,20 +68,17 @@ int main(int count, char **arguments)
         return 2;
     }
     DWORD process = (DWORD)strtoul(arguments[1], NULL, 10);
-    int file = open(arguments[2], O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (file < 0) {
-        perror(arguments[2]);
+    HANDLE file = create_file(arguments[2]);
+    if (file == NO_FILE)
         return 1;
-    }
     static struct ranges ranges;
     add(&ranges, strtoull(arguments[3], NULL, 0), (ULONG)strtoul(arguments[4], NULL, 0));
     MINIDUMP_CALLBACK_INFORMATION information = {callback, &ranges};
-    BOOL done = MiniDumpWriteDump((HANDLE)(intptr_t)process, process, (HANDLE)(intptr_t)file, MiniDumpNormal, NULL, NULL,
-                                  &information);
-    close(file);
+    BOOL done = MiniDumpWriteDump(open_process(process), process, file, MiniDumpNormal, NULL, NULL, &information);
+    close_file(file);
     if (!done) {
-        fprintf(stderr, "no dump: %s (0x%08x)\n", dumpwright_last_error_message(), (unsigned)GetLastError());
-        unlink(arguments[2]);
+        fprintf(stderr, "no dump: %s (0x%08x)\n", dumpwright_last_error_message(), (unsigned)dumpwright_last_error());
+        remove(arguments[2]);
         return 1;
     }
     return 0;

@@ -2,13 +2,11 @@
  *
  * The classic use of the callback: with MiniDumpWithDataSegs every module's writable sections would be in the dump; here only those
  * of the modules that are of interest. */
-#include "dumpwright.h"
+#include "system.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct wanted {
     char **names;
@@ -54,19 +52,17 @@ int main(int count, char **arguments)
         return 2;
     }
     DWORD process = (DWORD)strtoul(arguments[1], NULL, 10);
-    int file = open(arguments[2], O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (file < 0) {
-        perror(arguments[2]);
+    HANDLE file = create_file(arguments[2]);
+    if (file == NO_FILE)
         return 1;
-    }
     struct wanted wanted = {arguments + 3, count - 3};
     MINIDUMP_CALLBACK_INFORMATION information = {callback, &wanted};
-    BOOL done = MiniDumpWriteDump((HANDLE)(intptr_t)process, process, (HANDLE)(intptr_t)file,
+    BOOL done = MiniDumpWriteDump(open_process(process), process, file,
                                   (MINIDUMP_TYPE)(MiniDumpWithDataSegs | MiniDumpScanMemory), NULL, NULL, &information);
-    close(file);
+    close_file(file);
     if (!done) {
-        fprintf(stderr, "no dump: %s (0x%08x)\n", dumpwright_last_error_message(), (unsigned)GetLastError());
-        unlink(arguments[2]);
+        fprintf(stderr, "no dump: %s (0x%08x)\n", dumpwright_last_error_message(), (unsigned)dumpwright_last_error());
+        remove(arguments[2]);
         return 1;
     }
     return 0;

@@ -2,13 +2,11 @@
  *
  * The callback sees everything that is read before it is written. A secret that lies across the border of two reads is
  * recognised by its first part, which is kept in mind until the next read. */
-#include "dumpwright.h"
+#include "system.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct redaction {
     const char *secret;
@@ -67,19 +65,17 @@ int main(int count, char **arguments)
         return 2;
     }
     DWORD process = (DWORD)strtoul(arguments[1], NULL, 10);
-    int file = open(arguments[2], O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (file < 0) {
-        perror(arguments[2]);
+    HANDLE file = create_file(arguments[2]);
+    if (file == NO_FILE)
         return 1;
-    }
     struct redaction redaction = {arguments[3], strlen(arguments[3]), 0};
     MINIDUMP_CALLBACK_INFORMATION information = {callback, &redaction};
-    BOOL done = MiniDumpWriteDump((HANDLE)(intptr_t)process, process, (HANDLE)(intptr_t)file,
-                                  MiniDumpWithPrivateReadWriteMemory, NULL, NULL, &information);
-    close(file);
+    BOOL done = MiniDumpWriteDump(open_process(process), process, file, MiniDumpWithPrivateReadWriteMemory, NULL, NULL,
+                                  &information);
+    close_file(file);
     if (!done) {
-        fprintf(stderr, "no dump: %s (0x%08x)\n", dumpwright_last_error_message(), (unsigned)GetLastError());
-        unlink(arguments[2]);
+        fprintf(stderr, "no dump: %s (0x%08x)\n", dumpwright_last_error_message(), (unsigned)dumpwright_last_error());
+        remove(arguments[2]);
         return 1;
     }
     printf("%lu times\n", redaction.found);

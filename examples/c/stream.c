@@ -2,7 +2,7 @@
  * error.
  *
  * Nothing is stored on the way: the bytes come front to back. */
-#include "dumpwright.h"
+#include "system.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +19,7 @@ int main(int count, char **arguments)
         fprintf(stderr, "stream PID [BYTES]\n");
         return 2;
     }
+    binary_output();
     dumpwright_request *request = dumpwright_request_create(MiniDumpWithPrivateReadWriteMemory);
     BOOL done = dumpwright_request_process(request, (uint32_t)strtoul(arguments[1], NULL, 10)) &&
                 dumpwright_request_profile(request, "documented") &&

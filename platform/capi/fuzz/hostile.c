@@ -1,5 +1,5 @@
 /* hostile SECONDS SEED PID SCENARIO...: dumps simulated processes and a live one again and again with a callback that answers with
- * arbitrary bytes.
+ * arbitrary bytes. "200x" in the place of the seconds: so many dumps.
  *
  * `cargo xtask fuzz` builds this and the library with AddressSanitizer. A finding ends the process; the seed is the first line
  * of the output, and each dump's own seed can be given alone. What counts: nobody crashes, the target runs on, every call ends.
@@ -8,9 +8,15 @@
  * what it is lent, and how far behind the answer it writes, as programs compiled with a wrong header do.
  */
 #define _GNU_SOURCE
+#if defined(_WIN32)
+#include <windows.h>
+#define NOWHERE "NUL"
+#else
+#define NOWHERE "/dev/null"
+#endif
 #include "dumpwright.h"
+#include "../tests/programs/held.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,18 +155,6 @@ static BOOL writer(void *parameter, uint64_t offset, const void *bytes, size_t c
     return !once_in(500);
 }
 
-static void check_runs(unsigned long process)
-{
-    char path[64], letter = 0;
-    snprintf(path, sizeof path, "/proc/%lu/stat", process);
-    FILE *file = fopen(path, "r");
-    if (file == NULL || fscanf(file, "%*d %*s %c", &letter) != 1 || letter == 't' || letter == 'T' || letter == 'Z') {
-        fprintf(stderr, "the target is in state %c\n", letter);
-        abort();
-    }
-    fclose(file);
-}
-
 static void dump_once(uint64_t seed, unsigned long process, int count, char **scenarios)
 {
     static const char *const profiles[] = {"documented", "dbghelp63", "dbghelp10"};
@@ -177,7 +171,7 @@ static void dump_once(uint64_t seed, unsigned long process, int count, char **sc
     ready = ready && dumpwright_request_profile(request, profiles[below(3)]) &&
             dumpwright_request_callback(request, &information) && dumpwright_request_writer(request, writer, &written) &&
             dumpwright_request_budget(request, once_in(4) ? below(1 << 20) : 0) &&
-            dumpwright_request_transcript(request, once_in(4) ? "/dev/null" : NULL);
+            dumpwright_request_transcript(request, once_in(4) ? NOWHERE : NULL);
     if (!ready) {
         fprintf(stderr, "%s\n", dumpwright_last_error_message());
         abort();
@@ -188,18 +182,22 @@ static void dump_once(uint64_t seed, unsigned long process, int count, char **sc
         abort();
     }
     dumpwright_request_free(request);
-    if (live)
-        check_runs(process);
+    if (live && is_held((DWORD)process)) {
+        fprintf(stderr, "seed %llu: the target is held\n", (unsigned long long)seed);
+        abort();
+    }
 }
 
 int main(int count, char **arguments)
 {
     if (count < 5)
         return 2;
-    double seconds = atof(arguments[1]);
+    char *unit;
+    double limit = strtod(arguments[1], &unit);
+    int counted = *unit == 'x';
     uint64_t seed = strtoull(arguments[2], NULL, 0), dumps = 0;
     unsigned long process = strtoul(arguments[3], NULL, 10);
-    time_t end = time(NULL) + (time_t)seconds;
+    time_t end = time(NULL) + (counted ? 0 : (time_t)limit);
     do {
         /* So that a finding can be repeated: this seed, no seconds. */
         char line[64];
@@ -208,7 +206,7 @@ int main(int count, char **arguments)
             return 1;
         dump_once(seed + dumps, process, count - 4, arguments + 4);
         dumps++;
-    } while (time(NULL) < end);
+    } while (counted ? (double)dumps < limit : time(NULL) < end);
     printf("\n%llu dumps\n", (unsigned long long)dumps);
     return 0;
 }

@@ -6,7 +6,12 @@
  * it compiles with this header in its place. The layouts are asserted below for x64, x86 and arm64. (mingw-w64's dbghelp.h has three
  * of them wrong: do not mix.)
  *
- * On Windows <windows.h>, if it is wanted, comes before this header.
+ * ON WINDOWS
+ *
+ *  - <windows.h>, if it is wanted, comes before this header, and so does the SDK's <dbghelp.h>, nothing of which is then declared
+ *    again. Link with the import library dumpwright.dll.lib (MSVC) or libdumpwright.dll.a (mingw) in the place of dbghelp.lib.
+ *  - Handles are Windows' own. The calling process cannot dump itself; have another one do it (examples/c/watch.c).
+ *  - Names of files that dumpwright_request... functions are given are UTF-8, whatever the code page is.
  *
  * WHAT PORTED CODE HAS TO CHANGE ON LINUX
  *
@@ -27,7 +32,8 @@
  *  - A callback runs on the thread that asked for the dump. It may ask for other dumps.
  *  - It may throw a C++ exception: the target is let go, then the exception goes on to the caller of MiniDumpWriteDump or
  *    dumpwright_dump. DbgHelp does not promise that.
- *  - It must not leave by longjmp, nor by ending its thread: then nobody lets go of the target before the process ends.
+ *  - It must not leave by longjmp, by a structured exception (Windows: an access violation that the caller's __except takes, say), nor by
+ *    ending its thread: then nobody lets go of the target before the process ends, and on Windows not even then. So it is with DbgHelp.
  */
 #ifndef DUMPWRIGHT_H
 #define DUMPWRIGHT_H
@@ -1038,9 +1044,11 @@ DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_THREAD_NAME) == 12);
  * FALSE: there is no dump, dumpwright_last_error() is an HRESULT, and so is errno (on Windows GetLastError()); dumpwright_last_error_message()
  * says more. TRUE: there is one, and dumpwright_last_report() says what it lacks, if anything.
  *
- * hProcess   Linux: the process id as a pointer. It must be that of ProcessId, which may be 0.
- * hFile      Linux: a descriptor that is open for writing; regular files are written from their beginning. 0: no file, the
- *            callback answers IoStartCallback with S_FALSE. After FALSE the file is worth nothing.
+ * hProcess   Windows: a handle with PROCESS_QUERY_INFORMATION, PROCESS_VM_READ and, for handle data, PROCESS_DUP_HANDLE; that of a
+ *            snapshot if the callback answers IsProcessSnapshotCallback with S_FALSE. Linux: the process id as a pointer. It must be of the
+ *            process of ProcessId, which may be 0.
+ * hFile      A handle (Linux: a descriptor) that is open for writing; files on disks are written from their beginning. 0: no file,
+ *            the callback answers IoStartCallback with S_FALSE. It stays open. After FALSE the file is worth nothing.
  * The behaviour is that of the profile dbghelp10: what Microsoft's DbgHelp does with a callback, mistakes included. The variable
  * DUMPWRIGHT_PROFILE chooses another one: dbghelp63, or documented. */
 BOOL WINAPI MiniDumpWriteDump(HANDLE hProcess, DWORD ProcessId, HANDLE hFile, MINIDUMP_TYPE DumpType,
@@ -1092,9 +1100,14 @@ typedef struct dumpwright_request dumpwright_request;
 dumpwright_request *dumpwright_request_create(uint32_t dump_type);
 void dumpwright_request_free(dumpwright_request *request);
 
-/* What is dumped: one of these. A scenario is a simulated process, described by a file. */
+/* What is dumped: one of these. A handle or a process descriptor cannot be mistaken for a later process with the same id; it
+ * stays open as long as the request is used. A scenario is a simulated process, described by a file. */
 BOOL dumpwright_request_process(dumpwright_request *request, uint32_t process_id);
+#if defined(_WIN32)
+BOOL dumpwright_request_handle(dumpwright_request *request, HANDLE process);
+#else
 BOOL dumpwright_request_pidfd(dumpwright_request *request, int pidfd);
+#endif
 BOOL dumpwright_request_scenario(dumpwright_request *request, const char *file);
 
 /* Where the dump goes: one of these, or to the callback. A path gets its file only when the dump is whole, readable by its owner only. A
@@ -1113,7 +1126,8 @@ BOOL dumpwright_request_user_streams(dumpwright_request *request, const MINIDUMP
 /* Whose behaviour is followed: "documented", "dbghelp63" or "dbghelp10". Default: DUMPWRIGHT_PROFILE, else dbghelp10. */
 BOOL dumpwright_request_profile(dumpwright_request *request, const char *name);
 
-/* How a live process is held: "stop". */
+/* How a live process is held: "stop", or on Windows "clone": by a snapshot, a copy of its memory that the system makes in a moment. Where
+ * there are no snapshots (before Windows 8.1) its threads are stopped, and the report says so. */
 BOOL dumpwright_request_hold(dumpwright_request *request, const char *name);
 
 /* A limit to the bytes of memory in the dump; what goes first is said in the documentation of SizeBudget. 0: none. */

@@ -4,6 +4,7 @@ use dumpwright::target::{Cpu, CpuContext, Exception};
 
 use crate::last::Failure;
 use crate::memory::{self, Space};
+use crate::process::Client;
 use dumpwright_callback::abi::native::{CONTEXT, MINIDUMP_EXCEPTION_INFORMATION};
 
 /// ERROR_NOACCESS as an HRESULT: what DbgHelp 6.3.9600 answers to pointers that cannot be read.
@@ -20,14 +21,14 @@ const RECORD_SIZE: usize = 8 + 3 * WORD + MOST_PARAMETERS * WORD;
 
 /// Copies what the caller's structure leads to. `None` when it says that there is no exception: it has no pointers.
 ///
-/// `client` is the process that is dumped, for `ClientPointers`.
+/// `client` finds the process that is dumped, for `ClientPointers`.
 ///
 /// # Safety
 /// The pointer is NULL or leads to such a structure.
 #[allow(clippy::useless_conversion, reason = "of use where pointers have 32 bits")]
 pub(crate) unsafe fn from_pointer(
     information: *const MINIDUMP_EXCEPTION_INFORMATION,
-    client: Option<u32>,
+    client: impl FnOnce() -> Result<Option<Client>, Failure>,
 ) -> Result<Option<Exception>, Failure> {
     if information.is_null() {
         return Ok(None);
@@ -37,19 +38,19 @@ pub(crate) unsafe fn from_pointer(
     if information.ExceptionPointers == 0 {
         return Ok(None);
     }
-    let space = match (information.ClientPointers != 0, client) {
-        (false, _) => Space::Own,
-        (true, Some(pid)) => Space::Of(pid),
-        (true, None) => {
-            return Err(Failure::argument(
+    let client = match information.ClientPointers {
+        0 => None,
+        _ => Some(client()?.ok_or_else(|| {
+            Failure::argument(
                 "ClientPointers is set, but the target has no memory that could be looked into (it is simulated, or its handle is no process)",
-            ));
-        }
+            )
+        })?),
     };
+    let space = client.as_ref().map_or(Space::Own, Space::Of);
     let no_access = |what: &str| {
         let whose = match space {
             Space::Own => "the caller's memory".to_owned(),
-            Space::Of(pid) => format!("the memory of process {pid}"),
+            Space::Of(client) => format!("the memory of process {}", client.id),
         };
         Failure::new(
             NO_ACCESS,
@@ -105,7 +106,7 @@ mod tests {
 
     fn read(information: &MINIDUMP_EXCEPTION_INFORMATION) -> Result<Option<Exception>, u32> {
         // SAFETY: a reference is such a pointer.
-        unsafe { from_pointer(information, None) }.map_err(|failure| failure.code)
+        unsafe { from_pointer(information, || Ok(None)) }.map_err(|failure| failure.code)
     }
 
     #[test]

@@ -8,6 +8,10 @@ use dumpwright::{Error, Hresult, Report};
 
 use crate::{Bool, FALSE, TRUE};
 
+#[cfg_attr(target_os = "linux", path = "last/linux.rs")]
+#[cfg_attr(windows, path = "last/windows.rs")]
+mod system;
+
 /// Why a call failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -75,12 +79,16 @@ struct Last {
 }
 
 thread_local! {
+    #[allow(
+        clippy::missing_const_for_thread_local,
+        reason = "it is const; clippy does not see that for targets whose thread-local variables have keys"
+    )]
     static LAST: RefCell<Last> = const {
         RefCell::new(Last { code: 0, message: None, report: None })
     };
 }
 
-/// Ends a call: keeps what it has left and makes Windows' BOOL of it. On failure `errno` is the code.
+/// Ends a call: keeps what it has left and makes Windows' BOOL of it. On failure the code is the system's last error as well.
 pub(crate) fn conclude(outcome: Result<(), Failure>) -> Bool {
     let (code, message) = match outcome {
         Ok(()) => (0, None),
@@ -89,8 +97,7 @@ pub(crate) fn conclude(outcome: Result<(), Failure>) -> Bool {
     let failed = message.is_some();
     LAST.with_borrow_mut(|last| (last.code, last.message) = (code, message));
     if failed {
-        // SAFETY: the address of this thread's errno, which nobody else uses meanwhile.
-        unsafe { *libc::__errno_location() = code.cast_signed() };
+        system::set_last_error(code);
         FALSE
     } else {
         TRUE

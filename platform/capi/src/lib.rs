@@ -13,7 +13,7 @@
 //! | `exception.rs`, `streams.rs` | what callers hand over by pointer |
 //! | `output.rs` | where the bytes go |
 //! | `last.rs` | the calling thread's last error and last report |
-//! | `memory.rs`, `process.rs` | the system |
+//! | `memory.rs`, `output.rs`, `process.rs`, `system.rs` | the system; each has a folder with what differs between Linux and Windows |
 //!
 //! No panic leaves this library, and nothing that C code does with the structures it is lent can corrupt it. The caller's pointers are
 //! read by the system rather than followed, where a wrong one is a mistake that DbgHelp answers with an error code.
@@ -21,7 +21,7 @@
     clippy::useless_conversion,
     reason = "pointers of C structures have 32 bits in other builds"
 )]
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 
 mod callback;
 mod conversation;

@@ -1,25 +1,25 @@
 //! Memory that pointers lead to, read by the system: a wrong pointer is an answer, not a crash.
 
-use std::io::IoSliceMut;
+use crate::process::Client;
 
-use nix::errno::Errno;
-use nix::sys::uio::{RemoteIoVec, process_vm_readv};
-use nix::unistd::{Pid, getpid};
+#[cfg_attr(target_os = "linux", path = "memory/linux.rs")]
+#[cfg_attr(windows, path = "memory/windows.rs")]
+mod system;
 
 /// Whose memory.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Space {
+pub(crate) enum Space<'c> {
     /// The calling process'.
     Own,
     /// That of the process that is dumped.
-    Of(u32),
+    Of(&'c Client),
 }
 
 /// Nothing is read further than this at once, so that a lying size costs no memory.
 const CHUNK: usize = 1 << 20;
 
 /// Copies `len` bytes from `address`; `None` if not all of them can be read.
-pub(crate) fn copy(space: Space, address: u64, len: usize) -> Option<Vec<u8>> {
+pub(crate) fn copy(space: Space<'_>, address: u64, len: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     while bytes.len() < len {
         let have = bytes.len();
@@ -31,34 +31,15 @@ pub(crate) fn copy(space: Space, address: u64, len: usize) -> Option<Vec<u8>> {
 }
 
 /// The same for a few bytes.
-pub(crate) fn array<const N: usize>(space: Space, address: u64) -> Option<[u8; N]> {
+pub(crate) fn array<const N: usize>(space: Space<'_>, address: u64) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     read(space, usize::try_from(address).ok()?, &mut bytes)?;
     Some(bytes)
 }
 
-fn read(space: Space, at: usize, into: &mut [u8]) -> Option<()> {
+fn read(space: Space<'_>, at: usize, into: &mut [u8]) -> Option<()> {
     at.checked_add(into.len())?;
-    let pid = match space {
-        Space::Own => getpid(),
-        Space::Of(pid) => Pid::from_raw(i32::try_from(pid).ok()?),
-    };
-    let len = into.len();
-    let remote = [RemoteIoVec { base: at, len }];
-    match (
-        process_vm_readv(pid, &mut [IoSliceMut::new(into)], &remote),
-        space,
-    ) {
-        (Ok(count), _) if count == len => Some(()),
-        // Sandboxes that forbid the call: what a caller gives is then trusted, as DbgHelp does.
-        (Err(Errno::ENOSYS | Errno::EPERM), Space::Own) if at != 0 => {
-            let from = std::ptr::with_exposed_provenance::<u8>(at);
-            // SAFETY: the caller says that these bytes are there, and there is no way to ask the system here; `into` is ours.
-            unsafe { from.copy_to(into.as_mut_ptr(), len) };
-            Some(())
-        }
-        _ => None,
-    }
+    system::read(space, at, into)
 }
 
 /// What these tests would catch: a wrong pointer that ends the process, and a lying size that takes gigabytes.
@@ -82,6 +63,5 @@ mod tests {
             assert_eq!(copy(Space::Own, address, len), None, "{address:#x} {len}");
         }
         assert_eq!(array(Space::Own, address + 7), Some([1, 1, 1]));
-        assert_eq!(array::<4>(Space::Of(0x7fff_fff0), address), None);
     }
 }

@@ -1,8 +1,6 @@
 //! `dumpwright_request…`: dumps with what DbgHelp has not.
 
-use std::ffi::{CStr, OsStr, c_char, c_void};
-use std::os::fd::RawFd;
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{CStr, c_char, c_void};
 use std::path::PathBuf;
 
 use dumpwright::native::sim::{Scenario, SimProcess};
@@ -13,11 +11,12 @@ use crate::callback::{CFunction, CallbackInformation, Parameter};
 use crate::last::{Failure, conclude, conclude_dump};
 use crate::order::{Order, Subjected, default_profile};
 use crate::output::{Output, Writer};
-use crate::process::NamedProcess;
+use crate::process::{Client, HOLDS, NamedProcess, Reference};
 use crate::{Bool, Handle, exception, streams};
 
-/// The ways of holding a live process.
-const HOLDS: [&str; 1] = ["stop"];
+#[cfg_attr(target_os = "linux", path = "request/linux.rs")]
+#[cfg_attr(windows, path = "request/windows.rs")]
+mod system;
 
 /// A dump that is being described. C programs see its address only.
 pub struct CRequest {
@@ -33,27 +32,28 @@ pub struct CRequest {
     budget: Option<u64>,
     transcript: Option<PathBuf>,
     time: Option<u32>,
+    /// How a live process is held: one of [`HOLDS`].
+    hold: &'static str,
 }
 
 /// Something that can be dumped again and again.
 enum Target {
     Process(u32),
-    Descriptor(RawFd),
+    Reference(Reference),
     Simulated(Box<SimProcess>),
 }
 
 impl CRequest {
     fn order(&self) -> Result<Order, Failure> {
         let target = match &self.target {
-            Some(Target::Process(id)) => Subjected::Process(NamedProcess::new(
-                std::ptr::without_provenance_mut(*id as usize),
-                *id,
-            )),
-            Some(Target::Descriptor(pidfd)) => Subjected::Process(NamedProcess::of_descriptor(*pidfd)?),
+            Some(Target::Process(id)) => Subjected::Process(NamedProcess::of_id(*id).held(self.hold)),
+            Some(Target::Reference(reference)) => {
+                Subjected::Process(NamedProcess::of_reference(*reference)?.held(self.hold))
+            }
             Some(Target::Simulated(process)) => Subjected::Simulated(process.clone()),
             None => {
                 return Err(Failure::argument(
-                    "nothing to be dumped: call dumpwright_request_process, _pidfd or _scenario first",
+                    "nothing to be dumped: call dumpwright_request_process or dumpwright_request_scenario first",
                 ));
             }
         };
@@ -80,11 +80,11 @@ impl CRequest {
     }
 
     /// The process whose memory `ClientPointers` are in.
-    fn client(&self) -> Option<u32> {
+    fn client(&self) -> Result<Option<Client>, Failure> {
         match &self.target {
-            Some(Target::Process(id)) => Some(*id),
-            Some(Target::Descriptor(pidfd)) => NamedProcess::of_descriptor(*pidfd).ok()?.agreed_id(),
-            Some(Target::Simulated(_)) | None => None,
+            Some(Target::Process(id)) => Client::of_id(*id).map(Some),
+            Some(Target::Reference(reference)) => NamedProcess::of_reference(*reference)?.client(),
+            Some(Target::Simulated(_)) | None => Ok(None),
         }
     }
 }
@@ -116,7 +116,7 @@ unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<&'a CStr, Failure>
 unsafe fn path(path: *const c_char, what: &str) -> Result<PathBuf, Failure> {
     // SAFETY: as the caller says.
     let path = unsafe { text(path, what) }?;
-    Ok(OsStr::from_bytes(path.to_bytes()).into())
+    system::path(path, what)
 }
 
 /// A dump of this type, of nothing yet, to nowhere.
@@ -125,7 +125,7 @@ pub extern "C" fn dumpwright_request_create(dump_type: u32) -> *mut CRequest {
     Box::into_raw(Box::new(CRequest {
         dump_type: DumpType::from_bits_retain(dump_type),
         target: None,
-        output: Output::Handle(0),
+        output: Output::of_handle(std::ptr::null_mut()),
         file: std::ptr::null_mut(),
         callback: None,
         profile: None,
@@ -134,6 +134,7 @@ pub extern "C" fn dumpwright_request_create(dump_type: u32) -> *mut CRequest {
         budget: None,
         transcript: None,
         time: None,
+        hold: HOLDS[0],
     }))
 }
 
@@ -162,22 +163,6 @@ pub unsafe extern "C" fn dumpwright_request_process(request: *mut CRequest, proc
                 return Err(Failure::argument("no process has the id 0"));
             }
             request.target = Some(Target::Process(process_id));
-            Ok(())
-        })
-    }
-}
-
-/// Dumps the live process of a process descriptor, which cannot be mistaken for a later one with the same id.
-///
-/// # Safety
-/// See [`set`]. The descriptor stays open as long as the request is used.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn dumpwright_request_pidfd(request: *mut CRequest, pidfd: i32) -> Bool {
-    // SAFETY: as the caller says.
-    unsafe {
-        set(request, |request| {
-            NamedProcess::of_descriptor(pidfd)?;
-            request.target = Some(Target::Descriptor(pidfd));
             Ok(())
         })
     }
@@ -290,7 +275,7 @@ pub unsafe extern "C" fn dumpwright_request_exception(
     // SAFETY: as the caller says.
     unsafe {
         set(request, |request| {
-            request.exception = exception::from_pointer(information, request.client())?;
+            request.exception = exception::from_pointer(information, || request.client())?;
             Ok(())
         })
     }
@@ -338,16 +323,16 @@ pub unsafe extern "C" fn dumpwright_request_profile(request: *mut CRequest, name
 pub unsafe extern "C" fn dumpwright_request_hold(request: *mut CRequest, name: *const c_char) -> Bool {
     // SAFETY: as the caller says.
     unsafe {
-        set(request, |_| {
+        set(request, |request| {
             let name = text(name, "the name of the way of holding")?.to_string_lossy();
-            // There is one way so far, and it is what happens.
-            if HOLDS.contains(&&*name) {
-                return Ok(());
-            }
-            Err(Failure::argument(format!(
-                "\"{name}\" is no way of holding a process; there is {}",
-                HOLDS.join(", ")
-            )))
+            let known = HOLDS.iter().find(|hold| **hold == name);
+            request.hold = known.ok_or_else(|| {
+                Failure::argument(format!(
+                    "\"{name}\" is no way of holding a process here; there is {}",
+                    HOLDS.join(", ")
+                ))
+            })?;
+            Ok(())
         })
     }
 }

@@ -32,7 +32,7 @@ pub unsafe extern "system-unwind" fn MiniDumpWriteDump(
         // SAFETY: as the caller says.
         let (exception, streams, callback) = unsafe {
             (
-                exception::from_pointer(exception, target.agreed_id())?,
+                exception::from_pointer(exception, || target.client())?,
                 streams::from_pointer(user_streams)?,
                 CFunction::from_pointer(callback),
             )
