@@ -10,6 +10,7 @@ mod conformance;
 mod debian;
 mod fuzz;
 mod readers;
+mod record;
 mod test;
 mod windows;
 
@@ -45,7 +46,12 @@ const TASKS: &[Task] = &[
     Task {
         name: "conformance",
         run: conformance::run,
-        help: "compare the dialogue with recordings of Microsoft's DbgHelp; print the count and each exception",
+        help: "conformance [--peers]: compare dialogues, results and dumps with recordings of Microsoft's DbgHelp; print the counts and each exception",
+    },
+    Task {
+        name: "record",
+        run: record::run,
+        help: "record FOLDER [DLL]: the dialogues of another DbgHelp, on Windows the system's, for conformance --import",
     },
     Task {
         name: "install-capi",

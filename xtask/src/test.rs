@@ -9,6 +9,7 @@ use crate::{readers, windows};
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     readers::install(shell)?;
     windows::install(shell)?;
+    windows::test(shell)?;
     cmd!(shell, "cargo test --workspace --no-fail-fast").run()?;
     Ok(())
 }

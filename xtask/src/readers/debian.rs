@@ -85,13 +85,14 @@ fn lldb_has_python(shell: &Shell) -> bool {
         .is_ok_and(|output| output.lines().any(|line| line == "35"))
 }
 
-/// Whether gcc finds the 32-bit file that stands in each of its programs; it prints the bare name if it does not.
+/// Whether gcc finds the 32-bit file that stands in each of its programs, in a folder of its own. It prints the bare name if there is
+/// none, or the 64-bit one where libraries for 32-bit programs came with other packages.
 fn gcc_has_32_bits(shell: &Shell) -> bool {
     cmd!(shell, "gcc -m32 -print-file-name=crtbegin.o")
         .quiet()
         .ignore_stderr()
         .read()
-        .is_ok_and(|file| std::path::Path::new(&file).is_file())
+        .is_ok_and(|file| file.ends_with("/32/crtbegin.o") && std::path::Path::new(&file).is_file())
 }
 
 fn clang_has_sanitizers(shell: &Shell) -> bool {

@@ -6,9 +6,9 @@
 //! costs nothing the second time.
 
 mod breakpad;
+pub(crate) mod crates;
 mod debian;
 pub(crate) mod python;
-mod rust_minidump;
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub(crate) fn install(shell: &Shell) -> anyhow::Result<()> {
     debian::install(shell)?;
     breakpad::install(shell, &cache)?;
     python::install(shell, &cache)?;
-    rust_minidump::install(shell, &cache)?;
+    crates::MINIDUMP_STACKWALK.install(shell, &cache)?;
     eprintln!("readers: all there, in {}", cache.display());
     Ok(())
 }

@@ -1,0 +1,252 @@
+//! Recordings from another machine: checked, and placed beside those that are there.
+//!
+//! They come from wherever they were made, so each line is looked at before anything is copied.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use xshell::{Shell, cmd};
+
+/// Where recordings are.
+const ORACLE: &str = "testdata/oracle";
+
+/// No transcript comes near; 5000 Memory answers take 1 MiB.
+const LARGEST_FILE: u64 = 64 << 20;
+
+/// Takes a folder of `cargo xtask record`.
+pub(super) fn run(shell: &Shell, folder: &Path) -> anyhow::Result<()> {
+    let oracle = shell.current_dir().join(ORACLE);
+    let placed = place(folder, &oracle)?;
+    eprintln!(
+        "{} transcripts of {} are in {ORACLE}",
+        placed.transcripts, placed.version
+    );
+    cmd!(
+        shell,
+        "cargo test --quiet --no-default-features --features file --test conformance -- --nocapture --ignored --exact differences_of_an_imported_recording_are_written_down"
+    )
+    .env("DUMPWRIGHT_IMPORTED", &placed.version)
+    .run()?;
+    Ok(())
+}
+
+/// What was placed.
+#[derive(Debug, PartialEq, Eq)]
+struct Placed {
+    version: String,
+    transcripts: usize,
+}
+
+/// Copies the recordings to a folder that is called as their version, or says what is wrong with them.
+fn place(folder: &Path, oracle: &Path) -> anyhow::Result<Placed> {
+    let about = text(&folder.join("about.txt"))?;
+    let version = version(&about)?;
+    let target = text(&folder.join("target.txt"))?;
+    check_target(&target)?;
+    let scenarios = text(&oracle.join("scenarios.txt"))?;
+    let names: BTreeSet<&str> = scenarios
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split('|').next())
+        .collect();
+    let mut transcripts = Vec::new();
+    let mut missing = Vec::new();
+    for name in &names {
+        let file = PathBuf::from(format!("traces/{name}.txt"));
+        if !folder.join(&file).is_file() {
+            missing.push(*name);
+            continue;
+        }
+        let transcript = text(&folder.join(&file))?;
+        check_transcript(&transcript).with_context(|| format!("{}", file.display()))?;
+        transcripts.push((file, transcript));
+    }
+    ensure!(
+        missing.is_empty(),
+        "there are no transcripts of {} scenarios, the first of which is {}; record all of them",
+        missing.len(),
+        missing[0]
+    );
+    let to = oracle.join(&version);
+    ensure!(
+        !to.exists(),
+        "{} is there already; remove it if the new one is to replace it",
+        to.display()
+    );
+    let count = transcripts.len();
+    fs::create_dir_all(to.join("traces"))?;
+    for (file, text) in [("about.txt".into(), about), ("target.txt".into(), target)]
+        .into_iter()
+        .chain(transcripts)
+    {
+        fs::write(to.join(file), text)?;
+    }
+    fs::write(to.join("exceptions.txt"), "")?;
+    Ok(Placed {
+        version,
+        transcripts: count,
+    })
+}
+
+fn text(file: &Path) -> anyhow::Result<String> {
+    let len = fs::metadata(file)
+        .with_context(|| file.display().to_string())?
+        .len();
+    ensure!(len <= LARGEST_FILE, "{} has {len} bytes", file.display());
+    // Of another system, perhaps.
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    Ok(text.replace('\r', ""))
+}
+
+/// The version in `about.txt`: four numbers, which become the name of a folder.
+fn version(about: &str) -> anyhow::Result<String> {
+    let version = about.lines().find_map(|line| line.strip_prefix("version "));
+    let version = version.context("about.txt says no version")?.trim();
+    let is_version =
+        version.split('.').count() == 4 && version.split('.').all(|part| part.parse::<u16>().is_ok());
+    ensure!(is_version, "about.txt: {version:?} is no version");
+    Ok(version.to_owned())
+}
+
+/// Each line is of a kind that `tests/conformance/twin.rs` knows, with its number of fields, and numbers are numbers.
+fn check_target(target: &str) -> anyhow::Result<()> {
+    let lines = target.lines().enumerate();
+    for (index, line) in lines.filter(|(_, line)| !line.starts_with('#')) {
+        let words: Vec<_> = line.split(' ').collect();
+        let is_number = |word: &&str| {
+            word.strip_prefix("0x").map_or_else(
+                || word.parse::<u64>().is_ok(),
+                |digits| u64::from_str_radix(digits, 16).is_ok(),
+            )
+        };
+        let is_good = match &words[..] {
+            ["sym" | "part", _, numbers @ ..] if numbers.len() == 2 => numbers.iter().all(is_number),
+            ["module", base, size, sum, time, _, version, bytes] => {
+                [base, size, sum, time, version, bytes].into_iter().all(is_number)
+            }
+            ["thread", numbers @ ..] if numbers.len() == 3 => numbers.iter().all(is_number),
+            ["word", numbers @ ..] if numbers.len() == 2 => numbers.iter().all(is_number),
+            ["region", base, size, "commit" | "reserve" | "free", numbers @ ..] if numbers.len() == 4 => {
+                [base, size].into_iter().chain(numbers).all(is_number)
+            }
+            ["open", size] => is_number(size),
+            _ => false,
+        };
+        ensure!(is_good, "target.txt, line {}: {line:?} says nothing", index + 1);
+    }
+    for what in ["sym ", "module ", "thread ", "region "] {
+        let is_there = target.lines().any(|line| line.starts_with(what));
+        ensure!(is_there, "target.txt has no line {what}…");
+    }
+    Ok(())
+}
+
+/// A transcript is questions in their order, with a result behind them.
+fn check_transcript(transcript: &str) -> anyhow::Result<()> {
+    let mut results = 0;
+    for (index, line) in transcript.lines().enumerate() {
+        let number = index + 1;
+        if let Some(question) = line.strip_prefix('#') {
+            ensure!(results == 0, "line {number}: a question behind the result");
+            let parts = [" in:", " | pre:", " | ans:"];
+            let is_question = question.contains('@') && parts.iter().all(|part| question.contains(part));
+            ensure!(is_question, "line {number}: {line:?} is no question");
+        } else if line.starts_with("== result=") {
+            results += 1;
+        } else if !["==", "D", " ", "!"].iter().any(|start| line.starts_with(start)) && !line.is_empty() {
+            bail!("line {number}: {line:?} belongs to no transcript");
+        }
+    }
+    ensure!(
+        results == 1,
+        "it has {results} results, not one: was the recorder stopped?"
+    );
+    Ok(())
+}
+
+/// What these tests would catch: recordings that are placed although they are incomplete or broken, or outside the folder that they belong to.
+#[cfg(test)]
+mod tests {
+    use super::{check_target, check_transcript, place, version};
+    use std::fs;
+    use std::path::Path;
+
+    const TARGET: &str = "sym target 0x140000000 0x1000\nmodule 0x140000000 0x1000 0x1 0x2 target.exe 0x00000000 25\nthread 0 0x140000010 0x20000\nregion 0x0 0x1000 free 0x1 0x0 0x0 0x0\n";
+    const TRACE: &str = "== flags=0x0\n#000 VmStart@0 in: pid=0 h=target | pre: 0x80004001 | ans: ret=1 out=0x80004001\n== result=1 err=0x0 callbacks=1 VmStart:1\nD file bytes=0x10\n";
+
+    fn recording(folder: &Path, about: &str) {
+        fs::create_dir_all(folder.join("traces")).unwrap();
+        fs::write(folder.join("about.txt"), about).unwrap();
+        fs::write(folder.join("target.txt"), TARGET).unwrap();
+        for name in ["one", "two"] {
+            fs::write(folder.join(format!("traces/{name}.txt")), TRACE).unwrap();
+        }
+    }
+
+    fn folder(name: &str) -> std::path::PathBuf {
+        let folder = std::env::temp_dir().join(format!("dumpwright-import-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn whole_recordings_are_placed_once_and_others_never() {
+        let folder = folder("place");
+        let (oracle, from) = (folder.join("oracle"), folder.join("from"));
+        fs::create_dir_all(&oracle).unwrap();
+        fs::write(oracle.join("scenarios.txt"), "# name\none|0|\ntwo|0x2|\n").unwrap();
+        recording(&from, "library dbgcore.dll\r\nversion 10.0.20348.1\r\n");
+        let placed = place(&from, &oracle).unwrap();
+        assert_eq!((placed.version.as_str(), placed.transcripts), ("10.0.20348.1", 2));
+        let kept = fs::read_to_string(oracle.join("10.0.20348.1/traces/two.txt")).unwrap();
+        assert_eq!(kept, TRACE);
+        assert!(
+            place(&from, &oracle)
+                .unwrap_err()
+                .to_string()
+                .contains("is there already")
+        );
+
+        recording(&from, "version 10.0.20348.2\n");
+        fs::remove_file(from.join("traces/two.txt")).unwrap();
+        assert!(place(&from, &oracle).unwrap_err().to_string().contains("two"));
+        fs::write(from.join("traces/two.txt"), &TRACE[..TRACE.len() / 2]).unwrap();
+        assert!(place(&from, &oracle).is_err(), "the recorder was stopped");
+        assert!(!oracle.join("10.0.20348.2").exists());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn versions_lead_into_no_other_folder() {
+        for about in [
+            "",
+            "version ..\n",
+            "version 10.0.1/../..\n",
+            "version 10.0.1\n",
+            "version 10.0.1.x\n",
+        ] {
+            assert!(version(about).is_err(), "{about:?}");
+        }
+    }
+
+    #[test]
+    fn broken_lines_are_found() {
+        assert!(check_target(TARGET).is_ok());
+        for broken in [
+            "sym target 0x1\n",
+            "region 0x0 0x1000 gone 0 0 0 0\n",
+            "module 1 2 3\n",
+            "thread 0 rip 0x1\n",
+        ] {
+            assert!(check_target(&(TARGET.to_owned() + broken)).is_err(), "{broken}");
+        }
+        assert!(check_target("").is_err());
+        assert!(check_transcript(TRACE).is_ok());
+        for broken in ["", "<html>\n", "#000 VmStart@0\n"] {
+            assert!(check_transcript(broken).is_err(), "{broken}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The source of Rust's standard library, which a target without a ready-made one is built from.
+//!
+//! Who has rustup adds its component `rust-src`. Debian has it as a package, which must be of the very version of the compiler:
+//! Debian 13's backports keep several. Only the source is taken from it; nothing is installed, and the machine's own list of package
+//! archives stays as it is.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use xshell::{Shell, cmd};
+
+/// The suite of Debian's archive with the latest compilers for a stable release.
+const SUITE: &str = "trixie-backports";
+
+/// Puts it where cargo looks for it, if it is not there.
+pub(super) fn install(shell: &Shell) -> anyhow::Result<()> {
+    let sysroot = PathBuf::from(cmd!(shell, "rustc --print sysroot").quiet().read()?);
+    let place = sysroot.join("lib/rustlib/src/rust");
+    if place.join("library/std/Cargo.toml").is_file() {
+        return Ok(());
+    }
+    from_debian(shell, &place).with_context(|| {
+        format!(
+            "the source of the standard library is not in {}; with rustup: rustup component add rust-src",
+            place.display()
+        )
+    })
+}
+
+fn from_debian(shell: &Shell, place: &Path) -> anyhow::Result<()> {
+    let version = cmd!(shell, "rustc --version").quiet().read()?;
+    let version = version
+        .split(' ')
+        .nth(1)
+        .context("rustc does not say its version")?;
+    let folder = shell.create_temp_dir()?;
+    let folder = folder.path();
+    // apt reads and writes here as its own user.
+    cmd!(shell, "chmod 755 {folder}").quiet().run()?;
+    let sources = folder.join("debian.sources");
+    shell.write_file(&sources, archive(shell)?)?;
+    let lists = folder.join("lists");
+    shell.create_dir(&lists)?;
+    let options = [
+        format!("Dir::Etc::sourcelist={}", sources.display()),
+        "Dir::Etc::sourceparts=-".to_owned(),
+        format!("Dir::State::lists={}", lists.display()),
+    ];
+    let options: Vec<_> = options.iter().flat_map(|option| ["-o", option]).collect();
+    cmd!(shell, "apt-get --quiet update").args(&options).run()?;
+    let in_folder = shell.push_dir(folder);
+    let package = format!("rust-src={version}*");
+    cmd!(shell, "apt-get --quiet download {package}")
+        .args(&options)
+        .run()?;
+    drop(in_folder);
+    let files = shell.read_dir(folder)?;
+    let package = files
+        .iter()
+        .find(|file| file.extension().is_some_and(|kind| kind == "deb"));
+    let package = package.context("apt has downloaded no package")?;
+    let unpacked = folder.join("unpacked");
+    cmd!(shell, "dpkg --extract {package} {unpacked}").run()?;
+    let library = unpacked.join(format!("usr/src/rustc-{version}/library"));
+    ensure!(library.is_dir(), "Debian's package has no {}", library.display());
+    shell.create_dir(place)?;
+    // Cargo takes a half copy for the whole.
+    let (making, done) = (place.join("library.making"), place.join("library"));
+    shell.remove_path(&making)?;
+    cmd!(shell, "cp --recursive {library} {making}").run()?;
+    std::fs::rename(&making, &done)?;
+    Ok(())
+}
+
+/// The machine's own archive of Debian, with another suite: in the form of a `.sources` file.
+fn archive(shell: &Shell) -> anyhow::Result<String> {
+    let file = "/etc/apt/sources.list.d/debian.sources";
+    let text = shell
+        .read_file(file)
+        .context("where this machine has Debian's packages from")?;
+    let stanza = text
+        .split("\n\n")
+        .find(|stanza| stanza.contains("Suites:") && !stanza.contains("-security"));
+    let Some(stanza) = stanza else {
+        bail!("{file} names no archive");
+    };
+    let lines = stanza.lines().filter(|line| !line.starts_with('#')).map(|line| {
+        if line.starts_with("Suites:") {
+            format!("Suites: {SUITE}\n")
+        } else {
+            format!("{line}\n")
+        }
+    });
+    Ok(lines.collect())
+}
