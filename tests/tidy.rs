@@ -102,6 +102,14 @@ fn backends_know_the_vocabulary_and_nothing_else_of_ours() {
         ("platform/callback", vec![]),
         ("platform/sim", vec!["dumpwright-target"]),
         ("platform/linux", vec!["dumpwright-target"]),
+        (
+            "platform/windows",
+            vec!["dumpwright-callback", "dumpwright-target"],
+        ),
+        (
+            "platform/windows",
+            vec!["dumpwright-callback", "dumpwright-target"],
+        ),
         ("platform/capi", vec!["dumpwright", "dumpwright-callback"]),
     ] {
         let manifest = fs::read_to_string(root().join(backend).join("Cargo.toml")).unwrap();

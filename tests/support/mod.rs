@@ -8,6 +8,7 @@ pub mod dumper;
 pub mod proc;
 pub mod readers;
 pub mod victim;
+pub mod windows;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -3,12 +3,12 @@
 //! Without the binaries of the target it walks stacks by searching them; what it says of symbols is no complaint here.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{Crash, Reading, Thread};
+use crate::support::windows;
 
 /// A version of the engine, as `cargo xtask windows` installs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,16 +103,12 @@ pub fn session(engine: Engine, dump: &Path, commands: &[&str]) -> Result<Session
     let file = File::create(&output).expect("a file");
     let cache = super::cache();
     let dump = std::path::absolute(dump).expect("a path");
-    let mut command = Command::new("wine");
+    let mut command = windows::wine(&program());
     command
-        .arg(program())
-        .args([windows_path(&cache.join(engine.folder)), windows_path(&dump)])
+        .args([windows::path(&cache.join(engine.folder)), windows::path(&dump)])
         .args(commands)
-        .env("WINEPREFIX", cache.join("wine"))
-        .env("WINEDEBUG", "-all")
         // Wine has DLLs of these names, which cannot do this.
         .env("WINEDLLOVERRIDES", "dbgeng,dbghelp,dbgmodel=n")
-        .env_remove("DISPLAY")
         // Not pipes: Wine's server outlives the program, and would keep them open.
         .stdin(Stdio::null())
         .stderr(file.try_clone().expect("a file"))
@@ -143,11 +139,21 @@ pub fn session(engine: Engine, dump: &Path, commands: &[&str]) -> Result<Session
 ///
 /// When it refuses the dump.
 pub fn report(engine: Engine, dump: &Path, commands: &[&str]) -> Report {
-    let all = [&[THREADS, REGISTERS, MODULES, ANALYSIS], commands].concat();
+    report_behind(engine, dump, &[], commands)
+}
+
+/// The same after these commands, which tell it where symbols and binaries are.
+///
+/// # Panics
+///
+/// When it refuses the dump.
+pub fn report_behind(engine: Engine, dump: &Path, before: &[&str], commands: &[&str]) -> Report {
+    let all = [before, &[THREADS, REGISTERS, MODULES, ANALYSIS], commands].concat();
     let mut session = session(engine, dump, &all)
         .unwrap_or_else(|error| panic!("{} refuses {}: {error}", engine.name, dump.display()));
     let complaints = session.complaints();
     let exception = session.exception();
+    session.answers.drain(..before.len());
     let answers = session.answers.split_off(4);
     let [threads, registers, modules, analysis] = &session.answers[..] else {
         unreachable!("session() gives an answer to each command")
@@ -259,6 +265,8 @@ impl Session {
             || line.starts_with("*** ERROR: Symbol file could not be found.  Defaulted to export symbols for ")
             // Most binaries of targets are not here; x86 code cannot be unwound without them.
             || line.starts_with("*** WARNING: Unable to verify timestamp for ")
+            // Only Microsoft's linker puts a checksum into programs, if it is told to.
+            || line.starts_with("*** WARNING: Unable to verify checksum for ")
             || line.starts_with("*** ERROR: Module load completed but symbols could not be loaded for ")
             || line == "WARNING: Stack unwind information not available. Following frames may be wrong."
             || line
@@ -354,13 +362,6 @@ fn number(text: &str) -> Option<u64> {
 
 fn hexadecimal(text: &str) -> Option<u32> {
     u32::from_str_radix(text, 16).ok()
-}
-
-/// To Wine, drive Z is the whole file system.
-fn windows_path(path: &Path) -> OsString {
-    let mut windows = OsString::from("Z:");
-    windows.push(path);
-    windows
 }
 
 /// The host of the engine, compiled.

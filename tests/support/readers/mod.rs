@@ -8,20 +8,7 @@ pub mod python;
 pub mod rust_minidump;
 pub mod symbols;
 
-use std::path::PathBuf;
-
-/// The folder of readers that are not Debian packages, as xtask chooses it.
-pub fn cache() -> PathBuf {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    set("DUMPWRIGHT_READERS")
-        .or_else(|| set("XDG_CACHE_HOME").map(|base| base.join("dumpwright-readers")))
-        .or_else(|| set("HOME").map(|home| home.join(".cache/dumpwright-readers")))
-        .expect("one of DUMPWRIGHT_READERS, XDG_CACHE_HOME, HOME")
-}
+pub use super::windows::cache;
 
 /// A thread as a reader shows it.
 #[derive(Clone, Debug)]
