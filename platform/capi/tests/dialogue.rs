@@ -7,6 +7,8 @@
 //! the same rules what the shared library asks about `twin.c`. What two systems truly differ in is left out: names and numbers of
 //! modules, regions that the rules do not name, addresses. Scenarios that differ for other reasons are in `linux-exceptions.txt`.
 
+#[path = "support/client.rs"]
+mod client;
 #[path = "../../../tests/conformance/names.rs"]
 #[allow(dead_code)]
 mod names;
@@ -24,7 +26,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use scenario::{Change, Done, Rule, Scenario, Step};
+use scenario::Scenario;
 use twin::Twin;
 
 /// What has been reached, of about 350 that were promised: new exceptions do not make up for lost scenarios.
@@ -93,52 +95,8 @@ fn commands(scenario: &Scenario, twin: &Twin) -> String {
     if let Some(number) = options.exception {
         text += &format!("exception {}\n", twin.threads[number as usize]);
     }
-    for rule in &scenario.rules {
-        let Rule {
-            kind,
-            first,
-            last,
-            steps,
-        } = rule;
-        let kind = kind.map_or(-1, |kind| kind as i32);
-        let steps: Vec<_> = steps.iter().map(|step| words(step, twin)).collect();
-        text += &format!("rule {kind} {first} {last} {}\n", steps.join(","));
-    }
+    text += &client::rules(scenario, &twin.threads);
     text + "run\n"
-}
-
-/// A step with numbers for names.
-fn words(step: &Step, twin: &Twin) -> String {
-    let change = |change: &Change| match change {
-        Change::To(to) => format!("{to:#x}"),
-        Change::By(by) if *by < 0 => format!("-{:#x}", by.unsigned_abs()),
-        Change::By(by) => format!("+{by:#x}"),
-    };
-    match step {
-        Step::At(range) => format!("at={:#x}/{:#x}", range.start(), range.end()),
-        Step::LongerThan(len) => format!("minsize={}", len + 1),
-        Step::Thread(number) => format!("tid={}", twin.threads[*number as usize]),
-        Step::Return(said) => format!("ret={}", u8::from(*said)),
-        Step::Flags(flags) => format!("flags={flags:#x}"),
-        Step::Or(flags) => format!("or={flags:#x}"),
-        Step::Memory(base, size) => format!("mem={base:#x}/{size:#x}"),
-        Step::CheckCancel(check) => format!("check={}", u8::from(*check)),
-        Step::Cancel(cancel) => format!("cancel={}", u8::from(*cancel)),
-        Step::Continue(cont) => format!("cont={}", u8::from(*cont)),
-        Step::RegionBase(base) => format!("rbase={}", change(base)),
-        Step::RegionSize(size) => format!("rsize={}", change(size)),
-        Step::RegionProtect(protect) => format!("rprot={protect:#x}"),
-        Step::RegionState(state) => format!("rstate={state:#x}"),
-        Step::Handle(handle) => format!("handle={handle}"),
-        Step::ReadReally => "real".to_owned(),
-        Step::Fill(byte) => format!("fill={byte}"),
-        Step::Done(Done::All) => "done=all".to_owned(),
-        Step::Done(Done::Half) => "done=half".to_owned(),
-        Step::Done(Done::Over) => "done=over".to_owned(),
-        Step::Done(Done::Bytes(count)) => format!("done={count}"),
-        Step::Flip(range, mask) => format!("xorat={:#x}/{:#x}/{mask:#x}", range.start(), range.end()),
-        Step::AskSystem | Step::QueryStatus(_) => unreachable!("VmQuery is left out"),
-    }
 }
 
 /// Names for what `client.c` has marked.
@@ -310,7 +268,7 @@ fn exceptions() -> BTreeMap<String, String> {
 #[test]
 fn recorded_dialogues_are_held_with_a_c_program() {
     let twin = Twin::start();
-    let client = support::program("client.c", "gcc", &[]);
+    let client = support::program_of(&["client.c", "client_linux.c"], "client", "gcc", &[]);
     let scenarios = data("scenarios.txt");
     let lines: Vec<&str> = scenarios.lines().filter(|line| !line.starts_with('#')).collect();
     let mut possible = Vec::new();

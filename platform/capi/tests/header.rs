@@ -257,6 +257,9 @@ fn the_header_is_what_its_source_says() {
     );
 }
 
+/// Functions that only the library of Windows has.
+const ON_WINDOWS: [&str; 1] = ["dumpwright_request_handle"];
+
 /// Names of functions, as the header declares them and as the library exports them.
 #[test]
 fn the_library_exports_what_the_header_declares() {
@@ -281,7 +284,13 @@ fn the_library_exports_what_the_header_declares() {
         .lines()
         .filter(|name| *name != "rust_eh_personality")
         .collect();
-    assert_eq!(exported, declared);
+    let there: BTreeSet<&str> = declared
+        .iter()
+        .copied()
+        .filter(|name| !ON_WINDOWS.contains(name))
+        .collect();
+    assert_eq!(exported, there);
+    assert!(declared.is_superset(&ON_WINDOWS.into()));
     assert!(declared.len() > 15);
 }
 

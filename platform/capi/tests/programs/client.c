@@ -1,21 +1,21 @@
 /* Dumps by the rules on its standard input and writes each dialogue to its standard output, in the words of the recordings in
- * testdata/oracle. Addresses are written {HEX}, for the reader to name.
+ * testdata/oracle. Addresses are written {HEX} and threads (ID), for the reader to name.
  *
- *   dump TYPE TARGET PID HANDLE [nocallback][nullroutine][nofile][readonly]-   what is dumped next, and what is said of it
- *   exception TID                                                   with an exception in this thread
- *   rule KIND FIRST LAST STEP...                                    rules, as in testdata/oracle/README.md, with numbers only
- *   run                                                             dump
+ *   dump TYPE TARGET PID HANDLE [nocallback][noroutine][nofile][readonly]-   what is dumped next, and what is said of it
+ *   exception TID                          with an exception in this thread
+ *   quiet BITS, only LOW HIGH              which questions are not written: those of the options with these names
+ *   rule KIND FIRST LAST STEP...           rules, as in testdata/oracle/README.md, with numbers only
+ *   run                                    dump
+ *
+ * and the lines of the system. Arguments: see `system_library`.
  */
 #define _GNU_SOURCE
-#include "dumpwright.h"
+#include "client.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 enum { KINDS = VmPostReadCallback + 1, MOST_RULES = 64, ANY = -1 };
 
@@ -33,9 +33,14 @@ static struct rule {
 static int rule_count;
 static uint32_t counts[KINDS], total;
 
+static struct job job;
 static uint32_t target;
-static HANDLE file;
-static int own = -1;
+static HANDLE process, file, own;
+
+/* Bits of `--quiet` of the recording harness, and the range of its `--only`. */
+enum { QUIET_POLLS = 1, QUIET_VM = 2, QUIET_REGIONS = 4, QUIET_REPEATED_MEMORY = 8, QUIET_MODULES = 16, QUIET_THREADS = 128 };
+static unsigned quiet;
+static uint64_t only_low, only_high;
 
 /* What conditions look at. */
 struct subject {
@@ -64,6 +69,13 @@ static struct subject subject_of(const MINIDUMP_CALLBACK_INPUT *input, const MIN
         subject.address = input->ReadMemoryFailure.Offset;
         subject.length = input->ReadMemoryFailure.Bytes;
         break;
+    case IoWriteAllCallback:
+        subject.address = input->Io.Offset;
+        subject.length = input->Io.BufferBytes;
+        break;
+    case VmQueryCallback:
+        subject.address = input->VmQuery.Offset;
+        break;
     case VmPreReadCallback:
     case VmPostReadCallback:
         subject.address = input->VmPreRead.Offset;
@@ -77,39 +89,78 @@ static struct subject subject_of(const MINIDUMP_CALLBACK_INPUT *input, const MIN
     return subject;
 }
 
+static void print_module(const MINIDUMP_MODULE_CALLBACK *module)
+{
+    const WCHAR *name = module->FullPath;
+    for (const WCHAR *at = name; at && *at; at++)
+        if (*at == '\\' || *at == '/')
+            name = at + 1;
+    printf(" base={%" PRIx64 "} size=0x%x sum=0x%x tds=0x%x name=", (uint64_t)module->BaseOfImage, (unsigned)module->SizeOfImage,
+           (unsigned)module->CheckSum, (unsigned)module->TimeDateStamp);
+    for (; name && *name; name++)
+        putchar(*name < 0x80 ? *name : '?');
+    printf(" ver=%08x cv=%s:%u misc=%s:%u", (unsigned)module->VersionInfo.dwSignature, module->CvRecord ? "ptr" : "0",
+           (unsigned)module->SizeOfCvRecord, module->MiscRecord ? "ptr" : "0", (unsigned)module->SizeOfMiscRecord);
+    if (module->CvRecord && module->SizeOfCvRecord >= 4)
+        printf(" cvsig=%.4s", (const char *)module->CvRecord);
+}
+
+static void print_thread(const MINIDUMP_THREAD_CALLBACK *thread)
+{
+    printf(" tid=(%u) th=%s ctxsize=%u ctxflags=0x%x rip={%" PRIx64 "} rsp={%" PRIx64 "} stackbase={%" PRIx64 "} stackend={%" PRIx64 "}",
+           (unsigned)thread->ThreadId, thread->ThreadHandle ? "nz" : "0", (unsigned)thread->SizeOfContext,
+           (unsigned)thread->Context.ContextFlags, (uint64_t)thread->Context.Rip, (uint64_t)thread->Context.Rsp,
+           (uint64_t)thread->StackBase, (uint64_t)thread->StackEnd);
+}
+
 static void print_facts(const MINIDUMP_CALLBACK_INPUT *input)
 {
-    const char *process = input->ProcessId == 0 ? "0" : input->ProcessId == target ? "target" : "other";
-    const char *whose = input->ProcessHandle == 0                             ? "0"
-                        : input->ProcessHandle == (HANDLE)(uintptr_t)target ? "target"
-                                                                            : "other";
-    printf(" in: pid=%s h=%s", process, whose);
+    const char *id = input->ProcessId == 0 ? "0" : input->ProcessId == target ? "target" : "other";
+    const char *handle = input->ProcessHandle == 0         ? "0"
+                         : input->ProcessHandle == process ? "target"
+                                                           : system_handle_name(input->ProcessHandle);
+    printf(" in: pid=%s h=%s", id, handle);
     switch (input->CallbackType) {
     case ModuleCallback:
-        printf(" base={%" PRIx64 "}", (uint64_t)input->Module.BaseOfImage);
+        print_module(&input->Module);
         break;
     case IncludeModuleCallback:
         printf(" base={%" PRIx64 "}", (uint64_t)input->IncludeModule.BaseOfImage);
         break;
     case IncludeThreadCallback:
-        printf(" tid=(%u)", input->IncludeThread.ThreadId);
+        printf(" tid=(%u)", (unsigned)input->IncludeThread.ThreadId);
         break;
     case ThreadCallback:
+        print_thread(&input->Thread);
+        break;
     case ThreadExCallback:
-        printf(" tid=(%u) ctxsize=%u ctxflags=0x%x", input->Thread.ThreadId, input->Thread.SizeOfContext,
-               input->Thread.Context.ContextFlags);
+        print_thread(&input->Thread);
+        printf(" bs={%" PRIx64 "}..{%" PRIx64 "}", (uint64_t)input->ThreadEx.BackingStoreBase,
+               (uint64_t)input->ThreadEx.BackingStoreEnd);
         break;
     case IoStartCallback:
     case IoWriteAllCallback:
     case IoFinishCallback:
-        printf(" file=%s", input->Io.Handle != file ? "other" : file ? "given" : "NULL");
+        printf(" file=%s", input->Io.Handle == file ? (file ? "given" : "NULL") : input->Io.Handle ? "other" : "0");
         break;
     case ReadMemoryFailureCallback:
-        printf(" off={%" PRIx64 "} n=0x%x fail=0x%x", (uint64_t)input->ReadMemoryFailure.Offset, input->ReadMemoryFailure.Bytes,
-               (unsigned)input->ReadMemoryFailure.FailureStatus);
+        printf(" off={%" PRIx64 "} n=0x%x fail=0x%x", (uint64_t)input->ReadMemoryFailure.Offset,
+               (unsigned)input->ReadMemoryFailure.Bytes, (unsigned)input->ReadMemoryFailure.FailureStatus);
         break;
     case SecondaryFlagsCallback:
-        printf(" flags=0x%x", input->SecondaryFlags);
+        printf(" flags=0x%x", (unsigned)input->SecondaryFlags);
+        break;
+    case VmQueryCallback:
+        printf(" off={%" PRIx64 "}", (uint64_t)input->VmQuery.Offset);
+        break;
+    case VmPreReadCallback:
+        printf(" off={%" PRIx64 "} n=0x%x buf=%s", (uint64_t)input->VmPreRead.Offset, (unsigned)input->VmPreRead.Size,
+               input->VmPreRead.Buffer ? "ptr" : "0");
+        break;
+    case VmPostReadCallback:
+        printf(" off={%" PRIx64 "} n=0x%x done=0x%x st=0x%x buf=%s", (uint64_t)input->VmPostRead.Offset,
+               (unsigned)input->VmPostRead.Size, (unsigned)input->VmPostRead.Completed, (unsigned)input->VmPostRead.Status,
+               input->VmPostRead.Buffer ? "ptr" : "0");
         break;
     case KernelMinidumpStatusCallback:
         printf(" status=0x%x", (unsigned)input->Status);
@@ -123,7 +174,7 @@ static void print_answer(uint32_t kind, const MINIDUMP_CALLBACK_OUTPUT *output, 
     case MemoryCallback:
     case RemoveMemoryCallback:
         if (!answered || said)
-            printf(" base={%" PRIx64 "} size=0x%x", (uint64_t)output->MemoryBase, output->MemorySize);
+            printf(" base={%" PRIx64 "} size=0x%x", (uint64_t)output->MemoryBase, (unsigned)output->MemorySize);
         break;
     case CancelCallback:
         printf(" check=%d cancel=%d", output->CheckCancel, output->Cancel);
@@ -132,15 +183,27 @@ static void print_answer(uint32_t kind, const MINIDUMP_CALLBACK_OUTPUT *output, 
         printf(" handle=%s", output->Handle ? "nz" : "0");
         break;
     case IncludeVmRegionCallback:
-        printf(" base={%" PRIx64 "} size=0x%" PRIx64 " cont=%d", (uint64_t)output->VmRegion.BaseAddress,
-               (uint64_t)output->VmRegion.RegionSize, output->Continue);
+        if (answered)
+            printf(" base={%" PRIx64 "} size=0x%" PRIx64, (uint64_t)output->VmRegion.BaseAddress,
+                   (uint64_t)output->VmRegion.RegionSize);
+        else
+            printf(" base={%" PRIx64 "} abase={%" PRIx64 "} aprot=0x%x size=0x%" PRIx64 " state=0x%x prot=0x%x type=0x%x",
+                   (uint64_t)output->VmRegion.BaseAddress, (uint64_t)output->VmRegion.AllocationBase,
+                   (unsigned)output->VmRegion.AllocationProtect, (uint64_t)output->VmRegion.RegionSize,
+                   (unsigned)output->VmRegion.State, (unsigned)output->VmRegion.Protect, (unsigned)output->VmRegion.Type);
+        printf(" cont=%d", output->Continue);
+        break;
+    case VmQueryCallback:
+        printf(" status=0x%x base={%" PRIx64 "} size=0x%" PRIx64, (unsigned)output->VmQueryStatus,
+               (uint64_t)output->VmQueryResult.BaseAddress, (uint64_t)output->VmQueryResult.RegionSize);
         break;
     case VmPreReadCallback:
     case VmPostReadCallback:
-        printf(" status=0x%x done=0x%x", (unsigned)output->VmReadStatus, output->VmReadBytesCompleted);
+        printf(" status=0x%x done=0x%x", (unsigned)output->VmReadStatus,
+               (unsigned)output->VmReadBytesCompleted);
         break;
     default:
-        printf(answered ? " out=0x%x" : " 0x%x", output->ModuleWriteFlags);
+        printf(answered ? " out=0x%x" : " 0x%x", (unsigned)output->ModuleWriteFlags);
     }
 }
 
@@ -178,9 +241,15 @@ static void change(uint64_t *value, const char *text)
     *value = *text == '+' ? *value + number : *text == '-' ? *value - number : number;
 }
 
+/* The handle that stands for the file of IoWriteAll in a rule. */
+enum { OWN_FILE = 1 };
+
+/* Whether the system answers VmQuery, after all rules. */
+enum query { QUERY_SYSTEM, QUERY_NOTHING };
+
 /* One step of a rule. 0: a condition that does not hold. */
 static int follow(const char *step, const MINIDUMP_CALLBACK_INPUT *input, MINIDUMP_CALLBACK_OUTPUT *output,
-                  struct subject subject, BOOL *said)
+                  struct subject subject, BOOL *said, enum query *query)
 {
     const char *value = strchr(step, '=');
     size_t length = value ? (size_t)(value - step) : strlen(step);
@@ -221,11 +290,14 @@ static int follow(const char *step, const MINIDUMP_CALLBACK_INPUT *input, MINIDU
     else if (IS("rstate"))
         output->VmRegion.State = (ULONG32)number;
     else if (IS("handle"))
-        output->Handle = (HANDLE)(intptr_t)number;
-    else if (IS("real")) {
-        struct iovec here = {input->VmPreRead.Buffer, input->VmPreRead.Size};
-        struct iovec there = {(void *)(uintptr_t)input->VmPreRead.Offset, input->VmPreRead.Size};
-        process_vm_readv((pid_t)target, &here, 1, &there, 1, 0);
+        output->Handle = number == OWN_FILE ? own : (HANDLE)(intptr_t)number;
+    else if (IS("real"))
+        system_read(input->VmPreRead.Offset, input->VmPreRead.Buffer, input->VmPreRead.Size);
+    else if (IS("query"))
+        *query = QUERY_NOTHING;
+    else if (IS("qstatus")) {
+        output->VmQueryStatus = (HRESULT)number;
+        *query = QUERY_NOTHING;
     } else if (IS("fill"))
         memset(input->VmPreRead.Buffer, (int)number, input->VmPreRead.Size);
     else if (IS("done"))
@@ -245,6 +317,34 @@ static int follow(const char *step, const MINIDUMP_CALLBACK_INPUT *input, MINIDU
     return 1;
 }
 
+static int is_written(uint32_t kind, uint32_t index, struct subject subject, BOOL said)
+{
+    int elsewhere = only_high && !(subject.address < only_high && subject.address + subject.length > only_low);
+    switch (kind) {
+    case CancelCallback:
+    case IoWriteAllCallback:
+        return !(quiet & QUIET_POLLS);
+    case VmQueryCallback:
+    case VmPreReadCallback:
+    case VmPostReadCallback:
+        return !(quiet & QUIET_VM) && !elsewhere;
+    case IncludeVmRegionCallback:
+        return !(quiet & QUIET_REGIONS) && !elsewhere;
+    case MemoryCallback:
+    case RemoveMemoryCallback:
+        return !((quiet & QUIET_REPEATED_MEMORY) && index > 2 && said);
+    case ModuleCallback:
+    case IncludeModuleCallback:
+        return !(quiet & QUIET_MODULES);
+    case ThreadCallback:
+    case ThreadExCallback:
+    case IncludeThreadCallback:
+        return !(quiet & QUIET_THREADS);
+    default:
+        return 1;
+    }
+}
+
 static BOOL CALLBACK callback(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, PMINIDUMP_CALLBACK_OUTPUT output)
 {
     uint32_t kind = input->CallbackType;
@@ -252,12 +352,10 @@ static BOOL CALLBACK callback(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, P
         printf("!a question of type %u, parameter %p\n", kind, parameter);
         return FALSE;
     }
-    uint32_t index = counts[kind]++;
+    uint32_t index = counts[kind]++, number = total++;
     struct subject subject = subject_of(input, output);
-    printf("#%03u %s@%u", total++, names[kind], index);
-    print_facts(input);
-    printf(" | pre:");
-    print_answer(kind, output, 0, 0);
+    const MINIDUMP_CALLBACK_OUTPUT prefilled = *output;
+    enum query query = QUERY_SYSTEM;
     BOOL said = default_answer(input, output);
     for (const struct rule *rule = rules; rule < rules + rule_count; rule++) {
         if ((rule->kind != ANY && rule->kind != (int)kind) || index < rule->first || index > rule->last)
@@ -265,58 +363,84 @@ static BOOL CALLBACK callback(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, P
         char steps[sizeof rule->steps], *rest = NULL;
         memcpy(steps, rule->steps, sizeof steps);
         for (char *step = strtok_r(steps, ",", &rest); step; step = strtok_r(NULL, ",", &rest))
-            if (!follow(step, input, output, subject, &said))
+            if (!follow(step, input, output, subject, &said, &query))
                 break;
     }
-    if (kind == IoWriteAllCallback &&
-        pwrite(own, input->Io.Buffer, input->Io.BufferBytes, (off_t)input->Io.Offset) != (ssize_t)input->Io.BufferBytes)
+    if (kind == VmQueryCallback && query == QUERY_SYSTEM)
+        system_query(input->VmQuery.Offset, output);
+    if (kind == IoWriteAllCallback && !system_write(input->Io.Offset, input->Io.Buffer, input->Io.BufferBytes))
         said = FALSE;
-    printf(" | ans: ret=%d", said);
-    print_answer(kind, output, 1, said);
-    printf("\n");
+    if (is_written(kind, index, subject, said)) {
+        printf("#%03u %s@%u", number, names[kind], index);
+        print_facts(input);
+        printf(" | pre:");
+        print_answer(kind, &prefilled, 0, 0);
+        printf(" | ans: ret=%d", said);
+        print_answer(kind, output, 1, said);
+        printf("\n");
+    }
     return said;
 }
 
-int main(void)
+static void run(write_dump write)
 {
-    char line[512], option[64] = "-";
-    uint32_t type = 0, thread = 0, process = 0;
-    HANDLE handle = NULL;
-    own = open("/dev/null", O_WRONLY);
+    memset(counts, 0, sizeof counts);
+    total = 0;
+    system_open(&job, &file, &own);
+    HANDLE given = system_process(&job, &process);
+    target = system_process_id(&job);
+    static CONTEXT context;
+    memset(&context, 0, sizeof context);
+    if (job.thread)
+        system_registers(&job, &context);
+    EXCEPTION_RECORD record = {.ExceptionCode = 0xC0000005, .ExceptionAddress = (void *)(uintptr_t)context.Rip};
+    EXCEPTION_POINTERS pointers = {&record, &context};
+    MINIDUMP_EXCEPTION_INFORMATION exception = {job.thread, &pointers, FALSE};
+    MINIDUMP_CALLBACK_INFORMATION information = {job.no_routine ? NULL : callback, rules};
+    uint32_t said = job.process == job.target ? target : job.process;
+    BOOL result = write(given, said, file, (MINIDUMP_TYPE)job.type, job.thread ? &exception : NULL, NULL,
+                        job.no_callback ? NULL : &information);
+    printf("== result=%d err=0x%x", result, result ? 0 : (unsigned)GetLastError());
+    for (int kind = 0; kind < KINDS; kind++)
+        if (counts[kind])
+            printf(" %s:%u", names[kind], counts[kind]);
+    system_print_outcome(&job);
+    system_close();
+    printf("\n");
+    fflush(stdout);
+}
+
+int main(int count, char **arguments)
+{
+    static char line[4096];
+    write_dump write = system_library(count, arguments);
+    setvbuf(stdout, NULL, _IOFBF, 1 << 16);
     while (fgets(line, sizeof line, stdin)) {
-        unsigned long long given;
-        line[strcspn(line, "\n")] = 0;
+        unsigned long long low, high;
+        char option[64];
+        line[strcspn(line, "\r\n")] = 0;
         struct rule *rule = &rules[rule_count];
-        if (sscanf(line, "dump %x %u %u %llu %63s", &type, &target, &process, &given, option) == 5) {
-            handle = (HANDLE)(uintptr_t)given;
+        if (sscanf(line, "dump %x %u %u %llu %63s", &job.type, &job.target, &job.process, &low, option) == 5) {
+            job.handle = low;
+            job.thread = 0;
+            job.no_callback = strstr(option, "nocallback") != NULL;
+            job.no_routine = strstr(option, "noroutine") != NULL;
+            job.no_file = strstr(option, "nofile") != NULL;
+            job.read_only = strstr(option, "readonly") != NULL;
             rule_count = 0;
-            thread = 0;
-        } else if (sscanf(line, "exception %u", &thread) == 1) {
+            quiet = 0;
+            only_low = only_high = 0;
+        } else if (sscanf(line, "exception %u", &job.thread) == 1) {
+        } else if (sscanf(line, "quiet %u", &quiet) == 1) {
+        } else if (sscanf(line, "only %llu %llu", &low, &high) == 2) {
+            only_low = low;
+            only_high = high;
         } else if (rule_count < MOST_RULES &&
                    sscanf(line, "rule %d %u %u %255s", &rule->kind, &rule->first, &rule->last, rule->steps) == 4) {
             rule_count++;
         } else if (strcmp(line, "run") == 0) {
-            memset(counts, 0, sizeof counts);
-            total = 0;
-            int descriptor = open("/dev/null", strstr(option, "readonly") ? O_RDONLY : O_WRONLY);
-            file = strstr(option, "nofile") ? NULL : (HANDLE)(intptr_t)descriptor;
-            static CONTEXT context = {.ContextFlags = CONTEXT_ALL};
-            static EXCEPTION_RECORD record = {.ExceptionCode = 0xC0000005};
-            EXCEPTION_POINTERS pointers = {&record, &context};
-            MINIDUMP_EXCEPTION_INFORMATION exception = {thread, &pointers, FALSE};
-            MINIDUMP_CALLBACK_INFORMATION information = {callback, rules};
-            if (strstr(option, "nullroutine"))
-                information.CallbackRoutine = NULL;
-            BOOL result = MiniDumpWriteDump(handle, process, file, (MINIDUMP_TYPE)type, thread ? &exception : NULL, NULL,
-                                            strstr(option, "nocallback") ? NULL : &information);
-            printf("== result=%d err=0x%x", result, result ? 0 : GetLastError());
-            for (int kind = 0; kind < KINDS; kind++)
-                if (counts[kind])
-                    printf(" %s:%u", names[kind], counts[kind]);
-            printf("\n");
-            fflush(stdout);
-            close(descriptor);
-        } else {
+            run(write);
+        } else if (!system_line(line)) {
             fprintf(stderr, "cannot read %s\n", line);
             return 2;
         }

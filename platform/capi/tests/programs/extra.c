@@ -1,2 +1,21 @@
-/* A library that the twin loads, with data of its own. */
-__attribute__((visibility("default"))) volatile unsigned char extra_data[0x400] = {1};
+/* A library that the twin loads, with data of its own. On Windows it is nothing but that: no C library, an entry point that agrees. */
+#ifdef _WIN32
+#define SHOWN __declspec(dllexport)
+#else
+#define SHOWN __attribute__((visibility("default")))
+#endif
+
+SHOWN volatile unsigned char extra_data[0x400] = {'X', 'D', 'A', 'T', 'A'};
+
+#ifdef _WIN32
+SHOWN int extra_at(int number)
+{
+    return number + extra_data[0];
+}
+
+int __stdcall entry(void *library, unsigned reason, void *reserved)
+{
+    (void)library, (void)reason, (void)reserved;
+    return 1;
+}
+#endif

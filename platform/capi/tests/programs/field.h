@@ -1,44 +1,31 @@
-/* How the two programs in the style of the field find their target and their file: the one thing that differs between systems. */
+/* How the programs in the style of the field find their target, their file and their library: what differs between systems.
+ *
+ * On Windows, if FIELD_DLL is defined, they call the DLL that the variable FIELD_DLL names, which may be Microsoft's. */
 #ifndef FIELD_H
 #define FIELD_H
 
-#if defined(_WIN32)
-#include <windows.h>
-#endif
-#include "dumpwright.h"
+#include "../../../../examples/c/system.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#if !defined(_WIN32)
-#include <fcntl.h>
-#include <unistd.h>
-#endif
+#include <string.h>
 
-static HANDLE open_process(DWORD id)
+#if defined(_WIN32) && defined(FIELD_DLL)
+static BOOL field_write_dump(HANDLE process, DWORD id, HANDLE file, MINIDUMP_TYPE type, PMINIDUMP_EXCEPTION_INFORMATION exception,
+                             PMINIDUMP_USER_STREAM_INFORMATION streams, PMINIDUMP_CALLBACK_INFORMATION callback)
 {
-#if defined(_WIN32)
-    return OpenProcess(PROCESS_QUERY_INFORMATION | PROCESS_VM_READ | PROCESS_DUP_HANDLE, FALSE, id);
-#else
-    return (HANDLE)(intptr_t)id;
-#endif
+    union {
+        FARPROC found;
+        BOOL(WINAPI *write)(HANDLE, DWORD, HANDLE, MINIDUMP_TYPE, PMINIDUMP_EXCEPTION_INFORMATION,
+                            PMINIDUMP_USER_STREAM_INFORMATION, PMINIDUMP_CALLBACK_INFORMATION);
+    } function;
+    HMODULE library = LoadLibraryA(getenv("FIELD_DLL"));
+    function.found = library ? GetProcAddress(library, "MiniDumpWriteDump") : NULL;
+    if (function.found == NULL) {
+        fprintf(stderr, "no MiniDumpWriteDump in %s\n", getenv("FIELD_DLL"));
+        exit(3);
+    }
+    return function.write(process, id, file, type, exception, streams, callback);
 }
-
-static HANDLE create_file(const char *name)
-{
-#if defined(_WIN32)
-    return CreateFileA(name, GENERIC_READ | GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, 0, NULL);
-#else
-    return (HANDLE)(intptr_t)open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
+#define MiniDumpWriteDump field_write_dump
 #endif
-}
-
-static void close_file(HANDLE file)
-{
-#if defined(_WIN32)
-    CloseHandle(file);
-#else
-    close((int)(intptr_t)file);
-#endif
-}
 
 #endif

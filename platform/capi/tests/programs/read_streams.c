@@ -1,21 +1,38 @@
 /* read_streams FILE TYPE...: where MiniDumpReadDumpStream finds each stream: offset of its entry, offset, size; or the error. */
-#include "dumpwright.h"
-
+#if defined(_WIN32)
+#include <windows.h>
+#else
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#endif
+#include "dumpwright.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The file in memory, as long as it is; NULL if that cannot be. */
+static char *map(const char *name)
+{
+#if defined(_WIN32)
+    HANDLE file = CreateFileA(name, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL);
+    HANDLE section = CreateFileMappingA(file, NULL, PAGE_READONLY, 0, 0, NULL);
+    return section ? MapViewOfFile(section, FILE_MAP_READ, 0, 0, 0) : NULL;
+#else
+    struct stat status;
+    int file = open(name, O_RDONLY);
+    if (file < 0 || fstat(file, &status) != 0 || status.st_size == 0)
+        return NULL;
+    char *bytes = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, file, 0);
+    return bytes == MAP_FAILED ? NULL : bytes;
+#endif
+}
 
 int main(int count, char **arguments)
 {
-    struct stat status;
-    int file = count < 2 ? -1 : open(arguments[1], O_RDONLY);
-    if (file < 0 || fstat(file, &status) != 0 || status.st_size == 0)
-        return 2;
-    char *dump = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, file, 0);
-    if (dump == MAP_FAILED)
+    char *dump = count < 2 ? NULL : map(arguments[1]);
+    if (dump == NULL)
         return 2;
     for (int at = 2; at < count; at++) {
         PMINIDUMP_DIRECTORY entry = NULL;

@@ -1,13 +1,12 @@
-// throws PID FILE SCENARIO: exceptions that C++ callbacks throw reach the caller of MiniDumpWriteDump, and the target is let go
+// throws PID FILE: exceptions that C++ callbacks throw reach the caller of MiniDumpWriteDump, and the target is let go
 // before. Every kind of question throws once; says how often.
-#include "dumpwright.h"
+#include "field.h"
+#include "held.h"
 
 #include <cstdio>
 #include <cstdlib>
-#include <fcntl.h>
 #include <stdexcept>
 #include <string>
-#include <unistd.h>
 
 namespace {
 
@@ -55,18 +54,6 @@ BOOL CALLBACK callback(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, PMINIDUM
     }
 }
 
-// State of a process: T or t when it is held.
-char state(DWORD id)
-{
-    std::string path = "/proc/" + std::to_string(id) + "/stat";
-    FILE *file = std::fopen(path.c_str(), "r");
-    char state = '?';
-    if (file == nullptr || std::fscanf(file, "%*d %*s %c", &state) != 1)
-        std::abort();
-    std::fclose(file);
-    return state;
-}
-
 BOOL throwing_writer(void *, uint64_t, const void *, size_t)
 {
     throw 17;
@@ -79,8 +66,8 @@ int main(int count, char **arguments)
     if (count != 3)
         return 2;
     DWORD id = static_cast<DWORD>(std::strtoul(arguments[1], nullptr, 10));
-    HANDLE process = reinterpret_cast<HANDLE>(static_cast<intptr_t>(id));
-    int file = open("/dev/null", O_WRONLY);
+    HANDLE process = open_process(id);
+    HANDLE file = create_file(NOWHERE);
     int caught = 0;
     for (ULONG kind = ModuleCallback; kind <= VmPostReadCallback; kind++) {
         Plan plan{kind};
@@ -89,8 +76,7 @@ int main(int count, char **arguments)
                      : kind == VmQueryCallback       ? MiniDumpWithFullMemoryInfo
                                                      : MiniDumpNormal;
         try {
-            MiniDumpWriteDump(process, id, reinterpret_cast<HANDLE>(static_cast<intptr_t>(file)),
-                              static_cast<MINIDUMP_TYPE>(type), nullptr, nullptr, &information);
+            MiniDumpWriteDump(process, id, file, static_cast<MINIDUMP_TYPE>(type), nullptr, nullptr, &information);
             if (plan.thrown)
                 return 3;
         } catch (const std::runtime_error &error) {
@@ -98,7 +84,7 @@ int main(int count, char **arguments)
                 return 4;
             caught++;
         }
-        if (state(id) == 't' || state(id) == 'T')
+        if (is_held(id))
             return 5;
     }
     // A writer of a request may throw as well, and the request stays usable.
@@ -116,6 +102,7 @@ int main(int count, char **arguments)
     if (!dumpwright_request_path(request, arguments[2], TRUE) || !dumpwright_dump(request))
         return 8;
     dumpwright_request_free(request);
+    close_file(file);
     std::printf("%d\n", caught);
     return 0;
 }

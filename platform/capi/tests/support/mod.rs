@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The folder with `libdumpwright.so` and `libdumpwright.a`, which cargo does not build for integration tests by itself.
 pub fn library() -> &'static Path {
@@ -57,20 +58,30 @@ pub fn program(source: &str, compiler: &str, flags: &[&str]) -> PathBuf {
 
 /// The same under another name.
 pub fn program_named(source: &str, name: &str, compiler: &str, flags: &[&str]) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/programs")
-        .join(source);
-    compile(&source, name, compiler, flags)
+    program_of(&[source], name, compiler, flags)
+}
+
+/// The same of several sources.
+pub fn program_of(sources: &[&str], name: &str, compiler: &str, flags: &[&str]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
+    let sources: Vec<_> = sources.iter().map(|source| folder.join(source)).collect();
+    compile_all(&sources, name, compiler, flags)
 }
 
 /// A program of whatever place, compiled in a folder of its own and linked with the shared library.
 pub fn compile(source: &Path, name: &str, compiler: &str, flags: &[&str]) -> PathBuf {
+    compile_all(&[source.to_owned()], name, compiler, flags)
+}
+
+fn compile_all(sources: &[PathBuf], name: &str, compiler: &str, flags: &[&str]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("{compiler}{}", flags.join("").replace('/', "_")));
     std::fs::create_dir_all(&folder).expect("a folder of ours");
     let program = folder.join(name);
-    // Several test processes may do this at once; each puts its own result in the place.
-    let making = folder.join(format!("{name}.{}", std::process::id()));
+    // Several test processes, and several tests of one, may do this at once; each puts its own result in the place.
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let making = folder.join(format!("{name}.{}-{number}", std::process::id()));
     let standard = if compiler.ends_with("++") {
         "-std=c++17"
     } else {
@@ -83,7 +94,7 @@ pub fn compile(source: &Path, name: &str, compiler: &str, flags: &[&str]) -> Pat
         .args(flags)
         .arg("-I")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("include"))
-        .arg(source)
+        .args(sources)
         .arg("-o")
         .arg(&making)
         .arg("-L")
@@ -94,8 +105,7 @@ pub fn compile(source: &Path, name: &str, compiler: &str, flags: &[&str]) -> Pat
         .unwrap_or_else(|error| panic!("{compiler}: {error}; cargo xtask readers installs it"));
     assert!(
         output.status.success(),
-        "{compiler} {}:\n{}",
-        source.display(),
+        "{compiler} {sources:?}:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
     std::fs::rename(&making, &program).expect("both are ours");

@@ -1,0 +1,265 @@
+//! What a dump holds, in the recordings' words: streams, threads, modules, lists of memory, bytes that a scenario wants to see.
+//!
+//! Reads the file itself, by the documented layouts, and trusts no field of it: failed dumps are summarized as well.
+
+use std::fmt::Write;
+
+use crate::names::number;
+use crate::session::Facts;
+
+const STREAMS: [&str; 25] = [
+    "Unused",
+    "Reserved0",
+    "Reserved1",
+    "ThreadList",
+    "ModuleList",
+    "MemoryList",
+    "Exception",
+    "SystemInfo",
+    "ThreadExList",
+    "Memory64List",
+    "CommentA",
+    "CommentW",
+    "HandleData",
+    "FunctionTable",
+    "UnloadedModuleList",
+    "MiscInfo",
+    "MemoryInfoList",
+    "ThreadInfoList",
+    "HandleOperationList",
+    "Token",
+    "JavaScriptData",
+    "SystemMemoryInfo",
+    "ProcessVmCounters",
+    "IptTrace",
+    "ThreadNames",
+];
+
+/// More streams than this are no directory.
+const MOST_STREAMS: u32 = 64;
+/// So many ranges of a MemoryList are shown.
+const MOST_RANGES: u64 = 300;
+
+/// What a scenario wants to see of the dump.
+#[derive(Default)]
+pub struct Wishes {
+    /// `NAME+OFFSET`, its address, and how many bytes from there.
+    pub peeks: Vec<(String, u64, u64)>,
+    /// All ranges of a Memory64List; otherwise those with wanted bytes.
+    pub all_ranges: bool,
+    pub no_threads: bool,
+    pub no_modules: bool,
+}
+
+impl Wishes {
+    /// From the options of a scenario, as they stand in its line.
+    pub fn of(options: &str, quiet: u64, facts: &Facts) -> Self {
+        let peeks = options.split(' ').filter_map(|word| word.strip_prefix("--peek="));
+        Self {
+            peeks: peeks
+                .map(|peek| {
+                    let (place, size) = peek.split_once('/').expect("PLACE/SIZE");
+                    (place.to_owned(), facts.names.address(place), number(size))
+                })
+                .collect(),
+            all_ranges: options.split(' ').any(|word| word == "--mem64"),
+            no_modules: quiet & 32 != 0,
+            no_threads: quiet & 64 != 0,
+        }
+    }
+}
+
+/// The lines that a dump is summarized by.
+pub fn summarize(bytes: &[u8], facts: &Facts, wishes: &Wishes) -> String {
+    let mut summary = Summary {
+        bytes,
+        facts,
+        wishes,
+        text: String::new(),
+    };
+    summary.all();
+    summary.text
+}
+
+struct Summary<'s> {
+    bytes: &'s [u8],
+    facts: &'s Facts,
+    wishes: &'s Wishes,
+    text: String,
+}
+
+impl Summary<'_> {
+    /// 0 beyond the end.
+    fn u64(&self, at: u64) -> u64 {
+        self.u32(at) | self.u32(at + 4) << 32
+    }
+
+    fn u32(&self, at: u64) -> u64 {
+        let at = usize::try_from(at).expect("64 bits");
+        let bytes = self.bytes.get(at..at + 4);
+        bytes.map_or(0, |bytes| {
+            u64::from(u32::from_le_bytes(bytes.try_into().expect("4")))
+        })
+    }
+
+    fn line(&mut self, line: &str) {
+        writeln!(self.text, "D {line}").expect("memory");
+    }
+
+    fn all(&mut self) {
+        self.line(&format!("file bytes={:#x}", self.bytes.len()));
+        if self.bytes.len() < 32 {
+            return;
+        }
+        let signature = match self.u32(0) {
+            0 => "0".to_owned(),
+            _ => String::from_utf8_lossy(&self.bytes[..4]).into_owned(),
+        };
+        let zero = if self.bytes.iter().all(|byte| *byte == 0) {
+            " ALLZERO"
+        } else {
+            ""
+        };
+        let (count, directory) = (self.u32(8), self.u32(12));
+        self.line(&format!(
+            "header sig={signature} ver={:#x} streams={count} rva={directory:#x} sum={:#x} flags={:#x}{zero}",
+            self.u32(4) & 0xffff,
+            self.u32(16),
+            self.u64(24),
+        ));
+        if signature != "MDMP" || count > u64::from(MOST_STREAMS) {
+            return;
+        }
+        for index in 0..count {
+            let entry = directory + 12 * index;
+            let (kind, size, at) = (self.u32(entry), self.u32(entry + 4), self.u32(entry + 8));
+            let name = usize::try_from(kind)
+                .ok()
+                .and_then(|kind| STREAMS.get(kind).copied())
+                .unwrap_or("?");
+            self.line(&format!("stream {kind} {name} size={size:#x}"));
+            self.stream(name, at);
+        }
+    }
+
+    fn stream(&mut self, name: &str, at: u64) {
+        match name {
+            "ThreadList" if !self.wishes.no_threads => self.threads(at, 48),
+            "ThreadExList" if !self.wishes.no_threads => self.threads(at, 64),
+            "ModuleList" => self.modules(at),
+            "MemoryList" => {
+                let count = self.u32(at);
+                self.line(&format!(" ranges={count}"));
+                for entry in (0..count.min(MOST_RANGES)).map(|index| at + 4 + 16 * index) {
+                    let range = (self.u64(entry), self.u32(entry + 8), self.u32(entry + 12));
+                    self.range("mem", range);
+                }
+            }
+            "Memory64List" => self.memory64(at),
+            "MemoryInfoList" | "ThreadInfoList" | "HandleData" | "UnloadedModuleList" => {
+                let [header, each, count] = [0, 4, 8].map(|field| self.u32(at + field));
+                self.line(&format!(" entries hdr={header} each={each} n={count}"));
+            }
+            "MiscInfo" => self.line(&format!(
+                " miscinfo size={} flags1={:#x}",
+                self.u32(at),
+                self.u32(at + 4)
+            )),
+            _ => {}
+        }
+    }
+
+    fn threads(&mut self, at: u64, each: u64) {
+        for entry in (0..self.u32(at)).map(|index| at + 4 + each * index) {
+            let id = u32::try_from(self.u32(entry)).expect("32 bits");
+            let priority = i64::from(
+                u32::try_from(self.u32(entry + 12))
+                    .expect("32 bits")
+                    .cast_signed(),
+            );
+            let mut line = format!(
+                " thread {} susp={} prioclass={:#x} prio={priority} teb={} stack={}+:{:#x} ctx={:#x}",
+                self.facts.thread(id),
+                self.u32(entry + 4),
+                self.u32(entry + 8),
+                self.facts.show(self.u64(entry + 16)),
+                self.facts.show(self.u64(entry + 24)),
+                self.u32(entry + 32),
+                self.u32(entry + 40),
+            );
+            if self.u32(entry + 36) == 0 {
+                line += " stackrva=0";
+            }
+            let (size, context) = (self.u32(entry + 40), self.u32(entry + 44));
+            if size != 0 && context != 0 {
+                // ContextFlags of an x64 CONTEXT.
+                write!(line, " ctxflags={:#x}", self.u32(context + 0x30)).expect("memory");
+            } else if size != 0 {
+                line += " ctxrva=0";
+            }
+            if each > 48 {
+                let store = self.facts.show(self.u64(entry + 48));
+                write!(line, " bs={store}:{:#x}", self.u32(entry + 56)).expect("memory");
+            }
+            self.line(&line);
+        }
+    }
+
+    fn modules(&mut self, at: u64) {
+        let count = self.u32(at);
+        self.line(&format!(" modules={count}"));
+        if self.wishes.no_modules {
+            return;
+        }
+        for entry in (0..count).map(|index| at + 4 + 108 * index) {
+            let [size, checksum, time, name, version, cv, misc] =
+                [8, 12, 16, 20, 24, 76, 84].map(|field| self.u32(entry + field));
+            let units = (0..self.u32(name) / 2).map(|index| (self.u32(name + 4 + 2 * index) & 0xffff) as u16);
+            let path = String::from_utf16_lossy(&units.collect::<Vec<_>>());
+            let base = self.facts.show(self.u64(entry));
+            self.line(&format!(
+                " module {base} size={size:#x} sum={checksum:#x} tds={time:#x} ver={version:08x} cv={cv:#x} misc={misc:#x} name={}",
+                path.rsplit(['/', '\\']).next().unwrap_or_default(),
+            ));
+        }
+    }
+
+    fn memory64(&mut self, at: u64) {
+        let (count, base) = (self.u64(at), self.u64(at + 8));
+        let mut data = base;
+        for entry in (0..count.min(self.bytes.len() as u64)).map(|index| at + 16 + 16 * index) {
+            let (address, size) = (self.u64(entry), self.u64(entry + 8));
+            let is_wanted = |(_, place, _): &(String, u64, u64)| place.wrapping_sub(address) < size;
+            if self.wishes.all_ranges || self.wishes.peeks.iter().any(is_wanted) {
+                self.range("mem64", (address, size, data));
+            }
+            data = data.saturating_add(size);
+        }
+        let end = match data.cmp(&(self.bytes.len() as u64)) {
+            std::cmp::Ordering::Equal => "exact",
+            std::cmp::Ordering::Less => "extra",
+            std::cmp::Ordering::Greater => "TRUNCATED",
+        };
+        let total = data - base;
+        self.line(&format!(
+            " mem64 ranges={count} base={base:#x} total={total:#x} eof={end}"
+        ));
+    }
+
+    fn range(&mut self, kind: &str, (address, size, data): (u64, u64, u64)) {
+        let mut line = format!(" {kind} {} {size:#x}", self.facts.show(address));
+        for (text, place, wanted) in &self.wishes.peeks {
+            if address <= *place && place + wanted <= address + size {
+                write!(line, " peek({text})=").expect("memory");
+                for at in (0..*wanted).map(|index| data + place - address + index) {
+                    let byte = usize::try_from(at).ok().and_then(|at| self.bytes.get(at));
+                    let _ = match byte {
+                        Some(byte) => write!(line, "{byte:02x}"),
+                        None => write!(line, "EOF"),
+                    };
+                }
+            }
+        }
+        self.line(&line);
+    }
+}
