@@ -21,7 +21,7 @@ const TYPES: [&str; 7] = ["normal", "mini", "heap", "triage", "full", "0x101", "
 /// What differs, and why. `[]` stands for each of several.
 const DIFFERENCES: &[(&str, &str)] = &[
     (
-        ".system.cpu_information[]",
+        ".system.cpu_information of features from 64 on",
         "of the second half of ProcessorFeatures DbgHelp leaves what its memory happens to hold; here unknown features are 0",
     ),
     (
@@ -32,13 +32,13 @@ const DIFFERENCES: &[(&str, &str)] = &[
         ".handles",
         "DbgHelp 6.3.9600 counts handles by a call that Wine 8 answers with 0, and writes no HandleData then",
     ),
-    (".streams[].type", "as above: HandleData"),
+    (".streams[0xc].type", "as above: HandleData"),
     (
         ".unloaded_modules",
         "DbgHelp 6.3.9600 takes an entry of the list for longer than Wine's is, and finds the first one only",
     ),
     (
-        "memory of DbgHelp only",
+        "guard pages of DbgHelp only",
         "DbgHelp finds out what is readable by reading, and Wine reads guard pages of stacks, which Windows does not",
     ),
     (
@@ -114,8 +114,15 @@ fn flatten(value: &Value, path: String, into: &mut BTreeMap<String, String>) {
     }
 }
 
-/// A path with `[]` for each of several.
+/// A path with `[]` for each of several; but streams are told apart, and so are the halves of `ProcessorFeatures`.
 fn pattern(path: &str) -> String {
+    let index = |of: &str| path.strip_prefix(of)?.strip_suffix(']')?.parse::<u32>().ok();
+    match index(".system.cpu_information[") {
+        Some(8..) => return ".system.cpu_information of features from 64 on".to_owned(),
+        Some(_) => return path.to_owned(),
+        None if path.starts_with(".streams[") && path.ends_with(".type") => return path.to_owned(),
+        None => {}
+    }
     let mut parts = path.split('[');
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| {
@@ -143,6 +150,16 @@ fn ranges(dump: &Dump) -> Vec<(u64, u64)> {
         }
     }
     ranges
+}
+
+/// Where the dump's map of the address space has guard pages.
+fn guard_pages(dump: &Dump) -> Vec<(u64, u64)> {
+    const PAGE_GUARD: u32 = 0x100;
+    let regions = dump.memory_regions().unwrap().into_iter();
+    regions
+        .filter(|region| region.protect & PAGE_GUARD != 0)
+        .map(|region| (region.base, region.base + region.size))
+        .collect()
 }
 
 /// What lies in the first and not in the second.
@@ -256,9 +273,12 @@ fn differences(pid: u32, kind: &str) -> BTreeMap<String, String> {
     }
     let [ours, theirs] = [&ours, &theirs].map(|path| Dump::open(path).unwrap());
     let (own, other) = (ranges(&ours), ranges(&theirs));
+    let guarded = guard_pages(&theirs);
+    let lacking = without(&other, &own);
     for (name, only) in [
         ("memory of dumpwright only", without(&own, &other)),
-        ("memory of DbgHelp only", without(&other, &own)),
+        ("memory of DbgHelp only", without(&lacking, &guarded)),
+        ("guard pages of DbgHelp only", common(&lacking, &guarded)),
     ] {
         if !only.is_empty() {
             let places: Vec<_> = only
