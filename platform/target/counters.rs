@@ -1,6 +1,6 @@
-//! Counters of memory: those of the machine and those of the process.
+//! Memory counters of the machine and of the process.
 
-/// A number with the width that Windows gives it.
+/// A number with its width in the dump, which is the width that Windows gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Number {
     /// 32 bits.
@@ -9,7 +9,7 @@ pub enum Number {
     U64(u64),
 }
 
-/// Structures of nothing but numbers, in Windows' order and with its widths.
+/// Defines structures that consist of numbers, in Windows' order and with Windows' widths.
 macro_rules! numbers {
     ($($(#[$doc:meta])* pub struct $name:ident { $($field:ident: $width:ident,)* })*) => {
         $(
@@ -19,16 +19,17 @@ macro_rules! numbers {
             pub struct $name { $(pub $field: numbers!(@ $width),)* }
 
             impl $name {
-                /// The names of its numbers, in order.
+                /// The names of the numbers, in order.
                 pub const NAMES: &[&str] = &[$(stringify!($field)),*];
 
-                /// Its numbers, in order.
+                /// Returns the numbers, in order.
                 #[must_use]
                 pub fn numbers(&self) -> Vec<Number> {
                     vec![$(Number::$width(self.$field)),*]
                 }
 
-                /// Sets a number by its name; `false` if it has none of that name or the value is too large for it.
+                /// Sets the number with this name. Returns `false` if there is no such number or
+                /// the value does not fit into it.
                 pub fn set(&mut self, name: &str, value: u64) -> bool {
                     match name {
                         $(stringify!($field) => match value.try_into() {
@@ -46,7 +47,9 @@ macro_rules! numbers {
 }
 
 numbers! {
-    /// `MINIDUMP_SYSTEM_BASIC_INFORMATION`: the machine's memory. The resolution of the timer is in units of 100 ns.
+    /// `MINIDUMP_SYSTEM_BASIC_INFORMATION`: the size of the machine's memory.
+    ///
+    /// The timer resolution is in units of 100 ns.
     pub struct BasicMemory {
         timer_resolution: U32,
         page_size: U32,
@@ -60,8 +63,9 @@ numbers! {
         number_of_processors: U32,
     }
 
-    /// `MINIDUMP_SYSTEM_FILECACHE_INFORMATION` without its end: the cache of files. Sizes are in bytes but where the
-    /// name says pages.
+    /// `MINIDUMP_SYSTEM_FILECACHE_INFORMATION` without its last two fields: the file cache.
+    ///
+    /// Sizes are in bytes unless the name says pages.
     pub struct FileCache {
         current_size: U64,
         peak_size: U64,
@@ -72,7 +76,7 @@ numbers! {
         peak_size_including_transition_in_pages: U64,
     }
 
-    /// The end of `MINIDUMP_SYSTEM_FILECACHE_INFORMATION`.
+    /// The last two fields of `MINIDUMP_SYSTEM_FILECACHE_INFORMATION`.
     pub struct FileCacheTransition {
         transition_re_purpose_count: U32,
         flags: U32,
@@ -86,7 +90,10 @@ numbers! {
         peak_commitment: U64,
     }
 
-    /// `MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION` without its end. Times are in units of 100 ns; counters wrap around.
+    /// `MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION` without its last fields, which are [`DirtyPages`],
+    /// [`ResidentPages`] and [`KernelPages`].
+    ///
+    /// Times are in units of 100 ns. Counters wrap around.
     pub struct Performance {
         idle_process_time: U64,
         io_read_transfer_count: U64,
@@ -164,19 +171,19 @@ numbers! {
         system_calls: U32,
     }
 
-    /// Pages of the file cache that are yet to be written.
+    /// Pages of the file cache that have not been written yet.
     pub struct DirtyPages {
         cc_total_dirty_pages: U64,
         cc_dirty_page_threshold: U64,
     }
 
-    /// Pages of physical memory that are left, and committed ones that are shared.
+    /// Available pages of physical memory, and committed pages that are shared.
     pub struct ResidentPages {
         resident_available_pages: U64,
         shared_committed_pages: U64,
     }
 
-    /// What the second revision of the stream adds.
+    /// Pages that the kernel uses. The second revision of the stream added these fields.
     pub struct KernelPages {
         mdl_pages_allocated: U64,
         pfn_database_committed_pages: U64,
@@ -184,7 +191,9 @@ numbers! {
         contiguous_pages_allocated: U64,
     }
 
-    /// What every system knows of a process' memory, in bytes. The numbers of quotas are those of Windows' pools.
+    /// The counters of a process's memory that every system provides, in bytes.
+    ///
+    /// The quotas are those of Windows' pools.
     pub struct WorkingSet {
         page_fault_count: U32,
         peak_working_set_size: U64,
@@ -197,19 +206,19 @@ numbers! {
         peak_pagefile_usage: U64,
     }
 
-    /// Size of the address space, in bytes.
+    /// The size of the address space, in bytes.
     pub struct VirtualSize {
         peak_virtual_size: U64,
         virtual_size: U64,
     }
 
-    /// Which of the memory is the process' own, in bytes.
+    /// The memory that belongs only to the process, in bytes.
     pub struct PrivateMemory {
         private_working_set_size: U64,
         shared_commit_usage: U64,
     }
 
-    /// The memory of the process' job, in bytes.
+    /// The memory of the process's job, in bytes.
     pub struct JobMemory {
         job_shared_commit_usage: U64,
         job_private_commit_usage: U64,
@@ -219,43 +228,47 @@ numbers! {
     }
 }
 
-/// The machine's memory: what the SystemMemoryInfo stream says. What is `None` is not known; so is 0 inside.
+/// The machine's memory: the contents of the SystemMemoryInfo stream.
+///
+/// `None` means unknown, and so does 0 in a number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SystemMemory {
-    /// Its size, and the machine's.
+    /// The size of the memory and facts about the machine.
     pub basic: BasicMemory,
-    /// The cache of files.
+    /// The file cache.
     pub file_cache: FileCache,
-    /// More of it.
+    /// Further counters of the file cache.
     pub file_cache_transition: Option<FileCacheTransition>,
-    /// How much is left.
+    /// The available and committed memory.
     pub basic_performance: Option<BasicPerformance>,
-    /// What has happened since the machine was started.
+    /// Counters of events since the machine was started.
     pub performance: Performance,
-    /// What is yet to be written.
+    /// The pages that have not been written yet.
     pub dirty: Option<DirtyPages>,
-    /// What is left of physical memory.
+    /// The available physical memory.
     pub resident: Option<ResidentPages>,
-    /// The kernel's own.
+    /// The pages that the kernel uses.
     pub kernel: Option<KernelPages>,
 }
 
-/// A process' memory: what the ProcessVmCounters stream says. What is `None` is not known; so is 0 inside.
+/// The memory of a process: the contents of the ProcessVmCounters stream.
+///
+/// `None` means unknown, and so does 0 in a number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VmCounters {
-    /// What is in physical memory.
+    /// The resident part of the memory.
     pub working_set: WorkingSet,
-    /// The private memory that is committed, in bytes.
+    /// The size of the committed private memory, in bytes.
     pub private_usage: Option<u64>,
-    /// The address space.
+    /// The size of the address space.
     pub virtual_size: Option<VirtualSize>,
-    /// What is the process' own.
+    /// The memory that belongs only to the process.
     pub private: Option<PrivateMemory>,
-    /// What its job has.
+    /// The memory of the process's job.
     pub job: Option<JobMemory>,
 }
 
-/// What these tests would catch: a number that is missing, or has another width than Windows gives it.
+/// What these tests would catch: a number that is missing, or whose width differs from Windows'.
 #[cfg(test)]
 mod tests {
     use super::*;

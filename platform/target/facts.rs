@@ -1,35 +1,38 @@
 use crate::{AddressRange, Cpu, CpuContext, ObjectInformation, XStateLayout};
 
-/// The machine and its operating system: what the SystemInfo stream says.
+/// The machine and its operating system: the contents of the SystemInfo stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct System {
-    /// Processor family of the process (not of the machine).
+    /// The processor family of the process, which may differ from that of the machine.
     pub cpu: Cpu,
     /// The operating system.
     pub platform: Platform,
-    /// Processor family number (CPUID family on x86).
+    /// The processor family number (on x86, the CPUID family).
     pub processor_level: u16,
-    /// Processor model and stepping (`model << 8 | stepping` on x86).
+    /// The processor model and stepping (on x86, `model << 8 | stepping`).
     pub processor_revision: u16,
-    /// Processors online.
+    /// The number of processors that are online.
     pub processors: u32,
-    /// Version of the operating system: major, minor, build.
+    /// The version of the operating system: major, minor, build.
     pub version: [u32; 3],
-    /// What the system is sold for (`VER_NT_…`): 1 workstation, 2 domain controller, 3 server. Workstation where systems
-    /// make no difference.
+    /// The product type of the system (`VER_NT_…`): 1 workstation, 2 domain controller, 3 server.
+    ///
+    /// 1 on systems without product types.
     pub product_type: u8,
-    /// Which product suites it has (`VER_SUITE_…`); 0 where systems have none.
+    /// The product suites of the system (`VER_SUITE_…`), or 0 on systems without product suites.
     pub suite_mask: u16,
-    /// Free text of the version: the service pack on Windows, the words of `uname` on Linux.
+    /// The version as text: the service pack on Windows, the information of `uname` on Linux.
     pub version_text: String,
-    /// Build of the operating system, for MiscInfo's BuildString.
+    /// The build of the operating system, for the BuildString field of MiscInfo.
     pub build: String,
-    /// Features of the processor.
+    /// The features of the processor.
     pub cpu_information: CpuInformation,
-    /// Where the extended contexts of the threads have what; `None` if [`Need::extended_state`](crate::Need::extended_state)
-    /// was not set, or the processor has no such state.
+    /// The layout of the threads' extended contexts.
+    ///
+    /// `None` if [`Need::extended_state`](crate::Need::extended_state) was not set, or if the
+    /// processor has no extended state.
     pub extended_state: Option<XStateLayout>,
-    /// Size of a page in bytes.
+    /// The size of a page in bytes.
     pub page_size: u64,
 }
 
@@ -38,26 +41,26 @@ pub struct System {
 #[non_exhaustive]
 #[repr(u32)]
 pub enum Platform {
-    /// Windows NT and successors.
+    /// Windows NT and its successors.
     WindowsNt = 2,
-    /// Linux (Breakpad's number).
+    /// Linux. The number was chosen by Breakpad.
     Linux = 0x8201,
 }
 
 impl Platform {
-    /// The value of `PlatformId`.
+    /// Returns the value of `PlatformId`.
     #[must_use]
     pub fn value(self) -> u32 {
         self as u32
     }
 }
 
-/// The processor part of the SystemInfo stream (`CPU_INFORMATION`).
+/// The processor features in the SystemInfo stream (`CPU_INFORMATION`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CpuInformation {
-    /// What `CPUID` says; used for x86 and, by Linux writers, for x86-64.
+    /// The results of `CPUID`. Used for x86 and, by Linux writers, for x86-64.
     X86 {
-        /// EBX, EDX, ECX of leaf 0: the vendor's name.
+        /// EBX, EDX and ECX of leaf 0: the vendor's name.
         vendor: [u32; 3],
         /// EAX of leaf 1.
         version: u32,
@@ -68,73 +71,75 @@ pub enum CpuInformation {
     },
     /// Used for 32-bit ARM by Linux writers.
     Arm {
-        /// The Main ID Register, put together from the lines of `/proc/cpuinfo`; 0 if unknown.
+        /// The Main ID Register, assembled from the lines of `/proc/cpuinfo`; 0 if unknown.
         cpuid: u32,
         /// `AT_HWCAP` of the auxiliary vector.
         hwcaps: u32,
     },
-    /// Bit `i` says whether `IsProcessorFeaturePresent(i)`; used by Windows on everything but x86.
+    /// Bit `i` is the result of `IsProcessorFeaturePresent(i)`. Used by Windows on everything but
+    /// x86.
     Features([u64; 2]),
 }
 
-/// The process as a whole: what the MiscInfo stream says.
+/// The process as a whole: the contents of the MiscInfo stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     /// The process id, as the dumper's system numbers it.
     pub id: u32,
-    /// Start, user time and kernel time, each in seconds (the first since 1970).
+    /// The start time, user time and kernel time, in seconds. The start time counts from 1970.
     pub times: Option<[u32; 3]>,
-    /// Clock rates of the processor.
+    /// The clock rates of the processor.
     pub power: Option<Power>,
-    /// The time zone the process lives in.
+    /// The time zone of the process.
     pub time_zone: Option<TimeZone>,
-    /// What only Windows knows of a process.
-    pub windows: WindowsProcess,
+    /// Facts that only Windows processes have.
+    pub windows: WindowsProcessFacts,
 }
 
-/// What MiscInfo says of processes on Windows; `None` is not known.
+/// The facts in MiscInfo that only Windows processes have. `None` means unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct WindowsProcess {
-    /// Integrity level: 0x1000 low, 0x2000 medium, 0x3000 high, 0x4000 system.
+pub struct WindowsProcessFacts {
+    /// The integrity level: 0x1000 low, 0x2000 medium, 0x3000 high, 0x4000 system.
     pub integrity_level: Option<u32>,
-    /// Execution options (`MEM_EXECUTE_OPTION_…`), data execution prevention among them.
+    /// The execution options (`MEM_EXECUTE_OPTION_…`), which include data execution prevention.
     pub execute_flags: Option<u32>,
     /// Not 0 for a protected process.
     pub protected_process: Option<u32>,
-    /// What the process encodes its pointers with (`EncodePointer`).
+    /// The value with which the process encodes pointers (`EncodePointer`).
     pub cookie: Option<u32>,
 }
 
-/// Clock rates in MHz.
+/// The clock rates and idle states of a processor. Rates are in MHz.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Power {
     /// The highest rate.
     pub max_mhz: u32,
-    /// The rate now.
+    /// The current rate.
     pub current_mhz: u32,
-    /// The rate it is limited to.
+    /// The rate to which the processor is limited.
     pub limit_mhz: u32,
-    /// The deepest idle state, as Windows numbers them; 0 if not known.
+    /// The deepest idle state, in Windows' numbering; 0 if unknown.
     pub max_idle_state: u32,
-    /// The idle state now; 0 if not known.
+    /// The current idle state, in Windows' numbering; 0 if unknown.
     pub current_idle_state: u32,
 }
 
-/// A time zone, in `TIME_ZONE_INFORMATION`'s terms.
+/// A time zone, with the fields of `TIME_ZONE_INFORMATION`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeZone {
     /// 0 unknown, 1 standard time, 2 daylight saving time.
     pub id: u32,
-    /// Minutes that have to be added to local time to get UTC.
+    /// The number of minutes to add to local time to get UTC.
     pub bias: i32,
     /// Standard time.
     pub standard: ZoneTime,
-    /// Daylight saving time. Where it is the same, or not known, it has the name of standard time.
+    /// Daylight saving time. If it is unknown or does not exist, it has the name of standard time.
     pub daylight: ZoneTime,
 }
 
 impl TimeZone {
-    /// A zone of which nothing is known beyond the present: one name, and no changes.
+    /// Creates a time zone about which only the current name and bias are known. It has no daylight
+    /// saving time.
     #[must_use]
     pub fn unchanging(id: u32, bias: i32, name: String) -> Self {
         let time = ZoneTime {
@@ -151,109 +156,118 @@ impl TimeZone {
     }
 }
 
-/// Standard or daylight saving time of a [`TimeZone`].
+/// Standard time or daylight saving time of a [`TimeZone`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZoneTime {
     /// Its name.
     pub name: String,
-    /// When it begins each year: the words of a `SYSTEMTIME`, by the rules of `TIME_ZONE_INFORMATION` (the year is 0, and the day
-    /// which one of the days of the week in that month). All 0 if it never does.
+    /// When it begins each year: the eight words of a `SYSTEMTIME`, by the rules of
+    /// `TIME_ZONE_INFORMATION`. The year is 0, and the day selects one of the month's occurrences
+    /// of the given day of the week. All words are 0 if it never begins.
     pub begins: [u16; 8],
-    /// Minutes that are added to the zone's bias meanwhile.
+    /// The number of minutes to add to the zone's bias while it is in effect.
     pub bias: i32,
 }
 
-/// One thread.
+/// A thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thread {
-    /// Its id, as the dumper's system numbers it.
+    /// The thread id, as the dumper's system numbers it.
     pub id: u32,
-    /// A handle to it that the dumper holds, for callbacks to be shown; 0 where systems have none.
+    /// The dumper's handle to the thread, which callbacks are shown; 0 on systems without thread
+    /// handles.
     pub handle: u64,
-    /// How often it had been suspended before the dumper came (1 for a thread in a job-control stop).
+    /// How often the thread had been suspended before the dumper suspended it. On Linux, 1 for a
+    /// thread in a job-control stop.
     pub suspend_count: u32,
-    /// The process' priority class (0x20 is NORMAL_PRIORITY_CLASS).
+    /// The priority class of the process (0x20 is `NORMAL_PRIORITY_CLASS`).
     pub priority_class: u32,
-    /// Priority within the class, -15 to 15.
+    /// The priority within the class, from -15 to 15.
     pub priority: i32,
-    /// Address of the thread's own block: the TEB on Windows, the thread pointer elsewhere.
+    /// The address of the thread's own block: the TEB on Windows, the thread pointer elsewhere.
     pub teb: u64,
-    /// Its registers; `None` if they could not be had (there is a remark then).
+    /// The registers. `None` if they could not be read; a diagnostic then gives the reason.
     pub context: Option<CpuContext>,
-    /// The stack it runs on; `None` if it has none or none was found.
+    /// The stack that the thread runs on. `None` if it has none or if none was found.
     pub stack: Option<Stack>,
-    /// Stacks it has left for the one it runs on, and will return to: those interrupted by signal
-    /// handlers that run on alternate stacks.
+    /// The stacks to which the thread will return: those that were interrupted by signal handlers
+    /// running on alternate stacks.
     pub interrupted: Vec<Stack>,
-    /// Its name.
+    /// The thread's name.
     pub name: Option<String>,
-    /// Times and the like; `None` if they could not be had.
+    /// Times, start address and affinity. `None` if they could not be obtained or were not
+    /// [requested](crate::Need::thread_times).
     pub times: Option<ThreadTimes>,
-    /// How it ended; `None` while it lives.
+    /// How the thread ended. `None` while it is alive.
     pub exit: Option<ThreadExit>,
-    /// Its second stack, which processors of the Itanium family have for registers.
+    /// The thread's second stack, on which Itanium processors save registers.
     pub backing_store: Option<AddressRange>,
 }
 
 /// How a thread ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ThreadExit {
-    /// Its exit status.
+    /// The exit status.
     pub status: u32,
-    /// When, in units of 100 ns since 1601 (FILETIME).
+    /// When it ended, in units of 100 ns since 1601 (FILETIME).
     pub time: u64,
 }
 
 /// The part of a stack that is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stack {
-    /// From the lowest address in use (the stack pointer, less a red zone where the ABI has one) to the
-    /// upper end.
+    /// From the lowest address in use to the upper end of the stack.
+    ///
+    /// The lowest address in use is the stack pointer, minus the red zone if the ABI has one.
     pub range: AddressRange,
-    /// The stack pointer. Outside `range` only after a stack overflow, when the range is the nearest
-    /// stack above.
+    /// The stack pointer. It is outside `range` only after a stack overflow. `range` is then the
+    /// nearest stack above it.
     pub pointer: u64,
 }
 
-/// What ThreadInfoList says of a thread. Times are in units of 100 ns.
+/// The facts about a thread in the ThreadInfoList stream. Times are in units of 100 ns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ThreadTimes {
-    /// Start, since 1601 (FILETIME).
+    /// When the thread was started, counted from 1601 (FILETIME).
     pub created: u64,
-    /// Time spent in the kernel.
+    /// The time spent in the kernel.
     pub kernel: u64,
-    /// Time spent in user code.
+    /// The time spent in user code.
     pub user: u64,
-    /// Address of the thread's first function; 0 where the system does not record it.
+    /// The address of the thread's first function; 0 on systems that do not record it.
     pub start_address: u64,
-    /// The processors it may run on, as a mask of the first 64.
+    /// The processors on which the thread may run, as a mask of the first 64.
     pub affinity: u64,
 }
 
-/// One module: the main program, a library, the vdso.
+/// A module: the main program, a library or the vDSO.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
-    /// Load address.
+    /// The load address.
     pub base: u64,
-    /// Size in memory, in bytes.
+    /// The size in memory, in bytes.
     pub size: u64,
-    /// Checksum of the image (PE header), else 0.
+    /// The checksum in the PE header; 0 for other images.
     pub checksum: u32,
-    /// Time stamp of the image (PE header), else 0.
+    /// The time stamp in the PE header; 0 for other images.
     pub timestamp: u32,
-    /// Full path.
+    /// The full path.
     pub path: String,
     /// The words of `VS_FIXEDFILEINFO`, if the image has version information.
     pub version: Option<[u32; 13]>,
-    /// The CodeView record as it stands in a dump (`RSDS` …, or [`build_id_record`]); empty if there is none.
+    /// The CodeView record in the form in which a dump stores it (`RSDS` …, or
+    /// [`build_id_record`]); empty if there is none.
     pub cv_record: Vec<u8>,
-    /// The miscellaneous debug record as it stands in a dump; empty if there is none.
+    /// The miscellaneous debug record in the form in which a dump stores it; empty if there is
+    /// none.
     pub misc_record: Vec<u8>,
 }
 
-/// The CodeView record that carries an ELF build id: Breakpad's signature, then all bytes of the id.
+/// Returns the CodeView record for an ELF build id: Breakpad's signature, followed by all bytes of
+/// the build id.
 ///
-/// A build id of zeros counts as none, because readers take it so.
+/// Returns an empty record for a build id that consists of zeros, because readers treat it as
+/// missing.
 #[must_use]
 pub fn build_id_record(build_id: &[u8]) -> Vec<u8> {
     if build_id.iter().all(|byte| *byte == 0) {
@@ -266,86 +280,86 @@ pub fn build_id_record(build_id: &[u8]) -> Vec<u8> {
     record
 }
 
-/// A module that the process has unloaded. Windows remembers the last ones.
+/// A module that the process has unloaded. Windows remembers the most recent ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnloadedModule {
-    /// Where it was.
+    /// The address at which it was loaded.
     pub base: u64,
-    /// Its size in memory, in bytes.
+    /// The size in memory, in bytes.
     pub size: u64,
-    /// Checksum of the image (PE header), else 0.
+    /// The checksum in the PE header; 0 for other images.
     pub checksum: u32,
-    /// Time stamp of the image (PE header), else 0.
+    /// The time stamp in the PE header; 0 for other images.
     pub timestamp: u32,
-    /// Its name, as the system remembers it.
+    /// The name, as the system remembers it.
     pub name: String,
 }
 
-/// An open handle; on Linux a file descriptor.
+/// An open handle; on Linux, a file descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handle {
-    /// Its number.
+    /// The handle's number.
     pub number: u64,
-    /// What kind of object it is: "File", "Socket", "Event" …
+    /// The type of the object: "File", "Socket", "Event" …
     pub type_name: String,
-    /// What the object is called, if it has a name.
+    /// The name of the object, if it has one.
     pub object_name: Option<String>,
-    /// Attributes; on Linux the mode (`st_mode`), as other Linux writers have it.
+    /// The attributes; on Linux the mode (`st_mode`), as in the dumps of other Linux writers.
     pub attributes: u32,
-    /// What may be done through it (Windows' access mask).
+    /// The operations that the handle permits, as a Windows access mask.
     pub granted_access: u32,
-    /// How many handles there are to the object.
+    /// The number of handles to the object.
     pub handle_count: u32,
-    /// How many references there are to the object; 0 if unknown.
+    /// The number of references to the object; 0 if unknown.
     pub pointer_count: u32,
-    /// What the system tells of the object beyond that.
+    /// Further information about the object from the system.
     pub information: Vec<ObjectInformation>,
 }
 
-/// What brought the process down.
+/// The exception or signal that the dump is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception {
-    /// The thread it happened in.
+    /// The thread in which it occurred.
     pub thread_id: u32,
-    /// Exception code; on Linux the signal number.
+    /// The exception code; on Linux, the signal number.
     pub code: u32,
-    /// Flags; on Linux `si_code`.
+    /// The exception flags; on Linux, `si_code`.
     pub flags: u32,
-    /// Address of a nested exception record in the target, else 0.
+    /// The address of a nested exception record in the target, or 0.
     pub record: u64,
-    /// Where it happened; for memory faults on Linux the address that was accessed.
+    /// The address at which it occurred. For memory faults on Linux, the address that was accessed.
     pub address: u64,
-    /// Further facts, at most 15.
+    /// Further parameters, at most 15.
     pub parameters: Vec<u64>,
-    /// The registers at that moment.
+    /// The registers at the time of the exception.
     pub context: CpuContext,
 }
 
-/// What only a Linux process has.
+/// Facts that only Linux processes have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinuxFacts {
-    /// Files of `/proc` and the like, verbatim.
+    /// Files of `/proc` and similar files, verbatim.
     pub texts: Vec<LinuxText>,
     /// The dynamic linker's list of loaded objects.
     pub dso_debug: Option<DsoDebug>,
 }
 
-/// One of the files that Linux dumps carry verbatim.
+/// A file that Linux dumps contain verbatim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinuxText {
-    /// Which one.
+    /// Which file it is.
     pub kind: LinuxTextKind,
-    /// Its bytes.
+    /// The bytes of the file.
     pub bytes: Vec<u8>,
 }
 
-/// The files that Linux dumps carry verbatim.
+/// The files that Linux dumps contain verbatim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LinuxTextKind {
     /// `/proc/cpuinfo`.
     CpuInfo,
-    /// `/proc/PID/status` of the process, taken before anything was attached to it.
+    /// `/proc/PID/status` of the process, read before the dumper attached to it.
     ProcStatus,
     /// `/etc/lsb-release` or `/etc/os-release`.
     LsbRelease,
@@ -361,30 +375,30 @@ pub enum LinuxTextKind {
     Limits,
 }
 
-/// The dynamic linker's `r_debug` and what hangs on it.
+/// The dynamic linker's `r_debug` structure and the lists that it points to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DsoDebug {
-    /// Its version.
+    /// The version of the structure.
     pub version: u32,
-    /// Address of the function a debugger would stop at.
+    /// The address of the function at which a debugger sets a breakpoint.
     pub brk: u64,
-    /// Load address of the dynamic linker.
+    /// The load address of the dynamic linker.
     pub ldbase: u64,
-    /// Address of the main program's dynamic section.
+    /// The address of the main program's dynamic section.
     pub dynamic: u64,
-    /// The bytes of that section.
+    /// The bytes of the main program's dynamic section.
     pub dynamic_section: Vec<u8>,
-    /// The loaded objects, in the linker's order.
+    /// The loaded objects, in the order of the dynamic linker's list.
     pub links: Vec<LinkMap>,
 }
 
-/// One entry of the dynamic linker's list.
+/// An entry of the dynamic linker's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkMap {
-    /// Difference between addresses in the file and in memory.
+    /// The difference between an address in memory and the same address in the file.
     pub addr: u64,
-    /// Path, empty for the main program.
+    /// The path; empty for the main program.
     pub name: String,
-    /// Address of its dynamic section.
+    /// The address of the object's dynamic section.
     pub ld: u64,
 }

@@ -1,55 +1,55 @@
 use std::fmt;
 
-/// Why something about a target could not be had.
+/// Why something about a target could not be obtained.
 ///
-/// The text names the operation, the object and the system's reason; `advice`, where there is any,
-/// says what the user can do.
+/// Its text names the operation, the object and the system's reason, and what the user can do if
+/// there is any advice: `cannot attach to process 17: Operation not permitted (…)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What kind of failure it is, for programs.
+    /// The kind of failure, for programs.
     pub kind: FaultKind,
-    /// What was being done to what: "attach to process 17".
+    /// The operation and its object, such as "attach to process 17".
     pub operation: String,
-    /// The reason, in the system's words where it gave one.
+    /// The reason, in the system's words if it gave one.
     pub reason: String,
     /// What the user can do about it.
     pub advice: Option<String>,
-    /// The system's error number (errno, Win32 code), if one was given.
+    /// The system's error number (errno or Win32 error code), if there is one.
     pub os_code: Option<i32>,
 }
 
-/// The kinds of [`Fault`].
+/// The kind of a [`Fault`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FaultKind {
-    /// There is no process (or thread) of that number.
+    /// There is no process or thread with this id.
     NoSuchProcess,
-    /// The number names a kernel thread, which has no user memory.
+    /// The id belongs to a kernel thread, which has no user memory.
     KernelThread,
-    /// The process has ended and only waits to be reaped.
+    /// The process has ended and has not been reaped by its parent.
     Zombie,
-    /// The caller is not allowed to examine the process.
+    /// The caller may not examine the process.
     NotPermitted,
-    /// Another debugger holds the process.
+    /// Another debugger is attached to the process.
     AlreadyTraced,
     /// The process is the dumper itself.
     OwnProcess,
-    /// The process is of a kind that this backend does not handle.
+    /// This backend does not support this kind of process.
     Unsupported,
     /// The process or thread ended while it was being examined.
     Gone,
-    /// Memory at that address cannot be read.
+    /// The memory at this address cannot be read.
     Unreadable,
-    /// The thread did not come to a stop in time.
+    /// The thread did not stop in time.
     NotStopped,
-    /// What the target says about itself makes no sense (a broken header, a lying size).
+    /// Data of the target contradicts its format, such as a broken header or a wrong size.
     Malformed,
-    /// Any other failure reported by the system.
+    /// Any other failure that the system reported.
     System,
 }
 
 impl Fault {
-    /// A fault of `kind` met while doing `operation`, because of `reason`.
+    /// Creates a fault of this kind, which happened during `operation` because of `reason`.
     pub fn new(kind: FaultKind, operation: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
             kind,
@@ -60,14 +60,14 @@ impl Fault {
         }
     }
 
-    /// The same with advice for the user.
+    /// Adds advice for the user.
     #[must_use]
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
         self
     }
 
-    /// The same with the system's error number.
+    /// Adds the system's error number.
     #[must_use]
     pub fn with_os_code(mut self, code: i32) -> Self {
         self.os_code = Some(code);

@@ -1,27 +1,34 @@
-//! What a process is, to a dump writer.
+//! The interface between dumpwright's engine and its backends.
 //!
-//! This crate is the vocabulary between dumpwright's engine and its backends: two traits and
-//! plain facts. It touches no operating system, does no I/O and knows no file format, except that
-//! registers travel as the bytes of Windows' `CONTEXT` ([`CpuContext`]), which is what a minidump
-//! stores and what callbacks are shown.
+//! A backend presents a process to the engine through three traits and a set of plain data types:
 //!
-//! * [`Target`] is a process that can be held still; [`Target::freeze`] does it.
-//! * [`Frozen`] is the guard during which it holds still and answers questions. Dropping it
+//! * [`Target`] is a process that can be dumped. [`Target::freeze`] suspends it.
+//! * [`Frozen`] is the suspended process. It answers questions about the process, and dropping it
 //!   resumes the process.
+//! * [`Memory`] is anything whose bytes can be read by address: a frozen target, a file, or bytes
+//!   that have already been read.
 //!
-//! What Windows defines keeps Windows' values (`PAGE_READWRITE`, FILETIME units, thread priorities):
-//! a backend for another system translates once, here, and every stream agrees.
+//! The crate does no I/O, makes no system calls and contains no file format, with one exception:
+//! registers are stored as the bytes of Windows' `CONTEXT` structure ([`CpuContext`]). Minidumps
+//! store registers in this form, and callbacks receive them in this form.
+//!
+//! Where Windows defines the values of a field (`PAGE_READWRITE`, FILETIME units, thread
+//! priorities), these values are used for all systems. A backend for another system translates its
+//! own values to them once, so that all streams of a dump agree.
 
 #![forbid(unsafe_code)]
 
 mod counters;
 mod cpu;
+mod diagnostic;
 mod facts;
 mod fault;
+pub mod filetime;
 mod memory;
 mod objects;
+mod printable;
 mod range;
-mod remark;
+mod read;
 mod token;
 
 pub use counters::{
@@ -29,13 +36,14 @@ pub use counters::{
     Number, Performance, PrivateMemory, ResidentPages, SystemMemory, VirtualSize, VmCounters, WorkingSet,
 };
 pub use cpu::{
-    Amd64, Arm, Arm64, Arm64FloatingPoint, ArmFloatingPoint, Cpu, CpuContext, Layout, X86, XState,
+    Amd64, Arm, Arm64, Arm64FloatingPoint, ArmFloatingPoint, ContextLayout, Cpu, CpuContext, X86, XState,
     XStateFeature, XStateLayout,
 };
+pub use diagnostic::{Diagnostic, Severity, Subject};
 pub use facts::{
     CpuInformation, DsoDebug, Exception, Handle, LinkMap, LinuxFacts, LinuxText, LinuxTextKind, Module,
     Platform, Power, Process, Stack, System, Thread, ThreadExit, ThreadTimes, TimeZone, UnloadedModule,
-    WindowsProcess, ZoneTime, build_id_record,
+    WindowsProcessFacts, ZoneTime, build_id_record,
 };
 pub use fault::{Fault, FaultKind};
 pub use memory::{Content, Exclusion, Extent, Region, RegionKind, RegionState, protect};
@@ -43,180 +51,246 @@ pub use objects::{
     FunctionEntry, FunctionTable, HandleOperation, HandleOperationKind, ObjectInformation,
     ObjectInformationKind,
 };
+pub use printable::printable;
 pub use range::AddressRange;
-pub use remark::{Gravity, Remark, Subject};
+pub use read::{Direct, Hooked, Memory, MemoryExt, Pieces, ReadHook, Window};
 pub use token::{Privilege, Sid, SidAndAttributes, Token};
 
 use std::time::Duration;
 
 /// A process that can be dumped.
 pub trait Target {
-    /// The process id, as the dumper's system numbers it. Known without holding the process.
+    /// Returns the process id, as the dumper's system numbers it.
+    ///
+    /// The process does not have to be suspended for this.
     fn process_id(&self) -> u32;
 
-    /// The handle by which the system knows the process, for callbacks to be shown; where systems have none, the
-    /// process id.
+    /// Returns the process handle that callbacks are shown.
+    ///
+    /// On systems without process handles, this is the process id.
     fn process_handle(&self) -> u64 {
         self.process_id().into()
     }
 
-    /// The callback has said that this is a snapshot of a process (Windows: `PssCaptureSnapshot`), by answering
-    /// IsProcessSnapshot with S_FALSE. Nothing has to be stopped then. `None` if it is none.
+    /// Treats this target as a process snapshot (Windows: `PssCaptureSnapshot`); returns `None` if
+    /// it is not one.
     ///
-    /// Asked at most once, before [`freeze`](Self::freeze): handles alone do not tell what they are of.
-    fn as_snapshot(&mut self) -> Option<Snapshot> {
+    /// Called at most once, before [`freeze`](Self::freeze), if the callback answered
+    /// IsProcessSnapshot with `S_FALSE`. The callback has to supply this information because a
+    /// handle alone does not show what kind of object it refers to. Freezing a snapshot suspends
+    /// nothing.
+    fn as_snapshot(&mut self) -> Option<SnapshotHandle> {
         None
     }
 
-    /// The time in the target's world, in seconds since 1970; `None` where that is the dumper's own time.
+    /// Returns the target's current time in seconds since 1970, or `None` if the target uses the
+    /// dumper's clock.
     fn clock(&self) -> Option<u32> {
         None
     }
 
-    /// Holds the process still until the returned guard is dropped or thawed.
+    /// Suspends the process until the returned guard is dropped or [thawed](Frozen::thaw).
     ///
-    /// `need` says what will be asked, so that a backend can do before the pause what need not
-    /// happen in it, and can leave out what nobody wants.
+    /// `need` lists the information that will be requested. A backend uses it to do as much work as
+    /// possible before the pause, and to skip what is not requested.
     ///
     /// # Errors
-    /// The process is not there, may not be examined, or is of a kind this backend cannot hold. Then
-    /// nothing has been stopped.
+    /// The process does not exist, may not be examined, or is of a kind that this backend does not
+    /// support. The process is not left suspended.
     fn freeze(&mut self, need: &Need) -> Result<Box<dyn Frozen + '_>, Fault>;
 }
 
-/// A snapshot of a process.
+/// The handles that belong to a process snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The handle of the copy of its memory, if it has one.
+pub struct SnapshotHandle {
+    /// The handle of the snapshot's copy of the process's memory, if it has one.
     pub clone_handle: Option<u64>,
 }
 
-/// What the dump to come will ask of the target.
+/// The information that a dump will request from its target.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Need {
-    /// All readable memory will be read, not only stacks and chosen ranges.
+    /// All readable memory will be read, not only stacks and selected ranges.
     pub full_memory: bool,
-    /// Open handles (file descriptors) will be listed.
+    /// Open handles (on Linux, file descriptors) will be listed.
     pub handles: bool,
-    /// It will be told as whom the process and its threads act.
+    /// The tokens of the process and its threads will be listed ([`Frozen::tokens`]).
     pub tokens: bool,
-    /// Environment and command line may be shown (`MiniDumpWithProcessThreadData`). Without it a
-    /// stack ends where the argument and environment strings begin.
+    /// The dump may contain the environment and the command line (`MiniDumpWithProcessThreadData`).
+    ///
+    /// If this is `false`, a stack ends where the argument and environment strings begin.
     pub environment: bool,
     /// Memory that the program marked "do not dump" may be read.
     pub dont_dump: bool,
-    /// Registers beyond x87 and SSE are wanted (`MiniDumpWithAvxXStateContext`).
+    /// Registers beyond x87 and SSE are requested (`MiniDumpWithAvxXStateContext`).
     pub extended_state: bool,
+    /// The start times, CPU times and processor affinities of threads are requested
+    /// ([`Thread::times`], `MiniDumpWithThreadInfo`).
+    ///
+    /// If this is `false`, `times` may be `None`.
+    pub thread_times: bool,
+    /// The longest time for which the process may be suspended; `None` for no limit.
+    ///
+    /// When this time has passed, the backend resumes the process by itself, whatever the dumper
+    /// does at that moment, and [`Frozen::resumed_early`] returns the reason.
+    pub max_pause: Option<Duration>,
 }
 
-/// A target that holds still. Dropping it lets the process run on.
+/// A suspended target. Dropping it resumes the process.
 ///
-/// Every question is asked at most once per thing, in no fixed order. A fault concerns the thing
-/// asked about, never the whole capture; what the backend could not get or chose to leave out on
-/// its own account it also notes in its [remarks](Frozen::remarks).
-pub trait Frozen {
-    /// The machine and its operating system.
+/// The engine asks each question at most once per object, except [`thread_ids`](Self::thread_ids),
+/// and in no fixed order. A [`Fault`] concerns only the object that the question was about, never
+/// the whole capture. A backend also adds to its [diagnostics](Self::diagnostics) whatever it could
+/// not obtain or decided to leave out.
+///
+/// As a [`Memory`], a frozen target reads the memory of the process. Methods with a [`ReadHook`]
+/// parameter read that memory too, to find their answer. They read it only through the hook.
+pub trait Frozen: Memory {
+    /// Returns facts about the machine and its operating system.
     fn system(&mut self) -> Result<System, Fault>;
 
-    /// The process as a whole.
+    /// Returns facts about the process as a whole.
     fn process(&mut self) -> Result<Process, Fault>;
 
-    /// The ids of all threads alive at the stop, the leader (the first thread) first.
+    /// Returns the ids of all threads that are alive, the leader (the first thread) first.
     ///
-    /// Asked again when all of them have been [chosen](Self::hold_thread) or not: where threads are held one by one, those that
-    /// still run may have made new ones.
+    /// The engine calls this again after it has [suspended](Self::suspend_thread) the threads that
+    /// it selected. On backends that suspend threads one by one, the threads that still run may
+    /// have created new ones.
     fn thread_ids(&mut self) -> Result<Vec<u32>, Fault>;
 
-    /// Holds this thread from now on, if it is not held yet: it is to be dumped. What goes wrong,
-    /// [`thread`](Self::thread) tells.
+    /// Suspends a thread that is to be dumped, unless it is suspended already.
     ///
-    /// Backends that cannot hold single threads hold all from the beginning, and have nothing to do here. On Windows threads
-    /// are held one by one, and those that are not to be dumped never are, as a callback that excludes its own helper threads relies
-    /// on.
-    fn hold_thread(&mut self, id: u32) {
+    /// [`thread`](Self::thread) returns the fault if this fails.
+    ///
+    /// Backends that suspend all threads in [`Target::freeze`] do nothing here. On Windows, threads
+    /// are suspended one by one, and a thread that is not selected is never suspended. Callbacks
+    /// rely on this: they exclude their own helper threads, which must keep running.
+    fn suspend_thread(&mut self, id: u32) {
         let _ = id;
     }
 
-    /// Everything about one thread. Asked only for threads that are to be dumped.
-    fn thread(&mut self, id: u32) -> Result<Thread, Fault>;
+    /// Returns all facts about one thread. Called only for selected threads.
+    fn thread(&mut self, id: u32, reads: &mut dyn ReadHook) -> Result<Thread, Fault>;
 
-    /// The stack that a thread with this stack pointer was using, where it can be told.
+    /// Returns the stack that thread `thread_id` used while its stack pointer was `stack_pointer`,
+    /// or `None` if it cannot be determined.
     ///
-    /// Serves exceptions whose registers the caller supplies: there the thread itself has moved on
-    /// (it is in the handler, often on another stack).
-    fn stack_at(&mut self, thread_id: u32, stack_pointer: u64) -> Option<Stack>;
+    /// This is used for exceptions whose registers the caller supplies. The thread itself has
+    /// continued since: it runs the exception handler, often on another stack.
+    fn stack_at(&mut self, thread_id: u32, stack_pointer: u64, reads: &mut dyn ReadHook) -> Option<Stack>;
 
-    /// The load addresses of all modules, the main program first.
-    fn module_bases(&mut self) -> Result<Vec<u64>, Fault>;
+    /// Returns the load addresses of all modules, the main program first.
+    fn module_bases(&mut self, reads: &mut dyn ReadHook) -> Result<Vec<u64>, Fault>;
 
-    /// Everything about the module at `base`. Asked only for modules that are to be dumped.
-    fn module(&mut self, base: u64) -> Result<Module, Fault>;
+    /// Returns all facts about the module at `base`. Called only for selected modules.
+    fn module(&mut self, base: u64, reads: &mut dyn ReadHook) -> Result<Module, Fault>;
 
-    /// The map of the address space, ascending and disjoint. Free regions need not be listed.
-    fn regions(&mut self) -> Result<Vec<Region>, Fault>;
+    /// Returns the regions of the address space, in ascending order and without overlaps.
+    ///
+    /// Free regions may be omitted.
+    fn regions(&mut self, reads: &mut dyn ReadHook) -> Result<Vec<Region>, Fault>;
 
-    /// The open handles, ascending. Empty unless [`Need::handles`] was set.
+    /// Returns the open handles in ascending order. Empty unless [`Need::handles`] is set.
     fn handles(&mut self) -> Result<Vec<Handle>, Fault>;
 
-    /// The modules that the process has unloaded, as far as its system remembers them; Linux does not.
-    fn unloaded_modules(&mut self) -> Result<Vec<UnloadedModule>, Fault> {
+    /// Returns the modules that the process has unloaded, as far as the system remembers them.
+    ///
+    /// Linux does not remember them.
+    fn unloaded_modules(&mut self, reads: &mut dyn ReadHook) -> Result<Vec<UnloadedModule>, Fault> {
+        let _ = reads;
         Ok(Vec::new())
     }
 
-    /// What was done with handles, the latest first, where somebody keeps a record of it (Application Verifier).
+    /// Returns the recorded operations on handles, the latest first.
+    ///
+    /// Only Application Verifier records such operations.
     fn handle_operations(&mut self) -> Result<Vec<HandleOperation>, Fault> {
         Ok(Vec::new())
     }
 
-    /// The tables of functions made at run time; on Linux programs announce them to nobody.
-    fn function_tables(&mut self) -> Result<Vec<FunctionTable>, Fault> {
+    /// Returns the tables of functions that the program generated at run time.
+    ///
+    /// Programs register such tables with Windows. Linux has no such registry.
+    fn function_tables(&mut self, reads: &mut dyn ReadHook) -> Result<Vec<FunctionTable>, Fault> {
+        let _ = reads;
         Ok(Vec::new())
     }
 
-    /// As whom the process acts, and behind it each thread that acts as somebody else. Empty unless
-    /// [`Need::tokens`] was set.
+    /// Returns the token of the process, followed by the tokens of threads that impersonate another
+    /// user.
+    ///
+    /// Empty unless [`Need::tokens`] is set.
     fn tokens(&mut self) -> Result<Vec<Token>, Fault> {
         Ok(Vec::new())
     }
 
-    /// The machine's memory, where the system tells of it.
+    /// Returns counters of the machine's memory, or `None` if the system does not provide them.
     fn system_memory(&mut self) -> Result<Option<SystemMemory>, Fault> {
         Ok(None)
     }
 
-    /// The process' memory, counted by the system.
+    /// Returns the system's counters of the process's memory, or `None` if it does not provide
+    /// them.
     fn vm_counters(&mut self) -> Result<Option<VmCounters>, Fault> {
         Ok(None)
     }
 
-    /// What only a Linux process has; `None` from any other system.
-    fn linux(&mut self) -> Option<LinuxFacts>;
+    /// Returns the facts that only a Linux process has, or `None` for a process of another system.
+    fn linux(&mut self, reads: &mut dyn ReadHook) -> Option<LinuxFacts>;
 
-    /// Where the bytes of `range` would come from, as extents that are ascending and
-    /// cover `range` completely. Asks no page for its contents.
+    /// Returns where the bytes of `range` come from, without reading them.
+    ///
+    /// The extents are in ascending order and cover `range` completely.
     fn survey(&mut self, range: AddressRange) -> Vec<Extent>;
 
-    /// Reads the bytes at `at`, as the target would see them, without a lasting effect on it.
+    /// Returns why the process was resumed while this guard still exists, or `None` if it was not.
     ///
-    /// Returns how many bytes were read: all of `into`, or fewer when something behind the first
-    /// byte cannot be read. Never 0 for a non-empty buffer.
+    /// The process has changed since then. From then on, nothing that it could have changed is
+    /// read: reads fail, and a survey returns no zeros.
+    fn resumed_early(&self) -> Option<String> {
+        None
+    }
+
+    /// Notes that the dumper begins (`true`) or ends (`false`) to wait for the output of the dump.
     ///
-    /// # Errors
-    /// The very first byte cannot be read.
-    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<usize, Fault>;
+    /// A backend resumes the process if the output takes nothing for 10 s.
+    fn waits_for_output(&mut self, waits: bool) {
+        let _ = waits;
+    }
 
-    /// Takes the remarks made since the last call.
-    fn remarks(&mut self) -> Vec<Remark>;
+    /// Returns the diagnostics made since the last call, and clears them.
+    fn diagnostics(&mut self) -> Vec<Diagnostic>;
 
-    /// Lets the process run on and tells how it had been held.
+    /// Resumes the process and returns how it was held.
     fn thaw(self: Box<Self>) -> Holding;
 }
 
-/// How a target was held, told when it is let go.
+/// Returns the text for [`Frozen::resumed_early`] after the time of [`Need::max_pause`] has passed.
+#[must_use]
+pub fn pause_limit_passed(limit: Duration) -> String {
+    format!(
+        "the pause limit of {} ms had passed",
+        limit.as_secs_f64() * 1000.0
+    )
+}
+
+/// How a target was held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holding {
-    /// The way that was effective: `"stop"` for live processes, `"simulated"` for simulated ones.
+    /// The hold that was in effect: `"stop"` if the threads were suspended, `"clone"` if the system
+    /// made a copy of the process (Windows), `"dbghelp"` if the system's DbgHelp suspended the
+    /// process and made the dump (Windows), `"simulated"` for a simulated process.
     pub hold: &'static str,
-    /// From the first thread that was asked to stop to the last one that was let go.
+    /// What traced a live process on Linux; `None` for other targets.
+    ///
+    /// * `"helper"`: a helper process. The rest of the program sees nothing of the stops.
+    /// * `"in-process"`: a thread of this program. Its waits for child processes may report the
+    ///   stops.
+    /// * `"caller"`: the thread that requested the dump, which was the debugger of the process.
+    ///   The dump caused no stops.
+    pub tracer: Option<&'static str>,
+    /// The time from the first request to stop a thread until the last thread was resumed. For a
+    /// process that was resumed early, it is accurate to a few milliseconds.
     pub pause: Duration,
 }

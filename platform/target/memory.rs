@@ -1,8 +1,8 @@
 use crate::AddressRange;
 
-/// The values of Windows' memory protection constants (`PAGE_…`), as `VirtualQuery` reports them.
+/// Windows' memory protection constants (`PAGE_…`), as `VirtualQuery` reports them.
 pub mod protect {
-    /// No access at all.
+    /// No access.
     pub const NOACCESS: u32 = 0x01;
     /// Read.
     pub const READONLY: u32 = 0x02;
@@ -26,17 +26,18 @@ pub mod protect {
     pub const WRITECOMBINE: u32 = 0x400;
 }
 
-/// One region of the address space: the vocabulary of `MEMORY_BASIC_INFORMATION`, plus what a dump
-/// writer must know before it reads.
+/// A region of the address space: the fields of `MEMORY_BASIC_INFORMATION`, and whether a dump may
+/// read the region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {
-    /// Where it is.
+    /// The addresses of the region.
     pub range: AddressRange,
-    /// Start of the allocation (mapping, module) that it belongs to; 0 for free regions.
+    /// The start of the allocation (mapping, module) to which the region belongs; 0 for free
+    /// regions.
     pub allocation_base: u64,
-    /// Protection when it was allocated ([`protect`]).
+    /// The protection at the time of the allocation ([`protect`]).
     pub allocation_protect: u32,
-    /// Protection now ([`protect`]); 0 for reserved regions.
+    /// The current protection ([`protect`]); 0 for reserved regions.
     pub protect: u32,
     /// Committed, reserved or free.
     pub state: RegionState,
@@ -47,8 +48,9 @@ pub struct Region {
 }
 
 impl Region {
-    /// Whether a dump of all memory holds this region: committed, and neither without access, nor
-    /// guarded, nor excluded.
+    /// Returns whether a dump of all memory contains this region.
+    ///
+    /// It does if the region is committed, accessible, not guarded and not excluded.
     #[must_use]
     pub fn is_dumpable(&self) -> bool {
         self.state == RegionState::Commit
@@ -57,31 +59,31 @@ impl Region {
     }
 }
 
-/// State of a region, with Windows' values (`MEM_COMMIT` …).
+/// The state of a region, with Windows' values (`MEM_COMMIT` …).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum RegionState {
-    /// Memory is there.
+    /// Memory is allocated.
     Commit = 0x1000,
-    /// Addresses are taken, memory is not.
+    /// The addresses are reserved, but no memory is allocated.
     Reserve = 0x2000,
-    /// Nothing is there.
+    /// The addresses are unused.
     Free = 0x1_0000,
 }
 
 impl RegionState {
-    /// Windows' value.
+    /// Returns Windows' value.
     #[must_use]
     pub fn value(self) -> u32 {
         self as u32
     }
 }
 
-/// Kind of a region, with Windows' values (`MEM_PRIVATE` …).
+/// The kind of a region, with Windows' values (`MEM_PRIVATE` …).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum RegionKind {
-    /// Belongs to the process alone.
+    /// Memory that belongs only to this process.
     Private = 0x2_0000,
     /// A view of a file or of shared memory.
     Mapped = 0x4_0000,
@@ -90,29 +92,31 @@ pub enum RegionKind {
 }
 
 impl RegionKind {
-    /// Windows' value.
+    /// Returns Windows' value.
     #[must_use]
     pub fn value(self) -> u32 {
         self as u32
     }
 }
 
-/// Why a region is never read, or not by default.
+/// Why a region is not read at all, or not by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Exclusion {
-    /// Device registers or raw physical memory: reading could have effects.
+    /// Device registers or raw physical memory. Reading them could have side effects.
     Device,
-    /// Pages the kernel lends to the process and lets nobody else read (Linux: `[vvar]`).
+    /// Pages that the kernel maps into the process and that no other process can read (Linux:
+    /// `[vvar]`).
     Kernel,
-    /// The program asked for it to be left out of dumps (Linux: `MADV_DONTDUMP`).
+    /// The program requested that the region be left out of dumps (Linux: `MADV_DONTDUMP`).
     DontDump,
-    /// It is write-combined and the dump is to have none of that (`MiniDumpFilterWriteCombinedMemory`).
+    /// The region is write-combined, and the dump type leaves such memory out
+    /// (`MiniDumpFilterWriteCombinedMemory`).
     WriteCombined,
 }
 
 impl Exclusion {
-    /// The reason as a half-sentence for reports.
+    /// Returns the reason as a clause for reports.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
@@ -124,25 +128,25 @@ impl Exclusion {
     }
 }
 
-/// A run of addresses whose bytes come from one kind of place.
+/// A range of addresses whose bytes come from one kind of source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
-    /// Where it is.
+    /// The addresses.
     pub range: AddressRange,
-    /// Where its bytes come from.
+    /// Where the bytes come from.
     pub content: Content,
 }
 
-/// Where bytes come from.
+/// Where the bytes of an [`Extent`] come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Content {
     /// They have to be read.
     Readable,
-    /// They are known to be zero without being read: anonymous pages that were never touched.
+    /// They are known to be zero without reading them: anonymous pages that were never touched.
     Zero,
-    /// They exist but cannot be read; the text says why.
+    /// They exist but cannot be read. The text gives the reason.
     Unreadable(&'static str),
-    /// There are no bytes, for the program neither: nothing is mapped there, or it lies behind the end of
-    /// the mapped file. The text says which.
+    /// There are no bytes, not even for the program itself: nothing is mapped at these addresses,
+    /// or they are past the end of the mapped file. The text gives the reason.
     Nothing(&'static str),
 }

@@ -1,6 +1,8 @@
-//! What Windows tells of the objects behind handles, of what was done with handles, and of functions made at run time.
+//! Information that only Windows provides: about the objects behind handles, operations on handles,
+//! and functions that were generated at run time.
 
-/// What kind of information about an object, with the values of `MINIDUMP_HANDLE_OBJECT_INFORMATION_TYPE`.
+/// A kind of information about an object, with the values of
+/// `MINIDUMP_HANDLE_OBJECT_INFORMATION_TYPE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 #[expect(missing_docs, reason = "the names are Windows'")]
@@ -16,27 +18,28 @@ pub enum ObjectInformationKind {
 }
 
 impl ObjectInformationKind {
-    /// The value of `MINIDUMP_HANDLE_OBJECT_INFORMATION_TYPE`.
+    /// Returns the value of `MINIDUMP_HANDLE_OBJECT_INFORMATION_TYPE`.
     #[must_use]
     pub fn value(self) -> u32 {
         self as u32
     }
 }
 
-/// Information about the object that a handle leads to.
+/// Information about the object to which a handle refers.
 ///
-/// Windows documents that there is some and not what it looks like. The constructors make the layouts that
-/// DbgHelp 6.3.9600 was observed to write.
+/// Microsoft documents that this information exists, but not its layout. The constructors produce
+/// the layouts that DbgHelp 6.3.9600 was observed to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectInformation {
-    /// What kind.
+    /// The kind of information.
     pub kind: ObjectInformationKind,
-    /// Its bytes, without the head that links them.
+    /// The information, without the header that links it to the next one.
     pub bytes: Vec<u8>,
 }
 
 impl ObjectInformation {
-    /// An event: whether it wakes one waiter only (a synchronization event), and whether it is signalled.
+    /// Returns the information about an event: whether it wakes only one waiter (a synchronization
+    /// event), and whether it is signalled.
     #[must_use]
     pub fn event(wakes_one: bool, signalled: bool) -> Self {
         Self {
@@ -47,7 +50,8 @@ impl ObjectInformation {
         }
     }
 
-    /// A mutant (mutex): its count (1 when free), whether the dumper owns it, whether its owner ended without a release.
+    /// Returns the information about a mutant (mutex): its count (1 if it is free), whether the
+    /// dumper owns it, and whether its owner ended without releasing it.
     #[must_use]
     pub fn mutant(count: u32, owned_by_caller: bool, abandoned: bool) -> Self {
         let mut bytes = count.to_le_bytes().to_vec();
@@ -58,7 +62,8 @@ impl ObjectInformation {
         }
     }
 
-    /// A section: its base, its attributes (`SEC_…`) and its size in bytes.
+    /// Returns the information about a section: its base, its attributes (`SEC_…`) and its size in
+    /// bytes.
     #[must_use]
     pub fn section(base: u64, attributes: u32, size: u64) -> Self {
         let attributes = u64::from(attributes);
@@ -69,29 +74,31 @@ impl ObjectInformation {
     }
 }
 
-/// Something that was done with a handle, as Application Verifier records it.
+/// An operation on a handle, as recorded by Application Verifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandleOperation {
     /// The handle.
     pub handle: u64,
-    /// The process that did it.
+    /// The process that performed the operation.
     pub process_id: u32,
-    /// The thread that did it.
+    /// The thread that performed the operation.
     pub thread_id: u32,
-    /// What was done.
+    /// The kind of operation.
     pub kind: HandleOperationKind,
-    /// Its number in the record.
+    /// The number of the operation in the record.
     pub index: u32,
-    /// The calls that led there, the innermost first; at most [`MOST_RETURNS`](Self::MOST_RETURNS) count.
+    /// The return addresses of the calls that led to the operation, the innermost first. Only the
+    /// first [`MOST_RETURNS`](Self::MOST_RETURNS) are used.
     pub return_addresses: Vec<u64>,
 }
 
 impl HandleOperation {
-    /// Application Verifier keeps no more return addresses.
+    /// The highest number of return addresses that Application Verifier keeps for an operation.
     pub const MOST_RETURNS: usize = 32;
 }
 
-/// What was done with a handle, with the values of Application Verifier's `eHANDLE_TRACE_OPERATIONS`.
+/// A kind of operation on a handle, with the values of Application Verifier's
+/// `eHANDLE_TRACE_OPERATIONS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -102,35 +109,38 @@ pub enum HandleOperationKind {
 }
 
 impl HandleOperationKind {
-    /// The value of `eHANDLE_TRACE_OPERATIONS`.
+    /// Returns the value of `eHANDLE_TRACE_OPERATIONS`.
     #[must_use]
     pub fn value(self) -> u32 {
         self as u32
     }
 }
 
-/// Functions that a program made at run time and announced to Windows (`RtlAddFunctionTable`).
+/// A table of functions that a program generated at run time and registered with Windows
+/// (`RtlAddFunctionTable`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FunctionTable {
-    /// The lowest address of its functions.
+    /// The lowest address of the functions.
     pub minimum_address: u64,
-    /// The address behind them.
+    /// The first address after the functions.
     pub maximum_address: u64,
-    /// What the entries' offsets count from.
+    /// The address to which the offsets in the entries are relative.
     pub base_address: u64,
-    /// The system's own record of the table, as it is in the process' memory: 88 bytes on x86-64.
+    /// The system's own record of the table, copied from the memory of the process: 88 bytes on
+    /// x86-64.
     pub native: [u8; 88],
     /// The functions.
     pub entries: Vec<FunctionEntry>,
 }
 
-/// A function of a [`FunctionTable`] (`RUNTIME_FUNCTION` of x86-64); offsets from the table's base.
+/// A function of a [`FunctionTable`] (`RUNTIME_FUNCTION` of x86-64). Offsets are relative to the
+/// table's base address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FunctionEntry {
-    /// Where it begins.
+    /// The offset of the function's first byte.
     pub begin: u32,
-    /// Where it ends.
+    /// The offset of the function's end.
     pub end: u32,
-    /// Where its unwind information is.
+    /// The offset of the function's unwind information.
     pub unwind_info: u32,
 }

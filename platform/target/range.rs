@@ -1,8 +1,8 @@
 use std::fmt;
 
-/// A non-empty range of addresses, `start..end` with the end exclusive.
+/// A non-empty range of addresses, `start..end`. The end is exclusive.
 ///
-/// The last byte of a 64-bit address space cannot be part of one; no system maps it.
+/// The last byte of a 64-bit address space cannot be part of a range. No system maps it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AddressRange {
     start: u64,
@@ -10,58 +10,62 @@ pub struct AddressRange {
 }
 
 impl AddressRange {
-    /// The range from `start` up to `end`; `None` if that holds no byte.
+    /// Returns the range from `start` up to `end`, or `None` if it would be empty.
     #[must_use]
     pub fn new(start: u64, end: u64) -> Option<Self> {
         (start < end).then_some(Self { start, end })
     }
 
-    /// The `len` bytes at `start`; `None` if that is empty or passes the end of the address space.
+    /// Returns the range of `len` bytes at `start`, or `None` if it would be empty or extend past
+    /// the end of the address space.
     #[must_use]
     pub fn at(start: u64, len: u64) -> Option<Self> {
         Self::new(start, start.checked_add(len)?)
     }
 
-    /// The first address.
+    /// Returns the first address.
     #[must_use]
     pub fn start(self) -> u64 {
         self.start
     }
 
-    /// The first address behind the range.
+    /// Returns the first address after the range.
     #[must_use]
     pub fn end(self) -> u64 {
         self.end
     }
 
-    /// The number of bytes, at least 1.
+    /// Returns the number of bytes, at least 1.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a range is never empty")]
     pub fn len(self) -> u64 {
         self.end - self.start
     }
 
-    /// Whether `address` lies inside.
+    /// Returns whether `address` is in the range.
     #[must_use]
     pub fn contains(self, address: u64) -> bool {
         (self.start..self.end).contains(&address)
     }
 
-    /// Whether all of `other` lies inside.
+    /// Returns whether all of `other` is in the range.
     #[must_use]
     pub fn covers(self, other: Self) -> bool {
         self.start <= other.start && other.end <= self.end
     }
 
-    /// What both have in common.
+    /// Returns the addresses that are in both ranges, or `None` if there are none.
     #[must_use]
     pub fn intersect(self, other: Self) -> Option<Self> {
         Self::new(self.start.max(other.start), self.end.min(other.end))
     }
 
-    /// Consecutive parts of at most `size` bytes.
+    /// Splits the range into consecutive parts of at most `size` bytes.
+    ///
+    /// # Panics
+    /// Panics if `size` is 0.
     pub fn chunks(self, size: u64) -> impl Iterator<Item = Self> {
-        assert!(size > 0, "chunks of no bytes");
+        assert!(size > 0, "the chunk size must not be 0");
         let mut at = self.start;
         std::iter::from_fn(move || {
             let part = Self::new(at, self.end.min(at.saturating_add(size)))?;

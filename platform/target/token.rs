@@ -1,45 +1,50 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// As whom a process or a thread acts: what the Token stream says.
+/// The identity and the privileges of a process or a thread: the contents of the Token stream.
 ///
-/// Each system's identities are written as security identifiers. For users and groups of Unix there are the
-/// well-known `S-1-22-1-UID` and `S-1-22-2-GID`, which Samba uses for those without a Windows account.
+/// The identities of all systems are written as security identifiers. Users and groups of Unix have
+/// the well-known forms `S-1-22-1-UID` and `S-1-22-2-GID`, which Samba uses for those without a
+/// Windows account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// The process id for the process' own token, the thread id for a thread that acts as somebody else.
+    /// The process id for the token of the process, the thread id for the token of a thread that
+    /// impersonates another user.
     pub id: u32,
-    /// The handle to it that the process has; 0 where systems have none.
+    /// The process's handle to the token; 0 on systems without token handles.
     pub handle: u64,
-    /// The session of the machine that it belongs to; 0 where systems have none.
+    /// The session of the machine to which the token belongs; 0 on systems without sessions.
     pub session: u32,
     /// The user.
     pub user: SidAndAttributes,
     /// The groups.
     pub groups: Vec<SidAndAttributes>,
-    /// The group that new objects belong to.
+    /// The group that owns newly created objects.
     pub primary_group: Option<Sid>,
-    /// The privileges it holds, as Windows numbers them.
+    /// The privileges of the token, in Windows' numbering.
     pub privileges: Vec<Privilege>,
-    /// Who restricts it: what it is not allowed as one of these, it is not allowed at all. Usually nobody.
+    /// The restricting identities. An access is allowed only if it is also allowed to one of them.
+    /// Usually empty, which means no restriction.
     pub restricting: Vec<SidAndAttributes>,
-    /// `TOKEN_STATISTICS` as it is, where the system has it. Says, too, whether it is a process' or a thread's.
+    /// The bytes of `TOKEN_STATISTICS`, if the system has it. They include whether the token
+    /// belongs to a process or to a thread.
     pub statistics: Option<[u8; 56]>,
 }
 
-/// A user or a group, and how it counts (`SE_GROUP_…`).
+/// A user or a group with its attributes (`SE_GROUP_…`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SidAndAttributes {
-    /// Who.
+    /// The user or group.
     pub sid: Sid,
-    /// `SE_GROUP_MANDATORY` 1, `SE_GROUP_ENABLED_BY_DEFAULT` 2, `SE_GROUP_ENABLED` 4 …; 0 for users.
+    /// `SE_GROUP_MANDATORY` 1, `SE_GROUP_ENABLED_BY_DEFAULT` 2, `SE_GROUP_ENABLED` 4 …; 0 for
+    /// users.
     pub attributes: u32,
 }
 
 /// A privilege and its state (`LUID_AND_ATTRIBUTES`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Privilege {
-    /// Its number; `SeDebugPrivilege` is 20.
+    /// The number of the privilege; `SeDebugPrivilege` is 20.
     pub luid: u64,
     /// `SE_PRIVILEGE_ENABLED_BY_DEFAULT` 1, `SE_PRIVILEGE_ENABLED` 2.
     pub attributes: u32,
@@ -53,18 +58,18 @@ pub struct Sid {
 }
 
 impl Sid {
-    /// Most parts of an identifier (`SID_MAX_SUB_AUTHORITIES`).
+    /// The highest number of parts of an identifier (`SID_MAX_SUB_AUTHORITIES`).
     pub const MOST_PARTS: usize = 15;
 
-    /// The identifier of this authority and these parts; `None` if the authority passes 48 bits or there are too many
-    /// parts.
+    /// Creates an identifier. Returns `None` if the authority has more than 48 bits or there are
+    /// too many parts.
     #[must_use]
     pub fn new(authority: u64, parts: impl Into<Vec<u32>>) -> Option<Self> {
         let parts = parts.into();
         (authority < 1 << 48 && parts.len() <= Self::MOST_PARTS).then_some(Self { authority, parts })
     }
 
-    /// The user of a Unix system with this number.
+    /// Returns the identifier of the Unix user with this id.
     #[must_use]
     pub fn unix_user(id: u32) -> Self {
         Self {
@@ -73,7 +78,7 @@ impl Sid {
         }
     }
 
-    /// The group of a Unix system with this number.
+    /// Returns the identifier of the Unix group with this id.
     #[must_use]
     pub fn unix_group(id: u32) -> Self {
         Self {
@@ -82,7 +87,8 @@ impl Sid {
         }
     }
 
-    /// The bytes of Windows' structure `SID`: revision, number of parts, authority (its highest byte first), parts.
+    /// Returns the bytes of Windows' `SID` structure: revision, number of parts, authority (most
+    /// significant byte first), parts.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![1, u8::try_from(self.parts.len()).expect("at most 15")];
@@ -109,18 +115,18 @@ impl FromStr for Sid {
             let parts: Vec<u32> = numbers.map(|number| number.parse().ok()).collect::<Option<_>>()?;
             Self::new(authority, parts)
         };
-        read().ok_or_else(|| format!("\"{text}\" is no security identifier, such as \"S-1-5-18\""))
+        read().ok_or_else(|| format!("\"{text}\" is not a security identifier such as \"S-1-5-18\""))
     }
 }
 
-/// What these tests would catch: an identifier whose bytes or text are not those of Windows.
+/// What these tests would catch: an identifier whose bytes or text differ from Windows'.
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn text_and_bytes_are_those_of_windows() {
-        // BUILTIN\Administrators, as Microsoft's pages have it.
+        // BUILTIN\Administrators, from Microsoft's documentation.
         let sid: Sid = "S-1-5-32-544".parse().unwrap();
         assert_eq!(
             sid.to_bytes(),
@@ -135,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused() {
+    fn other_texts_are_rejected() {
         let long = format!("S-1-5{}", "-1".repeat(16));
         for text in [
             "",

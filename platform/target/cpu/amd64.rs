@@ -1,9 +1,9 @@
 use minidump_common::format::{CONTEXT_AMD64, ContextFlagsAmd64};
 use scroll::{LE, Pwrite};
 
-use super::{Cpu, CpuContext, Layout, XState, xstate};
+use super::{ContextLayout, Cpu, CpuContext, XState, xstate};
 
-pub(super) const LAYOUT: Layout = Layout {
+pub(super) const LAYOUT: ContextLayout = ContextLayout {
     cpu: Cpu::Amd64,
     size: 1232,
     flags: 0x30,
@@ -16,13 +16,13 @@ pub(super) const LAYOUT: Layout = Layout {
     stack: 0x98,
 };
 
-/// `CONTEXT_SEGMENTS` without the processor bit; minidump-common names only its combination with it.
+/// `CONTEXT_SEGMENTS` without the processor bit. minidump-common has only the combination of both.
 const SEGMENTS: u32 = 4;
 
-/// The registers of an x86-64 thread, to be turned into a `CONTEXT`.
+/// The registers of an x86-64 thread, from which a `CONTEXT` is made.
 ///
-/// Control and integer registers are always there; the rest is `None` where it could not be read, and
-/// `ContextFlags` says so.
+/// Control and integer registers are always present. Other registers are `None` if they could not
+/// be read, and `ContextFlags` then does not include them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "register names say what they are")]
 pub struct Amd64 {
@@ -52,13 +52,15 @@ pub struct Amd64 {
     pub fxsave: Option<Box<[u8; 512]>>,
     /// `dr0` to `dr3`, `dr6`, `dr7`.
     pub debug: Option<[u64; 6]>,
-    /// What lies beyond x87 and SSE; makes the `CONTEXT` an extended one.
+    /// The registers beyond x87 and SSE. If present, the `CONTEXT` is an extended one.
     pub xstate: Option<XState>,
 }
 
 impl Amd64 {
-    /// The `CONTEXT` of a thread of which no more is known than its control registers: `rip`, `rsp`, `cs`, `ss`,
-    /// `eflags`. All others are zero there, and `ContextFlags` does not claim them.
+    /// Returns a `CONTEXT` with only the control registers (`rip`, `rsp`, `cs`, `ss`, `eflags`),
+    /// for a thread whose other registers are unknown.
+    ///
+    /// The other registers are zero, and `ContextFlags` does not include them.
     #[must_use]
     pub fn to_control_context(&self) -> CpuContext {
         let known = Self {
@@ -75,9 +77,11 @@ impl Amd64 {
         context
     }
 
-    /// The `CONTEXT` of these registers, with `ContextFlags` true to what is filled in.
+    /// Returns the `CONTEXT` with these registers. `ContextFlags` includes exactly those that are
+    /// present.
     ///
-    /// `MxCsr` stands twice in the structure; both places are filled (Breakpad leaves the first one 0).
+    /// The structure contains `MxCsr` twice. Both fields are filled. (Breakpad leaves the first one
+    /// 0.)
     #[must_use]
     pub fn to_context(&self) -> CpuContext {
         let mut flags =
@@ -141,7 +145,7 @@ impl Amd64 {
 mod tests {
     use super::*;
 
-    /// Offsets as Microsoft's headers lay the structure out (winnt.h), not as minidump-common does.
+    /// Checks against the offsets in Microsoft's header (winnt.h), not those of minidump-common.
     #[test]
     fn registers_stand_where_windows_puts_them() {
         let mut fxsave = Box::new([0_u8; 512]);
@@ -193,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_true_to_what_is_filled() {
+    fn flags_include_exactly_the_registers_that_are_present() {
         let bare = Amd64::default().to_context();
         assert_eq!(bare.bytes()[0x30..0x34], 0x0010_0003_u32.to_le_bytes());
     }
 
     #[test]
-    fn a_context_of_control_registers_claims_no_more() {
+    fn a_control_context_includes_no_other_registers() {
         let context = Amd64 {
             rax: 1,
             rsp: 2,

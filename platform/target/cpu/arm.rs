@@ -1,12 +1,15 @@
 use minidump_common::format::{CONTEXT_ARM, ContextFlagsArm, FLOATING_SAVE_AREA_ARM};
 use scroll::{LE, Pwrite};
 
-use super::{Cpu, CpuContext, Layout};
+use super::{ContextLayout, Cpu, CpuContext};
 
-/// There are two layouts for 32-bit ARM: Microsoft's (416 bytes, processor bit 0x200000), and Breakpad's, which all
-/// Linux and Android writers use (368 bytes, processor bit 0x4000_0000). Breakpad, rust-minidump 0.27 and LLDB 19 know
-/// only the latter, so that is what is written. The general registers stand at the same places in both.
-pub(super) const LAYOUT: Layout = Layout {
+/// Breakpad's layout of a 32-bit ARM `CONTEXT`.
+///
+/// There are two layouts: Microsoft's (416 bytes, processor bit 0x200000), and Breakpad's (368
+/// bytes, processor bit 0x4000_0000), which all Linux and Android writers use. dumpwright uses
+/// Breakpad's, because Breakpad, rust-minidump 0.27 and LLDB 19 support no other. The general
+/// registers have the same offsets in both layouts.
+pub(super) const LAYOUT: ContextLayout = ContextLayout {
     cpu: Cpu::Arm,
     size: 368,
     flags: 0,
@@ -19,10 +22,10 @@ pub(super) const LAYOUT: Layout = Layout {
     stack: 0x38,
 };
 
-/// The registers of a 32-bit ARM thread, to be turned into a `CONTEXT`.
+/// The registers of a 32-bit ARM thread, from which a `CONTEXT` is made.
 ///
-/// Control and integer registers are always there; the rest is `None` where it could not be read, and
-/// `ContextFlags` says so.
+/// Control and integer registers are always present. Other registers are `None` if they could not
+/// be read, and `ContextFlags` then does not include them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "register names say what they are")]
 pub struct Arm {
@@ -34,7 +37,7 @@ pub struct Arm {
     pub floating_point: Option<Box<ArmFloatingPoint>>,
 }
 
-/// VFP and NEON state of 32-bit ARM.
+/// The VFP and NEON state of 32-bit ARM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "register names say what they are")]
 pub struct ArmFloatingPoint {
@@ -43,8 +46,10 @@ pub struct ArmFloatingPoint {
 }
 
 impl Arm {
-    /// The `CONTEXT` of a thread of which no more is known than its control registers: `sp`, `lr`, `pc`, `cpsr`. All
-    /// others are zero there, and `ContextFlags` does not claim them.
+    /// Returns a `CONTEXT` with only the control registers (`sp`, `lr`, `pc`, `cpsr`), for a thread
+    /// whose other registers are unknown.
+    ///
+    /// The other registers are zero, and `ContextFlags` does not include them.
     #[must_use]
     pub fn to_control_context(&self) -> CpuContext {
         let known = Self {
@@ -58,7 +63,8 @@ impl Arm {
         context
     }
 
-    /// The `CONTEXT` of these registers, with `ContextFlags` true to what is filled in.
+    /// Returns the `CONTEXT` with these registers. `ContextFlags` includes exactly those that are
+    /// present.
     #[must_use]
     pub fn to_context(&self) -> CpuContext {
         let mut flags =
@@ -92,7 +98,8 @@ impl Arm {
 mod tests {
     use super::*;
 
-    /// Offsets as Breakpad's header lays the structure out (minidump_cpu_arm.h), not as minidump-common does.
+    /// Checks against the offsets in Breakpad's header (minidump_cpu_arm.h), not those of
+    /// minidump-common.
     #[test]
     fn registers_stand_where_breakpad_puts_them() {
         let mut d = [0; 32];
@@ -127,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_true_to_what_is_filled() {
+    fn flags_include_exactly_the_registers_that_are_present() {
         assert_eq!(
             Arm::default().to_context().bytes()[..4],
             0x4000_0003_u32.to_le_bytes()

@@ -1,14 +1,16 @@
 use minidump_common::format::{CONTEXT_ARM64, ContextFlagsArm64};
 use scroll::{LE, Pwrite};
 
-use super::{Cpu, CpuContext, Layout};
+use super::{ContextLayout, Cpu, CpuContext};
 
-/// There are two layouts for ARM64: Microsoft's (912 bytes, processor bit 0x40_0000, architecture 12), and an old one
-/// of Breakpad's (processor bit 0x8000_0000, architecture 0x8003). Microsoft's is written: Breakpad and rust-minidump
-/// know both. LLDB 19 reads every ARM64 context by the old layout, in which the general registers, `sp` and `pc`
-/// stand at the same places: these it shows right, but `cpsr` and the vector registers it takes from
-/// the wrong ones.
-pub(super) const LAYOUT: Layout = Layout {
+/// Microsoft's layout of an ARM64 `CONTEXT`.
+///
+/// There are two layouts: Microsoft's (912 bytes, processor bit 0x40_0000, architecture 12), and an
+/// old one of Breakpad (processor bit 0x8000_0000, architecture 0x8003). dumpwright uses
+/// Microsoft's, which Breakpad and rust-minidump support. LLDB 19 reads every ARM64 context with
+/// Breakpad's old layout. In it, the general registers, `sp` and `pc` have the same offsets, so
+/// LLDB shows them correctly. It reads `cpsr` and the vector registers from wrong offsets.
+pub(super) const LAYOUT: ContextLayout = ContextLayout {
     cpu: Cpu::Arm64,
     size: 912,
     flags: 0,
@@ -21,10 +23,10 @@ pub(super) const LAYOUT: Layout = Layout {
     stack: 0x100,
 };
 
-/// The registers of an ARM64 thread, to be turned into a `CONTEXT`.
+/// The registers of an ARM64 thread, from which a `CONTEXT` is made.
 ///
-/// Control and integer registers are always there; the rest is `None` where it could not be read, and
-/// `ContextFlags` says so.
+/// Control and integer registers are always present. Other registers are `None` if they could not
+/// be read, and `ContextFlags` then does not include them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "register names say what they are")]
 pub struct Arm64 {
@@ -40,7 +42,7 @@ pub struct Arm64 {
     pub floating_point: Option<Box<Arm64FloatingPoint>>,
 }
 
-/// Floating-point and vector state of ARM64.
+/// The floating-point and vector state of ARM64.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "register names say what they are")]
 pub struct Arm64FloatingPoint {
@@ -50,8 +52,10 @@ pub struct Arm64FloatingPoint {
 }
 
 impl Arm64 {
-    /// The `CONTEXT` of a thread of which no more is known than its control registers: `fp`, `lr`, `sp`, `pc`, `cpsr`. All
-    /// others are zero there, and `ContextFlags` does not claim them.
+    /// Returns a `CONTEXT` with only the control registers (`fp`, `lr`, `sp`, `pc`, `cpsr`), for a
+    /// thread whose other registers are unknown.
+    ///
+    /// The other registers are zero, and `ContextFlags` does not include them.
     #[must_use]
     pub fn to_control_context(&self) -> CpuContext {
         let known = Self {
@@ -65,10 +69,11 @@ impl Arm64 {
         context
     }
 
-    /// The `CONTEXT` of these registers, with `ContextFlags` true to what is filled in.
+    /// Returns the `CONTEXT` with these registers. `ContextFlags` includes exactly those that are
+    /// present.
     ///
-    /// `CONTEXT_ARM64_X18` is among them: on Windows `x18` holds the TEB and may be left out, elsewhere it is a register
-    /// like the others.
+    /// `CONTEXT_ARM64_X18` is always included. On Windows, `x18` holds the TEB and may be left out
+    /// of a context. Elsewhere it is an ordinary register.
     #[must_use]
     pub fn to_context(&self) -> CpuContext {
         let mut flags = ContextFlagsArm64::CONTEXT_ARM64_CONTROL.bits()
@@ -105,7 +110,7 @@ impl Arm64 {
 mod tests {
     use super::*;
 
-    /// Offsets as Microsoft's headers lay the structure out (winnt.h), not as minidump-common does.
+    /// Checks against the offsets in Microsoft's header (winnt.h), not those of minidump-common.
     #[test]
     fn registers_stand_where_windows_puts_them() {
         let mut v = [0; 32];
@@ -150,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_true_to_what_is_filled() {
+    fn flags_include_exactly_the_registers_that_are_present() {
         assert_eq!(
             Arm64::default().to_context().bytes()[..4],
             0x0040_0013_u32.to_le_bytes()

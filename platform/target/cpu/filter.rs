@@ -1,37 +1,40 @@
-//! Registers without what is not needed for a stack trace.
+//! Removal of registers that a stack trace does not need.
 
 use std::ops::Range;
 
 use super::{Cpu, CpuContext};
 
-/// The places of a `CONTEXT` that a filter treats differently, in bytes; what is in neither stays: flags, segments.
-struct Places {
-    /// Registers that hold addresses or anything else: general ones, and those of breakpoints.
+/// The byte ranges of a `CONTEXT` that the filter overwrites. Everything else (flags, segments)
+/// stays.
+struct PointerFields {
+    /// Registers that may hold addresses: general registers and breakpoint registers.
     words: &'static [Range<usize>],
-    /// What holds no address: vectors, floating point, on x86-64 the shadow space of a call.
+    /// Registers that cannot hold addresses: vector and floating-point registers. On x86-64 also
+    /// the home space for parameters (P1Home to P6Home).
     others: &'static [Range<usize>],
 }
 
 #[expect(clippy::single_range_in_vec_init, reason = "these are lists of ranges")]
-fn places(cpu: Cpu) -> Places {
+fn places(cpu: Cpu) -> PointerFields {
     match cpu {
-        // Dr0 to Dr3, Rax to Rip; P1Home to P6Home, FltSave, the vector registers, and what follows them.
-        Cpu::Amd64 => Places {
+        // Words: Dr0 to Dr3, Rax to Rip. Others: P1Home to P6Home, FltSave, the vector registers
+        // and the fields after them.
+        Cpu::Amd64 => PointerFields {
             words: &[0x48..0x68, 0x78..0x100],
             others: &[0..0x30, 0x100..0x4D0],
         },
-        // Dr0 to Dr3, Edi to Eip; FloatSave, ExtendedRegisters.
-        Cpu::X86 => Places {
+        // Words: Dr0 to Dr3, Edi to Eip. Others: FloatSave, ExtendedRegisters.
+        Cpu::X86 => PointerFields {
             words: &[0x4..0x14, 0x9C..0xBC],
             others: &[0x1C..0x8C, 0xCC..0x2CC],
         },
-        // R0 to Pc; FPSCR, D0 to D31, and what follows them.
-        Cpu::Arm => Places {
+        // Words: R0 to Pc. Others: FPSCR, D0 to D31 and the fields after them.
+        Cpu::Arm => PointerFields {
             words: &[0x4..0x44],
             others: &[0x48..0x170],
         },
-        // X0 to Pc, Bvr, Wvr; V0 to V31, Fpcr, Fpsr.
-        Cpu::Arm64 => Places {
+        // Words: X0 to Pc, Bvr, Wvr. Others: V0 to V31, Fpcr, Fpsr.
+        Cpu::Arm64 => PointerFields {
             words: &[0x8..0x110, 0x338..0x378, 0x380..0x390],
             others: &[0x110..0x318],
         },
@@ -39,7 +42,7 @@ fn places(cpu: Cpu) -> Places {
 }
 
 impl CpuContext {
-    /// The values of the general registers, without instruction and stack pointer.
+    /// Returns the values of the general registers without instruction and stack pointer.
     pub fn general_registers(&self) -> impl Iterator<Item = u64> + '_ {
         let size = self.word_size();
         let general = self.cpu.layout().general.clone().step_by(size);
@@ -48,9 +51,12 @@ impl CpuContext {
             .map(move |at| self.number_at(at, size))
     }
 
-    /// Overwrites with `fill` every register that can hold an address but is neither 0 nor wanted by `keep`, and everything
-    /// that can hold none: vectors, floating point. Flags, segments, instruction and stack pointer stay; extended
-    /// state goes. Returns how many registers were overwritten.
+    /// Overwrites registers with the byte `fill`, and returns how many were overwritten.
+    ///
+    /// A register that can hold an address is overwritten and counted if its value is not 0 and
+    /// `keep` returns `false` for it. Vector and floating-point registers are always overwritten
+    /// and not counted. Flags, segments, instruction and stack pointer are kept. Extended state is
+    /// removed.
     pub fn filter(&mut self, fill: u8, keep: impl Fn(u64) -> bool) -> usize {
         *self = self.clone().without_extended_state();
         let places = places(self.cpu);
@@ -73,7 +79,8 @@ impl CpuContext {
         usize::try_from(self.cpu.pointer_size()).expect("4 or 8")
     }
 
-    /// Whether a stack trace begins with what stands there.
+    /// Returns whether the register at this offset is the instruction or stack pointer, with which
+    /// a stack trace begins.
     fn is_always_kept(&self, at: usize) -> bool {
         let layout = self.cpu.layout();
         at == layout.instruction || at == layout.stack
@@ -89,7 +96,7 @@ impl CpuContext {
 mod tests {
     use super::super::{Amd64, Arm, Arm64, Arm64FloatingPoint, ArmFloatingPoint, X86};
 
-    /// What this would catch: a register that the filter overlooks, or takes from a stack trace.
+    /// What this would catch: a register that the filter misses, or that a stack trace would lack.
     #[test]
     fn nothing_but_flags_pointers_and_what_is_kept_stays() {
         let full = Amd64 {
@@ -117,7 +124,7 @@ mod tests {
             ..full
         };
         let mut expected = expected.to_context();
-        // MxCsr stands once among the flags, where it stays.
+        // The copy of MxCsr next to ContextFlags is kept.
         expected.bytes[0x34..0x38].copy_from_slice(&[0x5E; 4]);
         expected.bytes[..0x30].fill(0xAA);
         expected.bytes[0x300..0x4D0].fill(0xAA);
@@ -125,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn nor_does_any_in_another_family() {
+    fn no_secret_stays_in_the_registers_of_other_families() {
         const SECRET: u32 = 0x5EC0_DE5E;
         let wide = u64::from(SECRET) << 32 | u64::from(SECRET);
         let [low, high] = [wide as u128, (wide as u128) << 64];

@@ -1,62 +1,76 @@
-//! Where a `CONTEXT` has what is looked for, whatever the processor.
+//! The offsets of the important fields of a `CONTEXT`, for each processor family.
 
 use std::ops::Range;
 
 use super::Cpu;
 
-/// The places of a family's `CONTEXT` that are of interest without knowing the family. Offsets in bytes, as in
-/// Microsoft's `winnt.h` (for 32-bit ARM as in Breakpad's `minidump_cpu_arm.h`).
+/// The fields of a family's `CONTEXT` that all families have in common.
+///
+/// Offsets are in bytes, as in Microsoft's `winnt.h`. For 32-bit ARM they are those of Breakpad's
+/// `minidump_cpu_arm.h`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// The family.
+pub struct ContextLayout {
+    /// The processor family.
     pub cpu: Cpu,
-    /// Bytes of the structure; extended state makes it longer.
+    /// The size of the structure in bytes, without extended state.
     pub size: usize,
-    /// Where `ContextFlags` stands, 32 bits.
+    /// The offset of `ContextFlags`, which has 32 bits.
     pub flags: usize,
-    /// The bit of `ContextFlags` that names the processor.
+    /// The bit of `ContextFlags` that identifies the processor family.
     pub cpu_bit: u32,
-    /// The general registers, instruction and stack pointer included.
+    /// The offsets of the general registers, including instruction and stack pointer.
     pub general: Range<usize>,
-    /// What the instruction pointer is called.
+    /// The name of the instruction pointer.
     pub instruction_name: &'static str,
-    /// What the stack pointer is called.
+    /// The name of the stack pointer.
     pub stack_name: &'static str,
     pub(super) instruction: usize,
     pub(super) stack: usize,
 }
 
-impl Layout {
-    /// The layout of a `CONTEXT` of which only the bytes are known: told by its length and the processor's bit. `None` if
-    /// it is of no known family.
+impl ContextLayout {
+    /// Finds the layout of a `CONTEXT` by its length and the processor bit in its flags. Returns
+    /// `None` if it belongs to no known family.
     #[must_use]
     pub fn of(context: &[u8]) -> Option<&'static Self> {
-        // From the longest to the shortest, so that none is taken for the beginning of a longer one.
+        // From the longest to the shortest, so that a context is not mistaken for a shorter one.
         let families = [Cpu::Amd64, Cpu::Arm64, Cpu::X86, Cpu::Arm];
         families.map(Cpu::layout).into_iter().find(|layout| {
             context.len() >= layout.size && layout.context_flags(context) & layout.cpu_bit == layout.cpu_bit
         })
     }
 
-    /// `ContextFlags`. This and the following need a `CONTEXT` of at least [`size`](Self::size) bytes.
+    /// Returns `ContextFlags`.
+    ///
+    /// # Panics
+    /// Panics if `context` has fewer than [`size`](Self::size) bytes.
     #[must_use]
     pub fn context_flags(&self, context: &[u8]) -> u32 {
         number(&context[self.flags..self.flags + 4]) as u32
     }
 
-    /// The instruction pointer.
+    /// Returns the instruction pointer.
+    ///
+    /// # Panics
+    /// Panics if `context` has fewer than [`size`](Self::size) bytes.
     #[must_use]
     pub fn instruction_pointer(&self, context: &[u8]) -> u64 {
         self.word(context, self.instruction)
     }
 
-    /// The stack pointer.
+    /// Returns the stack pointer.
+    ///
+    /// # Panics
+    /// Panics if `context` has fewer than [`size`](Self::size) bytes.
     #[must_use]
     pub fn stack_pointer(&self, context: &[u8]) -> u64 {
         self.word(context, self.stack)
     }
 
-    /// The values of the general registers, in the structure's order.
+    /// Returns the values of the general registers, in the order of the structure.
+    ///
+    /// # Panics
+    /// Panics if `context` has fewer than [`size`](Self::size) bytes.
     pub fn general_registers<'c>(&self, context: &'c [u8]) -> impl Iterator<Item = u64> + use<'c> {
         context[self.general.clone()]
             .chunks_exact(self.word_size())
@@ -72,7 +86,7 @@ impl Layout {
     }
 }
 
-/// A little-endian number of up to eight bytes.
+/// Reads a little-endian number of up to eight bytes.
 fn number(bytes: &[u8]) -> u64 {
     bytes
         .iter()
@@ -80,7 +94,7 @@ fn number(bytes: &[u8]) -> u64 {
         .fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
-/// What this would catch: a context taken for another family's.
+/// What these tests would catch: a context that is taken for that of another family.
 #[cfg(test)]
 mod tests {
     use super::super::{Amd64, Arm, Arm64, X86};
@@ -95,13 +109,13 @@ mod tests {
             Arm64::default().to_context(),
         ];
         for context in contexts {
-            let layout = Layout::of(context.bytes()).expect("known");
+            let layout = ContextLayout::of(context.bytes()).expect("known");
             assert_eq!(layout.cpu, context.cpu());
             assert_eq!(layout.size, context.bytes().len());
         }
-        assert_eq!(Layout::of(&[]), None);
-        assert_eq!(Layout::of(&[0; 2000]), None);
-        assert_eq!(Layout::of(&[0xFF; 40]), None);
+        assert_eq!(ContextLayout::of(&[]), None);
+        assert_eq!(ContextLayout::of(&[0; 2000]), None);
+        assert_eq!(ContextLayout::of(&[0xFF; 40]), None);
     }
 
     #[test]
@@ -116,7 +130,10 @@ mod tests {
         }
         .to_context();
         let of = |context: &[u8]| -> Vec<u64> {
-            Layout::of(context).unwrap().general_registers(context).collect()
+            ContextLayout::of(context)
+                .unwrap()
+                .general_registers(context)
+                .collect()
         };
         let registers = of(amd64.bytes());
         assert_eq!(registers.len(), 17);

@@ -1,4 +1,4 @@
-//! Registers, as the bytes of Windows' `CONTEXT`.
+//! Registers in the form of Windows' `CONTEXT` structure.
 
 mod amd64;
 mod arm;
@@ -11,12 +11,14 @@ mod xstate;
 pub use amd64::Amd64;
 pub use arm::{Arm, ArmFloatingPoint};
 pub use arm64::{Arm64, Arm64FloatingPoint};
-pub use layout::Layout;
+pub use layout::ContextLayout;
 pub use x86::X86;
 pub use xstate::{XState, XStateFeature, XStateLayout};
 
-/// A processor family, in the sense of a process' registers and pointers: a 32-bit program on a 64-bit machine is
-/// of the 32-bit family.
+/// A processor family.
+///
+/// The family is that of the process's registers and pointers: a 32-bit program on a 64-bit machine
+/// belongs to the 32-bit family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cpu {
@@ -31,7 +33,7 @@ pub enum Cpu {
 }
 
 impl Cpu {
-    /// Its name in scenarios and texts, which is Windows' one.
+    /// Returns the family's name in scenarios and messages, which is Windows' name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -42,7 +44,7 @@ impl Cpu {
         }
     }
 
-    /// Bytes of a pointer.
+    /// Returns the size of a pointer in bytes.
     #[must_use]
     pub fn pointer_size(self) -> u64 {
         match self {
@@ -51,7 +53,7 @@ impl Cpu {
         }
     }
 
-    /// The highest address that a pointer can hold.
+    /// Returns the highest address that a pointer can hold.
     #[must_use]
     pub fn highest_address(self) -> u64 {
         match self.pointer_size() {
@@ -60,8 +62,11 @@ impl Cpu {
         }
     }
 
-    /// Bytes below the stack pointer that functions may use without moving it, on systems other than Windows: the red
-    /// zone of the System V ABI for x86-64 (section 3.2.2). The other ABIs have none.
+    /// Returns the size of the red zone on systems other than Windows.
+    ///
+    /// The red zone is the number of bytes below the stack pointer that functions may use without
+    /// moving the stack pointer: 128 in the System V ABI for x86-64 (section 3.2.2). The other ABIs
+    /// have none.
     #[must_use]
     pub fn red_zone(self) -> u64 {
         match self {
@@ -70,9 +75,9 @@ impl Cpu {
         }
     }
 
-    /// Where its `CONTEXT` has what everybody needs.
+    /// Returns the layout of the family's `CONTEXT`.
     #[must_use]
-    pub fn layout(self) -> &'static Layout {
+    pub fn layout(self) -> &'static ContextLayout {
         match self {
             Self::Amd64 => &amd64::LAYOUT,
             Self::X86 => &x86::LAYOUT,
@@ -82,10 +87,13 @@ impl Cpu {
     }
 }
 
-/// The registers of one thread: a processor family and the bytes of its `CONTEXT`, little-endian. They have exactly
-/// the family's size, unless [extended state](XState) follows.
+/// The registers of one thread: a processor family and the bytes of its `CONTEXT`, little-endian.
 ///
-/// What `ContextFlags` does not cover is zero (Microsoft's writer leaves remains of its own memory there).
+/// The bytes have exactly the size of the family's `CONTEXT`, unless [extended state](XState)
+/// follows.
+///
+/// Registers that `ContextFlags` does not cover are zero. (Microsoft's writer leaves unrelated
+/// bytes of its own memory there.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CpuContext {
     cpu: Cpu,
@@ -93,9 +101,11 @@ pub struct CpuContext {
 }
 
 impl CpuContext {
-    /// The registers that somebody else has written down as a plain `CONTEXT`; `None` if they are not of the family's size.
+    /// Creates a context from a plain `CONTEXT` that another program wrote, or returns `None` if
+    /// its size is not that of the family's `CONTEXT`.
     ///
-    /// `ContextFlags` may claim extended state, which does not come with them; the claim is taken out.
+    /// The `CONTEXT_XSTATE` bit is removed from `ContextFlags`, because a plain `CONTEXT` contains
+    /// no extended state.
     #[must_use]
     pub fn from_bytes(cpu: Cpu, mut bytes: Vec<u8>) -> Option<Self> {
         let layout = cpu.layout();
@@ -110,8 +120,9 @@ impl CpuContext {
         Some(Self { cpu, bytes })
     }
 
-    /// The same with extended state behind the plain `CONTEXT`, in place of what it may have there. Only x86-64 has such
-    /// state; others are left as they are.
+    /// Adds extended state after the plain `CONTEXT`, and replaces any that is there.
+    ///
+    /// Only x86-64 has extended state. Contexts of other families are returned unchanged.
     #[must_use]
     pub fn with_extended_state(self, state: XState) -> Self {
         if self.cpu != Cpu::Amd64 {
@@ -125,32 +136,34 @@ impl CpuContext {
         extended
     }
 
-    /// The processor family.
+    /// Returns the processor family.
     #[must_use]
     pub fn cpu(&self) -> Cpu {
         self.cpu
     }
 
-    /// The `CONTEXT`, as it stands in a minidump, with the extended state if there is any.
+    /// Returns the `CONTEXT` as a minidump stores it, including any extended state.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The `CONTEXT` without extended state, which is as much as a callback's structure has room for. Its
-    /// `ContextFlags` are those of the whole.
+    /// Returns the `CONTEXT` without extended state, which is what fits into a callback's
+    /// structure.
+    ///
+    /// The `ContextFlags` in it still include the bit for extended state.
     #[must_use]
     pub fn plain(&self) -> &[u8] {
         &self.bytes[..self.cpu.layout().size]
     }
 
-    /// Whether extended state follows the plain `CONTEXT`.
+    /// Returns whether extended state follows the plain `CONTEXT`.
     #[must_use]
     pub fn is_extended(&self) -> bool {
         self.bytes.len() > self.cpu.layout().size
     }
 
-    /// The same without extended state: what a dump has that was not asked for it.
+    /// Removes the extended state, for dumps that do not request it.
     #[must_use]
     pub fn without_extended_state(mut self) -> Self {
         if self.is_extended() {
@@ -162,13 +175,13 @@ impl CpuContext {
         self
     }
 
-    /// The instruction pointer.
+    /// Returns the instruction pointer.
     #[must_use]
     pub fn instruction_pointer(&self) -> u64 {
         self.cpu.layout().instruction_pointer(&self.bytes)
     }
 
-    /// The stack pointer.
+    /// Returns the stack pointer.
     #[must_use]
     pub fn stack_pointer(&self) -> u64 {
         self.cpu.layout().stack_pointer(&self.bytes)

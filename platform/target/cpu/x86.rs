@@ -1,14 +1,15 @@
 use minidump_common::format::{CONTEXT_X86, ContextFlagsX86, FLOATING_SAVE_AREA_X86};
 use scroll::{LE, Pwrite};
 
-use super::{Cpu, CpuContext, Layout};
+use super::{ContextLayout, Cpu, CpuContext};
 
-pub(super) const LAYOUT: Layout = Layout {
+pub(super) const LAYOUT: ContextLayout = ContextLayout {
     cpu: Cpu::X86,
     size: 716,
     flags: 0,
     cpu_bit: 0x1_0000,
-    // Edi, Esi, Ebx, Edx, Ecx, Eax, Ebp, Eip, SegCs, EFlags, Esp. The two that are no addresses are small.
+    // Edi, Esi, Ebx, Edx, Ecx, Eax, Ebp, Eip, SegCs, EFlags, Esp. SegCs and EFlags are not
+    // addresses, but their values are too small to be mistaken for one.
     general: 0x9C..0xC8,
     instruction_name: "eip",
     stack_name: "esp",
@@ -16,13 +17,13 @@ pub(super) const LAYOUT: Layout = Layout {
     stack: 0xC4,
 };
 
-/// `CONTEXT_SEGMENTS` without the processor bit; minidump-common names only its combination with it.
+/// `CONTEXT_SEGMENTS` without the processor bit. minidump-common has only the combination of both.
 const SEGMENTS: u32 = 4;
 
-/// The registers of a 32-bit x86 thread, to be turned into a `CONTEXT`.
+/// The registers of a 32-bit x86 thread, from which a `CONTEXT` is made.
 ///
-/// Control and integer registers are always there; the rest is `None` where it could not be read, and
-/// `ContextFlags` says so.
+/// Control and integer registers are always present. Other registers are `None` if they could not
+/// be read, and `ContextFlags` then does not include them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "register names say what they are")]
 pub struct X86 {
@@ -40,15 +41,17 @@ pub struct X86 {
     pub ss: u16,
     /// `ds`, `es`, `fs`, `gs`.
     pub segments: Option<[u16; 4]>,
-    /// The 512-byte FXSAVE image as 32-bit code has it: x87 and SSE state.
+    /// The 512-byte FXSAVE image in the format of 32-bit code: x87 and SSE state.
     pub fxsave: Option<Box<[u8; 512]>>,
     /// `dr0` to `dr3`, `dr6`, `dr7`.
     pub debug: Option<[u32; 6]>,
 }
 
 impl X86 {
-    /// The `CONTEXT` of a thread of which no more is known than its control registers: `ebp`, `eip`, `esp`, `cs`, `ss`,
-    /// `eflags`. All others are zero there, and `ContextFlags` does not claim them.
+    /// Returns a `CONTEXT` with only the control registers (`ebp`, `eip`, `esp`, `cs`, `ss`,
+    /// `eflags`), for a thread whose other registers are unknown.
+    ///
+    /// The other registers are zero, and `ContextFlags` does not include them.
     #[must_use]
     pub fn to_control_context(&self) -> CpuContext {
         let known = Self {
@@ -66,10 +69,11 @@ impl X86 {
         context
     }
 
-    /// The `CONTEXT` of these registers, with `ContextFlags` true to what is filled in.
+    /// Returns the `CONTEXT` with these registers. `ContextFlags` includes exactly those that are
+    /// present.
     ///
-    /// x87 state stands in it twice: as FSAVE has it in `FloatSave`, which old readers know, and as FXSAVE has it in
-    /// `ExtendedRegisters`. Both places are filled.
+    /// The x87 state is stored twice: in the FSAVE format in `FloatSave`, for older readers, and in
+    /// the FXSAVE format in `ExtendedRegisters`.
     #[must_use]
     pub fn to_context(&self) -> CpuContext {
         let mut flags =
@@ -119,10 +123,12 @@ impl X86 {
     }
 }
 
-/// The x87 state of an FXSAVE image in the form that FSAVE gives it (Intel's manual, volume 1, figures 8-9 and 8-10
-/// and section 10.5.1): words widened to 32 bits with the upper halves set, and a full tag word.
+/// Converts the x87 state of an FXSAVE image to the FSAVE format.
+///
+/// 16-bit words become 32-bit words whose upper halves are all ones, and the tag word becomes a
+/// full one (Intel's manual, volume 1, figures 8-9 and 8-10 and section 10.5.1).
 fn as_fsave(fxsave: &[u8; 512]) -> FLOATING_SAVE_AREA_X86 {
-    /// What FSAVE puts into the upper half of a 16-bit field.
+    /// The upper half that FSAVE writes for a 16-bit field.
     const RESERVED: u32 = 0xFFFF_0000;
     let half = |at: usize| u32::from(u16::from_le_bytes([fxsave[at], fxsave[at + 1]]));
     let word = |at: usize| half(at) | half(at + 2) << 16;
@@ -132,7 +138,7 @@ fn as_fsave(fxsave: &[u8; 512]) -> FLOATING_SAVE_AREA_X86 {
         status_word: half(2) | RESERVED,
         tag_word: RESERVED,
         error_offset: word(8),
-        // The last opcode stands above the selector.
+        // The last opcode is stored above the selector.
         error_selector: half(12) | (opcode & 0x7FF) << 16,
         data_offset: word(16),
         data_selector: half(20) | RESERVED,
@@ -140,7 +146,8 @@ fn as_fsave(fxsave: &[u8; 512]) -> FLOATING_SAVE_AREA_X86 {
     };
     let top = (half(2) >> 11) & 7;
     for index in 0..8 {
-        // Registers are stored from the top of the stack on, tags by their own numbers.
+        // Registers are stored in stack order, beginning with the top of the stack. Tags are stored
+        // by register number.
         let register: [u8; 10] = fxsave[32 + 16 * index..42 + 16 * index]
             .try_into()
             .expect("ten bytes");
@@ -153,14 +160,15 @@ fn as_fsave(fxsave: &[u8; 512]) -> FLOATING_SAVE_AREA_X86 {
     area
 }
 
-/// The tag of an x87 register that is in use: 0 valid, 1 zero, 2 special (infinity, not a number, denormal).
+/// Returns the tag of an x87 register that is in use: 0 valid, 1 zero, 2 special (infinity, NaN or
+/// denormal).
 fn tag(register: &[u8; 10]) -> u32 {
     let exponent = u16::from_le_bytes([register[8], register[9]]) & 0x7FFF;
     let significand = u64::from_le_bytes(register[..8].try_into().expect("eight bytes"));
     match (exponent, significand) {
         (0, 0) => 1,
         (0 | 0x7FFF, _) => 2,
-        // Without its leading bit a number is not a normal one.
+        // A number without its leading bit is not normal.
         (_, significand) if significand >> 63 == 0 => 2,
         _ => 0,
     }
@@ -170,7 +178,7 @@ fn tag(register: &[u8; 10]) -> u32 {
 mod tests {
     use super::*;
 
-    /// Offsets as Microsoft's headers lay the structure out (winnt.h), not as minidump-common does.
+    /// Checks against the offsets in Microsoft's header (winnt.h), not those of minidump-common.
     #[test]
     fn registers_stand_where_windows_puts_them() {
         let mut fxsave = Box::new([0_u8; 512]);
@@ -223,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_true_to_what_is_filled() {
+    fn flags_include_exactly_the_registers_that_are_present() {
         assert_eq!(
             X86::default().to_context().bytes()[..4],
             0x0001_0003_u32.to_le_bytes()
@@ -240,9 +248,10 @@ mod tests {
         assert_eq!(context.bytes()[0xB0..0xB4], [0; 4], "Eax is not known");
     }
 
-    /// The bytes that FXSAVE and FNSAVE stored on an x86-64 processor behind `fninit; fldz; fld1; fldpi`.
+    /// The bytes that FXSAVE and FNSAVE stored on an x86-64 processor after
+    /// `fninit; fldz; fld1; fldpi`.
     #[test]
-    fn the_processor_saves_the_same_with_fsave() {
+    fn the_conversion_gives_what_the_processor_saves_with_fsave() {
         let mut fxsave = [0; 512];
         fxsave[..6].copy_from_slice(&[0x7F, 0x03, 0x00, 0x28, 0b1110_0000, 0]);
         let pi = [0x35, 0xC2, 0x68, 0x21, 0xA2, 0xDA, 0x0F, 0xC9, 0x00, 0x40];
@@ -261,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plain_number_is_tagged_as_special() {
+    fn values_that_are_not_normal_numbers_are_tagged_as_special() {
         let infinity = [0, 0, 0, 0, 0, 0, 0, 0x80, 0xFF, 0x7F];
         let denormal = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0x80];
         assert_eq!([tag(&infinity), tag(&denormal), tag(&[0; 10])], [2, 2, 1]);

@@ -1,49 +1,62 @@
-//! What x86-64 processors have beyond x87 and SSE: AVX, AVX-512 and later registers, in the form of Windows' extended
-//! contexts.
+//! The extended state of x86-64 processors: AVX, AVX-512 and later registers, in the form of
+//! Windows' extended contexts.
 //!
-//! Such a context is the plain `CONTEXT` with `CONTEXT_XSTATE` in its flags, then a `CONTEXT_EX`, which tells where in the
-//! record the parts are, then an XSAVE area without its first 512 bytes, which the plain `CONTEXT` has already (Microsoft's
-//! "Working with XState Context"; Intel's manual, volume 1, chapter 13). Where in the area a feature stands is told once
-//! for all threads, in MiscInfo.
+//! An extended context consists of three parts (Microsoft's "Working with XState Context"; Intel's
+//! manual, volume 1, chapter 13):
+//!
+//! * the plain `CONTEXT`, with `CONTEXT_XSTATE` in its flags,
+//! * a `CONTEXT_EX`, which gives the offsets of the parts,
+//! * an XSAVE area without its first 512 bytes, which the plain `CONTEXT` contains already.
+//!
+//! The offsets of the features in the area are the same for all threads. They are stored in
+//! MiscInfo.
 
-/// `CONTEXT_XSTATE` without the processor bit. (minidump-common's `CONTEXT_AMD64_XSTATE` has another bit, which is not
-/// Microsoft's.)
+/// `CONTEXT_XSTATE` without the processor bit.
+///
+/// minidump-common's `CONTEXT_AMD64_XSTATE` has another bit, which is not Microsoft's.
 pub(super) const FLAG: u32 = 0x40;
-/// Bytes of the plain `CONTEXT`.
+/// The size of the plain `CONTEXT` in bytes.
 const CONTEXT: usize = 1232;
-/// Bytes of an XSAVE image that a plain `CONTEXT` has as `FltSave`: x87 and SSE.
+/// The size in bytes of the x87 and SSE part of an XSAVE image. The plain `CONTEXT` contains it as
+/// `FltSave`.
 const LEGACY: usize = 512;
-/// Bytes of the header of an XSAVE area.
+/// The size of the header of an XSAVE area in bytes.
 const HEADER: usize = 64;
-/// Where the area begins in the whole record: Windows' InitializeContext2 gives the first feature the place 0x550
-/// (Crashpad's `minidump_context.h` tells so), and the header stands in front of it.
+/// The offset of the XSAVE area in the whole record.
+///
+/// Windows' InitializeContext2 places the first feature at 0x550 (according to Crashpad's
+/// `minidump_context.h`), and the header precedes it.
 const AREA: usize = 0x510;
-/// The features that the plain `CONTEXT` has: x87 and SSE.
+/// The features that the plain `CONTEXT` contains: x87 and SSE.
 const IN_CONTEXT: u64 = 0b11;
 
-/// One feature of the extended state.
+/// A feature of the extended state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct XStateFeature {
-    /// Its number, which is that of Intel's manual and of Windows: 2 AVX, 5 to 7 AVX-512, 9 protection keys …; below 63.
+    /// The number of the feature in Intel's manual and in Windows: 2 AVX, 5 to 7 AVX-512, 9
+    /// protection keys …; below 63.
     pub number: u8,
-    /// Where it stands in an XSAVE image of the standard format, in bytes; at least 576.
+    /// The offset in an XSAVE image of the standard format, in bytes; at least 576.
     pub offset: u32,
-    /// Its bytes.
+    /// The size in bytes.
     pub size: u32,
 }
 
-/// Which features the extended state of all threads has, and where: `XSTATE_CONFIG_FEATURE_MSC_INFO` of the MiscInfo
-/// stream. In the standard (not compacted) format.
+/// The features of the extended state and their offsets, which are the same for all threads.
+///
+/// This is `XSTATE_CONFIG_FEATURE_MSC_INFO` of the MiscInfo stream. The offsets are those of the
+/// standard format, not of the compacted one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct XStateLayout {
     features: Vec<XStateFeature>,
 }
 
 impl XStateLayout {
-    /// Most bytes that an image may have. AMX, the largest feature known, ends below 12 KiB.
+    /// The largest size of an XSAVE image in bytes. AMX, the largest feature known, ends below 12
+    /// KiB.
     const LONGEST: usize = 64 << 10;
 
-    /// Where x87 and SSE are; they stand in each image.
+    /// The locations of x87 and SSE, which every image contains.
     const LEGACY_FEATURES: [XStateFeature; 2] = [
         XStateFeature {
             number: 0,
@@ -57,8 +70,11 @@ impl XStateLayout {
         },
     ];
 
-    /// The layout with these features beyond x87 and SSE. `None` if there are none, or where no image could have them: in the
-    /// first 576 bytes, overlapping, of no size, or beyond 64 KiB.
+    /// Creates a layout with these features, which are beyond x87 and SSE.
+    ///
+    /// Returns `None` if there are no features, or if no image can have this layout: because a
+    /// feature is in the first 576 bytes, overlaps another one, has the size 0, or ends beyond 64
+    /// KiB.
     #[must_use]
     pub fn new(mut features: Vec<XStateFeature>) -> Option<Self> {
         features.sort_by_key(|feature| feature.offset);
@@ -76,28 +92,72 @@ impl XStateLayout {
         (!features.is_empty() && end <= Self::LONGEST).then_some(Self { features })
     }
 
-    /// All features with their places, those of x87 and SSE included.
+    /// Creates a layout from the features in `enabled` (one bit each, as in `XCR0`) that are beyond
+    /// x87 and SSE. Their offsets and sizes come from `cpuid`. Returns `None` if there are no such
+    /// features.
+    ///
+    /// `cpuid` executes the instruction for a leaf and a subleaf. It is passed in because executing
+    /// it is unsafe before Rust 1.94, and this crate has no unsafe code.
+    ///
+    /// Two kinds of features are left out:
+    ///
+    /// * AMX. Its eight kilobytes are not vector registers, and systems enable it only for
+    ///   processes that request permission, so images would differ in size.
+    /// * Supervisor features, such as the shadow stacks of the kernel, which have no place in the
+    ///   standard format.
+    #[cfg(target_arch = "x86_64")]
+    #[must_use]
+    pub fn of_processor(
+        enabled: u64,
+        cpuid: impl Fn(u32, u32) -> std::arch::x86_64::CpuidResult,
+    ) -> Option<Self> {
+        /// The leaf of `CPUID` that describes the XSAVE image (Intel's manual, volume 1, section
+        /// 13.2).
+        const XSAVE_LEAF: u32 = 0xD;
+        /// The first feature after x87 and SSE.
+        const FIRST: u32 = 2;
+        /// `XTILECFG` and `XTILEDATA`.
+        const AMX: std::ops::RangeInclusive<u32> = 17..=18;
+
+        if cpuid(0, 0).eax < XSAVE_LEAF {
+            return None;
+        }
+        let features = (FIRST..=62)
+            .filter(|number| enabled >> number & 1 == 1 && !AMX.contains(number))
+            .filter_map(|number| {
+                let place = cpuid(XSAVE_LEAF, number);
+                let of_system = place.ecx & 1 == 1;
+                (!of_system).then_some(XStateFeature {
+                    number: number as u8,
+                    offset: place.ebx,
+                    size: place.eax,
+                })
+            });
+        Self::new(features.collect())
+    }
+
+    /// Returns all features with their offsets, including x87 and SSE.
     pub fn features(&self) -> impl Iterator<Item = XStateFeature> {
         Self::LEGACY_FEATURES
             .into_iter()
             .chain(self.features.iter().copied())
     }
 
-    /// One bit for each of the features.
+    /// Returns a mask with one bit for each feature.
     #[must_use]
     pub fn enabled(&self) -> u64 {
         self.features()
             .fold(0, |bits, feature| bits | 1 << feature.number)
     }
 
-    /// Bytes of an XSAVE image with all of them.
+    /// Returns the size in bytes of an XSAVE image with all features.
     #[must_use]
     pub fn image_size(&self) -> usize {
-        let last = self.features.last().expect("made with at least one");
+        let last = self.features.last().expect("a layout has at least one feature");
         (last.offset + last.size) as usize
     }
 
-    /// Bytes of an extended context with all of them.
+    /// Returns the size in bytes of an extended context with all features.
     #[must_use]
     pub fn context_size(&self) -> usize {
         AREA + self.image_size() - LEGACY
@@ -107,15 +167,18 @@ impl XStateLayout {
 /// The extended state of one thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct XState {
-    /// The XSAVE area from its header on.
+    /// The XSAVE area, beginning with its header.
     area: Vec<u8>,
 }
 
 impl XState {
-    /// Takes the features of `layout` from an XSAVE image of the standard format, as `PTRACE_GETREGSET` gives it.
+    /// Takes the features of `layout` from an XSAVE image of the standard format, as returned by
+    /// `PTRACE_GETREGSET`.
     ///
-    /// A feature whose bit the image's header (`XSTATE_BV`) has not set is in its initial state, and zero here whatever the
-    /// image has in its place. `None` if the image is shorter than the layout, or in the compacted format.
+    /// A feature whose bit is not set in the image's header (`XSTATE_BV`) is in its initial state.
+    /// Its registers become zero, whatever bytes the image contains for it.
+    ///
+    /// Returns `None` if the image is shorter than the layout or has the compacted format.
     #[must_use]
     pub fn from_image(image: &[u8], layout: &XStateLayout) -> Option<Self> {
         let image = image.get(..layout.image_size())?;
@@ -131,8 +194,10 @@ impl XState {
         Some(Self::from_parts(parts, layout))
     }
 
-    /// The state in which these features, by their numbers, have these bytes; the others are in their initial state.
-    /// Bytes beyond a feature's size and features that the layout lacks are left out.
+    /// Creates the state from the numbers and bytes of features.
+    ///
+    /// Features that are not given are in their initial state. Bytes beyond the size of a feature
+    /// are ignored, and so are features that are not in the layout.
     #[must_use]
     pub fn from_parts<'b>(parts: impl IntoIterator<Item = (u8, &'b [u8])>, layout: &XStateLayout) -> Self {
         let mut area = vec![0; layout.image_size() - LEGACY];
@@ -146,16 +211,17 @@ impl XState {
             let len = bytes.len().min(feature.size as usize);
             area[start..start + len].copy_from_slice(&bytes[..len]);
         }
-        // `XSTATE_BV`. The next word stays 0, which says that the format is the standard one.
+        // This is `XSTATE_BV`. The next word stays 0, which means the standard format.
         area[..8].copy_from_slice(&in_use.to_le_bytes());
         Self { area }
     }
 
-    /// Puts a `CONTEXT_EX` and this state behind a plain `CONTEXT`.
+    /// Appends a `CONTEXT_EX` and this state to a plain `CONTEXT`.
     pub(super) fn append_to(&self, context: &mut Vec<u8>) {
         debug_assert_eq!(context.len(), CONTEXT);
         let total = AREA + self.area.len();
-        // Chunks of offset (from the CONTEXT_EX, signed) and length: all, the plain CONTEXT, the XSAVE area.
+        // Each chunk has an offset, relative to the CONTEXT_EX and signed, and a length. The chunks
+        // are the whole record, the plain CONTEXT and the XSAVE area.
         let back = -(CONTEXT as i32);
         let chunks = [
             (back, total),
@@ -171,7 +237,8 @@ impl XState {
     }
 }
 
-/// What these tests would catch: places that a reader that follows `CONTEXT_EX` would not find, and hostile images.
+/// What these tests would catch: parts that are not where `CONTEXT_EX` says, and hostile images
+/// that are accepted.
 #[cfg(test)]
 mod tests {
     use super::super::Amd64;
@@ -194,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_extended_context_is_found_by_its_own_words() {
+    fn the_parts_of_an_extended_context_are_where_it_says() {
         let plain = Amd64 {
             rip: 5,
             ..Amd64::default()
@@ -226,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_its_initial_state_is_zero() {
+    fn features_in_their_initial_state_are_zero() {
         let context = Amd64 {
             xstate: XState::from_image(&image(0b011), &avx()),
             ..Amd64::default()
@@ -236,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn images_that_do_not_fit_are_none() {
+    fn images_that_do_not_fit_are_rejected() {
         assert_eq!(XState::from_image(&image(7)[..831], &avx()), None, "short");
         let mut compacted = image(7);
         compacted[527] = 0x80;
@@ -244,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn layouts_that_cannot_be_are_none() {
+    fn impossible_layouts_are_rejected() {
         for features in [
             vec![],
             vec![feature(2, 575, 256)],

@@ -2,74 +2,74 @@ use std::fmt;
 
 use crate::AddressRange;
 
-/// Something a dump lacks, or something worth knowing about how it came to be.
+/// One entry of a dump's report: something that the dump lacks, or a note on how it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remark {
+pub struct Diagnostic {
     /// How much it matters.
-    pub gravity: Gravity,
+    pub severity: Severity,
     /// What it is about.
     pub subject: Subject,
-    /// What happened and why, one sentence without a full stop.
+    /// What happened and why, as one sentence without a full stop.
     pub reason: String,
 }
 
-/// How much a [`Remark`] matters.
+/// How much a [`Diagnostic`] matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Gravity {
-    /// Only worth knowing.
+pub enum Severity {
+    /// Information only.
     Note,
-    /// Left out on purpose or because the platform has none: the dump is still complete.
+    /// Left out on purpose, or not available on this platform. The dump is still complete.
     LeftOut,
-    /// Requested, existing, not declined, and yet not got: the dump is partial.
+    /// Requested, existing and not declined by the callback, but not obtained. The dump is partial.
     Missing,
 }
 
-/// What a [`Remark`] is about.
+/// What a [`Diagnostic`] is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Subject {
-    /// The whole process.
+    /// The process as a whole.
     Process,
-    /// A thread, by id.
+    /// The thread with this id.
     Thread(u32),
-    /// A module, by load address.
+    /// The module at this load address.
     Module(u64),
-    /// Memory.
+    /// A range of memory.
     Memory(AddressRange),
-    /// A stream of the dump, by its name.
+    /// The stream of the dump with this name.
     Stream(&'static str),
 }
 
-impl Remark {
-    /// Something that the dump should have had.
+impl Diagnostic {
+    /// Returns a diagnostic about something that the dump should contain and does not.
     pub fn missing(subject: Subject, reason: impl Into<String>) -> Self {
         Self {
-            gravity: Gravity::Missing,
+            severity: Severity::Missing,
             subject,
             reason: reason.into(),
         }
     }
 
-    /// Something left out that does not make the dump partial.
+    /// Returns a diagnostic about something left out that does not make the dump partial.
     pub fn left_out(subject: Subject, reason: impl Into<String>) -> Self {
         Self {
-            gravity: Gravity::LeftOut,
+            severity: Severity::LeftOut,
             subject,
             reason: reason.into(),
         }
     }
 
-    /// Something worth knowing.
+    /// Returns a diagnostic that only informs.
     pub fn note(subject: Subject, reason: impl Into<String>) -> Self {
         Self {
-            gravity: Gravity::Note,
+            severity: Severity::Note,
             subject,
             reason: reason.into(),
         }
     }
 }
 
-impl fmt::Display for Remark {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.subject, self.reason)
     }
