@@ -1,68 +1,96 @@
 use crate::Hresult;
 
-/// A range of memory, as the Memory and RemoveMemory questions want it.
+/// A range of memory: the answer to Memory and RemoveMemory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryAnswer {
-    /// Address of the first byte.
+    /// The address of the first byte.
     pub base: u64,
-    /// Number of bytes; 0 ends the questions, whatever is returned.
+    /// The number of bytes. A size of 0 ends the questions, whatever is returned.
     pub size: u32,
 }
 
-/// The answer to the Cancel question.
+/// The answer to Cancel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CancelAnswer {
-    /// Go on asking. Not sticky: it is prefilled with `false` each time, and the first `false`
-    /// ends the polling for good.
+    /// Whether to ask again later.
+    ///
+    /// This is reset to `false` before each call. If the callback leaves it `false` once, Cancel is
+    /// not asked again. It counts even if the callback returns `false`.
     pub check_cancel: bool,
-    /// Stop the dump. Counts only when `true` is returned.
+    /// Whether to stop the dump. It counts only if the callback returns `true`.
     pub cancel: bool,
 }
 
-/// A region of memory in Windows' terms (`MINIDUMP_MEMORY_INFO`).
+/// A region of memory, with the fields of Windows' `MINIDUMP_MEMORY_INFO`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryInfo {
-    /// Address of its first byte.
+    /// The address of the first byte.
     pub base_address: u64,
-    /// Start of the allocation it belongs to.
+    /// The start of the allocation to which the region belongs.
     pub allocation_base: u64,
-    /// Protection when it was allocated (`PAGE_…`).
+    /// The protection at the time of the allocation (`PAGE_…`).
     pub allocation_protect: u32,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub region_size: u64,
     /// `MEM_COMMIT`, `MEM_RESERVE` or `MEM_FREE`.
     pub state: u32,
-    /// Protection now (`PAGE_…`).
+    /// The current protection (`PAGE_…`).
     pub protect: u32,
     /// `MEM_PRIVATE`, `MEM_MAPPED` or `MEM_IMAGE`.
     pub kind: u32,
 }
 
-/// The answer to the IncludeVmRegion question.
+/// The answer to IncludeVmRegion.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RegionAnswer {
-    /// The region. Its address and size may be narrowed to a page-aligned part; size 0 skips it.
+    /// The region to dump. The callback may reduce its address range to a page-aligned part. A size
+    /// of 0 leaves the region out.
     pub region: MemoryInfo,
-    /// Go on asking about further regions. Prefilled with `false`.
+    /// Whether to ask about further regions; `false` before the call.
     pub cont: bool,
 }
 
-/// The answer to the VmQuery question.
+/// The answer to VmQuery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VmQueryAnswer {
-    /// `S_OK`: `region` counts. `E_NOTIMPL` (prefilled): the writer queries itself.
-    /// `E_NOINTERFACE`: there are no more regions. Anything else fails the dump.
+    /// Where the region comes from.
+    ///
+    /// * `S_OK`: from `region`.
+    /// * `E_NOTIMPL` (the default): the writer queries the system.
+    /// * `E_NOINTERFACE`: there are no more regions.
+    /// * Anything else fails the dump.
     pub status: Hresult,
-    /// The region at the address asked for.
+    /// The region that contains the address in question.
     pub region: MemoryInfo,
 }
 
-/// The answer to the VmPreRead and VmPostRead questions.
+/// The answer to VmPreRead and VmPostRead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VmReadAnswer {
-    /// Whether the read succeeded so far; prefilled with `E_NOTIMPL`.
+    /// Whether the read has succeeded so far; `E_NOTIMPL` before the call.
     pub status: Hresult,
-    /// How many bytes of the buffer are good. Set it: Microsoft's writer does not reset it, this one
-    /// prefills 0.
+    /// The number of valid bytes in the buffer. Callbacks should always set it.
+    ///
+    /// Before the call, dumpwright sets it to 0 for VmPreRead and to the number of bytes read for
+    /// VmPostRead. Microsoft's writer does not set it.
     pub completed: u32,
+}
+
+/// The answer to CompressedMemoryStreamStart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CompressionAnswer {
+    /// The number of tasks that compress at the same time. With 0, the writer chooses. There are
+    /// never more tasks than buckets, the pieces in which memory is compressed.
+    pub max_parallelism: u32,
+    /// The largest number of bytes of memory in a bucket, before compression: 1 MiB to 64 MiB.
+    ///
+    /// The DbgHelp of January 2026 ignores other values and uses 4 MiB.
+    pub max_transfer_size: u32,
+    /// The address of an array of `NUMA_NODE_RELATIONSHIP` (winnt.h) in the memory of the dumping
+    /// process; 0 for none.
+    pub numa_node_info: u64,
+    /// The size of that array. Microsoft does not document its unit.
+    pub numa_node_info_size: u32,
+    /// Reserved by Microsoft; must be 0.
+    pub reserved: u32,
 }

@@ -1,214 +1,264 @@
 use crate::{
-    CancelAnswer, Hresult, MemoryAnswer, ModuleWriteFlags, RegionAnswer, SecondaryFlags, ThreadWriteFlags,
-    VmQueryAnswer, VmReadAnswer,
+    CancelAnswer, CompressionAnswer, Hresult, MemoryAnswer, ModuleWriteFlags, RegionAnswer, SecondaryFlags,
+    ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
 };
 
-/// One question, with its facts and its answer slot.
+/// A question to the callback: its facts and its answer slot.
 ///
-/// The variants are all there will ever be on this side of a new Windows: `match` exhaustively.
+/// The variants are the callback types of the Windows SDK 10.0.28000. A later version of Windows
+/// may add more, which requires a new version of this crate.
+///
+/// For variants that it does not handle, a callback returns `true` and leaves the slot unchanged.
+/// For VmPreRead and VmPostRead it returns `false` instead, because `true` means that the slot
+/// counts.
 #[derive(Debug)]
 pub enum Ask<'a> {
-    /// The facts of a module have been gathered: what is to be written of it?
-    /// `false` aborts the dump with `E_ABORT`; clear bits to leave something out.
+    /// Asks what to write about a module. Its facts have been gathered.
+    ///
+    /// Clear bits of `keep` to leave something out. `false` aborts the dump with `E_ABORT`.
     Module {
-        /// The module.
+        /// The facts of the module.
         module: ModuleAsked<'a>,
-        /// What is to be written; bits can be cleared.
+        /// What is written. Bits can be cleared.
         keep: &'a mut ModuleWriteFlags,
     },
-    /// The facts of a thread have been gathered: what is to be written of it?
-    /// `false` aborts the dump with `E_ABORT`; clear bits to leave something out.
+    /// Asks what to write about a thread. Its facts have been gathered.
+    ///
+    /// Clear bits of `keep` to leave something out. `false` aborts the dump with `E_ABORT`.
     Thread {
-        /// The thread.
+        /// The facts of the thread.
         thread: ThreadAsked<'a>,
-        /// What is to be written; bits can be cleared.
+        /// What is written. Bits can be cleared.
         keep: &'a mut ThreadWriteFlags,
     },
-    /// The same with a backing store; asked instead of `Thread` when the request wants a ThreadExList.
+    /// The same as `Thread`, with a backing store. Asked instead of `Thread` if the request is for
+    /// a ThreadExList.
     ThreadEx {
-        /// The thread.
+        /// The facts of the thread.
         thread: ThreadAsked<'a>,
-        /// What is to be written; bits can be cleared.
+        /// What is written. Bits can be cleared.
         keep: &'a mut ThreadWriteFlags,
     },
-    /// Is this thread wanted? `false`, or flags without `THREAD`, leaves it out altogether.
+    /// Asks whether to include a thread. `false`, or flags without `THREAD`, leaves it out of the
+    /// dump.
     IncludeThread {
-        /// Its id.
+        /// The thread id.
         thread_id: u32,
-        /// What is to be gathered; bits can be cleared.
+        /// What will be gathered. Bits can be cleared.
         keep: &'a mut ThreadWriteFlags,
     },
-    /// Is this module wanted? `false`, or flags without `MODULE`, leaves it out altogether.
+    /// Asks whether to include a module. `false`, or flags without `MODULE`, leaves it out of the
+    /// dump.
     IncludeModule {
-        /// Its load address.
+        /// The load address.
         base: u64,
-        /// What is to be gathered; bits can be cleared.
+        /// What will be gathered. Bits can be cleared.
         keep: &'a mut ModuleWriteFlags,
     },
-    /// A further range to be dumped? Asked again until `false` or size 0. Not asked for full memory.
+    /// Asks for a further memory range to include. Asked again until the answer is `false` or has
+    /// size 0.
+    ///
+    /// Not asked for dumps of full memory.
     Memory {
-        /// The range; prefilled empty.
+        /// The range; empty before the call.
         wanted: &'a mut MemoryAnswer,
     },
-    /// Shall the dump be cancelled?
+    /// Asks whether to cancel the dump.
     Cancel {
-        /// Both prefilled `false`.
+        /// Both fields are `false` before the call.
         answer: &'a mut CancelAnswer,
     },
-    /// The dump is complete. A kernel dump as well? `true` with a handle asks for one.
+    /// Asks whether to write a kernel dump as well. The dump itself is complete.
+    ///
+    /// Return `true` and set `handle` to request one.
     WriteKernelMinidump {
-        /// A file handle, 0 for none.
+        /// A file handle; 0, for none, before the call.
         handle: &'a mut u64,
     },
-    /// How the kernel dump went. The answer is ignored.
+    /// Reports the outcome of the kernel dump. The answer is ignored.
     KernelMinidumpStatus {
-        /// Its outcome.
+        /// The outcome.
         status: Hresult,
     },
-    /// A range to be cut out? Asked again until `false` or size 0. Not asked for full memory.
+    /// Asks for a memory range to leave out. Asked again until the answer is `false` or has size 0.
+    ///
+    /// Not asked for dumps of full memory.
     RemoveMemory {
-        /// The range; prefilled empty.
+        /// The range; empty before the call.
         unwanted: &'a mut MemoryAnswer,
     },
-    /// Full memory only: is this region wanted? Asked in two passes that must agree.
+    /// Asks whether to include a region. Asked only for dumps of full memory, in two passes whose
+    /// answers must agree.
+    ///
+    /// `false`, or an answer with `cont` set to `false`, ends the questions of the pass. This
+    /// region and all that follow are then included.
     IncludeVmRegion {
-        /// The region, and whether to go on asking.
+        /// The region, and whether to ask about further regions.
         answer: &'a mut RegionAnswer,
     },
-    /// Does the callback take over the output? `true` with `S_FALSE` says yes.
+    /// Asks whether the callback writes the output itself. `true` with `S_FALSE` means yes.
     IoStart {
-        /// The file handle given by the caller, 0 for none.
+        /// The file handle given by the caller; 0 for none.
         handle: u64,
-        /// Prefilled with `E_NOTIMPL`.
+        /// `E_NOTIMPL` before the call.
         status: &'a mut Hresult,
     },
-    /// Write these bytes. Anything but `true` with `S_OK` fails the dump.
+    /// Asks the callback to write bytes of the dump. Any answer except `true` with `S_OK` fails the
+    /// dump.
     IoWriteAll {
         /// The file handle given by the caller.
         handle: u64,
-        /// Where in the file; this writer's offsets always continue where the last write ended.
+        /// The offset in the file. dumpwright writes the file front to back: each offset is where
+        /// the previous write ended.
         offset: u64,
-        /// What.
+        /// The bytes to write.
         bytes: &'a [u8],
-        /// Prefilled with `E_FAIL`.
+        /// `E_FAIL` before the call.
         status: &'a mut Hresult,
     },
-    /// The output is complete (or has failed). `false` or a failure status fails the dump.
+    /// Reports that the output is complete or has failed. `false` or a failure status fails the
+    /// dump.
     IoFinish {
         /// The file handle given by the caller.
         handle: u64,
-        /// Prefilled with `E_FAIL`.
+        /// `E_FAIL` before the call.
         status: &'a mut Hresult,
     },
-    /// Selected memory could not be read. `true` with `S_OK` drops the range; anything else fails the dump.
+    /// Asks what to do about selected memory that could not be read.
+    ///
+    /// `true` with `S_OK` leaves the range out. Any other answer fails the dump.
     ReadMemoryFailure {
-        /// Address of the bytes that could not be read.
+        /// The address of the bytes that could not be read.
         offset: u64,
-        /// How many.
+        /// The number of bytes.
         bytes: u32,
-        /// Why.
+        /// The reason.
         failure: Hresult,
-        /// Prefilled with `S_FALSE`.
+        /// `S_FALSE` before the call.
         status: &'a mut Hresult,
     },
-    /// Any secondary wishes?
+    /// Asks for secondary flags.
     SecondaryFlags {
-        /// Wishes; prefilled with none.
+        /// The flags; empty before the call. They count only if the callback returns `true`.
         flags: &'a mut SecondaryFlags,
     },
-    /// Is the target a snapshot? `true` with `S_FALSE` says yes.
+    /// Asks whether the target is a process snapshot. `true` with `S_FALSE` means yes.
     IsProcessSnapshot {
-        /// Prefilled with `E_NOTIMPL`.
+        /// `E_NOTIMPL` before the call.
         status: &'a mut Hresult,
     },
-    /// Does the callback want the Vm questions? `true` with `S_FALSE` says yes.
+    /// Asks whether to send VmQuery, VmPreRead and VmPostRead. `true` with `S_FALSE` means yes.
     VmStart {
-        /// Prefilled with `E_NOTIMPL`.
+        /// `E_NOTIMPL` before the call.
         status: &'a mut Hresult,
     },
-    /// Which region is at this address?
+    /// Asks which region contains an address.
     VmQuery {
         /// The address.
         offset: u64,
-        /// The region.
+        /// The region and where it comes from.
         answer: &'a mut VmQueryAnswer,
     },
-    /// This is about to be read: does the callback have (some of) the bytes?
+    /// Asks whether the callback supplies bytes that are about to be read.
+    ///
+    /// To supply all of them or the first ones, store them in `buffer`, set `answer`, and return
+    /// `true`. With `false`, the writer reads the bytes itself.
     VmPreRead {
         /// The address.
         offset: u64,
-        /// Where the bytes belong.
+        /// The buffer for the bytes.
         buffer: &'a mut [u8],
-        /// How many it filled in.
+        /// How many bytes the callback supplied; counts only with `true`.
         answer: &'a mut VmReadAnswer,
     },
-    /// This has been read: change it?
+    /// Shows bytes that have been read, so that the callback can change them.
     VmPostRead {
         /// The address.
         offset: u64,
-        /// The bytes; changes count whatever is returned.
+        /// The bytes. Changes have an effect whatever the callback returns.
         buffer: &'a mut [u8],
-        /// How many are good, the pre-read part included.
+        /// The number of valid bytes, including those supplied by VmPreRead.
         completed: u32,
         /// Whether the read succeeded.
         status: Hresult,
-        /// Replaces `completed` and `status` when `true` is returned.
+        /// Replaces `completed` and `status` if the callback returns `true`.
         answer: &'a mut VmReadAnswer,
+    },
+    /// Asks how to compress memory into a CompressedMemoryStream. `false` keeps the defaults.
+    ///
+    /// The DbgHelp of Windows 11 sends this for `MiniDumpWithMemoryCompressed`. dumpwright's engine
+    /// rejects that dump type and never sends this.
+    CompressedMemoryStreamStart {
+        /// How to compress; all zeros before the call.
+        answer: &'a mut CompressionAnswer,
+    },
+    /// Reports that the CompressedMemoryStream is complete. The answer is ignored.
+    ///
+    /// Sent after [`CompressedMemoryStreamStart`](Self::CompressedMemoryStreamStart), and therefore
+    /// never by dumpwright's engine.
+    CompressedMemoryStreamFinish {
+        /// The size of the stream in bytes, from its header to the end of the file.
+        stream_size: u64,
+        /// By how much the memory was reduced, in percent.
+        compression_rate: u32,
     },
 }
 
-/// What every question comes with: `ProcessId` and `ProcessHandle` of `MINIDUMP_CALLBACK_INPUT`.
+/// The process as shown in a question: `ProcessId` and `ProcessHandle` of
+/// `MINIDUMP_CALLBACK_INPUT`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ProcessAsked {
-    /// The process id; 0 in questions about the file, and in those that may come before a process is known.
+    /// The process id. It is 0 in questions about the output, a kernel dump or reads, and in
+    /// IsProcessSnapshot and VmStart.
     pub process_id: u32,
-    /// The process handle as the caller gave it, 0 in questions about the file; for reads from a snapshot, the handle of
-    /// the copy of its memory.
+    /// The process handle that the caller gave. It is 0 in questions about the output or a kernel
+    /// dump. In VmQuery, VmPreRead and VmPostRead about a process snapshot, it is the handle of the
+    /// copy of the process's memory.
     pub process_handle: u64,
 }
 
-/// The facts of a thread, as the Thread question shows them.
+/// The facts of a thread in Thread and ThreadEx.
 #[derive(Debug, Clone, Copy)]
 pub struct ThreadAsked<'a> {
-    /// Its id.
+    /// The thread id.
     pub thread_id: u32,
-    /// A handle to it that the writer holds, 0 where systems have none.
+    /// The writer's handle to the thread; 0 on systems without thread handles.
     pub thread_handle: u64,
-    /// Its registers (`CONTEXT`); empty if they could not be had.
+    /// The registers (`CONTEXT`); empty if they could not be read.
     pub context: &'a [u8],
-    /// The upper end of its stack; 0 if unknown.
+    /// The upper end of the stack; 0 if unknown.
     pub stack_base: u64,
-    /// The lower end of its stack in use; 0 if unknown.
+    /// The lowest address of the stack that is in use; 0 if unknown.
     pub stack_end: u64,
-    /// Where its second stack begins, which processors of the Itanium family have for registers; 0 elsewhere. Only
-    /// ThreadEx shows it.
+    /// The start of the thread's second stack, on which Itanium processors save registers; 0 on
+    /// other processors. Only ThreadEx shows it.
     pub backing_store_base: u64,
-    /// Where that ends.
+    /// The end of that stack.
     pub backing_store_end: u64,
 }
 
-/// The facts of a module, as the Module question shows them.
+/// The facts of a module in Module.
 #[derive(Debug, Clone, Copy)]
 pub struct ModuleAsked<'a> {
-    /// Full path.
+    /// The full path.
     pub full_path: &'a str,
-    /// Load address.
+    /// The load address.
     pub base_of_image: u64,
-    /// Size in memory.
+    /// The size in memory, in bytes.
     pub size_of_image: u32,
-    /// Checksum from its header.
+    /// The checksum from the header.
     pub checksum: u32,
-    /// Time stamp from its header.
+    /// The time stamp from the header.
     pub time_date_stamp: u32,
-    /// The words of `VS_FIXEDFILEINFO`, zeros if it has none.
+    /// The words of `VS_FIXEDFILEINFO`; zeros if there are none.
     pub version_info: [u32; 13],
-    /// Its CodeView record, empty if none.
+    /// The CodeView record; empty if there is none.
     pub cv_record: &'a [u8],
-    /// Its miscellaneous debug record, empty if none.
+    /// The miscellaneous debug record; empty if there is none.
     pub misc_record: &'a [u8],
 }
 
-/// The 21 kinds of questions, with the numbers of `MINIDUMP_CALLBACK_TYPE`.
+/// The 23 callback types, with the numbers of `MINIDUMP_CALLBACK_TYPE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 #[expect(missing_docs, reason = "see the variants of Ask")]
@@ -234,11 +284,13 @@ pub enum AskKind {
     VmQuery = 18,
     VmPreRead = 19,
     VmPostRead = 20,
+    CompressedMemoryStreamStart = 21,
+    CompressedMemoryStreamFinish = 22,
 }
 
 impl AskKind {
-    /// All kinds, by number.
-    pub const ALL: [Self; 21] = [
+    /// All callback types, in the order of their numbers.
+    pub const ALL: [Self; 23] = [
         Self::Module,
         Self::Thread,
         Self::ThreadEx,
@@ -260,9 +312,11 @@ impl AskKind {
         Self::VmQuery,
         Self::VmPreRead,
         Self::VmPostRead,
+        Self::CompressedMemoryStreamStart,
+        Self::CompressedMemoryStreamFinish,
     ];
 
-    /// The name in Microsoft's documentation, without "Callback".
+    /// Returns the name in Microsoft's documentation, without "Callback".
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -287,14 +341,17 @@ impl AskKind {
             Self::VmQuery => "VmQuery",
             Self::VmPreRead => "VmPreRead",
             Self::VmPostRead => "VmPostRead",
+            Self::CompressedMemoryStreamStart => "CompressedMemoryStreamStart",
+            Self::CompressedMemoryStreamFinish => "CompressedMemoryStreamFinish",
         }
     }
 }
 
 impl Ask<'_> {
-    /// The same question once more, for a callback that asks another one: facts copied, answer slots lent.
+    /// Copies the question for another callback: the facts are copied, the answer slots are
+    /// borrowed.
     ///
-    /// The caller can look at the slots when the other callback has answered.
+    /// The caller can look at the slots after the other callback has answered.
     #[must_use]
     pub fn reborrow(&mut self) -> Ask<'_> {
         match self {
@@ -380,10 +437,18 @@ impl Ask<'_> {
                 status: *status,
                 answer,
             },
+            Ask::CompressedMemoryStreamStart { answer } => Ask::CompressedMemoryStreamStart { answer },
+            Ask::CompressedMemoryStreamFinish {
+                stream_size,
+                compression_rate,
+            } => Ask::CompressedMemoryStreamFinish {
+                stream_size: *stream_size,
+                compression_rate: *compression_rate,
+            },
         }
     }
 
-    /// Which of the 21 it is.
+    /// Returns the callback type.
     #[must_use]
     pub fn kind(&self) -> AskKind {
         match self {
@@ -408,6 +473,8 @@ impl Ask<'_> {
             Self::VmQuery { .. } => AskKind::VmQuery,
             Self::VmPreRead { .. } => AskKind::VmPreRead,
             Self::VmPostRead { .. } => AskKind::VmPostRead,
+            Self::CompressedMemoryStreamStart { .. } => AskKind::CompressedMemoryStreamStart,
+            Self::CompressedMemoryStreamFinish { .. } => AskKind::CompressedMemoryStreamFinish,
         }
     }
 }

@@ -1,49 +1,49 @@
 use bitflags::bitflags;
 
 bitflags! {
-    /// What is written of a thread (Windows' `THREAD_WRITE_FLAGS`). Answers may only clear bits.
+    /// What is written about a thread (Windows' `THREAD_WRITE_FLAGS`). Answers can only clear bits.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub struct ThreadWriteFlags: u32 {
         /// The entry in the thread list.
         const THREAD = 0x01;
-        /// Its stack.
+        /// The stack.
         const STACK = 0x02;
-        /// Its registers.
+        /// The registers.
         const CONTEXT = 0x04;
-        /// Its backing store (Itanium only).
+        /// The backing store (Itanium only).
         const BACKING_STORE = 0x08;
-        /// The memory around its instruction pointer.
+        /// The memory around the instruction pointer.
         const INSTRUCTION_WINDOW = 0x10;
-        /// The system's data about it (with `MiniDumpWithProcessThreadData`).
+        /// The system's data about the thread (with `MiniDumpWithProcessThreadData`).
         const THREAD_DATA = 0x20;
-        /// Its entry in the thread information list (with `MiniDumpWithThreadInfo`).
+        /// The entry in the thread information list (with `MiniDumpWithThreadInfo`).
         const THREAD_INFO = 0x40;
-        // Callbacks may set bits that nobody knows; they are carried, masked and reported as given.
+        // Callbacks may set unknown bits. They are stored, masked and reported as given.
         const _ = !0;
     }
 
-    /// What is written of a module (Windows' `MODULE_WRITE_FLAGS`). Answers may only clear bits,
-    /// except that IncludeModule may set `REFERENCED_BY_MEMORY`.
+    /// What is written about a module (Windows' `MODULE_WRITE_FLAGS`). Answers can only clear bits,
+    /// except that the answer to IncludeModule may set `REFERENCED_BY_MEMORY`.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub struct ModuleWriteFlags: u32 {
         /// The entry in the module list.
         const MODULE = 0x01;
-        /// Its writable sections (with `MiniDumpWithDataSegs`).
+        /// The writable sections (with `MiniDumpWithDataSegs`).
         const DATA_SEG = 0x02;
-        /// Its miscellaneous debug record.
+        /// The miscellaneous debug record.
         const MISC_RECORD = 0x04;
-        /// Its CodeView record.
+        /// The CodeView record.
         const CV_RECORD = 0x08;
-        /// A status, not a wish: some captured stack points into it.
+        /// Not a selection but a state: a captured stack contains a pointer into the module.
         const REFERENCED_BY_MEMORY = 0x10;
-        /// Its thread-local data (with `MiniDumpWithProcessThreadData`).
+        /// The thread-local data (with `MiniDumpWithProcessThreadData`).
         const TLS_DATA = 0x20;
-        /// Its executable sections (with `MiniDumpWithCodeSegs`).
+        /// The executable sections (with `MiniDumpWithCodeSegs`).
         const CODE_SEGS = 0x40;
         const _ = !0;
     }
 
-    /// Secondary wishes (Windows' `MINIDUMP_SECONDARY_FLAGS`).
+    /// Further options for the dump (Windows' `MINIDUMP_SECONDARY_FLAGS`).
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub struct SecondaryFlags: u32 {
         /// Leave the processor's clock rates out of MiscInfo.

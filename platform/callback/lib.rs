@@ -1,9 +1,10 @@
-//! The 21 questions that `MiniDumpWriteDump` puts to its callback, and their answers.
+//! The callback of `MiniDumpWriteDump`: its 23 callback types and their answers.
 //!
-//! Windows hands a callback one input structure and one output structure and says by a number which
-//! fields count. Here each question is a variant of [`Ask`] that carries exactly its own facts and its
-//! own *answer slot*: a `&mut` that arrives prefilled with the default, as Windows' output structure
-//! does, and that the callback edits. The returned `bool` is Windows' `BOOL`.
+//! Windows passes one input structure and one output structure to a callback, and a number that
+//! says which fields are valid. In this crate, each callback type is a variant of [`Ask`]. A
+//! variant contains only the facts of its question and its own *answer slot*. The slot is a `&mut`
+//! that is filled with the default answer before the call, like Windows' output structure, and that
+//! the callback may change. The returned `bool` is Windows' `BOOL`.
 //!
 //! ```
 //! use dumpwright_callback::{Ask, Callback};
@@ -14,55 +15,68 @@
 //! # assert!(!callback.ask(Ask::IncludeThread { thread_id: 7, keep: &mut keep }));
 //! ```
 //!
-//! C functions are called with structures instead; [`abi`] translates both ways.
+//! C functions are called with Windows' structures. The crate `dumpwright-abi` translates in both
+//! directions.
 //!
-//! This crate depends on nothing of ours: the engine asks, scripts, policies, C functions and
-//! closures answer, and none needs to know the other.
+//! This crate depends on no other crate of dumpwright. It connects the engine, which asks, with
+//! scripts, policies, C functions and closures, which answer.
 //!
-//! Sources: the Microsoft pages `MINIDUMP_CALLBACK_TYPE`, `MINIDUMP_CALLBACK_INPUT` and
-//! `MINIDUMP_CALLBACK_OUTPUT` for the questions; the prefilled values as observed on Microsoft's
-//! DbgHelp 6.3.9600.
+//! # Sources
+//!
+//! The callback types are documented on the Microsoft pages `MINIDUMP_CALLBACK_TYPE`,
+//! `MINIDUMP_CALLBACK_INPUT` and `MINIDUMP_CALLBACK_OUTPUT`. The default answers were observed on
+//! Microsoft's DbgHelp 6.3.9600.
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
-pub mod abi;
 mod answer;
 mod ask;
+mod by_ref;
 mod flags;
+mod slots;
 mod status;
 
-pub use answer::{CancelAnswer, MemoryAnswer, MemoryInfo, RegionAnswer, VmQueryAnswer, VmReadAnswer};
+pub use answer::{
+    CancelAnswer, CompressionAnswer, MemoryAnswer, MemoryInfo, RegionAnswer, VmQueryAnswer, VmReadAnswer,
+};
 pub use ask::{Ask, AskKind, ModuleAsked, ProcessAsked, ThreadAsked};
+pub use by_ref::ByRef;
 pub use flags::{ModuleWriteFlags, SecondaryFlags, ThreadWriteFlags};
 pub use status::Hresult;
 
-/// Whoever answers the questions.
+/// Code that answers the dump writer's questions.
 ///
-/// Any `FnMut(Ask<'_>) -> bool` is one.
+/// Implemented for every `FnMut(Ask<'_>) -> bool`.
 pub trait Callback {
-    /// Answers one question: edits its slot and returns Windows' `BOOL`.
+    /// Answers one question: changes its answer slot and returns Windows' `BOOL`.
     ///
-    /// What `false` means depends on the question; see each variant of [`Ask`].
+    /// The meaning of `false` depends on the question. See the variants of [`Ask`].
     fn ask(&mut self, ask: Ask<'_>) -> bool;
 
-    /// The process id and handle that the questions come with from now on.
+    /// Receives the process id and the process handle of the questions that follow.
     ///
-    /// Windows shows both in each `MINIDUMP_CALLBACK_INPUT`, and most questions have no use for them; so they are told
-    /// apart, before the first question and whenever they become others. A callback that holds another one passes
-    /// this on.
-    fn process(&mut self, process: ProcessAsked) {
-        let _ = process;
-    }
+    /// Windows passes both in every `MINIDUMP_CALLBACK_INPUT`, but most callbacks do not need them.
+    /// The engine therefore calls this method before the first question, and again whenever one of
+    /// them changes. A callback that wraps another one must forward the call. A callback that does
+    /// not need the values leaves the body empty.
+    fn process(&mut self, process: ProcessAsked);
 
-    /// Whether anybody answers. A mere listener says `false`: it is shown the questions, and what it returns
-    /// counts for nothing; the dump is the one that is made without a callback.
-    fn answers(&self) -> bool {
-        true
-    }
+    /// Returns whether the answers have an effect.
+    ///
+    /// A callback that only observes returns `false`. It receives every question, its answers are
+    /// ignored, and the dump is the same as without a callback. A callback that wraps another one
+    /// and does not answer by itself must forward the call.
+    fn answers(&self) -> bool;
 }
 
 impl<F: FnMut(Ask<'_>) -> bool> Callback for F {
     fn ask(&mut self, ask: Ask<'_>) -> bool {
         self(ask)
+    }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
+        true
     }
 }

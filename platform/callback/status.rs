@@ -1,31 +1,32 @@
 use std::fmt;
 
-/// A status as Windows' interfaces spell it: negative (top bit set) means failure.
+/// A status code (Windows' `HRESULT`). If the top bit is set, it means failure.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hresult(pub u32);
 
 impl Hresult {
     /// Success.
     pub const S_OK: Self = Self(0);
-    /// Success, but "no"; several questions use it as "yes, I take over".
+    /// Success, but "no". As the answer to IsProcessSnapshot, VmStart and IoStart it means "yes".
     pub const S_FALSE: Self = Self(1);
-    /// Not implemented; the prefilled answer of the negotiating questions.
+    /// Not implemented. This is the default answer to IsProcessSnapshot, VmStart, IoStart and the
+    /// Vm questions.
     pub const E_NOTIMPL: Self = Self(0x8000_4001);
-    /// No such interface; ends the enumeration of regions by `VmQuery`.
+    /// No such interface. As the answer to VmQuery it means that there are no more regions.
     pub const E_NOINTERFACE: Self = Self(0x8000_4002);
-    /// Aborted: a Module or Thread question was answered with `false`.
+    /// Aborted: the callback answered Module or Thread with `false`.
     pub const E_ABORT: Self = Self(0x8000_4004);
     /// Unspecified failure.
     pub const E_FAIL: Self = Self(0x8000_4005);
     /// Access denied.
     pub const ACCESS_DENIED: Self = Self(0x8007_0005);
-    /// Invalid handle: there is nowhere to write to.
+    /// Invalid handle: there is no file to write to.
     pub const INVALID_HANDLE: Self = Self(0x8007_0006);
-    /// Invalid data: the two passes over the regions did not agree.
+    /// Invalid data: the two passes over the regions gave different answers.
     pub const INVALID_DATA: Self = Self(0x8007_000D);
     /// A read failed.
     pub const READ_FAULT: Self = Self(0x8007_001E);
-    /// The file exists already.
+    /// The file already exists.
     pub const FILE_EXISTS: Self = Self(0x8007_0050);
     /// Invalid argument.
     pub const INVALID_ARGUMENT: Self = Self(0x8007_0057);
@@ -37,10 +38,10 @@ impl Hresult {
     pub const CANCELLED: Self = Self(0x8007_04C7);
     /// The file is too large for its format or file system.
     pub const FILE_TOO_LARGE: Self = Self(0x8007_00DF);
-    /// The system lacks what was asked for.
+    /// The system does not support the request.
     pub const NOT_SUPPORTED: Self = Self(0x8007_0032);
 
-    /// Whether it means success.
+    /// Returns whether the status means success.
     #[must_use]
     pub fn is_success(self) -> bool {
         self.0 & 0x8000_0000 == 0

@@ -1,34 +1,41 @@
-//! A question that somebody else's writer puts to us.
+//! Answers a question from another dump writer by calling a [`Callback`].
 
 use std::mem::offset_of;
 use std::slice;
 
-use super::native::{
-    CONTEXT, HANDLE, INPUT_ARMS, MINIDUMP_CALLBACK_INPUT, MINIDUMP_CALLBACK_OUTPUT, MINIDUMP_THREAD_CALLBACK,
-    OUTPUT_ARMS, OUTPUT_CANCEL, OUTPUT_MEMORY, OUTPUT_VM_QUERY, OUTPUT_VM_READ, OUTPUT_VM_REGION, PAD,
-    Pointer,
+use crate::native::{
+    CONTEXT, HANDLE, INPUT_ARMS, MINIDUMP_CALLBACK_INPUT, MINIDUMP_CALLBACK_OUTPUT,
+    MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK, MINIDUMP_THREAD_CALLBACK, OUTPUT_ARMS, OUTPUT_CANCEL,
+    OUTPUT_MEMORY, OUTPUT_VM_QUERY, OUTPUT_VM_READ, OUTPUT_VM_REGION, PAD, Pointer,
 };
-use crate::{
-    Ask, AskKind, Callback, CancelAnswer, Hresult, MemoryAnswer, ModuleAsked, ModuleWriteFlags, ProcessAsked,
-    RegionAnswer, SecondaryFlags, ThreadAsked, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
+use dumpwright_callback::{
+    Ask, AskKind, Callback, CancelAnswer, CompressionAnswer, Hresult, MemoryAnswer, ModuleAsked,
+    ModuleWriteFlags, ProcessAsked, RegionAnswer, SecondaryFlags, ThreadAsked, ThreadWriteFlags,
+    VmQueryAnswer, VmReadAnswer,
 };
 
-/// Longest path that is looked for the end of, in 16-bit units: no system has longer ones.
+/// The longest path that is searched for its terminator, in 16-bit units. No system has longer
+/// paths.
 const LONGEST_PATH: usize = 1 << 15;
 
-/// Answers a question in C's form by a [`Callback`], which is told the process before. FALSE for questions of a later Windows.
+/// Answers a question in C structures by calling a [`Callback`].
+///
+/// [`Callback::process`] is called first, then [`Callback::ask`]. Returns 0 (FALSE) for a callback
+/// type that is not one of [`AskKind::ALL`], such as a type of a later Windows.
 ///
 /// # Safety
-/// Both pointers are what a `MiniDumpWriteDump` calls its callback with: the structures can be read and the output can be
-/// written, the input is of the type that it says, and what it points to has the size that it says and is touched by nobody else until
-/// this returns.
+/// Both pointers are pointers with which a `MiniDumpWriteDump` calls its callback. The input can be
+/// read, and the output can be read and written. The input is of the type that it declares. The
+/// memory that it points to has the declared sizes, and nothing else accesses that memory until
+/// this function returns.
 pub unsafe fn answer(
     input: *const MINIDUMP_CALLBACK_INPUT,
     output: *mut MINIDUMP_CALLBACK_OUTPUT,
     callback: &mut dyn Callback,
 ) -> i32 {
-    // SAFETY: the input can be read, as the caller says. A question other than ThreadEx may come in a shorter structure,
-    // so only its head is read as a whole, and the arm in use by its own type below.
+    // SAFETY: the caller guarantees that the input can be read. A question other than ThreadEx may
+    // be in a shorter structure. Therefore only the leading members are read here, and the arm in
+    // use is read below with its own type.
     let kind = unsafe { (&raw const (*input).CallbackType).read_unaligned() };
     let Some(kind) = AskKind::ALL.into_iter().find(|known| *known as u32 == kind) else {
         return 0;
@@ -41,24 +48,27 @@ pub unsafe fn answer(
         }
     };
     callback.process(process);
-    // SAFETY: these point into the structures that the caller gives.
+    // SAFETY: the pointers stay within the structures that the caller supplies.
     let (arms, out) = unsafe { (&raw const (*input).Arms, &raw mut (*output).Arms) };
-    // SAFETY: passed on.
+    // SAFETY: the caller guarantees the same to this function.
     i32::from(unsafe { answer_kind(kind, arms, out, callback) })
 }
 
 /// Reads one arm of the input.
 macro_rules! arm {
     ($arms:expr, $arm:ident) => {{
-        // SAFETY: the input is of the type that this arm belongs to, and any bytes are a value of its numbers.
+        // SAFETY: the input is of the type that this arm belongs to, and every bit pattern is a
+        // valid value of the arm, which consists of integers.
         unsafe { (&raw const (*$arms).$arm).read_unaligned() }
     }};
 }
 
-/// Asks with a slot filled from an arm of the output, and stores what has become of the slot.
+/// Calls `ask` with a slot that is filled from an arm of the output, then stores the slot in that
+/// arm.
 macro_rules! slot {
     ($out:expr, $arm:ident, $read:expr, $write:expr, $ask:expr) => {{
-        // SAFETY: the output can be read, and any bytes are a value of its numbers.
+        // SAFETY: the output can be read, and every bit pattern is a valid value of the arm, which
+        // consists of integers.
         let before = unsafe { (&raw const (*$out).$arm).read_unaligned() };
         let mut slot = $read(before);
         let said = $ask(&mut slot);
@@ -69,7 +79,7 @@ macro_rules! slot {
 }
 
 /// # Safety
-/// As [`answer`].
+/// As for [`answer`].
 unsafe fn answer_kind(
     kind: AskKind,
     arms: *const INPUT_ARMS,
@@ -82,7 +92,7 @@ unsafe fn answer_kind(
     match kind {
         AskKind::Module => {
             let facts = arm!(arms, Module);
-            // SAFETY: the module's pointers are good, as the caller says.
+            // SAFETY: the caller guarantees that the module's pointers are valid.
             let (path, cv_record, misc_record) = unsafe {
                 (
                     text(facts.FullPath),
@@ -109,8 +119,9 @@ unsafe fn answer_kind(
             )
         }
         AskKind::Thread | AskKind::ThreadEx => {
-            // Thread is the beginning of ThreadEx; what it lacks may lie behind the caller's structure.
-            // SAFETY: the input is of this type.
+            // Thread is a prefix of ThreadEx. The members that Thread does not have may lie outside
+            // the caller's structure.
+            // SAFETY: the caller guarantees that the input is a question about a thread.
             let facts = unsafe { thread(arms) };
             let (backing_store_base, backing_store_end) = match kind {
                 AskKind::ThreadEx => {
@@ -205,7 +216,7 @@ unsafe fn answer_kind(
         }
         AskKind::IoWriteAll => {
             let io = arm!(arms, Io);
-            // SAFETY: the buffer is good, as the caller says.
+            // SAFETY: the caller guarantees that the buffer is valid.
             let bytes = unsafe { bytes(io.Buffer, io.BufferBytes) };
             slot!(out, Status, Hresult, status_of, |status| callback.ask(
                 Ask::IoWriteAll {
@@ -263,9 +274,9 @@ unsafe fn answer_kind(
         }
         AskKind::VmPreRead => {
             let read = arm!(arms, VmPreRead);
-            // SAFETY: the buffer is good and there to be written, as the caller says.
+            // SAFETY: the caller guarantees that the buffer is valid and can be written.
             let buffer = unsafe { bytes_mut(read.Buffer, read.Size) };
-            // What DbgHelp leaves in the count is that of the last read.
+            // DbgHelp does not reset this count: it is the count of the previous read.
             let nothing_yet = |before: OUTPUT_VM_READ| VmReadAnswer {
                 completed: 0,
                 ..read_answer(before)
@@ -280,7 +291,7 @@ unsafe fn answer_kind(
         }
         AskKind::VmPostRead => {
             let read = arm!(arms, VmPostRead);
-            // SAFETY: the buffer is good and there to be written, as the caller says.
+            // SAFETY: the caller guarantees that the buffer is valid and can be written.
             let buffer = unsafe { bytes_mut(read.Buffer, read.Size) };
             slot!(out, Read, read_answer, read_back, |answer| callback.ask(
                 Ask::VmPostRead {
@@ -292,13 +303,28 @@ unsafe fn answer_kind(
                 }
             ))
         }
+        AskKind::CompressedMemoryStreamStart => slot!(
+            out,
+            CompressedMemoryStreamStart,
+            CompressionAnswer::from,
+            MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK::from,
+            |answer| callback.ask(Ask::CompressedMemoryStreamStart { answer })
+        ),
+        AskKind::CompressedMemoryStreamFinish => {
+            let finished = arm!(arms, CompressedMemoryStreamFinish);
+            callback.ask(Ask::CompressedMemoryStreamFinish {
+                stream_size: finished.CompressedStreamSize,
+                compression_rate: finished.StreamCompressionRate,
+            })
+        }
     }
 }
 
-/// The facts of a thread.
+/// Returns the facts of a thread.
 ///
-/// Wine 8's DbgHelp has no room before the registers, as other people's headers have none: there everything from the registers on stands so
-/// much lower. The size of the registers tells.
+/// Wine 8's DbgHelp, like the declarations of others, has no padding before the registers, so the
+/// registers and all members after them are at lower offsets there. The value of `SizeOfContext`
+/// distinguishes the two layouts.
 ///
 /// # Safety
 /// The input is a question about a thread.
@@ -310,7 +336,8 @@ unsafe fn thread(arms: *const INPUT_ARMS) -> MINIDUMP_THREAD_CALLBACK {
     }
     let at = |field: usize| arms.wrapping_byte_add(field - size_of::<PAD>());
     let size = at(offset_of!(MINIDUMP_THREAD_CALLBACK, SizeOfContext)).cast::<u32>();
-    // SAFETY: all this lies within the arm, between its two first members and its end, and any bytes are a value of its numbers.
+    // SAFETY: all these members lie within the arm, after its first two members and before its end,
+    // and every bit pattern is a valid value of integers.
     unsafe {
         if size.read_unaligned() != SIZE {
             return facts;
@@ -364,39 +391,45 @@ fn wide(handle: HANDLE) -> u64 {
     handle as u64
 }
 
+/// Reads a string of 16-bit units, which ends at the first 0 or after [`LONGEST_PATH`] units.
+///
 /// # Safety
-/// NULL, or a text that ends with 0 and does not change for `'a`.
+/// `at` is NULL, or points to a string that ends with 0 and does not change during the call.
 unsafe fn text(at: Pointer) -> String {
     let at: *const u16 = std::ptr::with_exposed_provenance(at as usize);
     if at.is_null() {
         return String::new();
     }
     let units = (0..LONGEST_PATH).map(|index| {
-        // SAFETY: no unit behind the final 0 is read, as the iterator ends there.
+        // SAFETY: no unit after the final 0 is read, because the iterator ends there.
         unsafe { at.add(index).read_unaligned() }
     });
     let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
     String::from_utf16_lossy(&units)
 }
 
+/// Returns the bytes at an address; none for NULL.
+///
 /// # Safety
-/// NULL, or `len` bytes that do not change for `'a`.
+/// `at` is NULL, or points to `len` bytes that do not change for `'a`.
 unsafe fn bytes<'a>(at: Pointer, len: u32) -> &'a [u8] {
     let at: *const u8 = std::ptr::with_exposed_provenance(at as usize);
     if at.is_null() {
         return &[];
     }
-    // SAFETY: so many bytes are there, as the caller says.
+    // SAFETY: the caller guarantees that `len` bytes are there.
     unsafe { slice::from_raw_parts(at, len as usize) }
 }
 
+/// Returns the writable bytes at an address; none for NULL.
+///
 /// # Safety
-/// NULL, or `len` initialised bytes that are ours alone for `'a`.
+/// `at` is NULL, or points to `len` initialised bytes that nothing else accesses for `'a`.
 unsafe fn bytes_mut<'a>(at: Pointer, len: u32) -> &'a mut [u8] {
     let at: *mut u8 = std::ptr::with_exposed_provenance_mut(at as usize);
     if at.is_null() {
         return &mut [];
     }
-    // SAFETY: so many bytes are there and ours, as the caller says.
+    // SAFETY: the caller guarantees that `len` bytes are there and that nothing else accesses them.
     unsafe { slice::from_raw_parts_mut(at, len as usize) }
 }

@@ -1,38 +1,40 @@
-//! The table of structures: from it come the Rust types of each CPU family, the declarations of the C header, and the
-//! assertions that both agree.
+//! The table of structures. The Rust types of each CPU family, the declarations in the C header and
+//! the assertions that compare the two are generated from it.
 
-/// One structure, or the arms of a union.
+/// A structure, or the arms of a union.
 #[derive(Debug)]
 pub struct Structure {
-    /// Its name in Microsoft's header; an own one where that has none.
+    /// The name in Microsoft's header, or a name of dumpwright's where that header has none.
     pub name: &'static str,
-    /// What it is.
+    /// One sentence that describes the structure.
     pub doc: &'static str,
-    /// Its members in order. Names that begin with `_` are padding that C compilers add or are told to add.
+    /// The members in order. A name that begins with `_` is padding that C compilers add,
+    /// implicitly or on request.
     pub fields: &'static [Field],
 }
 
-/// One member.
+/// A member of a structure.
 #[derive(Debug)]
 pub struct Field {
-    /// Its name in Microsoft's header.
+    /// The name in Microsoft's header.
     pub name: &'static str,
-    /// Its type in Microsoft's header.
+    /// The type in Microsoft's header.
     pub c_type: &'static str,
 }
 
-/// Sizes and offsets in one CPU family.
+/// The size and the offsets of a structure in one CPU family.
 #[derive(Debug)]
 pub struct OffsetsOf {
-    /// Name of the structure.
+    /// The name of the structure.
     pub name: &'static str,
-    /// Its size in bytes.
+    /// The size of the structure in bytes.
     pub size: usize,
-    /// The offsets of its members, in the order of [`Structure::fields`].
+    /// The offsets of the members, in the order of [`Structure::fields`].
     pub offsets: &'static [usize],
 }
 
-/// Structures without a name of their own in Microsoft's header, where they are anonymous arms of the output's union.
+/// The structures that are anonymous in Microsoft's header, where they are arms of the output's
+/// union.
 pub const ANONYMOUS: [&str; 5] = [
     "OUTPUT_MEMORY",
     "OUTPUT_CANCEL",
@@ -41,19 +43,23 @@ pub const ANONYMOUS: [&str; 5] = [
     "OUTPUT_VM_READ",
 ];
 
-/// What holds a `CONTEXT` by value, and is therefore aligned to 16 on x64 and arm64.
+/// The structures that contain a `CONTEXT` by value. They are aligned to 16 on x64 and arm64.
 pub const ALIGNED: [&str; 3] = [
     "MINIDUMP_THREAD_CALLBACK",
     "MINIDUMP_THREAD_EX_CALLBACK",
     "MINIDUMP_CALLBACK_INPUT",
 ];
 
-/// Hands the table to another macro. `INPUT_ARMS` and `OUTPUT_ARMS` are Microsoft's anonymous unions.
+/// Passes the table to another macro. `INPUT_ARMS` and `OUTPUT_ARMS` are anonymous unions in
+/// Microsoft's header.
+///
+/// Each structure has exactly one line of documentation, because the macros match one `#[doc]`
+/// attribute. The line also appears in the C header.
 macro_rules! with_structures {
     ($then:ident) => {
         $then! {
             structures {
-                /// A region of memory in Windows' terms.
+                /// A memory region, with the values of MEMORY_BASIC_INFORMATION.
                 MINIDUMP_MEMORY_INFO {
                     BaseAddress: ULONG64,
                     AllocationBase: ULONG64,
@@ -65,7 +71,7 @@ macro_rules! with_structures {
                     Type: ULONG32,
                     __alignment2: ULONG32,
                 }
-                /// The facts of a thread, as ThreadCallback shows them. StackBase is the upper end.
+                /// The thread of ThreadCallback. StackBase is the upper end of its stack.
                 MINIDUMP_THREAD_CALLBACK {
                     ThreadId: ULONG,
                     ThreadHandle: HANDLE,
@@ -76,7 +82,7 @@ macro_rules! with_structures {
                     StackEnd: ULONG64,
                     _tail: TAIL,
                 }
-                /// The same with a backing store, for ThreadExCallback.
+                /// The thread of ThreadExCallback, with the ends of its backing store.
                 MINIDUMP_THREAD_EX_CALLBACK {
                     ThreadId: ULONG,
                     ThreadHandle: HANDLE,
@@ -93,7 +99,7 @@ macro_rules! with_structures {
                 MINIDUMP_INCLUDE_THREAD_CALLBACK {
                     ThreadId: ULONG,
                 }
-                /// The facts of a module, as ModuleCallback shows them.
+                /// The module of ModuleCallback.
                 MINIDUMP_MODULE_CALLBACK {
                     FullPath: PWCHAR,
                     BaseOfImage: ULONG64,
@@ -110,7 +116,7 @@ macro_rules! with_structures {
                 MINIDUMP_INCLUDE_MODULE_CALLBACK {
                     BaseOfImage: ULONG64,
                 }
-                /// Output: the file, and for IoWriteAllCallback what is to be written where.
+                /// The output file. IoWriteAllCallback adds the bytes to write and their offset.
                 MINIDUMP_IO_CALLBACK {
                     Handle: HANDLE,
                     Offset: ULONG64,
@@ -127,19 +133,32 @@ macro_rules! with_structures {
                 MINIDUMP_VM_QUERY_CALLBACK {
                     Offset: ULONG64,
                 }
-                /// A read that is about to be done.
+                /// A memory read that is about to happen.
                 MINIDUMP_VM_PRE_READ_CALLBACK {
                     Offset: ULONG64,
                     Buffer: PVOID,
                     Size: ULONG,
                 }
-                /// A read that has been done.
+                /// A memory read that has happened.
                 MINIDUMP_VM_POST_READ_CALLBACK {
                     Offset: ULONG64,
                     Buffer: PVOID,
                     Size: ULONG,
                     Completed: ULONG,
                     Status: HRESULT,
+                }
+                /// The answer to CompressedMemoryStreamStartCallback.
+                MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK {
+                    MaxParallelism: ULONG32,
+                    MaxTransferSize: ULONG32,
+                    NumaNodeInfoArray: PVOID,
+                    NumaNodeInfoArraySize: ULONG32,
+                    Reserved: ULONG32,
+                }
+                /// The result of compressing the memory.
+                MINIDUMP_COMPRESSED_MEMORY_STREAM_FINISH_CALLBACK {
+                    CompressedStreamSize: ULONG64,
+                    StreamCompressionRate: ULONG32,
                 }
                 /// The answer to MemoryCallback and RemoveMemoryCallback.
                 OUTPUT_MEMORY {
@@ -166,42 +185,42 @@ macro_rules! with_structures {
                     VmReadStatus: HRESULT,
                     VmReadBytesCompleted: ULONG,
                 }
-                /// A question.
+                /// One call of the callback: its type and the facts of the question.
                 MINIDUMP_CALLBACK_INPUT {
                     ProcessId: ULONG,
                     ProcessHandle: HANDLE,
                     CallbackType: ULONG,
                     Arms: INPUT_ARMS,
                 }
-                /// The answer to a question, prefilled.
+                /// The answer. It holds the default answer when the callback is called.
                 MINIDUMP_CALLBACK_OUTPUT {
                     Arms: OUTPUT_ARMS,
                 }
-                /// The callback, and what it is given as its first argument.
+                /// The callback routine and its first argument.
                 MINIDUMP_CALLBACK_INFORMATION {
                     CallbackRoutine: MINIDUMP_CALLBACK_ROUTINE,
                     CallbackParam: PVOID,
                 }
-                /// What happened to the process. With ClientPointers, the pointers are addresses in the process that is dumped.
+                /// The exception. With ClientPointers, the pointers are addresses in the target.
                 MINIDUMP_EXCEPTION_INFORMATION {
                     ThreadId: ULONG32,
                     ExceptionPointers: PEXCEPTION_POINTERS,
                     ClientPointers: BOOL,
                 }
-                /// A stream of the caller's own.
+                /// A user stream.
                 MINIDUMP_USER_STREAM {
                     Type: ULONG32,
                     BufferSize: ULONG,
                     Buffer: PVOID,
                 }
-                /// All streams of the caller's own.
+                /// All user streams.
                 MINIDUMP_USER_STREAM_INFORMATION {
                     UserStreamCount: ULONG,
                     UserStreamArray: PMINIDUMP_USER_STREAM,
                 }
             }
             unions {
-                /// What a question is about.
+                /// The facts of a question, by callback type.
                 INPUT_ARMS {
                     Status: HRESULT,
                     Thread: MINIDUMP_THREAD_CALLBACK,
@@ -215,8 +234,9 @@ macro_rules! with_structures {
                     VmQuery: MINIDUMP_VM_QUERY_CALLBACK,
                     VmPreRead: MINIDUMP_VM_PRE_READ_CALLBACK,
                     VmPostRead: MINIDUMP_VM_POST_READ_CALLBACK,
+                    CompressedMemoryStreamFinish: MINIDUMP_COMPRESSED_MEMORY_STREAM_FINISH_CALLBACK,
                 }
-                /// The answers.
+                /// The answers, by callback type.
                 OUTPUT_ARMS {
                     ModuleWriteFlags: ULONG,
                     ThreadWriteFlags: ULONG,
@@ -227,6 +247,7 @@ macro_rules! with_structures {
                     Region: OUTPUT_VM_REGION,
                     Query: OUTPUT_VM_QUERY,
                     Read: OUTPUT_VM_READ,
+                    CompressedMemoryStreamStart: MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK,
                     Status: HRESULT,
                 }
             }
@@ -240,7 +261,7 @@ macro_rules! describe {
         structures { $( #[doc = $doc:literal] $name:ident { $( $field:ident: $type:ident, )* } )* }
         unions { $( #[doc = $union_doc:literal] $union:ident { $( $arm:ident: $arm_type:ident, )* } )* }
     ) => {
-        /// All structures, those first that others hold.
+        /// All structures. A structure that is a member of another one comes before it.
         pub const STRUCTURES: &[Structure] = &[
             $( Structure {
                 name: stringify!($name),

@@ -1,41 +1,44 @@
-//! A question put to a C function.
+//! Sends a question to a C function.
 
-use super::native::{
+use crate::native::{
     HANDLE, INPUT_ARMS, MINIDUMP_CALLBACK_INPUT, MINIDUMP_CALLBACK_OUTPUT, MINIDUMP_IO_CALLBACK,
     MINIDUMP_MEMORY_INFO, MINIDUMP_MODULE_CALLBACK, MINIDUMP_READ_MEMORY_FAILURE_CALLBACK,
     MINIDUMP_THREAD_EX_CALLBACK, MINIDUMP_VM_POST_READ_CALLBACK, MINIDUMP_VM_PRE_READ_CALLBACK, OUTPUT_ARMS,
     OUTPUT_CANCEL, OUTPUT_MEMORY, OUTPUT_VM_QUERY, OUTPUT_VM_READ, OUTPUT_VM_REGION, Pointer,
 };
-use super::native::{
+use crate::native::{
+    MINIDUMP_COMPRESSED_MEMORY_STREAM_FINISH_CALLBACK, MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK,
     MINIDUMP_INCLUDE_MODULE_CALLBACK, MINIDUMP_INCLUDE_THREAD_CALLBACK, MINIDUMP_VM_QUERY_CALLBACK,
 };
-use crate::{
-    Ask, CancelAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleAsked, ModuleWriteFlags, ProcessAsked,
-    RegionAnswer, SecondaryFlags, ThreadAsked, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
+use dumpwright_callback::{
+    Ask, CancelAnswer, CompressionAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleAsked, ModuleWriteFlags,
+    ProcessAsked, RegionAnswer, SecondaryFlags, ThreadAsked, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
 };
 
-/// The structures of one question after the other, and all that their pointers point to.
+/// The structures of a question, and the memory that their pointers point to. One value serves all
+/// questions of a dialogue.
 ///
-/// A C function may write wherever its pointers lead, so what they lead to is a copy, except for the buffers of
-/// VmPreRead and VmPostRead, which are there to be written. Of what it leaves behind only the answer that belongs to the question is
-/// looked at; any bytes in it are some answer.
+/// A C function can write to everything that its pointers lead to. Therefore the pointers lead to
+/// copies, except for the buffers of VmPreRead and VmPostRead, which the callback may fill. Only
+/// the arm of the output that belongs to the question is read afterwards. Every bit pattern in it
+/// is a valid answer.
 pub struct Exchange {
-    input: Box<Input>,
-    output: Box<Output>,
+    input: Box<InputRoom>,
+    output: Box<OutputRoom>,
     path: Vec<u16>,
-    /// CodeView record, or the bytes of IoWriteAll.
+    /// The CodeView record of a module, or the bytes of IoWriteAll.
     bytes: Vec<u8>,
     misc: Vec<u8>,
 }
 
-/// What Windows hands out on x64 and arm64 is aligned to 16, and there are callbacks that rely on it.
+/// The input. Windows aligns it to 16 on x64 and arm64, and there are callbacks that rely on that.
 #[repr(C, align(16))]
-struct Input(MINIDUMP_CALLBACK_INPUT);
+struct InputRoom(MINIDUMP_CALLBACK_INPUT);
 
 #[repr(C, align(16))]
-struct Output {
+struct OutputRoom {
     answer: MINIDUMP_CALLBACK_OUTPUT,
-    /// For callbacks that were compiled with a header that makes the structure too long.
+    /// Space for callbacks that were compiled with a header that declares the structure too long.
     _room: [u8; Exchange::OUTPUT_ROOM - size_of::<MINIDUMP_CALLBACK_OUTPUT>()],
 }
 
@@ -46,21 +49,21 @@ impl Default for Exchange {
 }
 
 impl Exchange {
-    /// So many bytes can be written where the answer is, which has 52. The crate `windows` writes up to 56,
-    /// mingw-w64's header up to 68.
+    /// The number of bytes that a callback can write at the address of the answer, which has 52
+    /// bytes. The crate `windows` writes up to 56 and mingw-w64's header up to 68.
     pub const OUTPUT_ROOM: usize = 256;
 
-    /// Structures for a dialogue.
+    /// Creates the structures for a dialogue.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            input: Box::new(Input(MINIDUMP_CALLBACK_INPUT {
+            input: Box::new(InputRoom(MINIDUMP_CALLBACK_INPUT {
                 ProcessId: 0,
                 ProcessHandle: 0,
                 CallbackType: 0,
                 Arms: no_input(),
             })),
-            output: Box::new(Output {
+            output: Box::new(OutputRoom {
                 answer: MINIDUMP_CALLBACK_OUTPUT { Arms: no_output() },
                 _room: [0; Self::OUTPUT_ROOM - size_of::<MINIDUMP_CALLBACK_OUTPUT>()],
             }),
@@ -70,10 +73,12 @@ impl Exchange {
         }
     }
 
-    /// Puts a question by `call`, which is given the two structures and returns Windows' BOOL.
+    /// Sends a question by calling `call` with the two structures. `call` returns a Windows BOOL;
+    /// this function returns whether it was TRUE.
     ///
-    /// `process` is what the question comes with. The slots of `ask` are shown as they are, and are what the callback made of
-    /// them afterwards. The pointers are good until `call` returns.
+    /// `process` supplies the process id and handle of the question. The slots of `ask` are the
+    /// default answer before the call, and the callback's answer after it. The pointers in the
+    /// structures are valid until `call` returns.
     pub fn put(
         &mut self,
         ask: &mut Ask<'_>,
@@ -88,20 +93,21 @@ impl Exchange {
             Arms: arms,
         };
         self.output.answer = MINIDUMP_CALLBACK_OUTPUT { Arms: prefilled(ask) };
-        // Made from the whole boxes, so that what stands behind the structures may be written as well.
-        let input: *mut Input = &raw mut *self.input;
-        let output: *mut Output = &raw mut *self.output;
+        // The pointers come from the whole boxes, so that the space after the structures may be
+        // written too.
+        let input: *mut InputRoom = &raw mut *self.input;
+        let output: *mut OutputRoom = &raw mut *self.output;
         let said = call(input.cast(), output.cast()) != 0;
         take(self.output.answer.Arms, ask);
         said
     }
 
-    /// What a question is about. Whatever it does not use is zero.
+    /// Returns the facts of a question. Bytes that the question does not use are zero.
     fn input_of(&mut self, ask: &mut Ask<'_>) -> INPUT_ARMS {
         let mut arms = no_input();
         match ask {
             Ask::Module { module, .. } => arms.Module = self.module(module),
-            // Thread is a part of ThreadEx.
+            // Thread is a prefix of ThreadEx.
             Ask::Thread { thread, .. } | Ask::ThreadEx { thread, .. } => arms.ThreadEx = thread_facts(thread),
             Ask::IncludeThread { thread_id, .. } => {
                 arms.IncludeThread = MINIDUMP_INCLUDE_THREAD_CALLBACK { ThreadId: *thread_id };
@@ -167,13 +173,23 @@ impl Exchange {
                     Status: status.0,
                 };
             }
+            Ask::CompressedMemoryStreamFinish {
+                stream_size,
+                compression_rate,
+            } => {
+                arms.CompressedMemoryStreamFinish = MINIDUMP_COMPRESSED_MEMORY_STREAM_FINISH_CALLBACK {
+                    CompressedStreamSize: *stream_size,
+                    StreamCompressionRate: *compression_rate,
+                };
+            }
             Ask::Memory { .. }
             | Ask::Cancel { .. }
             | Ask::WriteKernelMinidump { .. }
             | Ask::RemoveMemory { .. }
             | Ask::IncludeVmRegion { .. }
             | Ask::IsProcessSnapshot { .. }
-            | Ask::VmStart { .. } => {}
+            | Ask::VmStart { .. }
+            | Ask::CompressedMemoryStreamStart { .. } => {}
         }
         arms
     }
@@ -197,18 +213,20 @@ impl Exchange {
 }
 
 fn no_input() -> INPUT_ARMS {
-    // SAFETY: every arm is numbers and arrays of numbers, for which zeros are a value.
+    // SAFETY: every arm consists of integers and arrays of integers, for which all zeros is a valid
+    // value.
     unsafe { std::mem::zeroed() }
 }
 
 fn no_output() -> OUTPUT_ARMS {
-    // SAFETY: every arm is numbers, for which zeros are a value.
+    // SAFETY: every arm consists of integers, for which zero is a valid value.
     unsafe { std::mem::zeroed() }
 }
 
 fn thread_facts(thread: &ThreadAsked<'_>) -> MINIDUMP_THREAD_EX_CALLBACK {
-    let mut context = [0; size_of::<super::native::CONTEXT>()];
-    // The registers of a target of another CPU family are shorter or longer than this system's.
+    let mut context = [0; size_of::<crate::native::CONTEXT>()];
+    // The registers of a target of another CPU family can be shorter or longer than those of this
+    // build's family.
     let len = thread.context.len().min(context.len());
     context[..len].copy_from_slice(&thread.context[..len]);
     MINIDUMP_THREAD_EX_CALLBACK {
@@ -225,7 +243,7 @@ fn thread_facts(thread: &ThreadAsked<'_>) -> MINIDUMP_THREAD_EX_CALLBACK {
     }
 }
 
-/// The answer as the callback finds it.
+/// Returns the default answer, which the callback finds in the output.
 fn prefilled(ask: &Ask<'_>) -> OUTPUT_ARMS {
     let mut arms = no_output();
     match ask {
@@ -246,8 +264,8 @@ fn prefilled(ask: &Ask<'_>) -> OUTPUT_ARMS {
             };
         }
         Ask::WriteKernelMinidump { handle } => arms.Handle = self::handle(**handle),
-        // There is nothing to be answered.
-        Ask::KernelMinidumpStatus { .. } => {}
+        // These questions have no answer.
+        Ask::KernelMinidumpStatus { .. } | Ask::CompressedMemoryStreamFinish { .. } => {}
         Ask::IncludeVmRegion { answer } => {
             arms.Region = OUTPUT_VM_REGION {
                 VmRegion: answer.region.into(),
@@ -273,14 +291,18 @@ fn prefilled(ask: &Ask<'_>) -> OUTPUT_ARMS {
                 VmReadBytesCompleted: answer.completed,
             };
         }
+        Ask::CompressedMemoryStreamStart { answer } => {
+            arms.CompressedMemoryStreamStart = (**answer).into();
+        }
     }
     arms
 }
 
-/// Takes the answer over into the slots.
+/// Copies the answer from the output to the slots of the question.
 fn take(arms: OUTPUT_ARMS, ask: &mut Ask<'_>) {
-    // SAFETY, of all blocks here: every arm is numbers, of which any bytes are a value, and all bytes of the union have one:
-    // it was filled with zeros before an arm was written, and what a C function writes over it are bytes.
+    // This argument holds for all unsafe blocks below: every arm consists of integers, for which
+    // every bit pattern is valid. All bytes of the union are initialised, because it was zeroed
+    // before one arm was written, and a C function can only overwrite them with other bytes.
     match ask {
         Ask::Module { keep, .. } | Ask::IncludeModule { keep, .. } => {
             // SAFETY: see above.
@@ -308,7 +330,7 @@ fn take(arms: OUTPUT_ARMS, ask: &mut Ask<'_>) {
         }
         // SAFETY: see above.
         Ask::WriteKernelMinidump { handle } => **handle = widened(unsafe { arms.Handle }),
-        Ask::KernelMinidumpStatus { .. } => {}
+        Ask::KernelMinidumpStatus { .. } | Ask::CompressedMemoryStreamFinish { .. } => {}
         Ask::IncludeVmRegion { answer } => {
             // SAFETY: see above.
             let said = unsafe { arms.Region };
@@ -344,6 +366,34 @@ fn take(arms: OUTPUT_ARMS, ask: &mut Ask<'_>) {
                 completed: said.VmReadBytesCompleted,
             };
         }
+        Ask::CompressedMemoryStreamStart { answer } => {
+            // SAFETY: see above.
+            **answer = unsafe { arms.CompressedMemoryStreamStart }.into();
+        }
+    }
+}
+
+impl From<CompressionAnswer> for MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK {
+    fn from(answer: CompressionAnswer) -> Self {
+        Self {
+            MaxParallelism: answer.max_parallelism,
+            MaxTransferSize: answer.max_transfer_size,
+            NumaNodeInfoArray: handle(answer.numa_node_info),
+            NumaNodeInfoArraySize: answer.numa_node_info_size,
+            Reserved: answer.reserved,
+        }
+    }
+}
+
+impl From<MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK> for CompressionAnswer {
+    fn from(answer: MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK) -> Self {
+        Self {
+            max_parallelism: answer.MaxParallelism,
+            max_transfer_size: answer.MaxTransferSize,
+            numa_node_info: widened(answer.NumaNodeInfoArray),
+            numa_node_info_size: answer.NumaNodeInfoArraySize,
+            reserved: answer.Reserved,
+        }
     }
 }
 
@@ -377,7 +427,8 @@ impl From<MINIDUMP_MEMORY_INFO> for MemoryInfo {
     }
 }
 
-/// A copy that the callback may write to; 0 if there is nothing.
+/// Copies bytes to a buffer that the callback may write to, and returns the address of the copy, or
+/// 0 if there are no bytes.
 fn copy(bytes: &[u8], into: &mut Vec<u8>) -> Pointer {
     into.clear();
     into.extend_from_slice(bytes);
@@ -388,17 +439,18 @@ fn copy(bytes: &[u8], into: &mut Vec<u8>) -> Pointer {
     }
 }
 
-/// The number of a pointer that a C function will use.
+/// The address of a pointer that a C function will dereference.
 fn address<T>(pointer: *mut T) -> Pointer {
     pointer.expose_provenance() as Pointer
 }
 
-/// A handle in the width of this system's; none has more bits than that.
+/// A handle with this system's pointer width. No handle has more bits.
 fn handle(value: u64) -> HANDLE {
     value as HANDLE
 }
 
-/// Back from that width. Windows' handles are small; -1 has a meaning of its own and keeps it.
+/// A handle, zero-extended to 64 bits. Windows' handles are small numbers. -1 has a meaning of its
+/// own, and [`handle`] restores it.
 #[allow(clippy::unnecessary_cast, reason = "necessary where pointers have 32 bits")]
 fn widened(value: HANDLE) -> u64 {
     value as u64

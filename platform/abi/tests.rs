@@ -1,11 +1,12 @@
-//! What these tests would catch: a field of the C structures that is filled from, or taken back to, the wrong place; an
-//! answer that is lost, or believed although it belongs to another question; facts that a callback can change.
+//! These tests would catch: a field of the C structures that is filled from the wrong place or read
+//! back from it; an answer that is lost; an answer that is accepted although it belongs to another
+//! question; facts that a callback can change.
 
 use super::native::{MINIDUMP_CALLBACK_INPUT, MINIDUMP_CALLBACK_OUTPUT};
 use super::{Exchange, answer};
-use crate::*;
+use dumpwright_callback::*;
 
-/// Every question, with facts and slots that are all different.
+/// Calls `then` with every question. All facts and slots have different values.
 fn every_question(then: &mut dyn FnMut(Ask<'_>)) {
     let module = ModuleAsked {
         full_path: "/opt/größe/𝔘.so",
@@ -142,9 +143,22 @@ fn every_question(then: &mut dyn FnMut(Ask<'_>)) {
         status: Hresult(49),
         answer: &mut read(),
     });
+    then(Ask::CompressedMemoryStreamStart {
+        answer: &mut CompressionAnswer {
+            max_parallelism: 50,
+            max_transfer_size: 51,
+            numa_node_info: 0x5200_0000,
+            numa_node_info_size: 53,
+            reserved: 54,
+        },
+    });
+    then(Ask::CompressedMemoryStreamFinish {
+        stream_size: 0x55_0000_0000,
+        compression_rate: 56,
+    });
 }
 
-/// Changes whatever of a question can be changed.
+/// Changes everything in a question that a callback can change.
 fn change(ask: &mut Ask<'_>) {
     let region = |region: &mut MemoryInfo| {
         *region = MemoryInfo {
@@ -169,7 +183,16 @@ fn change(ask: &mut Ask<'_>) {
             (answer.check_cancel, answer.cancel) = (!answer.check_cancel, !answer.cancel)
         }
         Ask::WriteKernelMinidump { handle } => **handle = !**handle & usize::MAX as u64,
-        Ask::KernelMinidumpStatus { .. } => {}
+        Ask::KernelMinidumpStatus { .. } | Ask::CompressedMemoryStreamFinish { .. } => {}
+        Ask::CompressedMemoryStreamStart { answer } => {
+            **answer = CompressionAnswer {
+                max_parallelism: !answer.max_parallelism,
+                max_transfer_size: !answer.max_transfer_size,
+                numa_node_info: !answer.numa_node_info & usize::MAX as u64,
+                numa_node_info_size: !answer.numa_node_info_size,
+                reserved: !answer.reserved,
+            };
+        }
         Ask::IncludeVmRegion { answer } => {
             region(&mut answer.region);
             answer.cont = !answer.cont;
@@ -193,7 +216,7 @@ fn change(ask: &mut Ask<'_>) {
     }
 }
 
-/// Keeps what it is asked, and what it has answered.
+/// A callback that records its questions and answers.
 struct Answering {
     said: bool,
     process: Option<ProcessAsked>,
@@ -210,6 +233,10 @@ impl Callback for Answering {
 
     fn process(&mut self, process: ProcessAsked) {
         self.process = Some(process);
+    }
+
+    fn answers(&self) -> bool {
+        true
     }
 }
 
@@ -231,7 +258,7 @@ fn every_question_arrives_and_its_answer_comes_back() {
                 process_handle: 51,
             };
             let back = exchange.put(&mut ask, process, |input, output| {
-                // SAFETY: both come from an exchange, which has them filled and lent.
+                // SAFETY: both pointers come from an exchange, which has filled the structures.
                 unsafe { answer(input, output, &mut callback) }
             });
             assert_eq!(back, said);
@@ -258,8 +285,9 @@ fn what_callbacks_write_elsewhere_changes_nothing() {
         };
         let before = facts(&ask);
         exchange.put(&mut ask, ProcessAsked::default(), |input, output| {
-            // SAFETY: an exchange gives a whole input and so much room behind an output. What its pointers lead to is
-            // written first, as far as a callback could know its size.
+            // SAFETY: an exchange supplies a whole input, and this much space after an output. The
+            // memory behind the pointers is written first, only as far as a callback could know its
+            // size.
             unsafe {
                 let arms = &raw mut (*input).Arms;
                 if (*input).CallbackType == AskKind::Module as u32 {
@@ -309,9 +337,9 @@ fn questions_of_a_later_windows_are_declined() {
         },
         ProcessAsked::default(),
         |input, output| {
-            // SAFETY: both come from an exchange.
+            // SAFETY: both pointers come from an exchange.
             unsafe {
-                (*input).CallbackType = 21;
+                (*input).CallbackType = 23;
                 let before = output
                     .cast::<[u8; size_of::<MINIDUMP_CALLBACK_OUTPUT>()]>()
                     .read();
@@ -330,7 +358,7 @@ fn questions_of_a_later_windows_are_declined() {
 
 #[test]
 fn registers_without_room_before_them_are_found() {
-    // As Wine 8 has them.
+    // This is the layout of Wine 8.
     let mut exchange = Exchange::new();
     every_question(&mut |mut ask| {
         if ask.kind() != AskKind::Thread {
@@ -343,7 +371,7 @@ fn registers_without_room_before_them_are_found() {
             arrived: Vec::new(),
         };
         exchange.put(&mut ask, ProcessAsked::default(), |input, output| {
-            // SAFETY: both come from an exchange; what is moved lies within the arm.
+            // SAFETY: both pointers come from an exchange, and the moved bytes lie within the arm.
             unsafe {
                 let arm = (&raw mut (*input).Arms).cast::<u8>();
                 let from = std::mem::offset_of!(super::native::MINIDUMP_THREAD_CALLBACK, Context);
@@ -382,7 +410,8 @@ fn sizes_that_make_no_sense_lead_nowhere() {
             true
         };
         exchange.put(&mut ask, ProcessAsked::default(), |input, output| {
-            // SAFETY: both come from an exchange. Pointers become NULL, which may have any size.
+            // SAFETY: both pointers come from an exchange. Pointers are set to NULL, which may have
+            // any size.
             unsafe {
                 let arms = &raw mut (*input).Arms;
                 match kind {

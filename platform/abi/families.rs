@@ -1,4 +1,4 @@
-//! The structures in each CPU family, and what is known about their layout from outside.
+//! The structures in each CPU family, and assertions of their layout.
 
 use super::structures::{OffsetsOf, with_structures};
 
@@ -20,7 +20,8 @@ macro_rules! define {
             pub union $union { $( pub $arm: $arm_type ),* }
         )*
 
-        /// Sizes and offsets, in the order of [`STRUCTURES`](super::super::STRUCTURES).
+        /// The sizes and offsets of the structures, in the order of
+        /// [`STRUCTURES`](crate::STRUCTURES).
         pub const OFFSETS: &[OffsetsOf] = &[
             $( OffsetsOf {
                 name: stringify!($name),
@@ -39,12 +40,12 @@ macro_rules! family {
             non_snake_case,
             clippy::upper_case_acronyms,
             missing_docs,
-            reason = "the names of Microsoft's header; what they mean is said at the variants of Ask"
+            reason = "the names come from Microsoft's header, and the variants of Ask document what they mean"
         )]
         pub mod $family {
             use super::{OffsetsOf, with_structures};
 
-            /// A pointer, as a number.
+            /// A pointer, as an integer.
             pub type Pointer = $pointer;
             pub type PVOID = Pointer;
             pub type PWCHAR = Pointer;
@@ -60,9 +61,9 @@ macro_rules! family {
             pub type VS_FIXEDFILEINFO = [u32; 13];
             /// The registers, as bytes.
             pub type CONTEXT = [u8; $context];
-            /// What stands before a `CONTEXT` that is aligned to 16.
+            /// Padding before a `CONTEXT` that is aligned to 16.
             pub type PAD = [u8; $pad];
-            /// What stands behind the last member of a structure that is aligned to 16.
+            /// Padding after the last member of a structure that is aligned to 16.
             pub type TAIL = [u8; $tail];
 
             with_structures!(define);
@@ -83,7 +84,7 @@ family!(
     arm64, u64, context 912, pad 4, tail 12
 );
 
-/// The CPU family that this is built for.
+/// The CPU family of this build.
 pub mod native {
     #[cfg(target_arch = "aarch64")]
     pub use super::arm64::*;
@@ -93,7 +94,8 @@ pub mod native {
     pub use super::x86::*;
 }
 
-/// Asserts sizes (a structure's alone, or with offsets of members) in the three families: x64, x86, arm64.
+/// Asserts the size of each structure and the offsets of the listed members. Each list has three
+/// numbers, for x64, x86 and arm64.
 macro_rules! layout {
     ($( $name:ident [$s64:literal, $s32:literal, $sarm:literal] $( $field:ident [$x64:literal, $x86:literal, $arm64:literal] )* ; )*) => {
         $(
@@ -111,7 +113,8 @@ macro_rules! layout {
     };
 }
 
-// Computed by clang 14 for x86_64-, i686- and aarch64-pc-windows-msvc from declarations under pack(4).
+// Computed by clang 14 for x86_64-, i686- and aarch64-pc-windows-msvc from declarations under
+// pack(4).
 layout! {
     MINIDUMP_MEMORY_INFO [48, 48, 48]
         AllocationBase [8, 8, 8] AllocationProtect [16, 16, 16] RegionSize [24, 24, 24]
@@ -135,6 +138,10 @@ layout! {
     MINIDUMP_VM_PRE_READ_CALLBACK [20, 16, 20] Buffer [8, 8, 8] Size [16, 12, 16];
     MINIDUMP_VM_POST_READ_CALLBACK [28, 24, 28]
         Buffer [8, 8, 8] Size [16, 12, 16] Completed [20, 16, 20] Status [24, 20, 24];
+    MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK [24, 20, 24]
+        MaxTransferSize [4, 4, 4] NumaNodeInfoArray [8, 8, 8] NumaNodeInfoArraySize [16, 12, 16]
+        Reserved [20, 16, 20];
+    MINIDUMP_COMPRESSED_MEMORY_STREAM_FINISH_CALLBACK [12, 12, 12] StreamCompressionRate [8, 8, 8];
     OUTPUT_MEMORY [12, 12, 12] MemorySize [8, 8, 8];
     OUTPUT_CANCEL [8, 8, 8] Cancel [4, 4, 4];
     OUTPUT_VM_REGION [52, 52, 52] Continue [48, 48, 48];
