@@ -2,36 +2,39 @@ use std::sync::Arc;
 
 use dumpwright_target::{AddressRange, Content};
 
-/// What the bytes of a region are.
+/// The contents of a region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Contents {
-    /// These, then zeros.
+    /// These bytes, followed by zeros.
     Bytes(Vec<u8>),
-    /// Every aligned 8 bytes hold their own address: any piece of it tells where it comes from, and
-    /// gigabytes of it cost nothing.
+    /// Every aligned word of 8 bytes contains its own address. Any piece of it shows where it comes
+    /// from, and gigabytes of it need no memory.
     Counting,
-    /// This byte, over and over.
+    /// This byte, repeated.
     Fill(u8),
-    /// Bytes that look random and depend on this seed and on their distance from the start of the region.
+    /// Bytes that look random. They depend on this seed and on their offset in the region.
     Pattern(u64),
-    /// Never touched, therefore zero.
+    /// Never touched and therefore zero.
     Untouched,
-    /// Something else with other bytes on top of it.
+    /// Other contents, with some bytes replaced.
     Overlaid(Overlaid),
 }
 
-/// Contents with other bytes on top; [`SimProcess::put`](crate::SimProcess::put) makes them.
+/// Contents in which some bytes are replaced. [`SimProcess::put`](crate::SimProcess::put) makes
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlaid {
-    /// The region that `below` is laid out for. It can be larger than the one that has these contents.
+    /// The region to which `below` belongs. It can be larger than the region that has these
+    /// contents.
     origin: AddressRange,
     below: Arc<Contents>,
-    /// Addresses and bytes; later ones lie on top of earlier ones.
+    /// Addresses and bytes. Later entries replace earlier ones.
     put: Vec<(u64, Vec<u8>)>,
 }
 
 impl Contents {
-    /// These contents of a region at `origin`, for a part of it: the bytes stay where they are.
+    /// Returns these contents, which belong to a region at `origin`, for a part of that region. The
+    /// bytes keep their addresses.
     #[must_use]
     pub(crate) fn laid_out_for(self, origin: AddressRange) -> Self {
         Self::Overlaid(Overlaid {
@@ -41,7 +44,7 @@ impl Contents {
         })
     }
 
-    /// These contents of a region at `origin`, with `bytes` at the address `at`.
+    /// Returns these contents of a region at `origin`, with `bytes` at address `at`.
     #[must_use]
     pub(crate) fn put(self, origin: AddressRange, at: u64, bytes: Vec<u8>) -> Self {
         match self {
@@ -63,7 +66,7 @@ impl Contents {
         }
     }
 
-    /// The bytes at `at` of a region that begins at `start`.
+    /// Fills `into` with the bytes at address `at` of a region with these contents.
     pub(crate) fn read(&self, region: AddressRange, at: u64, into: &mut [u8]) {
         match self {
             Self::Untouched => into.fill(0),
@@ -90,7 +93,7 @@ impl Contents {
     }
 }
 
-/// Fills a buffer with the little-endian words that belong to the aligned positions from `at` on.
+/// Fills a buffer with the little-endian words of the aligned positions from `at` on.
 fn words(at: u64, into: &mut [u8], word: impl Fn(u64) -> u64) {
     let mut at = at;
     let mut rest = into;
@@ -104,7 +107,8 @@ fn words(at: u64, into: &mut [u8], word: impl Fn(u64) -> u64) {
     }
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): neighbouring numbers give unlike ones.
+/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014). It maps adjacent numbers to very
+/// different ones.
 fn scramble(number: u64) -> u64 {
     let number = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -112,7 +116,7 @@ fn scramble(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// Copies the part of `bytes` (which lie at `start`) that falls into `into` (which lies at `at`).
+/// Copies the part of `bytes` (at address `start`) that overlaps `into` (at address `at`).
 fn lay(bytes: &[u8], start: u64, into: &mut [u8], at: u64) {
     let (Some(from), Some(to)) = (
         AddressRange::at(start, bytes.len() as u64),

@@ -2,75 +2,76 @@ use std::time::Duration;
 
 use dumpwright_target::{AddressRange, FaultKind};
 
-/// Something that goes wrong with a simulated process.
+/// A fault of a simulated process.
 ///
-/// Reads are counted from 1, anew with each freeze, and for each fault by itself: a read counts when it
-/// touches the fault's range.
+/// Some faults count reads. Each such fault counts the reads that touch its range, starting at 1
+/// with each freeze. A survey is a call of [`Frozen::survey`](dumpwright_target::Frozen::survey),
+/// which reports where bytes come from without reading them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SimFault {
-    /// Pages that cannot be read, which a survey knows.
+    /// Pages that cannot be read. A survey reports them as unreadable.
     Unreadable(AddressRange),
-    /// Pages that a survey takes for readable, and that fail from the `read`th read on.
+    /// Pages that a survey reports as readable, but that cannot be read from read number `read` on.
     UnreadableFrom {
-        /// Where.
+        /// The addresses.
         range: AddressRange,
         /// The first read that fails.
         read: u64,
     },
-    /// Pages that fail before the `read`th read, and can then be read.
+    /// Pages that cannot be read before read number `read`, but can be read from then on.
     UnreadableUntil {
-        /// Where.
+        /// The addresses.
         range: AddressRange,
         /// The first read that succeeds.
         read: u64,
     },
-    /// A read that touches this brings at most so many bytes.
+    /// A read that touches this range returns at most `most` bytes.
     ShortRead {
-        /// Where.
+        /// The addresses.
         range: AddressRange,
-        /// How many, at least 1.
+        /// The number of bytes, at least 1.
         most: usize,
     },
-    /// A read that touches this takes its time.
+    /// A read that touches this range takes some time.
     SlowRead {
-        /// Where.
+        /// The addresses.
         range: AddressRange,
-        /// How long each takes. It counts as time for which the process was held.
+        /// The time that each read takes. It counts as time during which the process was suspended.
         delay: Duration,
-        /// Whether the clock really goes on by so much, for callers who measure.
+        /// Whether the read really sleeps, for callers that measure the time.
         sleep: bool,
     },
-    /// A thread that is listed and gone when asked about.
+    /// A thread that is listed, but no longer exists when it is described.
     ThreadVanishes(u32),
-    /// A thread that cannot be stopped: it stays listed, without registers and stack.
+    /// A thread that cannot be suspended. It stays listed, without registers and stack.
     ThreadRefusesSuspension(u32),
     /// A module whose records cannot be read.
     BrokenModuleRecord {
         /// Its load address.
         base: u64,
-        /// What is broken.
+        /// The broken record.
         record: ModuleRecord,
     },
-    /// A region that is another one when the map has been listed so often.
+    /// A region that changes after the map has been listed a number of times.
     RegionChanges {
         /// Its address.
         base: u64,
-        /// How many listings still show it as it was; at least 1.
+        /// The number of listings that still show the region unchanged; at least 1.
         listings: u32,
-        /// What becomes of it.
+        /// The change.
         change: RegionChange,
     },
-    /// A process that cannot be held.
+    /// A process that cannot be suspended.
     FreezeFails(FaultKind),
-    /// A question about the process that fails.
+    /// A question about the process as a whole that fails.
     QuestionFails(Question, FaultKind),
 }
 
-/// A part of what a module says about itself.
+/// A part of the description of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModuleRecord {
-    /// All of it: the module cannot be described.
+    /// All of it. The module cannot be described.
     Headers,
     /// Its CodeView record.
     CodeView,
@@ -80,18 +81,18 @@ pub enum ModuleRecord {
     Version,
 }
 
-/// What becomes of a region.
+/// A change of a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegionChange {
     /// It is unmapped.
     Gone,
-    /// It has this size, a smaller one than before.
+    /// It has this size, which must be smaller than before.
     Size(u64),
     /// It has this protection (`PAGE_…`).
     Protect(u32),
 }
 
-/// What can be asked of a process as a whole.
+/// A question about the process as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the questions are documented at Frozen")]
 pub enum Question {
@@ -110,7 +111,7 @@ pub enum Question {
 }
 
 impl SimFault {
-    /// The range whose reads concern this fault.
+    /// The range whose reads this fault affects.
     pub(crate) fn reads(&self) -> Option<AddressRange> {
         match self {
             Self::Unreadable(range)
@@ -122,7 +123,8 @@ impl SimFault {
         }
     }
 
-    /// The range that cannot be read now, in the `read`th read that touches it.
+    /// The range that cannot be read in read number `now` that touches it; `None` if it can be
+    /// read.
     pub(crate) fn refuses(&self, now: u64) -> Option<AddressRange> {
         match self {
             Self::Unreadable(range) => Some(*range),
@@ -133,20 +135,20 @@ impl SimFault {
     }
 }
 
-/// The system's words for a kind of failure.
+/// The reason that the system would give for a kind of failure.
 pub(crate) fn reason(kind: FaultKind) -> &'static str {
     match kind {
         FaultKind::NoSuchProcess => "there is no such process",
         FaultKind::KernelThread => "it is a kernel thread",
         FaultKind::Zombie => "it has ended and waits to be reaped",
         FaultKind::NotPermitted => "permission denied",
-        FaultKind::AlreadyTraced => "another debugger holds it",
+        FaultKind::AlreadyTraced => "another debugger traces it",
         FaultKind::OwnProcess => "it is the dumper itself",
         FaultKind::Unsupported => "processes of its kind are not supported",
         FaultKind::Gone => "it has ended",
         FaultKind::Unreadable => "its memory cannot be read",
         FaultKind::NotStopped => "it did not stop",
-        FaultKind::Malformed => "what it says about itself makes no sense",
+        FaultKind::Malformed => "its own description is malformed",
         _ => "the system reports a failure",
     }
 }

@@ -1,8 +1,10 @@
-//! Simulated processes as dumpwright targets: made of plain values, the same on every machine and day.
+//! Simulated processes as dumpwright targets. They consist of plain values and are the same on
+//! every machine and at any time.
 //!
-//! A [`SimProcess`] is built in code, or written down as text ([`Scenario`]; `docs/scenario.md` has the language):
-//! threads, modules, regions and their contents, and *faults*: pages that cannot be read, or only at first;
-//! threads that vanish. The engine cannot tell it from a live process, which is what it is for.
+//! A [`SimProcess`] is built in code, or described in a text file ([`Scenario`]; `docs/scenario.md`
+//! documents the language). It has threads, modules, regions and their contents, and *faults*:
+//! pages that cannot be read, or cannot be read at first, and threads that vanish. The engine dumps
+//! it in the same way as a live process.
 //!
 //! ```
 //! use dumpwright_sim::{Contents, SimProcess};
@@ -25,7 +27,8 @@ mod symbols;
 mod system;
 
 pub use contents::{Contents, Overlaid};
+pub use dumpwright_text::{Mistake, TextError};
 pub use faults::{ModuleRecord, Question, RegionChange, SimFault};
 pub use process::SimProcess;
 pub use scenario::{Scenario, ScenarioError};
-pub use symbols::{AddressError, Symbols};
+pub use symbols::{AddressError, ScenarioSymbols};

@@ -1,18 +1,18 @@
 use dumpwright_target::{
     AddressRange, Amd64, Arm, Arm64, Cpu, CpuContext, Exclusion, Fault, FaultKind, Frozen, FunctionTable,
     Handle, HandleOperation, LinuxFacts, Module, Need, Platform, Power, Region, RegionKind, RegionState,
-    Snapshot, System, SystemMemory, Target, Thread, ThreadTimes, TimeZone, Token, UnloadedModule, VmCounters,
-    WindowsProcess, X86, build_id_record,
+    SnapshotHandle, System, SystemMemory, Target, Thread, ThreadTimes, TimeZone, Token, UnloadedModule,
+    VmCounters, WindowsProcessFacts, X86, build_id_record,
 };
 
 use crate::faults::{self, SimFault};
 use crate::still::Still;
 use crate::system::usual as usual_system;
-use crate::{Contents, Symbols};
+use crate::{Contents, ScenarioSymbols};
 
-/// A process made of plain values.
+/// A simulated process, made of plain values.
 ///
-/// The fields are public so that tests can bend what the builder methods made straight.
+/// The fields are public, so that tests can change what the builder methods have made.
 #[derive(Debug, Clone)]
 #[expect(
     missing_docs,
@@ -21,7 +21,7 @@ use crate::{Contents, Symbols};
 pub struct SimProcess {
     pub id: u32,
     pub system: System,
-    /// The time at which it is dumped, in seconds since 1970.
+    /// The time at which the process is dumped, in seconds since 1970.
     pub clock: u32,
     pub times: Option<[u32; 3]>,
     pub power: Option<Power>,
@@ -36,31 +36,32 @@ pub struct SimProcess {
     pub tokens: Vec<Token>,
     pub system_memory: Option<SystemMemory>,
     pub vm_counters: Option<VmCounters>,
-    /// What only Windows knows of a process.
-    pub windows: WindowsProcess,
+    /// Facts about the process that only Windows has.
+    pub windows: WindowsProcessFacts,
     pub linux: Option<LinuxFacts>,
-    /// Where the argument and environment strings begin: a stack ends there unless a dump may show the
-    /// environment.
+    /// The address at which the argument and environment strings begin. A stack ends there, unless
+    /// the dump may contain the environment.
     pub strings: Option<u64>,
-    /// The system lets a dumper read memory whatever its protection, reserved memory too, as Wine does.
+    /// Whether the system lets a dumper read memory regardless of its protection, and reserved
+    /// memory too, as Wine does.
     pub reads_any_protection: bool,
-    /// The process is a snapshot of one.
+    /// Whether the process is a process snapshot.
     pub snapshot: bool,
-    /// The handle by which its system knows it; without one, its id is shown.
+    /// The process handle; `None` to use the process id.
     pub handle: Option<u64>,
-    /// The handle of the copy of its memory, if it is a snapshot.
+    /// The handle of the copy of its memory, if it is a process snapshot.
     pub clone_handle: Option<u64>,
-    /// What goes wrong.
+    /// The faults of the process.
     pub faults: Vec<SimFault>,
-    /// How often the process has been frozen, and thawed or dropped.
+    /// How often the process has been frozen.
     pub freezes: usize,
-    /// See `freezes`.
+    /// How often the process has been thawed, or its frozen state dropped.
     pub releases: usize,
-    pub(crate) symbols: Symbols,
+    pub(crate) symbols: ScenarioSymbols,
 }
 
 impl SimProcess {
-    /// A Linux process on x86-64 without threads, modules or memory.
+    /// Creates a Linux process on x86-64 without threads, modules or memory.
     #[must_use]
     pub fn new(id: u32) -> Self {
         let system = usual_system(Platform::Linux, Cpu::Amd64);
@@ -81,7 +82,7 @@ impl SimProcess {
             tokens: Vec::new(),
             system_memory: None,
             vm_counters: None,
-            windows: WindowsProcess::default(),
+            windows: WindowsProcessFacts::default(),
             linux: None,
             strings: None,
             reads_any_protection: false,
@@ -91,14 +92,14 @@ impl SimProcess {
             faults: Vec::new(),
             freezes: 0,
             releases: 0,
-            symbols: Symbols::default(),
+            symbols: ScenarioSymbols::default(),
         }
     }
 
-    /// Makes it a process of another processor family.
+    /// Changes the processor family.
     ///
     /// # Panics
-    /// It has threads already, whose registers are those of the family before.
+    /// If the process already has threads, because their registers belong to the previous family.
     #[must_use]
     pub fn cpu(mut self, cpu: Cpu) -> Self {
         assert!(self.threads.is_empty(), "cpu comes before threads");
@@ -106,11 +107,13 @@ impl SimProcess {
         self
     }
 
-    /// Adds a thread with this stack pointer and instruction pointer. Its stack reaches from the stack pointer to
-    /// the end of the allocation that holds it, which may be added later.
+    /// Adds a thread with this stack pointer and instruction pointer.
+    ///
+    /// Its stack reaches from the stack pointer to the end of the allocation that contains the
+    /// stack pointer. That memory may be added later.
     ///
     /// # Panics
-    /// They do not fit into registers of 32 bits, if the processor's have no more.
+    /// If the processor's registers have 32 bits and a pointer does not fit.
     #[must_use]
     pub fn thread(mut self, id: u32, stack_pointer: u64, instruction_pointer: u64) -> Self {
         self.threads.push(Thread {
@@ -131,7 +134,7 @@ impl SimProcess {
         self
     }
 
-    /// Adds a module.
+    /// Adds a module with this GNU build id, which may be empty.
     #[must_use]
     pub fn module(mut self, base: u64, size: u64, path: &str, build_id: &[u8]) -> Self {
         self.modules.push(Module {
@@ -150,16 +153,16 @@ impl SimProcess {
     /// Adds private committed memory with this protection (`PAGE_…`).
     ///
     /// # Panics
-    /// The range is empty or passes the end of the address space.
+    /// If the range is empty or reaches past the end of the address space.
     #[must_use]
     pub fn memory(self, start: u64, len: u64, protect: u32, contents: Contents) -> Self {
         self.private(start, len, protect, None, contents)
     }
 
-    /// Adds memory that dumps leave out for this reason.
+    /// Adds memory that dumps exclude for this reason.
     ///
     /// # Panics
-    /// As [`memory`](Self::memory).
+    /// Like [`memory`](Self::memory).
     #[must_use]
     pub fn excluded(self, start: u64, len: u64, exclusion: Exclusion) -> Self {
         self.private(
@@ -194,10 +197,10 @@ impl SimProcess {
         self
     }
 
-    /// Puts bytes into memory that has been added.
+    /// Replaces bytes of memory that has been added.
     ///
     /// # Panics
-    /// No single region holds all of the place.
+    /// If no single region contains the whole range.
     #[must_use]
     pub fn put(mut self, at: u64, bytes: impl Into<Vec<u8>>) -> Self {
         self.put_into_region(at, bytes.into());
@@ -217,10 +220,10 @@ impl SimProcess {
         *contents = below.put(region.range, at, bytes);
     }
 
-    /// Makes pages unreadable, which is known before they are read.
+    /// Makes pages unreadable. [`Frozen::survey`] reports them as unreadable.
     ///
     /// # Panics
-    /// As [`memory`](Self::memory).
+    /// Like [`memory`](Self::memory).
     #[must_use]
     pub fn unreadable(self, start: u64, len: u64) -> Self {
         self.fault(SimFault::Unreadable(
@@ -228,27 +231,27 @@ impl SimProcess {
         ))
     }
 
-    /// Makes pages unreadable, which turns out only when they are read.
+    /// Makes pages unreadable although [`Frozen::survey`] reports them as readable.
     ///
     /// # Panics
-    /// As [`memory`](Self::memory).
+    /// Like [`memory`](Self::memory).
     #[must_use]
-    pub fn treacherous(self, start: u64, len: u64) -> Self {
+    pub fn fails_when_read(self, start: u64, len: u64) -> Self {
         let range = AddressRange::at(start, len).expect("some pages");
         self.fault(SimFault::UnreadableFrom { range, read: 1 })
     }
 
-    /// Adds something that goes wrong.
+    /// Adds a fault.
     #[must_use]
     pub fn fault(mut self, fault: SimFault) -> Self {
         self.faults.push(fault);
         self
     }
 
-    /// Names a place, for scripts and transcripts.
+    /// Names a range of addresses, for scripts and transcripts.
     ///
     /// # Panics
-    /// As [`memory`](Self::memory).
+    /// Like [`memory`](Self::memory).
     #[must_use]
     pub fn symbol(mut self, name: &str, start: u64, len: u64) -> Self {
         self.symbols.define(
@@ -258,9 +261,10 @@ impl SimProcess {
         self
     }
 
-    /// The names of places in it. A process from a scenario has those of its modules and its memory.
+    /// Returns the names of places in the process. A process from a scenario has the names of its
+    /// modules and its memory.
     #[must_use]
-    pub fn symbols(&self) -> &Symbols {
+    pub fn symbols(&self) -> &ScenarioSymbols {
         &self.symbols
     }
 }
@@ -274,9 +278,9 @@ impl Target for SimProcess {
         self.handle.unwrap_or_else(|| self.process_id().into())
     }
 
-    fn as_snapshot(&mut self) -> Option<Snapshot> {
+    fn as_snapshot(&mut self) -> Option<SnapshotHandle> {
         let clone_handle = self.clone_handle;
-        self.snapshot.then_some(Snapshot { clone_handle })
+        self.snapshot.then_some(SnapshotHandle { clone_handle })
     }
 
     fn clock(&self) -> Option<u32> {
@@ -291,7 +295,7 @@ impl Target for SimProcess {
         if let Some(kind) = refused {
             return Err(Fault::new(
                 kind,
-                format!("hold process {}", self.id),
+                format!("suspend process {}", self.id),
                 faults::reason(kind),
             ));
         }
@@ -300,7 +304,7 @@ impl Target for SimProcess {
     }
 }
 
-/// Registers of which only two are known.
+/// Returns registers in which only two have values.
 fn context(cpu: Cpu, stack_pointer: u64, instruction_pointer: u64) -> CpuContext {
     let narrow = |value: u64| u32::try_from(value).expect("an address of a 32-bit process");
     match cpu {
@@ -331,7 +335,7 @@ fn context(cpu: Cpu, stack_pointer: u64, instruction_pointer: u64) -> CpuContext
     }
 }
 
-/// The failure that a simulated process has for a question about all of it.
+/// Returns the fault of a question about the process as a whole.
 pub(crate) fn failed(kind: FaultKind, operation: &str) -> Fault {
     Fault::new(kind, operation, faults::reason(kind))
 }

@@ -1,11 +1,13 @@
-//! A simulated process while it holds still.
+//! A frozen simulated process.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use dumpwright_target::{
-    AddressRange, Content, Exclusion, Extent, Fault, FaultKind, Frozen, FunctionTable, Handle,
-    HandleOperation, Holding, LinuxFacts, LinuxTextKind, Module, Need, Process, Region, RegionState, Remark,
-    Stack, Subject, System, SystemMemory, Thread, Token, UnloadedModule, VmCounters, protect,
+    AddressRange, Content, Diagnostic, Exclusion, Extent, Fault, FaultKind, Frozen, FunctionTable, Handle,
+    HandleOperation, Holding, LinuxFacts, LinuxTextKind, Memory, Module, Need, Process, ReadHook, Region,
+    RegionState, Stack, Subject, System, SystemMemory, Thread, Token, UnloadedModule, VmCounters,
+    pause_limit_passed, protect,
 };
 
 use crate::faults::{ModuleRecord, Question, RegionChange, SimFault};
@@ -15,13 +17,17 @@ use crate::{Contents, SimProcess};
 pub(crate) struct Still<'p> {
     process: &'p mut SimProcess,
     need: Need,
-    /// The address space as it is now; faults change it.
+    /// The current address space. Faults change it.
     regions: Vec<(Region, Contents)>,
-    /// How often it has been listed.
+    /// The index of each thread and each module in the process's lists, because they are looked up
+    /// one by one.
+    threads: HashMap<u32, usize>,
+    modules: HashMap<u64, usize>,
+    /// How often the regions have been listed.
     listings: u32,
-    /// How many reads have touched each fault's range.
+    /// How many reads have touched the range of each fault.
     reads: Vec<u64>,
-    remarks: Vec<Remark>,
+    diagnostics: Vec<Diagnostic>,
     pause: Duration,
 }
 
@@ -35,19 +41,36 @@ impl<'p> Still<'p> {
                 .filter(|(region, _)| region.exclusion == Some(Exclusion::DontDump));
             marked.for_each(|(region, _)| region.exclusion = None);
         }
+        let (mut threads, mut modules) = (HashMap::new(), HashMap::new());
+        for (index, thread) in process.threads.iter().enumerate() {
+            threads.entry(thread.id).or_insert(index);
+        }
+        for (index, module) in process.modules.iter().enumerate() {
+            modules.entry(module.base).or_insert(index);
+        }
         Self {
             need: need.clone(),
             regions,
+            threads,
+            modules,
             listings: 0,
             reads: vec![0; process.faults.len()],
-            remarks: Vec::new(),
+            diagnostics: Vec::new(),
             pause: Duration::ZERO,
             process,
         }
     }
 
-    /// The fault that a question about the whole process meets, if any.
+    /// The limit of the pause, if it has passed.
+    fn passed_limit(&self) -> Option<Duration> {
+        self.need.max_pause.filter(|limit| self.pause >= *limit)
+    }
+
+    /// Returns the fault that a question about the process as a whole meets, if any.
     fn answer(&self, asked: Question, operation: &str) -> Result<(), Fault> {
+        if let Some(reason) = self.resumed_early() {
+            return Err(Fault::new(FaultKind::NotStopped, operation, reason));
+        }
         let failing = self.process.faults.iter().find_map(|fault| match fault {
             SimFault::QuestionFails(question, kind) if *question == asked => Some(*kind),
             _ => None,
@@ -69,7 +92,7 @@ impl<'p> Still<'p> {
         Some(index)
     }
 
-    /// What a look at the map, without a read, tells about an address.
+    /// Returns what a survey reports for an address, without a read.
     fn content_at(&self, address: u64) -> Content {
         let Some(index) = self.region_index(address) else {
             return Content::Nothing("nothing is mapped there");
@@ -98,7 +121,8 @@ impl<'p> Still<'p> {
         }
     }
 
-    /// Where the answer to "what is here" may change behind `address`.
+    /// Returns the next address after `address` at which the result of a survey or a read may
+    /// change.
     fn next_border(&self, address: u64) -> u64 {
         let index = self
             .regions
@@ -114,7 +138,7 @@ impl<'p> Still<'p> {
             .unwrap_or(u64::MAX)
     }
 
-    /// Counts the read for each fault that it touches; returns how many bytes it may bring.
+    /// Counts the read for each fault whose range it touches. Returns how many bytes it may return.
     fn begin_read(&mut self, wanted: AddressRange) -> usize {
         let mut most = usize::MAX;
         for (fault, reads) in self.process.faults.iter().zip(&mut self.reads) {
@@ -139,7 +163,8 @@ impl<'p> Still<'p> {
         most
     }
 
-    /// How far from `address` on can be read now; `address` itself if it cannot.
+    /// Returns the end of the range that can be read now from `address` on; `address` itself if it
+    /// cannot be read.
     fn readable_until(&self, address: u64) -> u64 {
         let refused = |(fault, reads): (&SimFault, &u64)| {
             fault.refuses(*reads).is_some_and(|range| range.contains(address))
@@ -153,7 +178,7 @@ impl<'p> Still<'p> {
         }
     }
 
-    /// Lets regions change whose map has been listed often enough.
+    /// Changes the regions that are due to change after this listing.
     fn change_regions(&mut self) {
         let now = self.listings;
         for fault in &self.process.faults {
@@ -189,7 +214,7 @@ impl<'p> Still<'p> {
         }
     }
 
-    /// The stack from a stack pointer to the end of the allocation that holds it.
+    /// Returns the stack from a stack pointer to the end of the allocation that contains it.
     fn stack_of(&self, pointer: u64) -> Option<Stack> {
         let index = self.region_index(pointer)?;
         let allocation = self.regions[index].0.allocation_base;
@@ -206,7 +231,7 @@ impl<'p> Still<'p> {
         })
     }
 
-    /// The stack without argument and environment strings, unless those are wanted.
+    /// Returns the stack without argument and environment strings, unless those are wanted.
     fn without_strings(&self, stack: Stack) -> Option<Stack> {
         let cut = self
             .process
@@ -223,6 +248,48 @@ impl<'p> Still<'p> {
 impl Drop for Still<'_> {
     fn drop(&mut self) {
         self.process.releases += 1;
+    }
+}
+
+impl Memory for Still<'_> {
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<usize, Fault> {
+        let Some(wanted) = AddressRange::new(at, at.saturating_add(into.len() as u64)) else {
+            return Ok(0);
+        };
+        let most = self
+            .begin_read(wanted)
+            .min(usize::try_from(wanted.len()).unwrap_or(usize::MAX));
+        if let Some(reason) = self.resumed_early() {
+            let operation = format!("read memory at {at:#x}");
+            return Err(Fault::new(FaultKind::Unreadable, operation, reason));
+        }
+        let mut done = 0;
+        while done < most {
+            let from = at + done as u64;
+            let until = self.readable_until(from);
+            if until == from {
+                break;
+            }
+            let count = usize::try_from(until - from)
+                .unwrap_or(usize::MAX)
+                .min(most - done);
+            let index = self.region_index(from).expect("readable, so in a region");
+            let (region, contents) = &self.regions[index];
+            contents.read(region.range, from, &mut into[done..done + count]);
+            done += count;
+        }
+        if done == 0 {
+            let reason = match self.content_at(at) {
+                Content::Unreadable(reason) | Content::Nothing(reason) => reason,
+                Content::Readable | Content::Zero => "the read fails",
+            };
+            return Err(Fault::new(
+                FaultKind::Unreadable,
+                format!("read memory at {at:#x}"),
+                reason,
+            ));
+        }
+        Ok(done)
     }
 }
 
@@ -249,16 +316,12 @@ impl Frozen for Still<'_> {
         Ok(self.process.threads.iter().map(|thread| thread.id).collect())
     }
 
-    fn thread(&mut self, id: u32) -> Result<Thread, Fault> {
+    fn thread(&mut self, id: u32, _: &mut dyn ReadHook) -> Result<Thread, Fault> {
         if self.has(&SimFault::ThreadVanishes(id)) {
             return Err(failed(FaultKind::Gone, &format!("examine thread {id}")));
         }
-        let found = self
-            .process
-            .threads
-            .iter()
-            .find(|thread| thread.id == id)
-            .cloned();
+        let found = self.threads.get(&id);
+        let found = found.map(|index| self.process.threads[*index].clone());
         let mut thread = found.ok_or_else(|| {
             Fault::new(
                 FaultKind::NoSuchProcess,
@@ -267,7 +330,7 @@ impl Frozen for Still<'_> {
             )
         })?;
         if self.has(&SimFault::ThreadRefusesSuspension(id)) {
-            self.remarks.push(Remark::missing(
+            self.diagnostics.push(Diagnostic::missing(
                 Subject::Thread(id),
                 "it refuses to be suspended: neither registers nor stack",
             ));
@@ -285,23 +348,19 @@ impl Frozen for Still<'_> {
         Ok(thread)
     }
 
-    fn stack_at(&mut self, _: u32, stack_pointer: u64) -> Option<Stack> {
+    fn stack_at(&mut self, _: u32, stack_pointer: u64, _: &mut dyn ReadHook) -> Option<Stack> {
         self.stack_of(stack_pointer)
             .and_then(|stack| self.without_strings(stack))
     }
 
-    fn module_bases(&mut self) -> Result<Vec<u64>, Fault> {
+    fn module_bases(&mut self, _: &mut dyn ReadHook) -> Result<Vec<u64>, Fault> {
         self.answer(Question::ModuleBases, "list the modules")?;
         Ok(self.process.modules.iter().map(|module| module.base).collect())
     }
 
-    fn module(&mut self, base: u64) -> Result<Module, Fault> {
-        let found = self
-            .process
-            .modules
-            .iter()
-            .find(|module| module.base == base)
-            .cloned();
+    fn module(&mut self, base: u64, _: &mut dyn ReadHook) -> Result<Module, Fault> {
+        let found = self.modules.get(&base);
+        let found = found.map(|index| self.process.modules[*index].clone());
         let mut module = found.ok_or_else(|| {
             Fault::new(
                 FaultKind::Malformed,
@@ -336,15 +395,15 @@ impl Frozen for Still<'_> {
                     "version"
                 }
             };
-            self.remarks.push(Remark::missing(
+            self.diagnostics.push(Diagnostic::missing(
                 Subject::Module(base),
-                format!("its {what} makes no sense"),
+                format!("its {what} is malformed"),
             ));
         }
         Ok(module)
     }
 
-    fn regions(&mut self) -> Result<Vec<Region>, Fault> {
+    fn regions(&mut self, _: &mut dyn ReadHook) -> Result<Vec<Region>, Fault> {
         self.answer(Question::Regions, "list the regions of memory")?;
         let listed = self.regions.iter().map(|(region, _)| region.clone()).collect();
         self.listings += 1;
@@ -361,7 +420,7 @@ impl Frozen for Still<'_> {
         })
     }
 
-    fn unloaded_modules(&mut self) -> Result<Vec<UnloadedModule>, Fault> {
+    fn unloaded_modules(&mut self, _: &mut dyn ReadHook) -> Result<Vec<UnloadedModule>, Fault> {
         self.answer(Question::UnloadedModules, "list the unloaded modules")?;
         Ok(self.process.unloaded_modules.clone())
     }
@@ -371,7 +430,7 @@ impl Frozen for Still<'_> {
         Ok(self.process.handle_operations.clone())
     }
 
-    fn function_tables(&mut self) -> Result<Vec<FunctionTable>, Fault> {
+    fn function_tables(&mut self, _: &mut dyn ReadHook) -> Result<Vec<FunctionTable>, Fault> {
         self.answer(Question::FunctionTables, "list the function tables")?;
         Ok(self.process.function_tables.clone())
     }
@@ -395,7 +454,7 @@ impl Frozen for Still<'_> {
         Ok(self.process.vm_counters.clone())
     }
 
-    fn linux(&mut self) -> Option<LinuxFacts> {
+    fn linux(&mut self, _: &mut dyn ReadHook) -> Option<LinuxFacts> {
         let mut facts = self.process.linux.clone()?;
         if !self.need.environment {
             facts
@@ -409,59 +468,29 @@ impl Frozen for Still<'_> {
         let mut extents: Vec<Extent> = Vec::new();
         let mut at = range.start();
         while let Some(part) = AddressRange::new(at, self.next_border(at).min(range.end())) {
-            extents.push(Extent {
-                range: part,
-                content: self.content_at(at),
-            });
+            let content = match self.passed_limit() {
+                Some(_) => Content::Unreadable("not read before the process was resumed"),
+                None => self.content_at(at),
+            };
+            extents.push(Extent { range: part, content });
             at = part.end();
         }
         extents
     }
 
-    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<usize, Fault> {
-        let Some(wanted) = AddressRange::new(at, at.saturating_add(into.len() as u64)) else {
-            return Ok(0);
-        };
-        let most = self
-            .begin_read(wanted)
-            .min(usize::try_from(wanted.len()).unwrap_or(usize::MAX));
-        let mut done = 0;
-        while done < most {
-            let from = at + done as u64;
-            let until = self.readable_until(from);
-            if until == from {
-                break;
-            }
-            let count = usize::try_from(until - from)
-                .unwrap_or(usize::MAX)
-                .min(most - done);
-            let index = self.region_index(from).expect("readable, so in a region");
-            let (region, contents) = &self.regions[index];
-            contents.read(region.range, from, &mut into[done..done + count]);
-            done += count;
-        }
-        if done == 0 {
-            let reason = match self.content_at(at) {
-                Content::Unreadable(reason) | Content::Nothing(reason) => reason,
-                Content::Readable | Content::Zero => "the read fails",
-            };
-            return Err(Fault::new(
-                FaultKind::Unreadable,
-                format!("read memory at {at:#x}"),
-                reason,
-            ));
-        }
-        Ok(done)
+    fn resumed_early(&self) -> Option<String> {
+        self.passed_limit().map(pause_limit_passed)
     }
 
-    fn remarks(&mut self) -> Vec<Remark> {
-        std::mem::take(&mut self.remarks)
+    fn diagnostics(&mut self) -> Vec<Diagnostic> {
+        std::mem::take(&mut self.diagnostics)
     }
 
     fn thaw(self: Box<Self>) -> Holding {
         Holding {
             hold: "simulated",
-            pause: self.pause,
+            tracer: None,
+            pause: self.passed_limit().unwrap_or(self.pause),
         }
     }
 }

@@ -2,50 +2,52 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use dumpwright_target::AddressRange;
+use dumpwright_text::number;
 
-/// Names of places in a process: its modules and blocks of memory.
+/// Names of places in a process: its modules and its blocks of memory.
 ///
 /// ```
-/// use dumpwright_sim::Symbols;
+/// use dumpwright_sim::ScenarioSymbols;
 /// use dumpwright_target::AddressRange;
 ///
-/// let mut symbols = Symbols::default();
+/// let mut symbols = ScenarioSymbols::default();
 /// symbols.define("heap", AddressRange::at(0x1000, 0x2000).unwrap());
 /// assert_eq!(symbols.resolve("heap+0x10"), Ok(0x1010));
 /// assert_eq!(symbols.describe(0x1010).as_deref(), Some("heap+0x10"));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Symbols {
+pub struct ScenarioSymbols {
     places: BTreeMap<String, AddressRange>,
 }
 
-impl Symbols {
-    /// Names a place. Returns what had the name before, if anything did.
+impl ScenarioSymbols {
+    /// Names a place. Returns the place that had this name before, if any.
     pub fn define(&mut self, name: impl Into<String>, range: AddressRange) -> Option<AddressRange> {
         self.places.insert(name.into(), range)
     }
 
-    /// All names with their places, in the order of the names.
+    /// Returns all names with their places, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, AddressRange)> + Clone {
         self.places.iter().map(|(name, range)| (name.as_str(), *range))
     }
 
-    /// The place of this name.
+    /// Returns the place with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<AddressRange> {
         self.places.get(name).copied()
     }
 
-    /// The address that a text means: `0x1000`, `4096`, `heap`, `heap+0x10`, `heap-8`.
+    /// Parses an address: `0x1000`, `4096`, `heap`, `heap+0x10`, `heap-8`.
     ///
     /// # Errors
-    /// It means none; the error says why.
+    /// If the text is not an address. The error gives the reason.
     pub fn resolve(&self, text: &str) -> Result<u64, AddressError> {
         let text = text.trim();
         if let Some(address) = self.get(text).map(AddressRange::start).or_else(|| number(text)) {
             return Ok(address);
         }
-        // The last sign counts: file names such as libstdc++.so.6 have some of their own.
+        // The last sign is the one that counts, because file names such as libstdc++.so.6 contain
+        // signs.
         let split = text
             .rfind(['+', '-'])
             .map(|at| (text[..at].trim_end(), &text[at..]));
@@ -61,7 +63,8 @@ impl Symbols {
         address.ok_or_else(|| AddressError::Beyond(text.to_owned()))
     }
 
-    /// An address in words, `heap+0x10` or `heap`: by the smallest place that holds it.
+    /// Returns the name of an address, such as `heap+0x10` or `heap`. If several places contain it,
+    /// the smallest one is used.
     #[must_use]
     pub fn describe(&self, address: u64) -> Option<String> {
         let holding = self.iter().filter(|(_, range)| range.contains(address));
@@ -78,7 +81,7 @@ enum Offset {
     Before(u64),
 }
 
-/// A sign and a number.
+/// Parses a sign and a number.
 fn offset(text: &str) -> Option<Offset> {
     let (sign, digits) = text.split_at_checked(1)?;
     let distance = number(digits.trim_start())?;
@@ -89,24 +92,12 @@ fn offset(text: &str) -> Option<Offset> {
     })
 }
 
-fn number(text: &str) -> Option<u64> {
-    let plain = text.replace('_', "");
-    let (digits, radix) = plain
-        .strip_prefix("0x")
-        .map_or((plain.as_str(), 10), |digits| (digits, 16));
-    // from_str_radix would take a sign.
-    digits
-        .starts_with(|c: char| c.is_digit(radix))
-        .then(|| u64::from_str_radix(digits, radix).ok())
-        .flatten()
-}
-
-/// Why a text means no address.
+/// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AddressError {
     /// It is neither a number nor a known name.
     Unknown(String),
-    /// It lies outside the address space.
+    /// The address lies outside the address space.
     Beyond(String),
 }
 
@@ -116,7 +107,7 @@ impl fmt::Display for AddressError {
             Self::Unknown(name) => {
                 write!(
                     f,
-                    "nothing is called \"{name}\", and an address is a number, a name or NAME+0x10"
+                    "nothing is called \"{name}\"; an address is a number, a name, or NAME+0x10"
                 )
             }
             Self::Beyond(text) => write!(f, "{text} lies outside the address space"),
@@ -130,8 +121,8 @@ impl std::error::Error for AddressError {}
 mod tests {
     use super::*;
 
-    fn symbols() -> Symbols {
-        let mut symbols = Symbols::default();
+    fn symbols() -> ScenarioSymbols {
+        let mut symbols = ScenarioSymbols::default();
         for (name, start, len) in [
             ("heap", 0x1000, 0x1000),
             ("libstdc++.so.6", 0x10_0000, 0x1000),

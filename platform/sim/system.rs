@@ -1,19 +1,20 @@
-//! What a simulated machine is when nothing else is said.
+//! The default system of a simulated process.
 
 use dumpwright_target::{Cpu, CpuInformation, Platform, System};
 
-/// What `IsProcessorFeaturePresent` says on a usual x86-64: compare-exchange (2), SSE (6), RDTSC (8), PAE (9), SSE2
-/// (10), NX (12), SSE3 (13), CMPXCHG16B (14), XSAVE (17), among others.
+/// The features that `IsProcessorFeaturePresent` reports on a typical x86-64: compare-exchange (2),
+/// SSE (6), RDTSC (8), PAE (9), SSE2 (10), NX (12), SSE3 (13), CMPXCHG16B (14), XSAVE (17), among
+/// others.
 const WINDOWS_FEATURES: [u64; 2] = [0x0000_0000_0002_7744, 0];
 
-/// The same on ARM64: compare-exchange of 64 and 128 bits (2, 14), NX (12), VFP (18), NEON (19), divisions (24), atomics
-/// (25), ARMv8 with cryptography and CRC32 (29 to 31).
+/// The same for ARM64: compare-exchange of 64 and 128 bits (2, 14), NX (12), VFP (18), NEON (19),
+/// divisions (24), atomics (25), ARMv8 with cryptography and CRC32 (29 to 31).
 const WINDOWS_ARM64_FEATURES: [u64; 2] = [0x0000_0000_e30c_5004, 0];
 
-/// What such a system is when nothing else is said.
+/// Returns the default system for a platform and a processor family.
 pub(crate) fn usual(platform: Platform, cpu: Cpu) -> System {
     let linux = platform == Platform::Linux;
-    // The last one is what the kernel calls the machine.
+    // The machine name that the kernel reports comes last.
     let (processor_level, processor_revision, machine) = match cpu {
         Cpu::X86 => (6, 0x8f08, "i686"),
         Cpu::Arm => (7, 0, "armv7l"),
@@ -62,7 +63,7 @@ pub(crate) fn usual(platform: Platform, cpu: Cpu) -> System {
     }
 }
 
-/// The registers in which CPUID gives the vendor's name, in the order EBX, EDX, ECX.
+/// Returns the registers in which CPUID stores the name of the vendor, in the order EBX, EDX, ECX.
 pub(crate) fn vendor(name: [u8; 12]) -> [u32; 3] {
     let word = |at: usize| u32::from_le_bytes([name[at], name[at + 1], name[at + 2], name[at + 3]]);
     [word(0), word(4), word(8)]

@@ -1,16 +1,15 @@
-//! `[[fault]]`: what goes wrong.
+//! `[[fault]]`: the faults of the process.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dumpwright_target::FaultKind;
+use dumpwright_target::{FaultKind, Module, Region, Thread};
+use dumpwright_text::{Fields, Listed, Parsed, Value, hint, list};
 
-use super::error::hint;
-use super::fields::{Fields, Outcome, Value};
-use super::memory::read_protection;
 use super::places::Places;
-use crate::{ModuleRecord, Question, RegionChange, SimFault, SimProcess};
+use crate::{Contents, ModuleRecord, Question, RegionChange, SimFault};
 
-/// Each kind with the keys that it has besides `kind`.
+/// Each kind of fault, with its keys other than `kind`.
 pub(super) const KINDS: &[(&str, &[&str])] = &[
     ("unreadable", &["at", "size"]),
     ("unreadable-from", &["at", "size", "read"]),
@@ -63,131 +62,167 @@ const REASONS: &[(&str, FaultKind)] = &[
     ("system", FaultKind::System),
 ];
 
-pub(super) fn read(document: &Fields<'_>, places: &Places, process: &SimProcess) -> Outcome<Vec<SimFault>> {
-    let Some(value) = document.value("fault") else {
-        return Ok(Vec::new());
-    };
-    value
-        .array()?
-        .iter()
-        .map(|value| read_one(value, places, process))
-        .collect()
+/// The threads, modules and regions that faults can name.
+pub(super) struct Known<'p> {
+    threads: Parsed<()>,
+    thread_ids: BTreeSet<u32>,
+    modules: Parsed<()>,
+    module_bases: BTreeSet<u64>,
+    /// In ascending order.
+    regions: &'p Listed<(Region, Contents)>,
 }
 
-fn read_one(value: &Value<'_>, places: &Places, process: &SimProcess) -> Outcome<SimFault> {
-    let every: Vec<_> = KINDS
+impl<'p> Known<'p> {
+    pub fn new(
+        threads: &Listed<Thread>,
+        modules: &Listed<Module>,
+        regions: &'p Listed<(Region, Contents)>,
+    ) -> Self {
+        Self {
+            threads: threads.all,
+            thread_ids: threads.items.iter().map(|thread| thread.id).collect(),
+            modules: modules.all,
+            module_bases: modules.items.iter().map(|module| module.base).collect(),
+            regions,
+        }
+    }
+}
+
+pub(super) fn read(document: &Fields<'_>, places: &Places, known: &Known<'_>) -> Vec<SimFault> {
+    let faults = document.get("fault", |value| {
+        value.each(|value| read_one(value, places, known)).complete()
+    });
+    faults.unwrap_or_default()
+}
+
+fn read_one(value: &Value<'_>, places: &Places, known: &Known<'_>) -> Parsed<SimFault> {
+    let kind = value.peek("kind");
+    let row = KINDS
         .iter()
-        .flat_map(|(_, keys)| keys.iter().copied())
-        .chain(["kind"])
-        .collect();
-    let kind = value.table("a fault", &every)?.need("kind")?;
-    let names = KINDS.iter().map(|(name, _)| *name);
-    let found = KINDS.iter().find(|(name, _)| Some(*name) == kind.as_text());
-    let Some((name, keys)) = found else {
+        .find(|(name, _)| kind.as_ref().and_then(Value::as_text) == Some(*name));
+    let Some((name, keys)) = row else {
+        // The kind is unknown, so any key of any kind is accepted.
+        let keys = KINDS.iter().flat_map(|(_, keys)| keys.iter().copied());
+        let every: Vec<_> = keys.chain(["kind"]).collect();
+        let kind = value.table("a fault", &every)?.need("kind")?;
         let word = kind.text()?;
-        return Err(kind.error(format!("\"{word}\" is no kind of fault{}", hint(word, names))));
+        let names = KINDS.iter().map(|(name, _)| *name);
+        return Err(kind.error(format_args!(
+            "\"{word}\" is not a kind of fault{}",
+            hint(word, names)
+        )));
     };
     let keys: Vec<_> = keys.iter().copied().chain(["kind"]).collect();
     let fields = value.table("a fault of this kind", &keys)?;
+    // Required keys are read last, so that a mistake in one does not hide mistakes in others.
     Ok(match *name {
         "unreadable" => SimFault::Unreadable(places.place(&fields)?),
         "unreadable-from" => SimFault::UnreadableFrom {
+            read: count(&fields, "read"),
             range: places.place(&fields)?,
-            read: count(&fields, "read")?,
         },
         "unreadable-until" => SimFault::UnreadableUntil {
+            read: count(&fields, "read"),
             range: places.place(&fields)?,
-            read: count(&fields, "read")?,
         },
         "short-read" => SimFault::ShortRead {
+            most: usize::try_from(count(&fields, "most")).unwrap_or(usize::MAX),
             range: places.place(&fields)?,
-            most: usize::try_from(count(&fields, "most")?).unwrap_or(usize::MAX),
         },
-        "slow-read" => SimFault::SlowRead {
-            range: places.place(&fields)?,
-            delay: Duration::from_millis(fields.need("delay_ms")?.u32()?.into()),
-            sleep: fields.get_or("sleep", Value::bool, false)?,
-        },
-        "thread-vanishes" => SimFault::ThreadVanishes(thread(&fields, process)?),
-        "thread-refuses-suspension" => SimFault::ThreadRefusesSuspension(thread(&fields, process)?),
+        "slow-read" => {
+            let range = places.place(&fields);
+            SimFault::SlowRead {
+                sleep: fields.get_or("sleep", Value::bool, false),
+                delay: Duration::from_millis(fields.required("delay_ms", Value::u32)?.into()),
+                range: range?,
+            }
+        }
+        "thread-vanishes" => SimFault::ThreadVanishes(thread(&fields, known)?),
+        "thread-refuses-suspension" => SimFault::ThreadRefusesSuspension(thread(&fields, known)?),
         "broken-module-record" => SimFault::BrokenModuleRecord {
-            base: module(&fields, places, process)?,
-            record: fields.get_or("record", |value| value.choice(RECORDS), ModuleRecord::Headers)?,
+            record: fields.get_or("record", |value| value.choice(RECORDS), ModuleRecord::Headers),
+            base: fields.required("module", |value| module(value, places, known))?,
         },
-        "region-changes" => region_changes(&fields, places, process)?,
-        "freeze-fails" => SimFault::FreezeFails(fields.need("reason")?.choice(REASONS)?),
-        "question-fails" => SimFault::QuestionFails(
-            fields.need("question")?.choice(QUESTIONS)?,
-            fields.get_or("reason", |value| value.choice(REASONS), FaultKind::System)?,
-        ),
+        "region-changes" => region_changes(&fields, places, known)?,
+        "freeze-fails" => SimFault::FreezeFails(fields.required("reason", |value| value.choice(REASONS))?),
+        "question-fails" => {
+            let reason = fields.get_or("reason", |value| value.choice(REASONS), FaultKind::System);
+            let question = fields.required("question", |value| value.choice(QUESTIONS))?;
+            SimFault::QuestionFails(question, reason)
+        }
         other => unreachable!("{other} has a row and no reader"),
     })
 }
 
-/// A number that counts from 1, and is 1 unless said otherwise.
-fn count(fields: &Fields<'_>, key: &str) -> Outcome<u64> {
-    let Some(value) = fields.value(key) else {
-        return Ok(1);
-    };
-    match value.u64()? {
-        0 => Err(value.error("counting begins at 1")),
+/// Reads a number that is at least 1 and by default 1.
+fn count(fields: &Fields<'_>, key: &str) -> u64 {
+    let count = |value: &Value<'_>| match value.u64()? {
+        0 => Err(value.error("expected a number of at least 1, found 0")),
         number => Ok(number),
-    }
+    };
+    fields.get_or(key, count, 1)
 }
 
-fn thread(fields: &Fields<'_>, process: &SimProcess) -> Outcome<u32> {
-    let value = fields.need("thread")?;
-    let id = value.u32()?;
-    if process.threads.iter().any(|thread| thread.id == id) {
-        return Ok(id);
-    }
-    let ids: Vec<_> = process
-        .threads
-        .iter()
-        .map(|thread| thread.id.to_string())
-        .collect();
-    Err(value.error(format!("no thread has the id {id}; there are {}", ids.join(", "))))
+fn thread(fields: &Fields<'_>, known: &Known<'_>) -> Parsed<u32> {
+    fields.required("thread", |value| {
+        let id = value.u32()?;
+        if known.thread_ids.contains(&id) {
+            return Ok(id);
+        }
+        known.threads?;
+        let ids = list(&known.thread_ids);
+        Err(value.error(format_args!("no thread has the id {id}; the threads are {ids}")))
+    })
 }
 
-fn module(fields: &Fields<'_>, places: &Places, process: &SimProcess) -> Outcome<u64> {
-    let value = fields.need("module")?;
-    let base = places.address(&value)?;
-    if process.modules.iter().any(|module| module.base == base) {
+fn module(value: &Value<'_>, places: &Places, known: &Known<'_>) -> Parsed<u64> {
+    let base = places.address(value)?;
+    if known.module_bases.contains(&base) {
         return Ok(base);
     }
-    Err(value.error(format!("no module begins at {base:#x}")))
+    known.modules?;
+    Err(value.error(format_args!("no module begins at {base:#x}")))
 }
 
-fn region_changes(fields: &Fields<'_>, places: &Places, process: &SimProcess) -> Outcome<SimFault> {
-    fields.exclusive(&["gone", "new_size", "protect"])?;
-    let at = fields.need("at")?;
-    let base = places.address(&at)?;
-    let region = process
-        .regions
-        .iter()
-        .map(|(region, _)| region)
-        .find(|region| region.range.start() == base);
-    let region = region.ok_or_else(|| at.error(format!("no region begins at {base:#x}")))?;
-    let size = fields.get("new_size", |value| {
-        let size = value.u64()?;
+fn region_changes(fields: &Fields<'_>, places: &Places, known: &Known<'_>) -> Parsed<SimFault> {
+    let changes = fields.exclusive(&["gone", "new_size", "protect"]);
+    let region = fields.required("at", |at| {
+        let base = places.address(at)?;
+        let regions = &known.regions.items;
+        let found = regions.binary_search_by_key(&base, |(region, _)| region.range.start());
+        let found = found.map(|index| regions[index].0.range);
+        found.or_else(|_| {
+            known.regions.all?;
+            Err(at.error(format_args!("no region begins at {base:#x}")))
+        })
+    });
+    let size = fields.optional("new_size", |value| {
+        let size = value.size()?;
         places.check_pages(value, size)?;
-        let smaller = (1..region.range.len()).contains(&size);
+        let smaller = (1..region?.len()).contains(&size);
         smaller
             .then_some(size)
-            .ok_or_else(|| value.error("expected a size smaller than the region's, and not 0"))
-    })?;
-    let protection = fields.get("protect", read_protection)?;
-    let gone = fields.get_or("gone", Value::bool, false)?;
-    let change = match (size, protection, gone) {
+            .ok_or_else(|| value.error("expected a size above 0 that is smaller than the region's"))
+    });
+    let protection = fields.optional("protect", Value::protection);
+    let gone = fields.optional("gone", Value::bool);
+    let listings = fields.get_or(
+        "listings",
+        |value| match value.u32()? {
+            0 => Err(value.error("expected a number of at least 1, found 0")),
+            number => Ok(number),
+        },
+        1,
+    );
+    changes?;
+    let change = match (size?, protection?, gone?) {
         (Some(size), ..) => RegionChange::Size(size),
         (_, Some(protection), _) => RegionChange::Protect(protection),
-        (_, _, true) => RegionChange::Gone,
-        _ => return Err(fields.error("a region changes how? expected one of gone = true, new_size, protect")),
+        (_, _, Some(true)) => RegionChange::Gone,
+        _ => return Err(fields.error("expected one of gone = true, new_size, protect")),
     };
-    let listings = count(fields, "listings")?;
-    let listings = u32::try_from(listings).map_err(|_| fields.error("nobody lists the map so often"))?;
     Ok(SimFault::RegionChanges {
-        base,
+        base: region?.start(),
         listings,
         change,
     })

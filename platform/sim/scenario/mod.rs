@@ -1,12 +1,12 @@
-//! Text → [`SimProcess`]: one file a kind of table, all with the same outline.
+//! Reads scenarios: text → [`SimProcess`]. Each kind of table has its own file, and all files have
+//! the same structure.
 //!
-//! Names come first: everything behind `[[memory]]`, `[[module]]` and `[[symbol]]` may use them. Each file has
-//! the list of its keys; a test holds the lists against `docs/scenario.md`.
+//! Names are read first, from `[[memory]]`, `[[module]]` and `[[symbol]]`. All later tables can use
+//! them. Each file has a list of its keys; a test checks that `docs/scenario.md` contains all of
+//! them.
 
 mod counters;
-mod error;
 mod faults;
-mod fields;
 mod functions;
 mod handles;
 mod linux;
@@ -21,13 +21,10 @@ mod tokens;
 
 use std::path::Path;
 
-use toml::de::DeTable;
-
-pub use error::ScenarioError;
+use dumpwright_text::{Fields, Parsed, Source, TextError};
 
 use crate::SimProcess;
-use error::Source;
-use fields::{Fields, Outcome};
+use faults::Known;
 use places::Places;
 
 const KEYS: &[&str] = &[
@@ -48,7 +45,7 @@ const KEYS: &[&str] = &[
     "fault",
 ];
 
-/// A process written down as text. `docs/scenario.md` has the language.
+/// A process described as text. `docs/scenario.md` documents the language.
 ///
 /// ```
 /// let process = dumpwright_sim::Scenario::parse(
@@ -74,55 +71,53 @@ const KEYS: &[&str] = &[
 pub enum Scenario {}
 
 impl Scenario {
-    /// Reads a scenario; `file` is what complaints call it.
+    /// Parses a scenario. Errors show `file` as its name.
     ///
     /// # Errors
-    /// The text is no TOML, has unknown keys or values, or describes a process that cannot be.
+    /// If the text is not TOML, has unknown keys or values, or describes an impossible process. The
+    /// error has all mistakes, except those that only follow from another one: if a block's address
+    /// has a mistake, its name is not reported as unknown.
     pub fn parse(text: &str, file: &str) -> Result<SimProcess, ScenarioError> {
-        let source = Source::new(text, file);
-        let table = DeTable::parse(text).map_err(|error| {
-            let message: Vec<_> = error.message().lines().collect();
-            source.error(&error.span().unwrap_or(0..0), message.join(", "))
-        })?;
-        read(&Fields::root(&table, source, KEYS)?)
+        Source::new(file, text).read("a scenario", KEYS, read)
     }
 
     /// Reads a scenario from a file.
     ///
     /// # Errors
-    /// The file cannot be read, or see [`parse`](Self::parse).
+    /// If the file cannot be read, or for the reasons of [`parse`](Self::parse).
     pub fn load(path: impl AsRef<Path>) -> Result<SimProcess, ScenarioError> {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|error| ScenarioError {
-            file: path.display().to_string(),
-            line: 0,
-            column: 0,
-            message: format!("cannot be read: {error}"),
-        })?;
-        Self::parse(&text, &path.display().to_string())
+        Source::load(path)?.read("a scenario", KEYS, read)
     }
 }
 
-fn read(document: &Fields<'_>) -> Outcome<SimProcess> {
+/// The mistakes of a text that is not a valid scenario. Each has its place, an excerpt, and a
+/// suggestion.
+pub type ScenarioError = TextError;
+
+fn read(document: &Fields<'_>) -> Parsed<SimProcess> {
+    let machine = system::read(document);
     let mut process = SimProcess::new(1000);
-    process.system = system::read(document)?;
-    process.reads_any_protection = system::reads_any_protection(document)?;
-    process::read(document, &mut process)?;
-    let places = Places::read(document, &process.system)?;
-    let mut placed = Vec::new();
-    process.modules = modules::read(document, &places, process.system.platform, &mut placed)?;
-    memory::read(document, &places, &mut placed)?;
-    process.regions = memory::in_order(placed)?;
-    process.unloaded_modules = modules::read_unloaded(document, &places)?;
-    process.handles = handles::read(document)?;
-    process.handle_operations = handles::read_operations(document, &places)?;
-    process.function_tables = functions::read(document, &places)?;
-    process.tokens = tokens::read(document, process.id)?;
-    process.system_memory = counters::read_system(document)?;
-    process.vm_counters = counters::read_process(document)?;
-    (process.linux, process.strings) = linux::read(document, &places, process.system.platform)?;
-    process.threads = threads::read(document, &places, &process.system, &process.regions)?;
-    process.faults = faults::read(document, &places, &process)?;
+    process::read(document, &mut process);
+    let (modules, memory) = (modules::tables(document), memory::tables(document));
+    let (places, modules, memory) = Places::read(document, &machine, modules, memory);
+    let mut placed = memory::read(&memory, &places);
+    let modules = modules::read(&modules, &places, &machine, &mut placed);
+    let regions = memory::in_order(placed);
+    let threads = threads::read(document, &places, &machine, &regions);
+    process.faults = faults::read(document, &places, &Known::new(&threads, &modules, &regions));
+    process.unloaded_modules = modules::read_unloaded(document, &places).items;
+    process.handles = handles::read(document).items;
+    process.handle_operations = handles::read_operations(document, &places).items;
+    process.function_tables = functions::read(document, &places).items;
+    process.tokens = tokens::read(document, process.id).items;
+    process.system_memory = counters::read_system(document);
+    process.vm_counters = counters::read_process(document);
+    (process.linux, process.strings) = linux::read(document, &places, &machine);
+    process.reads_any_protection = machine.reads_any_protection;
+    process.system = machine.system;
+    process.modules = modules.items;
+    process.regions = regions.items;
+    process.threads = threads.items;
     process.symbols = places.symbols;
     Ok(process)
 }
@@ -133,7 +128,7 @@ mod tests {
 
     const DOCUMENT: &str = include_str!("../../../docs/scenario.md");
 
-    /// Every key list of the language.
+    /// All keys of the language.
     fn keys() -> impl Iterator<Item = &'static str> {
         let kinds = faults::KINDS.iter().flat_map(|(_, keys)| keys.iter());
         [

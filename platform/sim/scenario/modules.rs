@@ -3,11 +3,11 @@
 use dumpwright_target::{
     AddressRange, Module, Platform, Region, RegionKind, RegionState, UnloadedModule, build_id_record, protect,
 };
+use dumpwright_text::{Fields, Listed, Parsed, Value};
 
-use super::fields::{Fields, Outcome, Value};
 use super::memory::{self, Placed};
-use super::places::Places;
-use super::system::numbers;
+use super::places::{Places, Ranged};
+use super::system::{Machine, numbers};
 
 pub(super) const KEYS: &[&str] = &[
     "name",
@@ -29,96 +29,131 @@ pub(super) const PDB_KEYS: &[&str] = &["name", "guid", "age"];
 pub(super) const SECTION_KEYS: &[&str] = &["offset", "size", "protect", "content", "put"];
 pub(super) const UNLOADED_KEYS: &[&str] = &["name", "base", "size", "checksum", "timestamp"];
 
-pub(super) fn tables<'t>(document: &Fields<'t>) -> Outcome<Vec<Fields<'t>>> {
+pub(super) fn tables<'t>(document: &Fields<'t>) -> Listed<Fields<'t>> {
     document.tables("module", "a module", KEYS)
 }
 
+/// Reads the modules. Appends their sections to `placed`.
 pub(super) fn read<'t>(
-    document: &Fields<'t>,
+    modules: &Listed<Ranged<'t>>,
     places: &Places,
-    platform: Platform,
-    placed: &mut Vec<Placed<'t>>,
-) -> Outcome<Vec<Module>> {
-    let mut modules = Vec::new();
+    machine: &Machine,
+    placed: &mut Listed<Placed<'t>>,
+) -> Listed<Module> {
     let mut images = Vec::new();
-    for fields in tables(document)? {
-        fields.exclusive(&["build_id", "pdb", "codeview"])?;
-        let range = places.range(&fields, "base")?;
-        let version = fields.get("version", |value| version_numbers(value, platform))?;
-        let product = fields.get("product_version", |value| match platform {
-            Platform::Linux => Err(value.error("modules of Linux have one version only")),
-            _ => version_numbers(value, platform),
-        })?;
-        modules.push(Module {
-            base: range.start(),
-            size: range.len(),
-            checksum: fields.get_or("checksum", Value::u32, 0)?,
-            timestamp: fields.get_or("timestamp", Value::u32, 0)?,
-            path: fields.need("path")?.string()?,
-            version: version.or(product).map(|_| {
-                let file = version.or(product).unwrap_or_default();
-                match platform {
-                    Platform::Linux => linux_version(file),
-                    _ => windows_version(file, product.unwrap_or(file), modules.is_empty()),
-                }
-            }),
-            cv_record: code_view(&fields)?,
-            misc_record: fields.get_or("misc", Value::hex, Vec::new())?,
-        });
-        read_sections(&fields, range, places, placed)?;
-        images.push((range, fields.get_or("may_overlap", Value::bool, false)?, fields));
-    }
-    check_overlaps(images)?;
-    Ok(modules)
+    let mut is_program = true;
+    let mut list = modules.each(|(fields, range)| {
+        let module = module(fields, *range, machine, std::mem::take(&mut is_program));
+        let sections = fields.tables("sections", "a section of a module", SECTION_KEYS);
+        let sections = sections.each(|section| read_section(section, *range, places));
+        placed.items.extend(sections.items);
+        placed.all = placed.all.and(sections.all);
+        let may_overlap = fields.optional("may_overlap", Value::bool);
+        if let (Ok(range), Ok(may_overlap)) = (range, may_overlap) {
+            images.push((*range, may_overlap.unwrap_or(false), fields));
+        }
+        module
+    });
+    list.all = list.all.and(check_overlaps(images));
+    list
 }
 
-/// Sections are regions of the image's own allocation.
-fn read_sections<'t>(
-    module: &Fields<'t>,
-    image: AddressRange,
+fn module(
+    fields: &Fields<'_>,
+    range: Parsed<AddressRange>,
+    machine: &Machine,
+    is_program: bool,
+) -> Parsed<Module> {
+    let _ = fields.exclusive(&["build_id", "pdb", "codeview"]);
+    let version = fields.get("version", |value| version_numbers(value, machine));
+    let product = fields.get("product_version", |value| match machine.platform {
+        Ok(Platform::Linux) => Err(value.error("Linux modules have no product version")),
+        _ => version_numbers(value, machine),
+    });
+    let path = fields.required("path", Value::string);
+    let module = Module {
+        base: 0,
+        size: 0,
+        checksum: fields.get_or("checksum", Value::u32, 0),
+        timestamp: fields.get_or("timestamp", Value::u32, 0),
+        path: String::new(),
+        version: version.or(product).map(|file| match machine.system.platform {
+            Platform::Linux => linux_version(file),
+            _ => windows_version(file, product.unwrap_or(file), is_program),
+        }),
+        cv_record: code_view(fields),
+        misc_record: fields.get_or("misc", Value::hex, Vec::new()),
+    };
+    let range = range?;
+    Ok(Module {
+        base: range.start(),
+        size: range.len(),
+        path: path?,
+        ..module
+    })
+}
+
+/// Reads a section. Sections are regions of the image's own allocation.
+fn read_section<'t>(
+    section: &Fields<'t>,
+    image: Parsed<AddressRange>,
     places: &Places,
-    placed: &mut Vec<Placed<'t>>,
-) -> Outcome<()> {
-    for section in module.tables("sections", "a section of a module", SECTION_KEYS)? {
-        let (offset, size) = (section.need("offset")?, section.need("size")?);
-        let range = memory::inside(&section, offset.u64()?, size.u64()?, image, "the module")?;
-        places.check_pages(&offset, range.start())?;
-        places.check_pages(&size, range.len())?;
-        let region = Region {
-            range,
-            allocation_base: image.start(),
-            // So is every section of an image mapped at first.
-            allocation_protect: protect::EXECUTE_WRITECOPY,
-            protect: section.get_or("protect", memory::read_protection, protect::READONLY)?,
-            state: RegionState::Commit,
-            kind: Some(RegionKind::Image),
-            exclusion: None,
-        };
-        let contents = memory::read_contents(&section, range, places)?;
-        placed.push(Placed {
-            region,
-            contents,
-            from: section,
-        });
-    }
-    Ok(())
+) -> Parsed<Placed<'t>> {
+    let offset = section.required("offset", Value::size);
+    let size = section.required("size", Value::size);
+    let range = match (offset, size) {
+        (Ok(offset), Ok(size)) => inside_pages(section, offset, size, image, places),
+        (Err(mistake), _) | (_, Err(mistake)) => Err(mistake),
+    };
+    let protect = section.get_or("protect", Value::protection, protect::READONLY);
+    let contents = memory::read_contents(section, range, places);
+    let region = Region {
+        range: range?,
+        allocation_base: image?.start(),
+        // Every section of an image is mapped with this protection at first.
+        allocation_protect: protect::EXECUTE_WRITECOPY,
+        protect,
+        state: RegionState::Commit,
+        kind: Some(RegionKind::Image),
+        exclusion: None,
+    };
+    Ok(Placed {
+        region,
+        contents,
+        from: section.clone(),
+    })
 }
 
-fn version_numbers(value: &Value<'_>, platform: Platform) -> Outcome<[u32; 4]> {
+/// Returns the pages of the image with this offset and size.
+fn inside_pages(
+    section: &Fields<'_>,
+    offset: u64,
+    size: u64,
+    image: Parsed<AddressRange>,
+    places: &Places,
+) -> Parsed<AddressRange> {
+    let range = memory::inside(section, offset, size, image, "the module")?;
+    let start = section.required("offset", |value| places.check_pages(value, range.start()));
+    let len = section.required("size", |value| places.check_pages(value, range.len()));
+    start.and(len).map(|()| range)
+}
+
+fn version_numbers(value: &Value<'_>, machine: &Machine) -> Parsed<[u32; 4]> {
     let version: [u32; 4] = numbers(value)?;
-    if platform != Platform::Linux && version.iter().any(|number| *number > 0xFFFF) {
+    let is_windows = machine.platform.is_ok_and(|platform| platform != Platform::Linux);
+    if is_windows && version.iter().any(|number| *number > 0xFFFF) {
         return Err(value.error("the numbers of a version are at most 65535 on Windows"));
     }
     Ok(version)
 }
 
-/// What `VS_FIXEDFILEINFO` begins with.
+/// The first word of `VS_FIXEDFILEINFO`.
 const SIGNATURE: u32 = 0xFEEF_04BD;
-/// The version of that structure.
+/// The version of `VS_FIXEDFILEINFO`.
 const STRUCTURE_VERSION: u32 = 0x1_0000;
 
-/// The words of `VS_FIXEDFILEINFO` as Breakpad's writer for Linux fills them, and as readers take them in dumps of
-/// Linux: a whole word for each number.
+/// Returns the words of `VS_FIXEDFILEINFO` as Breakpad's writer for Linux fills them and as readers
+/// interpret them in Linux dumps: a whole word for each number.
 fn linux_version(version: [u32; 4]) -> [u32; 13] {
     let mut words = [0; 13];
     words[..2].copy_from_slice(&[SIGNATURE, STRUCTURE_VERSION]);
@@ -126,7 +161,7 @@ fn linux_version(version: [u32; 4]) -> [u32; 13] {
     words
 }
 
-/// The words of `VS_FIXEDFILEINFO` as Windows has them: half a word for each number.
+/// Returns the words of `VS_FIXEDFILEINFO` as Windows stores them: half a word for each number.
 fn windows_version(file: [u32; 4], product: [u32; 4], is_program: bool) -> [u32; 13] {
     const ALL_FLAGS: u32 = 0x3F;
     /// VOS_NT_WINDOWS32.
@@ -151,30 +186,31 @@ fn windows_version(file: [u32; 4], product: [u32; 4], is_program: bool) -> [u32;
     ]
 }
 
-/// The CodeView record: of a build id, of a PDB, or as it is written down.
-fn code_view(fields: &Fields<'_>) -> Outcome<Vec<u8>> {
-    if let Some(id) = fields.get("build_id", Value::hex)? {
-        return Ok(build_id_record(&id));
-    }
-    if let Some(record) = fields.get("pdb", pdb_record)? {
-        return Ok(record);
-    }
-    fields.get_or("codeview", Value::hex, Vec::new())
+/// Reads the CodeView record: of a build id, of a PDB, or as bytes.
+fn code_view(fields: &Fields<'_>) -> Vec<u8> {
+    let build_id = fields.get("build_id", Value::hex);
+    let pdb = fields.get("pdb", pdb_record);
+    let record = fields.get("codeview", Value::hex);
+    let build_id = build_id.map(|id| build_id_record(&id));
+    build_id.or(pdb).or(record).unwrap_or_default()
 }
 
-/// `RSDS`, the GUID, the age, and the name with a NUL behind it.
-fn pdb_record(value: &Value<'_>) -> Outcome<Vec<u8>> {
+/// Returns a record of `RSDS`, the GUID, the age, and the name with a NUL.
+fn pdb_record(value: &Value<'_>) -> Parsed<Vec<u8>> {
     let fields = value.table("a PDB", PDB_KEYS)?;
+    let guid = fields.required("guid", guid);
+    let age = fields.get_or("age", Value::u32, 1);
+    let name = fields.required("name", Value::text);
     let mut record = b"RSDS".to_vec();
-    record.extend(fields.need("guid").and_then(|value| guid(&value))?);
-    record.extend(fields.get_or("age", Value::u32, 1)?.to_le_bytes());
-    record.extend(fields.need("name")?.text()?.bytes().chain([0]));
+    record.extend(guid?);
+    record.extend(age.to_le_bytes());
+    record.extend(name?.bytes().chain([0]));
     Ok(record)
 }
 
-/// A GUID in its usual spelling, as the bytes that Windows stores: three little-endian numbers, then eight
-/// bytes.
-fn guid(value: &Value<'_>) -> Outcome<[u8; 16]> {
+/// Reads a GUID in its usual notation. Returns the bytes that Windows stores: three little-endian
+/// numbers, then eight bytes.
+fn guid(value: &Value<'_>) -> Parsed<[u8; 16]> {
     let text = value.text()?;
     let groups: Vec<_> = text.trim_matches(['{', '}']).split('-').collect();
     let lengths: Vec<_> = groups.iter().map(|group| group.len()).collect();
@@ -183,7 +219,7 @@ fn guid(value: &Value<'_>) -> Outcome<[u8; 16]> {
         .ok()
         .filter(|_| digits.bytes().all(|c| c.is_ascii_hexdigit()));
     let Some(number) = number.filter(|_| lengths == [8, 4, 4, 4, 12]) else {
-        return Err(value.error("expected a GUID, as in \"01234567-89AB-CDEF-0123-456789ABCDEF\""));
+        return Err(value.expected("a GUID, as in \"01234567-89AB-CDEF-0123-456789ABCDEF\""));
     };
     let mut bytes = number.to_be_bytes();
     bytes[0..4].reverse();
@@ -192,56 +228,60 @@ fn guid(value: &Value<'_>) -> Outcome<[u8; 16]> {
     Ok(bytes)
 }
 
-/// A module's place, whether it may overlap others, and its table.
-type Placing<'t> = (AddressRange, bool, Fields<'t>);
+/// The range of a module, whether it may overlap others, and its table.
+type Placing<'m, 't> = (AddressRange, bool, &'m Fields<'t>);
 
-/// Two modules at one address are refused, unless one of them may be there; two at one base always.
-fn check_overlaps(mut images: Vec<Placing<'_>>) -> Outcome<()> {
+/// Refuses modules that overlap, unless one of them may overlap others, and modules that begin at
+/// the same address.
+fn check_overlaps(mut images: Vec<Placing<'_, '_>>) -> Parsed<()> {
     images.sort_by_key(|(range, ..)| *range);
-    // Of those that came before, the one that reaches farthest.
-    let mut reaching: Option<&Placing<'_>> = None;
+    // The earlier module that reaches furthest.
+    let mut reaching: Option<&Placing<'_, '_>> = None;
+    let mut all = Ok(());
     for image in &images {
         let Some(other) = reaching.filter(|other| other.0.end() > image.0.start()) else {
             reaching = Some(image);
             continue;
         };
-        let (earlier, later) = if other.2.is_before(&image.2) {
+        let (earlier, later) = if other.2.span().start < image.2.span().start {
             (other, image)
         } else {
             (image, other)
         };
-        let told = format!(
-            "{} overlaps the module at {} of line {}",
-            later.0,
-            earlier.0,
-            earlier.2.line()
-        );
+        let refuse = |why: &str| {
+            later.2.error(format_args!(
+                "{} overlaps the module at {} of line {}; {why}",
+                later.0,
+                earlier.0,
+                earlier.2.line()
+            ))
+        };
         if image.0.start() == other.0.start() {
-            return Err(later.2.error(format!("{told}; no two begin at the same address")));
-        }
-        if !image.1 && !other.1 {
-            return Err(later
-                .2
-                .error(format!("{told}; if that is meant, say may_overlap = true")));
+            all = Err(refuse("two modules cannot begin at the same address"));
+        } else if !image.1 && !other.1 {
+            all = Err(refuse("if this is intended, set may_overlap = true"));
         }
         if image.0.end() > other.0.end() {
             reaching = Some(image);
         }
     }
-    Ok(())
+    all
 }
 
-pub(super) fn read_unloaded(document: &Fields<'_>, places: &Places) -> Outcome<Vec<UnloadedModule>> {
-    let mut modules = Vec::new();
-    for fields in document.tables("unloaded_module", "an unloaded module", UNLOADED_KEYS)? {
-        let range = places.range(&fields, "base")?;
-        modules.push(UnloadedModule {
+pub(super) fn read_unloaded(document: &Fields<'_>, places: &Places) -> Listed<UnloadedModule> {
+    let tables = document.tables("unloaded_module", "an unloaded module", UNLOADED_KEYS);
+    tables.each(|fields| {
+        let range = places.range(fields, "base");
+        let name = fields.required("name", Value::string);
+        let checksum = fields.get_or("checksum", Value::u32, 0);
+        let timestamp = fields.get_or("timestamp", Value::u32, 0);
+        let range = range?;
+        Ok(UnloadedModule {
             base: range.start(),
             size: range.len(),
-            checksum: fields.get_or("checksum", Value::u32, 0)?,
-            timestamp: fields.get_or("timestamp", Value::u32, 0)?,
-            name: fields.need("name")?.string()?,
-        });
-    }
-    Ok(modules)
+            checksum,
+            timestamp,
+            name: name?,
+        })
+    })
 }

@@ -1,146 +1,212 @@
 //! Names and addresses.
 
-use dumpwright_target::{AddressRange, Cpu, System};
+use std::collections::BTreeMap;
 
-use super::error::{ScenarioError, hint};
-use super::fields::{Fields, Outcome, Value};
-use super::{memory, modules};
-use crate::{AddressError, Symbols};
+use dumpwright_target::{AddressRange, Cpu};
+use dumpwright_text::{Fields, Listed, Parsed, Reported, Value, hint};
+
+use super::system::Machine;
+use crate::{AddressError, ScenarioSymbols};
 
 pub(super) const SYMBOL_KEYS: &[&str] = &["name", "at", "size"];
 
-/// The names of a scenario, and how addresses are read with them.
+/// The names of a scenario. Addresses are read with them.
 pub(super) struct Places {
-    pub symbols: Symbols,
-    pub page_size: u64,
-    /// The processor of whose address space they are.
-    pub cpu: Cpu,
+    pub symbols: ScenarioSymbols,
+    /// Names whose range has a mistake. Uses of these names are not reported as further mistakes.
+    unknown: BTreeMap<String, Reported>,
+    page_size: u64,
+    /// The processor family, which limits the addresses.
+    cpu: Parsed<Cpu>,
 }
 
+/// A table of the scenario, and its range.
+pub(super) type Ranged<'t> = (Fields<'t>, Parsed<AddressRange>);
+
 impl Places {
-    /// Names modules, memory and whatever `[[symbol]]` names, in this order; each base may use names that came
-    /// before.
-    pub fn read(document: &Fields<'_>, system: &System) -> Outcome<Self> {
+    /// Reads the names of modules, memory and `[[symbol]]`, in this order. Each base can use
+    /// earlier names.
+    pub fn read<'t>(
+        document: &Fields<'_>,
+        machine: &Machine,
+        modules: Listed<Fields<'t>>,
+        memory: Listed<Fields<'t>>,
+    ) -> (Self, Listed<Ranged<'t>>, Listed<Ranged<'t>>) {
         let mut places = Self {
-            symbols: Symbols::default(),
-            page_size: system.page_size,
-            cpu: system.cpu,
+            symbols: ScenarioSymbols::default(),
+            unknown: BTreeMap::new(),
+            page_size: machine.system.page_size,
+            cpu: machine.cpu,
         };
-        for module in modules::tables(document)? {
-            let range = places.range(&module, "base")?;
+        let modules = ranged(modules, |module| {
+            let range = places.range(module, "base");
             match module.value("name") {
-                Some(name) => places.define(&name, range)?,
-                // The same file can be loaded twice; then the first one has the name.
-                None => {
-                    let path = module.need("path")?.text()?;
-                    let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
-                    if !name.is_empty() && places.symbols.get(name).is_none() {
-                        places.symbols.define(name, range);
-                    }
-                }
+                Some(name) => places.define(&name, range),
+                None => places.define_file(module, range),
+            }
+            range
+        });
+        let memory = ranged(memory, |block| {
+            let range = places.pages(block, "base");
+            if let Some(name) = block.value("name") {
+                places.define(&name, range);
+            }
+            range
+        });
+        for symbol in document.tables("symbol", "a symbol", SYMBOL_KEYS).items {
+            let range = places.range(&symbol, "at");
+            if let Ok(name) = symbol.need("name") {
+                places.define(&name, range);
             }
         }
-        for memory in memory::tables(document)? {
-            let range = places.pages(&memory, "base")?;
-            if let Some(name) = memory.value("name") {
-                places.define(&name, range)?;
-            }
-        }
-        for symbol in document.tables("symbol", "a symbol", SYMBOL_KEYS)? {
-            let range = places.range(&symbol, "at")?;
-            places.define(&symbol.need("name")?, range)?;
-        }
-        Ok(places)
+        (places, modules, memory)
     }
 
-    fn define(&mut self, name: &Value<'_>, range: AddressRange) -> Outcome<()> {
-        let text = name.text()?;
+    fn define(&mut self, name: &Value<'_>, range: Parsed<AddressRange>) {
+        let Ok(text) = name.text() else { return };
         if text.is_empty() {
-            return Err(name.error("a name has to have letters"));
-        }
-        match self.symbols.define(text, range) {
-            None => Ok(()),
-            Some(other) => Err(name.error(format!("\"{text}\" is the name of {other} already"))),
+            name.error("expected a name, found an empty string");
+        } else if let Some(other) = self.symbols.get(text) {
+            name.error(format_args!("\"{text}\" is already the name of {other}"));
+        } else {
+            self.insert(text, range);
         }
     }
 
-    /// The address that a value means.
-    pub fn address(&self, value: &Value<'_>) -> Outcome<u64> {
+    /// Names a module without a name after its file. If the same file is loaded twice, the first
+    /// module has the name.
+    fn define_file(&mut self, module: &Fields<'_>, range: Parsed<AddressRange>) {
+        let path = module.value("path").and_then(|path| path.as_text());
+        let name = path.and_then(|path| path.rsplit(['/', '\\']).next());
+        if let Some(name) = name.filter(|name| !name.is_empty() && self.symbols.get(name).is_none()) {
+            self.insert(name, range);
+        }
+    }
+
+    fn insert(&mut self, name: &str, range: Parsed<AddressRange>) {
+        match range {
+            Ok(range) => {
+                self.unknown.remove(name);
+                self.symbols.define(name, range);
+            }
+            Err(mistake) => {
+                self.unknown.insert(name.to_owned(), mistake);
+            }
+        }
+    }
+
+    /// Reads an address.
+    pub fn address(&self, value: &Value<'_>) -> Parsed<u64> {
         if let Some(number) = value.as_u64()? {
             return Ok(number);
         }
+        let Some(text) = value.as_text() else {
+            return Err(value.expected("an address: a number, a name, or NAME+0x10"));
+        };
         self.symbols
-            .resolve(value.text()?)
-            .map_err(|error| self.no_address(value, &error))
+            .resolve(text)
+            .map_err(|error| self.no_address(value, text, &error))
     }
 
-    /// The bytes of a word that holds this address, as many as a pointer has.
-    pub fn word(&self, value: &Value<'_>) -> Outcome<Vec<u8>> {
+    fn no_address(&self, value: &Value<'_>, text: &str, error: &AddressError) -> Reported {
+        match error {
+            AddressError::Beyond(_) => value.error(error),
+            AddressError::Unknown(name) => {
+                let unknown = self.unknown.get(name).or_else(|| self.unknown.get(text.trim()));
+                unknown.copied().unwrap_or_else(|| {
+                    let names = self.symbols.iter().map(|(name, _)| name);
+                    value.error(format_args!("{error}{}", hint(name, names)))
+                })
+            }
+        }
+    }
+
+    /// Returns the range with this name, if the value is a name.
+    pub fn named(&self, value: &Value<'_>) -> Option<AddressRange> {
+        value.as_text().and_then(|name| self.symbols.get(name.trim()))
+    }
+
+    /// Reads an address. Returns the bytes of a word that contains it; a word has the size of a
+    /// pointer.
+    pub fn word(&self, value: &Value<'_>) -> Parsed<Vec<u8>> {
         self.pointer(value, self.address(value)?)
     }
 
-    /// The bytes of a pointer with this value.
-    pub fn pointer(&self, value: &Value<'_>, number: u64) -> Outcome<Vec<u8>> {
-        let size = self.cpu.pointer_size() as usize;
-        if number > self.cpu.highest_address() {
-            return Err(value.error(format!("{number:#x} does not fit into a word of {size} bytes")));
+    /// Returns the bytes of a pointer with this value.
+    pub fn pointer(&self, value: &Value<'_>, number: u64) -> Parsed<Vec<u8>> {
+        let cpu = self.cpu?;
+        let size = cpu.pointer_size() as usize;
+        if number > cpu.highest_address() {
+            return Err(value.error(format_args!(
+                "{number:#x} does not fit into a word of {size} bytes"
+            )));
         }
         Ok(number.to_le_bytes()[..size].to_vec())
     }
 
-    fn no_address(&self, value: &Value<'_>, error: &AddressError) -> ScenarioError {
-        let hint = match error {
-            AddressError::Unknown(name) => hint(name, self.symbols.iter().map(|(name, _)| name)),
-            AddressError::Beyond(_) => String::new(),
-        };
-        value.error(format!("{error}{hint}"))
-    }
-
-    /// The range at `start` (the key of an address) of `size` bytes.
-    pub fn range(&self, fields: &Fields<'_>, start: &str) -> Outcome<AddressRange> {
-        let at = self.address(&fields.need(start)?)?;
-        let size = fields.need("size")?;
-        let inside = |range: &AddressRange| range.end() - 1 <= self.cpu.highest_address();
-        AddressRange::at(at, size.u64()?).filter(inside).ok_or_else(|| {
-            size.error(format!(
-                "no range of {} begins at {at:#x} and has this size",
-                match self.cpu.pointer_size() {
-                    4 => "a 32-bit address space",
-                    _ => "an address space",
-                }
+    /// Reads a range: the key `start` has its address, and `size` its size.
+    pub fn range(&self, fields: &Fields<'_>, start: &str) -> Parsed<AddressRange> {
+        let at = fields.required(start, |value| self.address(value));
+        let size = fields.required("size", |value| Ok((value.size()?, value.clone())));
+        let (at, (size, value)) = (at?, size?);
+        // The highest address is unknown if the processor is.
+        let highest = self.cpu.map_or(u64::MAX, Cpu::highest_address);
+        let inside = |range: &AddressRange| range.end() - 1 <= highest;
+        AddressRange::at(at, size).filter(inside).ok_or_else(|| {
+            let space = match self.cpu.map(Cpu::pointer_size) {
+                Ok(4) => "a 32-bit address space",
+                _ => "an address space",
+            };
+            value.error(format_args!(
+                "no range of {space} begins at {at:#x} and has this size"
             ))
         })
     }
 
-    /// The same, of whole pages.
-    pub fn pages(&self, fields: &Fields<'_>, start: &str) -> Outcome<AddressRange> {
+    /// Reads a range of whole pages.
+    pub fn pages(&self, fields: &Fields<'_>, start: &str) -> Parsed<AddressRange> {
         let range = self.range(fields, start)?;
-        for (key, number) in [(start, range.start()), ("size", range.len())] {
-            self.check_pages(&fields.need(key)?, number)?;
-        }
-        Ok(range)
+        let base = fields.required(start, |value| self.check_pages(value, range.start()));
+        let size = fields.required("size", |value| self.check_pages(value, range.len()));
+        base.and(size).map(|()| range)
     }
 
-    /// Refuses a number that is not one of whole pages.
-    pub fn check_pages(&self, value: &Value<'_>, number: u64) -> Outcome<()> {
+    /// Refuses a number that is not a multiple of the page size.
+    pub fn check_pages(&self, value: &Value<'_>, number: u64) -> Parsed<()> {
         if number.is_multiple_of(self.page_size) {
             return Ok(());
         }
-        Err(value.error(format!(
+        Err(value.error(format_args!(
             "expected a multiple of the page size, {:#x}, found {number:#x}",
             self.page_size
         )))
     }
 
-    /// The place that a fault is about: `at` and `size`, or all of what `at` names.
-    pub fn place(&self, fields: &Fields<'_>) -> Outcome<AddressRange> {
-        let at = fields.need("at")?;
-        match (
-            fields.value("size"),
-            at.as_text().and_then(|name| self.symbols.get(name.trim())),
-        ) {
+    /// Reads the range of a fault: `at` and `size`, or the whole range if `at` is a name.
+    pub fn place(&self, fields: &Fields<'_>) -> Parsed<AddressRange> {
+        let named = fields.need("at").map(|at| self.named(&at))?;
+        match (fields.value("size"), named) {
             (None, Some(range)) => Ok(range),
+            (None, None) => {
+                // If the name has no range, `size` is not reported as missing.
+                fields.required("at", |at| self.address(at))?;
+                self.range(fields, "at")
+            }
             _ => self.range(fields, "at"),
         }
+    }
+}
+
+fn ranged<'t>(
+    tables: Listed<Fields<'t>>,
+    mut range: impl FnMut(&Fields<'t>) -> Parsed<AddressRange>,
+) -> Listed<Ranged<'t>> {
+    let with_range = |fields: Fields<'t>| {
+        let range = range(&fields);
+        (fields, range)
+    };
+    Listed {
+        items: tables.items.into_iter().map(with_range).collect(),
+        all: tables.all,
     }
 }

@@ -1,8 +1,8 @@
 //! `[system]`: the machine and its operating system.
 
 use dumpwright_target::{Cpu, CpuInformation, Platform, System, XStateFeature, XStateLayout};
+use dumpwright_text::{Fields, Parsed, Reported, Value};
 
-use super::fields::{Fields, Outcome, Value};
 use crate::system::{usual, vendor};
 
 pub(super) const KEYS: &[&str] = &[
@@ -34,50 +34,94 @@ const CPUS: &[(&str, Cpu)] = &[
     ("arm64", Cpu::Arm64),
 ];
 
-/// Features of the extended state by processor, with the places that XSAVE has for them on Intel's processors (leaf 0xD
-/// of CPUID): number, offset, size.
+/// The features of the extended state, with their places in the XSAVE area of Intel's processors
+/// (leaf 0xD of CPUID): number, offset, size.
 const AVX: &[[u32; 3]] = &[[2, 576, 256]];
 const AVX512: &[[u32; 3]] = &[[2, 576, 256], [5, 1088, 64], [6, 1152, 512], [7, 1664, 1024]];
 const EXTENDED_STATES: &[(&str, &[[u32; 3]])] = &[("avx", AVX), ("avx512", AVX512)];
 
-pub(super) fn read(document: &Fields<'_>) -> Outcome<System> {
-    let fields = document.need("system")?.table("a system", KEYS)?;
-    fields.exclusive(&["cpuid", "features", "arm_cpu"])?;
-    let platform = fields.need("platform")?.choice(PLATFORMS)?;
-    let cpu = fields.get_or("cpu", |value| value.choice(CPUS), Cpu::Amd64)?;
-    if let (Cpu::Arm, Platform::WindowsNt, Some(value)) = (cpu, platform, fields.value("cpu")) {
-        return Err(value.error(
-            "32-bit ARM is there for Linux only: readers know its registers in the layout of Linux' writers alone",
-        ));
+/// The machine that a scenario describes. If the text has a mistake, `system` has a default value
+/// and the field for the mistaken key is `Err`, so that values that depend on it are not reported
+/// as further mistakes.
+pub(super) struct Machine {
+    pub system: System,
+    pub platform: Parsed<Platform>,
+    pub cpu: Parsed<Cpu>,
+    /// `Err` if the extended state has a mistake.
+    pub extended_state: Parsed<()>,
+    /// Whether memory can be read regardless of its protection.
+    pub reads_any_protection: bool,
+}
+
+impl Machine {
+    /// Returns an unknown machine, because of a mistake.
+    fn unknown(mistake: Reported) -> Self {
+        Self {
+            system: usual(Platform::Linux, Cpu::Amd64),
+            platform: Err(mistake),
+            cpu: Err(mistake),
+            extended_state: Err(mistake),
+            reads_any_protection: false,
+        }
     }
-    let mut system = usual(platform, cpu);
-    check_information(&fields, cpu)?;
-    system.version = fields.get_or("version", version, system.version)?;
-    system.version_text = fields.get_or("version_text", Value::string, system.version_text)?;
-    system.product_type = fields.get_or("product_type", Value::u8, system.product_type)?;
-    system.suite_mask = fields.get_or("suite_mask", Value::u16, system.suite_mask)?;
-    system.build = fields.get_or("build", Value::string, system.build)?;
-    system.processors = fields.get_or("processors", Value::u32, system.processors)?;
-    system.processor_level = fields.get_or("level", Value::u16, system.processor_level)?;
-    system.processor_revision = fields.get_or("revision", Value::u16, system.processor_revision)?;
-    system.page_size = fields.get_or("page_size", page_size, system.page_size)?;
-    system.cpu_information = fields.get_or("cpuid", cpuid, system.cpu_information)?;
-    system.cpu_information = fields.get_or("features", features, system.cpu_information)?;
-    system.cpu_information = fields.get_or("arm_cpu", arm_cpu, system.cpu_information)?;
-    system.extended_state = fields.get("extended_state", |value| extended_state(value, cpu))?;
-    Ok(system)
 }
 
-/// Whether reads succeed whatever the protection.
-pub(super) fn reads_any_protection(document: &Fields<'_>) -> Outcome<bool> {
-    document
-        .need("system")?
-        .table("a system", KEYS)?
-        .get_or("reads_any_protection", Value::bool, false)
+pub(super) fn read(document: &Fields<'_>) -> Machine {
+    match document.required("system", |value| value.table("a system", KEYS)) {
+        Ok(fields) => read_table(&fields),
+        Err(mistake) => Machine::unknown(mistake),
+    }
 }
 
-/// Refuses what a processor cannot say of itself.
-fn check_information(fields: &Fields<'_>, cpu: Cpu) -> Outcome<()> {
+fn read_table(fields: &Fields<'_>) -> Machine {
+    let _ = fields.exclusive(&["cpuid", "features", "arm_cpu"]);
+    let platform = fields.required("platform", |value| value.choice(PLATFORMS));
+    let cpu = fields.optional("cpu", |value| match (value.choice(CPUS)?, platform) {
+        (Cpu::Arm, Ok(Platform::WindowsNt)) => Err(value.error(
+            "32-bit ARM is supported for Linux only: readers know its registers only in the layout of Linux writers",
+        )),
+        (cpu, _) => Ok(cpu),
+    });
+    let cpu = cpu.map(|cpu| cpu.unwrap_or(Cpu::Amd64));
+    if let Ok(cpu) = cpu {
+        check_information(fields, cpu);
+    }
+    let usual = usual(platform.unwrap_or(Platform::Linux), cpu.unwrap_or(Cpu::Amd64));
+    let extended_state = fields.optional("extended_state", |value| extended_state(value, cpu));
+    let cpu_information = [
+        fields.get("cpuid", cpuid),
+        fields.get("features", features),
+        fields.get("arm_cpu", arm_cpu),
+    ];
+    let system = System {
+        version: fields.get_or("version", version, usual.version),
+        version_text: fields.get_or("version_text", Value::string, usual.version_text),
+        product_type: fields.get_or("product_type", Value::u8, usual.product_type),
+        suite_mask: fields.get_or("suite_mask", Value::u16, usual.suite_mask),
+        build: fields.get_or("build", Value::string, usual.build),
+        processors: fields.get_or("processors", Value::u32, usual.processors),
+        processor_level: fields.get_or("level", Value::u16, usual.processor_level),
+        processor_revision: fields.get_or("revision", Value::u16, usual.processor_revision),
+        page_size: fields.get_or("page_size", page_size, usual.page_size),
+        cpu_information: cpu_information
+            .into_iter()
+            .flatten()
+            .next()
+            .unwrap_or(usual.cpu_information),
+        extended_state: extended_state.clone().unwrap_or_default(),
+        ..usual
+    };
+    Machine {
+        system,
+        platform,
+        cpu,
+        extended_state: extended_state.map(|_| ()),
+        reads_any_protection: fields.get_or("reads_any_protection", Value::bool, false),
+    }
+}
+
+/// Refuses keys that do not apply to a processor family.
+fn check_information(fields: &Fields<'_>, cpu: Cpu) {
     let is_intel = matches!(cpu, Cpu::Amd64 | Cpu::X86);
     for (key, fits) in [
         ("cpuid", is_intel),
@@ -85,19 +129,21 @@ fn check_information(fields: &Fields<'_>, cpu: Cpu) -> Outcome<()> {
         ("arm_cpu", !is_intel),
     ] {
         if let (false, Some(value)) = (fits, fields.value(key)) {
-            return Err(value.error(format!("dumps of {} have no place for \"{key}\"", cpu.name())));
+            value.error(format_args!(
+                "dumps of {} have no place for \"{key}\"",
+                cpu.name()
+            ));
         }
     }
-    Ok(())
 }
 
-/// Numbers with dots between them, `N` at most; the missing ones are 0.
-pub(super) fn numbers<const N: usize>(value: &Value<'_>) -> Outcome<[u32; N]> {
+/// Reads up to `N` numbers with dots between them. Missing numbers are 0.
+pub(super) fn numbers<const N: usize>(value: &Value<'_>) -> Parsed<[u32; N]> {
     let mut numbers = [0; N];
     let words: Vec<_> = value.text()?.split('.').collect();
     let expected = || {
-        value.error(format!(
-            "expected up to {N} numbers with dots between them, as in \"10.0.19045\""
+        value.expected(format_args!(
+            "up to {N} numbers with dots between them, as in \"10.0.19045\""
         ))
     };
     if words.len() > N {
@@ -109,46 +155,48 @@ pub(super) fn numbers<const N: usize>(value: &Value<'_>) -> Outcome<[u32; N]> {
     Ok(numbers)
 }
 
-fn version(value: &Value<'_>) -> Outcome<[u32; 3]> {
+fn version(value: &Value<'_>) -> Parsed<[u32; 3]> {
     numbers(value)
 }
 
-fn page_size(value: &Value<'_>) -> Outcome<u64> {
+fn page_size(value: &Value<'_>) -> Parsed<u64> {
     let size = value.u64()?;
     if size.is_power_of_two() && (0x1000..=0x1_0000).contains(&size) {
         return Ok(size);
     }
-    Err(value.error("expected a power of two from 0x1000 to 0x10000"))
+    Err(value.expected("a power of two from 0x1000 to 0x10000"))
 }
 
-fn cpuid(value: &Value<'_>) -> Outcome<CpuInformation> {
-    let fields = value.table("what CPUID says", CPUID_KEYS)?;
-    let name = fields.need("vendor")?;
-    let bytes: [u8; 12] = name
-        .text()?
-        .as_bytes()
-        .try_into()
-        .map_err(|_| name.error("expected 12 letters, as in \"GenuineIntel\" or \"AuthenticAMD\""))?;
+fn cpuid(value: &Value<'_>) -> Parsed<CpuInformation> {
+    let fields = value.table("the result of CPUID", CPUID_KEYS)?;
+    let name = fields.required("vendor", |name| {
+        let bytes: Result<[u8; 12], _> = name.text()?.as_bytes().try_into();
+        bytes.map_err(|_| name.expected("12 letters, as in \"GenuineIntel\" or \"AuthenticAMD\""))
+    });
     Ok(CpuInformation::X86 {
-        vendor: vendor(bytes),
-        version: fields.get_or("version", Value::u32, 0)?,
-        features: fields.get_or("features", Value::u32, 0)?,
-        amd_features: fields.get_or("amd_features", Value::u32, 0)?,
+        version: fields.get_or("version", Value::u32, 0),
+        features: fields.get_or("features", Value::u32, 0),
+        amd_features: fields.get_or("amd_features", Value::u32, 0),
+        vendor: vendor(name?),
     })
 }
 
-fn arm_cpu(value: &Value<'_>) -> Outcome<CpuInformation> {
-    let fields = value.table("what an ARM processor says of itself", ARM_CPU_KEYS)?;
+fn arm_cpu(value: &Value<'_>) -> Parsed<CpuInformation> {
+    let fields = value.table("the identification of an ARM processor", ARM_CPU_KEYS)?;
     Ok(CpuInformation::Arm {
-        cpuid: fields.get_or("main_id", Value::u32, 0)?,
-        hwcaps: fields.get_or("hwcaps", Value::u32, 0)?,
+        cpuid: fields.get_or("main_id", Value::u32, 0),
+        hwcaps: fields.get_or("hwcaps", Value::u32, 0),
     })
 }
 
-fn extended_state(value: &Value<'_>, cpu: Cpu) -> Outcome<XStateLayout> {
+fn extended_state(value: &Value<'_>, cpu: Parsed<Cpu>) -> Parsed<XStateLayout> {
     let features = value.choice(EXTENDED_STATES)?;
+    let cpu = cpu?;
     if cpu != Cpu::Amd64 {
-        return Err(value.error(format!("{} has no extended state here; amd64 has", cpu.name())));
+        return Err(value.error(format_args!(
+            "{} has no extended state in scenarios; only amd64 has",
+            cpu.name()
+        )));
     }
     let feature = |[number, offset, size]: &[u32; 3]| XStateFeature {
         number: *number as u8,
@@ -158,10 +206,8 @@ fn extended_state(value: &Value<'_>, cpu: Cpu) -> Outcome<XStateLayout> {
     Ok(XStateLayout::new(features.iter().map(feature).collect()).expect("the places of Intel's processors"))
 }
 
-fn features(value: &Value<'_>) -> Outcome<CpuInformation> {
-    let words = value.array()?;
-    let [low, high] = words.as_slice() else {
-        return Err(value.error("expected two numbers of 64 bits, one bit for each feature"));
-    };
-    Ok(CpuInformation::Features([low.u64()?, high.u64()?]))
+fn features(value: &Value<'_>) -> Parsed<CpuInformation> {
+    let words = value.tuple("two numbers of 64 bits, one bit for each feature")?;
+    let [low, high] = words.map(|word| word.u64());
+    Ok(CpuInformation::Features([low?, high?]))
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use dumpwright_target::{
-    AddressRange, Layout, Region, RegionState, Stack, System, Thread, ThreadExit, ThreadTimes,
+    AddressRange, ContextLayout, CpuContext, Region, RegionState, Stack, Thread, ThreadExit, ThreadTimes,
 };
+use dumpwright_text::{Fields, Listed, Parsed, Value};
 
-use super::fields::{Fields, Outcome, Value};
 use super::places::Places;
 use super::registers;
+use super::system::Machine;
 use crate::Contents;
 
 pub(super) const KEYS: &[&str] = &[
@@ -35,126 +36,156 @@ pub(super) const STACK_KEYS: &[&str] = &["limit", "base"];
 /// NORMAL_PRIORITY_CLASS.
 const NORMAL: u32 = 0x20;
 
+/// Regions in ascending order.
+type Regions = Listed<(Region, Contents)>;
+
 pub(super) fn read(
     document: &Fields<'_>,
     places: &Places,
-    system: &System,
-    regions: &[(Region, Contents)],
-) -> Outcome<Vec<Thread>> {
+    machine: &Machine,
+    regions: &Regions,
+) -> Listed<Thread> {
     let mut seen = BTreeSet::new();
-    let mut threads = Vec::new();
-    for fields in document.tables("thread", "a thread", KEYS)? {
-        let id = fields.need("id")?;
-        if !seen.insert(id.u32()?) {
-            return Err(id.error("another thread has this id"));
-        }
-        let registers = fields.need("registers")?;
-        let context = registers::read(&registers, places, system)?;
-        let pointer = context.stack_pointer();
-        let address = |key| fields.get_or(key, |value| places.address(value), 0);
-        let outside = fields.get_or("stack_outside_memory", Value::bool, false)?;
-        let layout = system.cpu.layout();
-        let stack = fields.get("stack", |value| {
-            read_stack(value, places, layout, pointer, outside)
-        })?;
-        if !outside && !is_memory(regions, pointer) {
-            return Err(registers.error(format!(
-                "{} is {pointer:#x}, and no memory is there; if that is meant, say stack_outside_memory = true",
-                layout.stack_name
-            )));
-        }
-        threads.push(Thread {
-            id: id.u32()?,
-            handle: 0,
-            suspend_count: fields.get_or("suspend_count", Value::u32, 0)?,
-            priority_class: fields.get_or("priority_class", Value::u32, NORMAL)?,
-            priority: fields.get_or("priority", |value| value.signed(-15, 15), 0)?,
-            teb: address("teb")?,
-            context: Some(context),
-            stack,
-            interrupted: interrupted(&fields, places, regions)?,
-            name: fields.get("name", Value::string)?,
-            times: match fields.value("times").and_then(|value| value.as_bool()) {
-                Some(false) => None,
-                _ => Some(ThreadTimes {
-                    start_address: address("start_address")?,
-                    affinity: fields.get_or("affinity", Value::u64, 0)?,
-                    ..fields.get_or("times", read_times, ThreadTimes::default())?
-                }),
-            },
-            exit: fields.get("exit", read_exit)?,
-            backing_store: fields.get("backing_store", |value| read_block(value, places))?,
-        });
-    }
-    Ok(threads)
+    let tables = document.tables("thread", "a thread", KEYS);
+    tables.each(|fields| thread(fields, places, machine, regions, &mut seen))
 }
 
-fn read_times(value: &Value<'_>) -> Outcome<ThreadTimes> {
+fn thread(
+    fields: &Fields<'_>,
+    places: &Places,
+    machine: &Machine,
+    regions: &Regions,
+    seen: &mut BTreeSet<u32>,
+) -> Parsed<Thread> {
+    let id = fields.required("id", |value| {
+        let id = value.u32()?;
+        if !seen.insert(id) {
+            return Err(value.error("another thread has this id"));
+        }
+        Ok(id)
+    });
+    let context = fields.required("registers", |value| registers::read(value, places, machine));
+    let pointer = context
+        .as_ref()
+        .map(CpuContext::stack_pointer)
+        .map_err(|mistake| *mistake);
+    let address = |key| fields.get_or(key, |value| places.address(value), 0);
+    let outside = fields.optional("stack_outside_memory", Value::bool);
+    // If this key has a mistake, the stack may be meant to be outside memory, so nothing is
+    // reported.
+    let outside = outside.map_or(true, Option::unwrap_or_default);
+    let layout = machine.system.cpu.layout();
+    let stack = fields.optional("stack", |value| {
+        read_stack(value, places, layout, pointer, outside)
+    });
+    let context = match pointer {
+        Ok(pointer) if !outside && stack.is_ok() && is_certainly_no_memory(regions, pointer) => {
+            fields.required("registers", |registers| {
+                Err(registers.error(format_args!(
+                    "{} is {pointer:#x}, and no memory is there; if this is intended, set stack_outside_memory = true",
+                    layout.stack_name
+                )))
+            })
+        }
+        _ => context,
+    };
+    let times = match fields.value("times").and_then(|value| value.as_bool()) {
+        Some(false) => None,
+        _ => Some(ThreadTimes {
+            start_address: address("start_address"),
+            affinity: fields.get_or("affinity", Value::u64, 0),
+            ..fields.get_or("times", read_times, ThreadTimes::default())
+        }),
+    };
+    Ok(Thread {
+        handle: 0,
+        suspend_count: fields.get_or("suspend_count", Value::u32, 0),
+        priority_class: fields.get_or("priority_class", Value::u32, NORMAL),
+        priority: fields.get_or("priority", |value| value.signed(-15, 15), 0),
+        teb: address("teb"),
+        stack: stack.unwrap_or_default(),
+        interrupted: fields.get_or(
+            "interrupted",
+            |value| value.each(|item| interrupted(item, places, regions)).complete(),
+            Vec::new(),
+        ),
+        name: fields.get("name", Value::string),
+        times,
+        exit: fields.get("exit", read_exit),
+        backing_store: fields.get("backing_store", |value| read_block(value, places)),
+        id: id?,
+        context: Some(context?),
+    })
+}
+
+fn read_times(value: &Value<'_>) -> Parsed<ThreadTimes> {
     let fields = value.table("the times of a thread", TIMES_KEYS)?;
     let time = |key| fields.get_or(key, Value::u64, 0);
     Ok(ThreadTimes {
-        created: time("created")?,
-        kernel: time("kernel")?,
-        user: time("user")?,
+        created: time("created"),
+        kernel: time("kernel"),
+        user: time("user"),
         ..ThreadTimes::default()
     })
 }
 
-fn read_exit(value: &Value<'_>) -> Outcome<ThreadExit> {
+fn read_exit(value: &Value<'_>) -> Parsed<ThreadExit> {
     let fields = value.table("the end of a thread", EXIT_KEYS)?;
     Ok(ThreadExit {
-        status: fields.get_or("status", Value::u32, 0)?,
-        time: fields.get_or("time", Value::u64, 0)?,
+        status: fields.get_or("status", Value::u32, 0),
+        time: fields.get_or("time", Value::u64, 0),
     })
 }
 
-/// All of a block, by its name.
-fn read_block(value: &Value<'_>, places: &Places) -> Outcome<AddressRange> {
+/// Reads the name of a block and returns its range.
+fn read_block(value: &Value<'_>, places: &Places) -> Parsed<AddressRange> {
     let start = places.address(value)?;
-    let range = value.as_text().and_then(|name| places.symbols.get(name.trim()));
-    range.ok_or_else(|| value.error(format!("expected the name of a block, found {start:#x}")))
+    let range = places.named(value);
+    range.ok_or_else(|| value.error(format_args!("expected the name of a block, found {start:#x}")))
 }
 
-/// The stack whose bounds are written down: the name of a block, or both ends.
+/// Reads the bounds of a stack: the name of a block, or both ends.
 fn read_stack(
     value: &Value<'_>,
     places: &Places,
-    layout: &Layout,
-    pointer: u64,
+    layout: &ContextLayout,
+    pointer: Parsed<u64>,
     outside: bool,
-) -> Outcome<Stack> {
-    let bounds = match value.as_table("the bounds of a stack", STACK_KEYS)? {
+) -> Parsed<Stack> {
+    let bounds = match value.as_table("the bounds of a stack", STACK_KEYS) {
         Some(fields) => {
-            let ends = [fields.need("limit")?, fields.need("base")?];
-            let [limit, base] = [places.address(&ends[0])?, places.address(&ends[1])?];
+            let limit = fields.required("limit", |value| places.address(value));
+            let base = fields.required("base", |value| Ok((places.address(value)?, value.clone())));
+            let (limit, (base, value)) = (limit?, base?);
             AddressRange::new(limit, base)
-                .ok_or_else(|| ends[1].error("the base of a stack is above its limit"))?
+                .ok_or_else(|| value.error("the base of a stack is above its limit"))?
         }
         None => {
             let start = places.address(value)?;
-            let range = value.as_text().and_then(|name| places.symbols.get(name.trim()));
-            range.ok_or_else(|| {
-                value.error(format!(
+            places.named(value).ok_or_else(|| {
+                value.error(format_args!(
                     "expected the name of a block, or {{ limit, base }}, found {start:#x}"
                 ))
             })?
         }
     };
+    let pointer = pointer?;
     match AddressRange::new(pointer, bounds.end()) {
         Some(range) if bounds.contains(pointer) => Ok(Stack { range, pointer }),
         _ if outside => Ok(Stack {
             range: bounds,
             pointer,
         }),
-        _ => Err(value.error(format!(
-            "{} is {pointer:#x}, outside {bounds}; if that is meant, say stack_outside_memory = true",
+        _ => Err(value.error(format_args!(
+            "{} is {pointer:#x}, outside {bounds}; if this is intended, set stack_outside_memory = true",
             layout.stack_name
         ))),
     }
 }
 
-fn is_memory(regions: &[(Region, Contents)], address: u64) -> bool {
-    region_of(regions, address).is_some()
+/// Whether there is no memory at this address, and correcting a mistake could not put any there.
+fn is_certainly_no_memory(regions: &Regions, address: u64) -> bool {
+    regions.all.is_ok() && region_of(&regions.items, address).is_none()
 }
 
 fn region_of(regions: &[(Region, Contents)], address: u64) -> Option<&Region> {
@@ -163,18 +194,14 @@ fn region_of(regions: &[(Region, Contents)], address: u64) -> Option<&Region> {
     (region.range.contains(address) && region.state == RegionState::Commit).then_some(region)
 }
 
-/// Stacks that were left for the one in use, by their stack pointers.
-fn interrupted(fields: &Fields<'_>, places: &Places, regions: &[(Region, Contents)]) -> Outcome<Vec<Stack>> {
-    let Some(value) = fields.value("interrupted") else {
-        return Ok(Vec::new());
+/// Reads a stack that was interrupted in favour of the current one, from its stack pointer.
+fn interrupted(item: &Value<'_>, places: &Places, regions: &Regions) -> Parsed<Stack> {
+    let pointer = places.address(item)?;
+    let region = region_of(&regions.items, pointer);
+    let range = region.and_then(|region| AddressRange::new(pointer, region.range.end()));
+    let Some(range) = range else {
+        regions.all?;
+        return Err(item.error(format_args!("there is no memory at {pointer:#x}")));
     };
-    let mut stacks = Vec::new();
-    for item in value.array()? {
-        let pointer = places.address(&item)?;
-        let region = region_of(regions, pointer);
-        let range = region.and_then(|region| AddressRange::new(pointer, region.range.end()));
-        let range = range.ok_or_else(|| item.error(format!("no memory is at {pointer:#x}")))?;
-        stacks.push(Stack { range, pointer });
-    }
-    Ok(stacks)
+    Ok(Stack { range, pointer })
 }

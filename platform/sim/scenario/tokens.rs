@@ -1,8 +1,7 @@
-//! `[[token]]`: as whom the process and its threads act.
+//! `[[token]]`: the access tokens of the process and of its impersonating threads.
 
 use dumpwright_target::{Privilege, Sid, SidAndAttributes, Token};
-
-use super::fields::{Fields, Outcome, Value};
+use dumpwright_text::{Fields, Listed, Parsed, Value};
 
 pub(super) const KEYS: &[&str] = &[
     "id",
@@ -18,55 +17,51 @@ pub(super) const KEYS: &[&str] = &[
 pub(super) const SID_KEYS: &[&str] = &["sid", "attributes"];
 pub(super) const PRIVILEGE_KEYS: &[&str] = &["luid", "attributes"];
 
-/// SE_GROUP_MANDATORY, SE_GROUP_ENABLED_BY_DEFAULT and SE_GROUP_ENABLED: what most groups of a token have.
+/// `SE_GROUP_MANDATORY`, `SE_GROUP_ENABLED_BY_DEFAULT` and `SE_GROUP_ENABLED`. Most groups of a
+/// token have these attributes.
 const GROUP: u32 = 7;
 
-/// `process` is the id of the process, which its own token has.
-pub(super) fn read(document: &Fields<'_>, process: u32) -> Outcome<Vec<Token>> {
-    let mut tokens = Vec::new();
-    for fields in document.tables("token", "a token", KEYS)? {
-        tokens.push(Token {
-            id: fields.get_or("id", Value::u32, process)?,
-            handle: fields.get_or("handle", Value::u64, 0)?,
-            session: fields.get_or("session", Value::u32, 0)?,
-            user: with_attributes(&fields.need("user")?, 0)?,
-            groups: fields.get_or("groups", groups, Vec::new())?,
-            primary_group: fields.get("primary_group", sid)?,
-            privileges: fields.get_or(
-                "privileges",
-                |value| value.array()?.iter().map(privilege).collect(),
-                Vec::new(),
-            )?,
-            restricting: fields.get_or("restricting", groups, Vec::new())?,
-            statistics: fields.get("statistics", |value| {
-                let bytes = value.hex()?;
-                bytes.try_into().map_err(|bytes: Vec<u8>| {
-                    value.error(format!("expected 56 bytes, found {}", bytes.len()))
-                })
-            })?,
-        });
-    }
-    Ok(tokens)
+/// Reads the tokens. `process` is the process id, which is the id of the process's own token.
+pub(super) fn read(document: &Fields<'_>, process: u32) -> Listed<Token> {
+    let tables = document.tables("token", "a token", KEYS);
+    tables.each(|fields| token(fields, process))
 }
 
-fn sid(value: &Value<'_>) -> Outcome<Sid> {
+fn token(fields: &Fields<'_>, process: u32) -> Parsed<Token> {
+    let list = |value: &Value<'_>| value.each(|group| with_attributes(group, GROUP)).complete();
+    Ok(Token {
+        id: fields.get_or("id", Value::u32, process),
+        handle: fields.get_or("handle", Value::u64, 0),
+        session: fields.get_or("session", Value::u32, 0),
+        groups: fields.get_or("groups", list, Vec::new()),
+        primary_group: fields.get("primary_group", sid),
+        privileges: fields.get_or("privileges", |value| value.each(privilege).complete(), Vec::new()),
+        restricting: fields.get_or("restricting", list, Vec::new()),
+        statistics: fields.get("statistics", statistics),
+        user: fields.required("user", |value| with_attributes(value, 0))?,
+    })
+}
+
+fn statistics(value: &Value<'_>) -> Parsed<[u8; 56]> {
+    let bytes = value.hex()?;
+    bytes
+        .try_into()
+        .map_err(|bytes: Vec<u8>| value.error(format_args!("expected 56 bytes, found {}", bytes.len())))
+}
+
+fn sid(value: &Value<'_>) -> Parsed<Sid> {
     value
         .text()?
         .parse()
         .map_err(|refusal: String| value.error(refusal))
 }
 
-fn groups(value: &Value<'_>) -> Outcome<Vec<SidAndAttributes>> {
-    let groups = value.array()?;
-    groups.iter().map(|group| with_attributes(group, GROUP)).collect()
-}
-
-/// An identifier as text, or with its attributes in a table.
-fn with_attributes(value: &Value<'_>, attributes: u32) -> Outcome<SidAndAttributes> {
-    match value.as_table("an identifier with attributes", SID_KEYS)? {
+/// Reads a security identifier: as text, or with its attributes in a table.
+fn with_attributes(value: &Value<'_>, attributes: u32) -> Parsed<SidAndAttributes> {
+    match value.as_table("an identifier with attributes", SID_KEYS) {
         Some(fields) => Ok(SidAndAttributes {
-            sid: sid(&fields.need("sid")?)?,
-            attributes: fields.get_or("attributes", Value::u32, attributes)?,
+            attributes: fields.get_or("attributes", Value::u32, attributes),
+            sid: fields.required("sid", sid)?,
         }),
         None => Ok(SidAndAttributes {
             sid: sid(value)?,
@@ -75,10 +70,10 @@ fn with_attributes(value: &Value<'_>, attributes: u32) -> Outcome<SidAndAttribut
     }
 }
 
-fn privilege(value: &Value<'_>) -> Outcome<Privilege> {
+fn privilege(value: &Value<'_>) -> Parsed<Privilege> {
     let fields = value.table("a privilege", PRIVILEGE_KEYS)?;
     Ok(Privilege {
-        luid: fields.need("luid")?.u64()?,
-        attributes: fields.get_or("attributes", Value::u32, 0)?,
+        attributes: fields.get_or("attributes", Value::u32, 0),
+        luid: fields.required("luid", Value::u64)?,
     })
 }
