@@ -1,60 +1,60 @@
-//! Why a process may not be traced, in words that help.
+//! Explains why a process cannot be traced.
 
-use std::io::Read;
-
-use dumpwright_target::{Fault, FaultKind};
+use dumpwright_target::{Fault, FaultKind, printable};
 use nix::errno::Errno;
 
-use crate::proc_dir::{ProcDir, field, read_bounded};
+use crate::proc_dir::{ProcDir, Program, field, read_bounded};
 
-/// How the file of a 32-bit program begins (`EI_CLASS` is 1).
-const ELF_32_BITS: [u8; 5] = *b"\x7fELF\x01";
-
-/// What stands in the header of x86-64 programs as the machine.
-const X86_64_MACHINE: [u8; 2] = 62_u16.to_le_bytes();
-
-/// `CAP_SYS_PTRACE`, as a bit of `CapEff`.
+/// The bit of `CAP_SYS_PTRACE` in `CapEff`.
 const CAP_SYS_PTRACE: u64 = 1 << 19;
 
-/// All that can stand between us and a thread. Collected when the kernel has said no; the kernel's only word
-/// is EPERM.
+/// All known reasons why the kernel may refuse to let us trace a thread.
+///
+/// They are collected after a refusal, because the kernel reports nothing but EPERM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Circumstances {
-    /// Who traces it already: process id and name.
+    /// The process that already traces it: process id and name.
     pub(crate) tracer: Option<(u32, String)>,
-    /// Its real, effective and saved user ids; these three have to be ours.
+    /// Its real, effective and saved user ids. Without a capability all three must be ours.
     pub(crate) user_ids: [u32; 3],
     /// Our user id.
     pub(crate) own_user_id: u32,
     /// Whether we have `CAP_SYS_PTRACE`.
     pub(crate) capable: bool,
-    /// Whether it lets itself be examined by its own user (`PR_SET_DUMPABLE`). A process that has changed
-    /// its user, or whose program file may not be read, does not.
+    /// Whether it may use capabilities (`CapPrm`) that we may not, such as those of its program
+    /// file.
+    pub(crate) is_privileged: bool,
+    /// Whether the process is dumpable (`PR_SET_DUMPABLE`), so that its own user may examine it. A
+    /// process that has changed its user, or whose program file is not readable, is not dumpable.
     pub(crate) dumpable: bool,
-    /// The Yama module's setting, if the kernel has that module.
+    /// The value of Yama's `ptrace_scope`, if the kernel has that module.
     pub(crate) ptrace_scope: Option<String>,
 }
 
 impl Circumstances {
-    /// Looks around.
+    /// Collects the circumstances of thread `tid`.
     pub(crate) fn observe(dir: &ProcDir, tid: u32) -> Self {
         let status =
             read_bounded(&dir.process_path(format!("task/{tid}/status")), 1 << 20).unwrap_or_default();
         let own = std::fs::read("/proc/self/status").unwrap_or_default();
         let user_ids = user_ids(&status);
+        let capabilities = |status: &[u8], name: &str| {
+            field(status, name)
+                .and_then(|text| u64::from_str_radix(&text, 16).ok())
+                .unwrap_or(0)
+        };
         Self {
             tracer: tracer(&status),
             user_ids,
             own_user_id: nix::unistd::getuid().as_raw(),
-            capable: field(&own, "CapEff")
-                .and_then(|text| u64::from_str_radix(&text, 16).ok())
-                .is_some_and(|bits| bits & CAP_SYS_PTRACE != 0),
+            capable: capabilities(&own, "CapEff") & CAP_SYS_PTRACE != 0,
+            is_privileged: capabilities(&status, "CapPrm") & !capabilities(&own, "CapPrm") != 0,
             dumpable: is_owned_by_its_user(dir, user_ids[1]),
             ptrace_scope: std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok(),
         }
     }
 
-    /// The fault that these circumstances explain.
+    /// Returns the fault that explains why attaching to `tid` failed with `errno`.
     pub(crate) fn explain(&self, pid: u32, tid: u32, errno: Errno) -> Fault {
         let operation = if pid == tid {
             format!("attach to process {pid}")
@@ -74,12 +74,16 @@ impl Circumstances {
                 FaultKind::AlreadyTraced,
                 format!("it is traced by process {tracer} ({name}), and a process has one tracer at most"),
             )
-            .advise("detach or end that debugger first");
+            .advise(if *tracer == std::process::id() {
+                "dump it on the thread that attached to it, while all of its threads are stopped; or detach first"
+            } else {
+                "detach or end that debugger first"
+            });
         }
         let denied = |reason: String| fault(FaultKind::NotPermitted, format!("{reason} ({system})"));
         if self.capable {
             return denied("the system does not permit it, although this program has CAP_SYS_PTRACE".into())
-                .advise("a security module or the container's settings may forbid it, or the process lives in another user namespace");
+                .advise("a security module or the container's settings may forbid it, or the process may be in another user namespace");
         }
         if self.user_ids != [self.own_user_id; 3] {
             return denied(format!(
@@ -87,25 +91,43 @@ impl Circumstances {
                 self.foreign_user(),
                 self.own_user_id
             ))
-            .advise("run as that user, or as root");
+            .advise(format!("run as that user, or {}", self.privileged("as root")));
+        }
+        if self.is_privileged {
+            return denied(
+                "it has capabilities that this program has not, from its program file (setcap) or its service manager"
+                    .into(),
+            )
+            .advise(self.privileged("run as root"));
         }
         if !self.dumpable {
             return denied(
                 "it is marked not dumpable (it has changed its user, has privileges of its own, \
-                           its program file may not be read, or it asked for it by PR_SET_DUMPABLE)"
+                           its program file is not readable, or it called prctl(PR_SET_DUMPABLE))"
                     .into(),
             )
-            .advise("run as root");
+            .advise(self.privileged("run as root"));
         }
         match self.ptrace_scope.as_deref().map(str::trim) {
             Some("1") => denied("kernel.yama.ptrace_scope is 1: only ancestors of a process may trace it".into())
-                .advise("start the program through `--exec`, run as root, let the program call prctl(PR_SET_PTRACER), or set kernel.yama.ptrace_scope to 0"),
+                .advise(format!(
+                    "start the program through `--exec`, {}, let the program call prctl(PR_SET_PTRACER), or set kernel.yama.ptrace_scope to 0",
+                    self.privileged("run as root")
+                )),
             Some("2") => denied("kernel.yama.ptrace_scope is 2: tracing needs CAP_SYS_PTRACE".into())
-                .advise("run as root, or set kernel.yama.ptrace_scope to 0"),
+                .advise(format!("{}, or set kernel.yama.ptrace_scope to 0", self.privileged("run as root"))),
             Some("3") => denied("kernel.yama.ptrace_scope is 3: nobody may trace until the next boot".into())
                 .advise("boot with another value of kernel.yama.ptrace_scope"),
             _ => denied("the system does not permit it".into())
                 .advise("a security module or the container's settings may forbid it (in a container, add the capability SYS_PTRACE)"),
+        }
+    }
+
+    /// Advice to get privileges. Root without `CAP_SYS_PTRACE`, as in containers, has none.
+    fn privileged<'a>(&self, for_users: &'a str) -> &'a str {
+        match self.own_user_id {
+            0 => "get the capability CAP_SYS_PTRACE (in a container, add SYS_PTRACE)",
+            _ => for_users,
         }
     }
 
@@ -115,51 +137,35 @@ impl Circumstances {
     }
 }
 
-/// Why `PTRACE_SEIZE` said no to a thread.
+/// Returns the fault that explains why `PTRACE_SEIZE` of thread `tid` failed.
 pub(crate) fn refusal(dir: &ProcDir, tid: u32, errno: Errno) -> Fault {
     let circumstances = Circumstances::observe(dir, tid);
     tracing::debug!(pid = dir.pid, tid, %errno, ?circumstances, "may not attach");
     circumstances.explain(dir.pid, tid, errno)
 }
 
-/// What can be known before anything is stopped: whether this backend can hold and read such a process.
+/// Checks that this backend supports the program that the process runs.
+///
+/// The check stops nothing.
 ///
 /// # Errors
-/// The process, or the processor we run on, is of a kind that is not handled.
+/// The process runs an x32 program.
 pub(crate) fn check_supported(dir: &ProcDir) -> Result<(), Fault> {
-    let operation = || format!("examine process {}", dir.pid);
-    if !cfg!(target_arch = "x86_64") {
+    // If it is not known, attaching will fail and report the real reason.
+    if dir.program() == Program::X32 {
         return Err(Fault::new(
             FaultKind::Unsupported,
-            operation(),
-            format!(
-                "live processes are supported on x86-64 only, and this is {}",
-                std::env::consts::ARCH
-            ),
-        ));
-    }
-    let mut header = [0; 20];
-    let read = std::fs::File::open(dir.path("exe")).and_then(|mut file| file.read_exact(&mut header));
-    // An executable that we may not open will be refused with its true reason when we attach.
-    if read.is_ok() && is_x32(&header) {
-        return Err(Fault::new(
-            FaultKind::Unsupported,
-            operation(),
-            "it is an x32 program (32-bit pointers in 64-bit code), of which no reader of minidumps knows",
+            format!("examine process {}", dir.pid),
+            "it is an x32 program (32-bit pointers in 64-bit code), which no reader of minidumps supports",
         ));
     }
     Ok(())
 }
 
-/// Whether an ELF header is one of a program with 32-bit pointers in 64-bit code.
-fn is_x32(header: &[u8; 20]) -> bool {
-    header.starts_with(&ELF_32_BITS) && header[18..] == X86_64_MACHINE
-}
-
-/// The process as such is not ours: we cannot stop ourselves.
+/// Checks that `pid` is not the calling process, which cannot stop itself.
 ///
 /// # Errors
-/// `pid` is this process, or one of its threads.
+/// `pid` is the calling process or one of its threads.
 pub(crate) fn check_foreign(pid: u32) -> Result<(), Fault> {
     if pid != std::process::id() && !std::path::Path::new(&format!("/proc/self/task/{pid}")).exists() {
         return Ok(());
@@ -167,15 +173,15 @@ pub(crate) fn check_foreign(pid: u32) -> Result<(), Fault> {
     Err(Fault::new(
         FaultKind::OwnProcess,
         format!("examine process {pid}"),
-        "it is the process that wants to dump it, and no process can stop and examine itself",
+        "it is the dumping process, and no process can stop and examine itself",
     )
-    .advise("start another process for it: `dumpwright dump --pid …`"))
+    .advise("dump it from another process: `dumpwright dump --pid …`"))
 }
 
-/// A process that is traced already will stay so.
+/// Checks that no other process traces the process.
 ///
 /// # Errors
-/// It is traced.
+/// The process is already traced.
 pub(crate) fn check_untraced(dir: &ProcDir) -> Result<(), Fault> {
     let status = dir.read("status").unwrap_or_default();
     if tracer(&status).is_none() {
@@ -184,7 +190,9 @@ pub(crate) fn check_untraced(dir: &ProcDir) -> Result<(), Fault> {
     Err(refusal(dir, dir.task, Errno::EPERM))
 }
 
-/// The process that `TracerPid` names, and its name. The number is that of the tracing *thread*.
+/// Returns the id and name of the process that `TracerPid` in `status` belongs to.
+///
+/// `TracerPid` is the id of a *thread*.
 fn tracer(status: &[u8]) -> Option<(u32, String)> {
     let thread: u32 = field(status, "TracerPid")?.parse().ok().filter(|tid| *tid != 0)?;
     let of_thread = std::fs::read(format!("/proc/{thread}/status")).unwrap_or_default();
@@ -192,7 +200,15 @@ fn tracer(status: &[u8]) -> Option<(u32, String)> {
         .and_then(|pid| pid.parse().ok())
         .unwrap_or(thread);
     let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let name = String::from_utf8_lossy(name.trim_ascii_end()).into_owned();
+    // Any program can set its name to an escape sequence for the terminal.
+    let mut name = printable(&String::from_utf8_lossy(name.trim_ascii_end())).into_owned();
+    if name == crate::tracer::NAME
+        && pid == thread
+        && let Some(host) = field(&of_thread, "PPid")
+    {
+        // A helper process. Its parent is the program that makes a dump.
+        name = format!("{name}, which dumps it for process {host}");
+    }
     Some((
         pid,
         if name.is_empty() {
@@ -203,22 +219,24 @@ fn tracer(status: &[u8]) -> Option<(u32, String)> {
     ))
 }
 
-/// The first three numbers of `Uid`: real, effective, saved.
-fn user_ids(status: &[u8]) -> [u32; 3] {
+/// Parses the first three numbers of `Uid`: the real, effective and saved user id.
+pub(crate) fn user_ids(status: &[u8]) -> [u32; 3] {
     let line = field(status, "Uid").unwrap_or_default();
     let mut numbers = line.split_ascii_whitespace().map_while(|word| word.parse().ok());
     std::array::from_fn(|_| numbers.next().unwrap_or(0))
 }
 
-/// What is in the directory in `/proc` of a process that is not dumpable belongs to root (proc(5)); the directory
-/// itself does not. For processes of root nothing can be told this way.
+/// Whether the files in the process's `/proc` directory belong to the user `effective_user_id`.
+///
+/// The files of a process that is not dumpable belong to root (proc(5)); the directory itself does
+/// not. For processes of root this check says nothing.
 fn is_owned_by_its_user(dir: &ProcDir, effective_user_id: u32) -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(dir.process_path("status")).is_ok_and(|meta| meta.uid() == effective_user_id)
 }
 
-/// What these tests would catch: refusals that blame the wrong thing. The circumstances are made
-/// up, because tests run as root, to whom nothing is refused.
+/// What these tests would catch: a refusal that is explained by the wrong cause. The circumstances
+/// are invented, because the tests run as root, to whom the kernel refuses nothing.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,6 +294,52 @@ mod tests {
     }
 
     #[test]
+    fn capabilities_of_the_program_file_are_named() {
+        let fault = explain(&Circumstances {
+            is_privileged: true,
+            dumpable: false,
+            ..same_user()
+        });
+        assert!(fault.reason.contains("capabilities"), "{fault}");
+        assert_eq!(fault.advice.as_deref(), Some("run as root"));
+    }
+
+    #[test]
+    fn root_is_not_told_to_become_root() {
+        let root = Circumstances {
+            own_user_id: 0,
+            user_ids: [0; 3],
+            ..same_user()
+        };
+        let cases = [
+            Circumstances {
+                user_ids: [1000; 3],
+                ..root.clone()
+            },
+            Circumstances {
+                is_privileged: true,
+                ..root.clone()
+            },
+            Circumstances {
+                dumpable: false,
+                ..root.clone()
+            },
+            Circumstances {
+                ptrace_scope: Some("2\n".into()),
+                ..root
+            },
+        ];
+        for circumstances in &cases {
+            let fault = explain(circumstances);
+            let advice = fault.advice.as_deref().expect("advice");
+            assert!(
+                advice.contains("CAP_SYS_PTRACE") && !advice.contains("root"),
+                "{fault}"
+            );
+        }
+    }
+
+    #[test]
     fn every_value_of_ptrace_scope_has_its_own_advice() {
         for (value, advice) in [("1", "PR_SET_PTRACER"), ("2", "root"), ("3", "boot")] {
             let fault = explain(&Circumstances {
@@ -316,20 +380,6 @@ mod tests {
         assert_eq!(fault.kind, FaultKind::Gone);
         assert!(fault.operation.contains("thread 18 of process 17"));
         assert_eq!(same_user().explain(17, 17, Errno::EIO).kind, FaultKind::System);
-    }
-
-    /// Few kernels run such programs.
-    #[test]
-    fn x32_programs_are_told_from_their_relatives() {
-        let header = |class: u8, machine: u8| {
-            let mut header = [0; 20];
-            header[..5].copy_from_slice(&[0x7f, b'E', b'L', b'F', class]);
-            header[18] = machine;
-            header
-        };
-        let [i386, x86_64] = [3, 62];
-        assert!(is_x32(&header(1, x86_64)));
-        assert!(!is_x32(&header(1, i386)) && !is_x32(&header(2, x86_64)));
     }
 
     #[test]

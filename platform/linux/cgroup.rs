@@ -1,30 +1,36 @@
-//! Whether somebody has frozen the process already: a container runtime that pauses, a batch system.
+//! Detects a process that was already frozen by its cgroup, for example by a container runtime or a
+//! batch system.
 //!
-//! Threads in a frozen cgroup of version 2 stop for a tracer as usual and stay frozen when let go. Those in a
-//! frozen one of version 1 sleep uninterruptibly and do not stop (both observed on Linux 6.18).
+//! Threads in a frozen cgroup of version 2 stop for a tracer as usual, and stay frozen when
+//! released. Threads in a frozen cgroup of version 1 are in uninterruptible sleep and do not stop.
+//! Both were observed on Linux 6.18.
 
 use std::path::{Path, PathBuf};
 
-use dumpwright_target::{Remark, Subject};
+use dumpwright_target::{Diagnostic, Subject};
 
 use crate::proc_dir::ProcDir;
 
-/// Where the hierarchies are mounted by convention: version 2 alone, beside version 1, and version 1's freezer.
+/// The usual mount points of version 2, alone and beside version 1.
 const VERSION_2: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+/// The usual mount point of the freezer of version 1.
 const VERSION_1: &str = "/sys/fs/cgroup/freezer";
 
-/// What is worth knowing about the process' cgroup.
-pub(crate) fn remark(dir: &ProcDir) -> Option<Remark> {
+/// Returns a note if the process's cgroup is frozen.
+pub(crate) fn diagnostic(dir: &ProcDir) -> Option<Diagnostic> {
     let groups = dir.read("cgroup").unwrap_or_default();
     is_frozen(&String::from_utf8_lossy(&groups)).then(|| {
-        Remark::note(
+        Diagnostic::note(
             Subject::Process,
-            "its cgroup is frozen: it stood still before this dump, and does so after it",
+            "its cgroup is frozen: the process was not running before this dump, and it will not run after it",
         )
     })
 }
 
-/// `groups` is the text of `/proc/PID/cgroup`: lines of number, controllers and path, separated by colons.
+/// Whether a cgroup in `groups` is frozen.
+///
+/// `groups` is the text of `/proc/PID/cgroup`: lines of number, controllers and path, separated by
+/// colons.
 fn is_frozen(groups: &str) -> bool {
     groups.lines().any(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -46,8 +52,8 @@ fn says(file: PathBuf, line: &str) -> bool {
     std::fs::read_to_string(file).is_ok_and(|text| text.lines().any(|l| l == line))
 }
 
-/// What this test would catch: text that has us look anywhere, or fail. (That a frozen process is dumped is a test
-/// of its own.)
+/// What this test would catch: a hostile text that makes the code look elsewhere or fail. (That a
+/// frozen process can be dumped has a test of its own.)
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,25 +1,28 @@
-//! Counters of memory: those of the machine, and those of the process.
+//! Memory counters of the machine and of the process.
 
 use std::io;
 use std::path::Path;
 
+use dumpwright_target::filetime::UNITS_PER_SECOND;
 use dumpwright_target::{
     BasicMemory, BasicPerformance, DirtyPages, Fault, FileCache, Performance, PrivateMemory, SystemMemory,
     VirtualSize, VmCounters, WorkingSet,
 };
 
 use crate::proc_dir::{ProcDir, clock_ticks, field, page_size, read_bounded, system_fault};
-use crate::threads::UNITS;
 
-/// `/proc/meminfo` and `/proc/vmstat` take 10 KiB at most; `/proc/stat` has a line for each processor and a number for
-/// each kind of interrupt.
+/// The maximum size of a text. `/proc/meminfo` and `/proc/vmstat` have at most 10 KiB; `/proc/stat`
+/// has a line for each processor and a number for each kind of interrupt.
 const TEXT_LIMIT: u64 = 16 << 20;
 
-/// The end of the addresses that programs have on x86-64 with four levels of page tables (the kernel's TASK_SIZE).
+/// The end of the user address space on x86-64 with four levels of page tables (the kernel's
+/// `TASK_SIZE`).
 const USER_END: u64 = 0x7fff_ffff_f000;
 
-/// The machine's memory; `None` where the kernel does not tell of it (it may be one that only looks like Linux). May be
-/// read before the process is stopped: the machine does not stand still anyway.
+/// Returns the counters of the machine's memory, or `None` if there is no `/proc/meminfo`, as on
+/// systems that only emulate Linux.
+///
+/// They may be read before the process is stopped, because the machine is never stopped.
 pub(crate) fn system() -> Result<Option<SystemMemory>, Fault> {
     const SIZES: &str = "/proc/meminfo";
     let read = |path: &str| read_bounded(Path::new(path), TEXT_LIMIT);
@@ -49,7 +52,7 @@ pub(crate) fn system() -> Result<Option<SystemMemory>, Fault> {
     Ok(Some(sources.memory()))
 }
 
-/// What the machine says of itself.
+/// The texts and numbers that the counters are computed from.
 struct SystemSources {
     meminfo: Vec<u8>,
     vmstat: Vec<u8>,
@@ -67,7 +70,7 @@ impl SystemSources {
         let bytes = |name| kibibytes(&self.meminfo, name).unwrap_or(0);
         let pages = |name| bytes(name) / self.page_size;
         let counted = |name| counter(&self.vmstat, name).unwrap_or(0);
-        // As on Windows, those of 32 bits wrap around.
+        // 32-bit counters wrap around, as on Windows.
         let low = |value: u64| value as u32;
         let saturated = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         let basic_performance = BasicPerformance {
@@ -81,7 +84,7 @@ impl SystemSources {
                 timer_resolution: self.tick,
                 page_size: saturated(self.page_size),
                 number_of_physical_pages: saturated(pages("MemTotal")),
-                // Mappings begin at any page; Windows has units of 64 KiB.
+                // A mapping may begin at any page. On Windows the granularity is 64 KiB.
                 allocation_granularity: saturated(self.page_size),
                 minimum_user_mode_address: self.minimum_address,
                 maximum_user_mode_address: USER_END - 1,
@@ -108,7 +111,7 @@ impl SystemSources {
                 page_read_count: low(counted("pgpgin").saturating_mul(1024) / self.page_size),
                 mapped_pages_write_count: low(counted("pgpgout").saturating_mul(1024) / self.page_size),
                 dirty_pages_write_count: low(counted("pswpout")),
-                // What the kernel can take back of its own memory, and what it cannot.
+                // Kernel memory that can be reclaimed, and kernel memory that cannot.
                 paged_pool_pages: saturated(pages("SReclaimable")),
                 non_paged_pool_pages: saturated(pages("SUnreclaim")),
                 context_switches: low(counter(&self.stat, "ctxt").unwrap_or(0)),
@@ -126,32 +129,32 @@ impl SystemSources {
     }
 }
 
-/// The process' memory, as the kernel counts it now.
+/// Returns the current memory counters of the process.
 pub(crate) fn process(dir: &ProcDir) -> Result<VmCounters, Fault> {
     let fault = |error: &io::Error| system_fault(format!("count the memory of process {}", dir.pid), error);
     let status = dir.read("status").map_err(|error| fault(&error))?;
     let stat = dir.process_stat().map_err(|error| fault(&error))?;
     let faults = stat.minflt.wrapping_add(stat.majflt);
     counters(&status, faults).ok_or_else(|| {
-        let error = io::Error::new(io::ErrorKind::InvalidData, "its status tells of no memory");
+        let error = io::Error::new(io::ErrorKind::InvalidData, "its status has no memory sizes");
         fault(&error)
     })
 }
 
-fn counters(status: &[u8], faults: u64) -> Option<VmCounters> {
+pub(crate) fn counters(status: &[u8], faults: u64) -> Option<VmCounters> {
     let bytes = |name| kibibytes(status, name);
-    // Linux does not charge processes for memory that they have reserved and never touched.
+    // Linux does not charge a process for memory that it has reserved but never touched.
     let committed = bytes("RssAnon")
         .unwrap_or(0)
         .saturating_add(bytes("VmSwap").unwrap_or(0));
     Some(VmCounters {
         working_set: WorkingSet {
-            // As on Windows, it wraps around.
+            // Wraps around, as on Windows.
             page_fault_count: faults as u32,
             peak_working_set_size: bytes("VmHWM")?,
             working_set_size: bytes("VmRSS")?,
             pagefile_usage: committed,
-            // The kernel does not keep the highest value; it was not lower.
+            // The kernel does not record the peak, which is at least the current value.
             peak_pagefile_usage: committed,
             ..WorkingSet::default()
         },
@@ -164,19 +167,19 @@ fn counters(status: &[u8], faults: u64) -> Option<VmCounters> {
             private_working_set_size: bytes("RssAnon").unwrap_or(0),
             shared_commit_usage: bytes("RssShmem").unwrap_or(0),
         }),
-        // Control groups count the cache of files too, which jobs do not.
+        // Unlike a job, a control group also counts cached files.
         job: None,
     })
 }
 
-/// A line `NAME: NUMBER kB`, in bytes.
+/// Returns the value of a line `NAME: NUMBER kB`, in bytes.
 fn kibibytes(text: &[u8], name: &str) -> Option<u64> {
     let line = field(text, name)?;
     let number: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
     Some(number.saturating_mul(1024))
 }
 
-/// A line `NAME NUMBER …`.
+/// Returns the number of a line `NAME NUMBER …`.
 fn counter(text: &[u8], name: &str) -> Option<u64> {
     let value = text
         .split(|byte| *byte == b'\n')
@@ -193,17 +196,21 @@ fn number(text: &[u8]) -> Option<u64> {
         .ok()
 }
 
-/// The time that all processors have been idle, in units of 100 ns: the fourth number behind `cpu` (proc_stat(5)).
+/// Returns the total time for which the processors have been idle, in units of 100 ns. It is the
+/// fourth number after `cpu` (proc_stat(5)).
 fn idle_time(stat: &[u8]) -> u64 {
     let ticks: Option<u64> = (|| {
         let line = stat.split(|byte| *byte == b'\n').next()?;
         let line = std::str::from_utf8(line).ok()?.strip_prefix("cpu ")?;
         line.split_ascii_whitespace().nth(3)?.parse().ok()
     })();
-    ticks.unwrap_or(0).saturating_mul(UNITS / clock_ticks())
+    ticks
+        .unwrap_or(0)
+        .saturating_mul(UNITS_PER_SECOND / clock_ticks())
 }
 
-/// A list of numbers and spans such as `0-3,6`; at most as many as Linux has processors.
+/// Parses a list of numbers and ranges such as `0-3,6`. Returns at most 8192 numbers, the maximum
+/// number of processors on Linux.
 fn processors(list: &str) -> Vec<u32> {
     const MOST: usize = 8192;
     let spans = list.trim().split(',').filter_map(|span| {
@@ -213,13 +220,13 @@ fn processors(list: &str) -> Vec<u32> {
     spans.flatten().take(MOST).collect()
 }
 
-/// The resolution of the coarse clock, which ticks with the kernel.
+/// Returns the resolution of the coarse clock, which is the kernel's tick, in units of 100 ns.
 fn tick() -> u32 {
     nix::time::clock_getres(nix::time::ClockId::CLOCK_MONOTONIC_COARSE)
         .map_or(0, |time| u32::try_from(time.tv_nsec() / 100).unwrap_or(0))
 }
 
-/// What these tests would catch: numbers in the wrong unit, taken from another line, or of another process.
+/// What these tests would catch: numbers in a wrong unit, from a wrong line, or of another process.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,7 +276,7 @@ mod tests {
             (3, 77)
         );
         assert_eq!((counted.paged_pool_pages, counted.non_paged_pool_pages), (10, 20));
-        assert_eq!(counted.idle_process_time, 50 * (UNITS / clock_ticks()));
+        assert_eq!(counted.idle_process_time, 50 * (UNITS_PER_SECOND / clock_ticks()));
         let dirty = memory.dirty.expect("known");
         assert_eq!(
             (dirty.cc_total_dirty_pages, dirty.cc_dirty_page_threshold),
@@ -294,9 +301,9 @@ mod tests {
     #[test]
     fn a_child_that_waits_has_the_memory_that_proc_shows() {
         let victim = Victim::that::<1>(|words| {
-            // 8 MiB of its own, touched.
+            // Maps 8 MiB and touches them.
             let size = 8 << 20;
-            // SAFETY: a fresh private mapping, written inside its bounds.
+            // SAFETY: the memory is a new private mapping, and the call writes inside its bounds.
             unsafe {
                 let memory = libc::mmap(
                     std::ptr::null_mut(),
@@ -322,7 +329,7 @@ mod tests {
         let set = &counters.working_set;
         assert_eq!(set.working_set_size, pages[1] * page_size());
         assert!(set.peak_working_set_size >= set.working_set_size);
-        // Its own pages need not be mapped one by one, if they are large.
+        // Not every page causes a fault, because the kernel may map large pages.
         assert!(set.page_fault_count > 0);
         let own = counters.private.expect("known").private_working_set_size;
         assert!(own >= victim.words[0], "{own}");

@@ -1,38 +1,42 @@
-//! What brought a process down: a signal, in the words of a minidump's exception.
+//! Translates signals into the exceptions of minidumps.
 
 use dumpwright_target::{Amd64, CpuContext, Exception};
 
-/// `si_code` of signals that the kernel sends without further facts, and of traps it does not break down
-/// (asm-generic/siginfo.h).
+/// The `si_code` of signals that the kernel sends without further facts, and of traps that it does
+/// not distinguish (asm-generic/siginfo.h).
 const SI_KERNEL: i32 = 0x80;
 
-/// Processor trap number of a page fault (Intel's manual, volume 3, section 6.15).
+/// The trap number of a page fault (Intel's manual, volume 3, section 6.15).
 const PAGE_FAULT: i64 = 14;
 
-/// Windows' exception parameters of an access violation: kind of access, then the address.
+/// Kinds of access, as in the exception parameters of an access violation on Windows.
 mod access {
     pub(super) const READ: u64 = 0;
     pub(super) const WRITE: u64 = 1;
     pub(super) const EXECUTE: u64 = 8;
 }
 
-/// The exception that a signal is, told by what a signal handler is given.
+/// Translates the arguments of a signal handler into an exception.
 ///
-/// For crash handlers: `siginfo` and `ucontext` are the second and third argument of a handler
-/// installed with `SA_SIGINFO`, in the crashing process or brought over from it. The handler's thread has moved
-/// on since; the registers are those of the moment of the signal. `fxsave` are the 512 bytes that
-/// `ucontext.uc_mcontext.fpregs` points to (which is not followed here: the address is valid in the crashed process
-/// only); without them the dump has no floating-point registers for this exception.
+/// This is for crash handlers. `siginfo` and `ucontext` are the second and third argument of a
+/// handler installed with `SA_SIGINFO`, in the crashing process or copied from it. The registers of
+/// the exception are those at the moment of the signal, not those of the thread in its handler.
 ///
-/// * `code` is the signal's number, `flags` is `si_code`.
-/// * `address` is the address accessed for SIGSEGV and SIGBUS, and that of the instruction for SIGILL, SIGFPE and
-///   SIGTRAP; 0 for a general protection fault (`SI_KERNEL`: the kernel does not know the address; an access to a
-///   non-canonical one is the usual reason). For signals sent by programs it is the instruction pointer.
-/// * `parameters`: for page faults the kind of access (0 read, 1 write, 8 execute, as on Windows) and the
-///   address; for SIGSYS the system call's number and its architecture; for signals sent by
-///   programs the sender's process and user id.
+/// `fxsave` are the 512 bytes that `ucontext.uc_mcontext.fpregs` points to. The function does not
+/// follow that pointer itself, because it is valid only in the crashed process. Without these bytes
+/// the exception has no floating-point registers.
+///
+/// The fields of the exception:
+///
+/// * `code` is the number of the signal, `flags` is `si_code`.
+/// * `address` is the accessed address for SIGSEGV and SIGBUS, and the address of the instruction
+///   for SIGILL, SIGFPE and SIGTRAP. It is 0 for a general protection fault (`SI_KERNEL`), because
+///   the kernel does not know the address; usually the program accessed a non-canonical one. For
+///   signals sent by programs it is the instruction pointer.
+/// * `parameters` depend on the signal. For page faults they are the kind of access (0 read, 1
+///   write, 8 execute, as on Windows) and the address; for SIGSYS the number of the system call and
+///   its architecture; for signals sent by programs the process id and user id of the sender.
 #[must_use]
-#[cfg(target_arch = "x86_64")]
 pub fn exception(
     thread_id: u32,
     siginfo: &libc::siginfo_t,
@@ -46,12 +50,11 @@ pub fn exception(
     SignalFacts::of(siginfo).exception(thread_id, registers.to_context(), page_fault)
 }
 
-/// The registers at the moment of the signal.
-#[cfg(target_arch = "x86_64")]
+/// Returns the registers at the moment of the signal.
 fn interrupted(ucontext: &libc::ucontext_t, fxsave: Option<&[u8; 512]>) -> Amd64 {
     let gregs = &ucontext.uc_mcontext.gregs;
     let word = |index: libc::c_int| gregs[index as usize].cast_unsigned();
-    // Four 16-bit registers in one word: cs, gs, fs, ss. The other two segment registers are not there.
+    // Four 16-bit registers in one word: cs, gs, fs, ss. The word has no ds and es.
     let selectors = word(libc::REG_CSGSFS);
     Amd64 {
         rax: word(libc::REG_RAX),
@@ -81,7 +84,7 @@ fn interrupted(ucontext: &libc::ucontext_t, fxsave: Option<&[u8; 512]>) -> Amd64
     }
 }
 
-/// The kind of access from a page fault's error code.
+/// Returns the kind of access from the error code of a page fault.
 fn access_of(error_code: u64) -> u64 {
     const WRITE: u64 = 1 << 1;
     const INSTRUCTION_FETCH: u64 = 1 << 4;
@@ -94,12 +97,12 @@ fn access_of(error_code: u64) -> u64 {
     }
 }
 
-/// What `siginfo_t` says, as far as a dump wants it.
+/// The parts of a `siginfo_t` that an exception needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SignalFacts {
     pub(crate) signal: i32,
     pub(crate) code: i32,
-    /// The part whose meaning depends on the signal, from offset 16 of the structure.
+    /// The fields whose meaning depends on the signal, from offset 16 of the structure.
     fields: [u64; 2],
 }
 
@@ -107,9 +110,10 @@ impl SignalFacts {
     pub(crate) fn of(siginfo: &libc::siginfo_t) -> Self {
         const { assert!(size_of::<libc::siginfo_t>() >= 32) };
         let words = std::ptr::from_ref(siginfo).cast::<u64>();
-        // SAFETY: a siginfo_t has 128 bytes (at least 32 as asserted) and the alignment of a pointer, so that
-        // words 2 and 3 lie inside it and are aligned. It is plain data of which every bit pattern
-        // is a valid u64; the kernel fills all of it.
+        // SAFETY: a siginfo_t has 128 bytes (at least 32, as asserted) and the alignment of a
+        // pointer, so words 2 and 3 lie inside it and are aligned. All its bytes from offset 12 on
+        // are an array of integers, so the reference guarantees that they are initialised, and
+        // every bit pattern is a valid u64.
         let fields = unsafe { [words.add(2).read(), words.add(3).read()] };
         Self {
             signal: siginfo.si_signo,
@@ -118,12 +122,13 @@ impl SignalFacts {
         }
     }
 
-    /// `si_addr`.
+    /// The field `si_addr`.
     pub(crate) fn address(&self) -> u64 {
         self.fields[0]
     }
 
-    /// Whether the kernel raised it for what the thread itself did, with an address.
+    /// Whether the kernel raised the signal because of an instruction of the thread. `si_addr` is
+    /// valid, unless the fault [is unspecific](Self::is_unspecific).
     pub(crate) fn is_fault(&self) -> bool {
         matches!(
             self.signal,
@@ -131,32 +136,32 @@ impl SignalFacts {
         ) && self.code > 0
     }
 
-    /// Whether it is a fault for which the kernel gives no address.
+    /// Whether the signal is a fault for which the kernel reports no address.
     pub(crate) fn is_unspecific(&self) -> bool {
         self.is_fault() && self.code == SI_KERNEL
     }
 
-    /// The exception of a thread with these registers. `access` is the kind of access of a page
-    /// fault, where it is known.
+    /// Returns the exception for this signal in a thread with the registers `context`. `access` is
+    /// the kind of access of a page fault, if known.
     pub(crate) fn exception(&self, thread_id: u32, context: CpuContext, access: Option<u64>) -> Exception {
         let instruction = context.instruction_pointer();
         let memory = matches!(self.signal, libc::SIGSEGV | libc::SIGBUS);
         let address = match () {
             () if self.is_unspecific() && memory => 0,
-            // A breakpoint instruction (SIGTRAP) comes as SI_KERNEL, and leaves the field empty.
+            // A breakpoint instruction raises SIGTRAP with SI_KERNEL and leaves si_addr empty.
             () if self.is_fault() && !self.is_unspecific() => self.address(),
             () => instruction,
         };
-        // Of a stop under ptrace the kind of access is not known, with one exception: who jumps to an address
-        // that may not be executed faults at that very address.
+        // A ptrace stop does not reveal the kind of access, with one exception: a jump to an
+        // address that is not executable faults at that same address.
         let access = access.or((address == instruction).then_some(access::EXECUTE));
         let parameters = match access {
             Some(access) if memory && self.is_fault() && !self.is_unspecific() => vec![access, address],
-            // An int and an unsigned int behind the address of the instruction.
+            // si_syscall (int) and si_arch (unsigned int) follow the address of the instruction.
             _ if self.signal == libc::SIGSYS && self.code > 0 => {
                 vec![self.fields[1] & 0xffff_ffff, self.fields[1] >> 32]
             }
-            // SI_USER, SI_TKILL, SI_QUEUE and the like: sender's process and user id.
+            // SI_USER, SI_TKILL, SI_QUEUE and others: process id and user id of the sender.
             _ if self.code <= 0 => vec![self.fields[0] & 0xffff_ffff, self.fields[0] >> 32],
             _ => Vec::new(),
         };
@@ -172,9 +177,9 @@ impl SignalFacts {
     }
 }
 
-/// What these tests would catch: addresses and parameters taken from the wrong place of what the kernel gives to a
-/// handler. The signals are real ones.
-#[cfg(all(test, target_arch = "x86_64"))]
+/// What these tests would catch: addresses and parameters taken from the wrong field of a signal
+/// handler's arguments. One test raises a real fault.
+#[cfg(test)]
 mod tests {
     use std::cell::UnsafeCell;
     use std::process::Command;
@@ -211,7 +216,7 @@ mod tests {
         assert_eq!(
             fault.exception(7, at_rip(), None).parameters,
             [0_u64; 0],
-            "unknown is not read"
+            "an unknown access is not reported as a read"
         );
     }
 
@@ -254,24 +259,25 @@ mod tests {
     }
 
     struct Caught(UnsafeCell<Option<(libc::siginfo_t, libc::ucontext_t, [u8; 512])>>);
-    // SAFETY: only one thread of one process that does nothing else uses it, see below.
+    // SAFETY: only one thread of one process uses it, see below.
     unsafe impl Sync for Caught {}
     static CAUGHT: Caught = Caught(UnsafeCell::new(None));
 
     extern "C" fn handler(_: i32, siginfo: *mut libc::siginfo_t, context: *mut libc::c_void) {
-        // SAFETY: the kernel gives a handler valid pointers to both structures and the floating point state; the
-        // C library's ucontext_t is longer than the kernel's, but both lie near the top of a larger stack. Nobody
-        // else looks at CAUGHT while the handler runs: it interrupted the one thread that uses it.
+        // SAFETY: the kernel gives a handler valid pointers to both structures and to the floating
+        // point state. The C library's ucontext_t is longer than the kernel's, but the kernel's
+        // lies on a stack with enough memory behind it. No other code accesses CAUGHT while the
+        // handler runs: it interrupted the only thread that uses it.
         unsafe {
             let context = context.cast::<libc::ucontext_t>();
             let image = (*context).uc_mcontext.fpregs.cast::<[u8; 512]>();
             *CAUGHT.0.get() = Some((*siginfo, *context, *image));
-            // Skip the faulting instruction: it has 2 bytes.
+            // Skip the faulting instruction, which is 2 bytes long.
             (*context).uc_mcontext.gregs[libc::REG_RIP as usize] += 2;
         }
     }
 
-    /// Faults in a process of its own, because handlers belong to the whole process.
+    /// Raises the fault in a separate process, because a handler belongs to the whole process.
     #[test]
     fn a_real_fault_is_told_as_it_was() {
         const AS_CHILD: &str = "DUMPWRIGHT_TEST_FAULT";
@@ -290,8 +296,9 @@ mod tests {
             return;
         }
         let at: u64;
-        // SAFETY: the handler is installed first and skips the one instruction that faults (a store of 2 bytes length
-        // to address 0x18, which is never mapped); registers that are changed are declared.
+        // SAFETY: the handler is installed first, and it skips the one instruction that faults: a
+        // store, 2 bytes long, to address 0x18, which is never mapped. The registers that the
+        // assembly changes are declared. CAUGHT is read after the handler has returned.
         let caught = unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = handler as *const () as usize;

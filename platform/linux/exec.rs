@@ -1,19 +1,26 @@
-//! Programs started to be dumped: after a while, or at the moment a signal kills them.
+//! Starts programs in order to dump them, after a delay or at the moment a signal kills them.
 //!
-//! The program is our child and traced from its first instruction on, so that every signal meets us before it
-//! meets the program. One that the program handles or ignores is passed on (runtimes such as those of Java and Go
-//! live on SIGSEGV); one that is about to kill it ends the wait, with the thread held right there.
+//! The program is our child and is traced from its first instruction. So each signal is reported to
+//! us before it reaches the program. A signal that the program handles or ignores is passed on;
+//! runtimes such as those of Java and Go use SIGSEGV in normal operation. A signal that is about to
+//! kill the program ends the wait, and its thread stays stopped at that point.
 //!
-//! Here, unlike in a capture of a foreign process, notifications are waited for: of this thread's children
-//! only (`__WNOTHREAD`), so that none of a host program's is taken.
+//! The processes that the program starts are traced as well, because programs are started by
+//! scripts, and servers leave the work to children. One of them ends the wait if it crashes
+//! ([`CRASHES`]). Other signals that kill a child are part of normal operation.
+//!
+//! Unlike a capture of a running process, this module waits for notifications. It waits only for
+//! children of the tracing thread (`__WNOTHREAD`), so it takes no notifications away from the host
+//! program.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -25,52 +32,62 @@ use nix::unistd::ForkResult;
 
 use crate::clock::Clock;
 use crate::crash::SignalFacts;
-use crate::freeze::Tie;
-use crate::frozen::FrozenProcess;
-use crate::hold::TracerOf;
-use crate::proc_dir::{ProcDir, field, program_family, read_bounded};
+use crate::frozen::{FrozenProcess, Stopping};
+use crate::proc_dir::{ProcDir, field, read_bounded};
 use crate::ptrace;
 use crate::registers::Registers;
-use crate::tracer::Tracer;
+use crate::tracer::{Tracer, TracingThread};
 
-/// A program that was started to be dumped. Dropping it kills the program.
+/// A program that was started in order to be dumped. Dropping it kills the program.
 ///
-/// A host program that reaps all its children by `waitpid(-1)` without looking may take away what is said of this
-/// one, and [`wait`](Self::wait) then fails or waits in vain; such a host should start the program itself and
+/// The host program must not reap this child. If it does, for example with `waitpid(-1)` in a loop,
+/// [`wait`](Self::wait) may fail or wait forever. Such a host should start the program itself and
 /// dump it by its process id.
 #[derive(Debug)]
 pub struct Spawned {
     program: String,
     pid: u32,
-    tracer: Tracer,
-    state: State,
-    exception: Option<Exception>,
+    tracer: TracingThread,
+    state: ChildState,
+    dying: Option<Dying>,
+}
+
+/// A thread that a signal is about to kill.
+#[derive(Debug, Clone)]
+struct Dying {
+    /// Its process: the program, or a process that the program has started.
+    process: u32,
+    exception: Exception,
+    registers: Box<Registers>,
 }
 
 /// How a [wait](Spawned::wait) ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The time has passed; the program is running.
+    /// The time has elapsed and the program is still running.
     Elapsed,
-    /// A signal is about to kill the program. The thread it is for is held at that point until the next wait, and
-    /// [`Spawned::exception`] has the facts.
+    /// A signal is about to kill the program, or a process that it has started crashes. The thread
+    /// that receives the signal stays stopped until the next wait. Until then, [`Spawned`] stands
+    /// for that process, and [`Spawned::exception`] returns the details.
     Dying {
-        /// The thread.
+        /// The thread that receives the signal.
         thread_id: u32,
         /// The number of the signal.
         signal: i32,
     },
-    /// The program has ended.
+    /// The program has ended, and so has every process that it has started; or the time has elapsed
+    /// since the program ended.
     Exited(ExitStatus),
 }
 
 impl Spawned {
-    /// Starts `program`, looked up in `PATH`, and holds it before its first instruction.
+    /// Starts `program`, which is searched for in `PATH`, and stops it before its first
+    /// instruction.
     ///
-    /// `stdout` becomes its standard output, if given; all else is inherited.
+    /// If given, `stdout` becomes its standard output. Everything else is inherited.
     ///
     /// # Errors
-    /// There is no such program, it cannot be executed, or the system has no process left for it.
+    /// There is no such program, it cannot be executed, or the system cannot create a process.
     pub fn start(
         program: &OsStr,
         arguments: &[OsString],
@@ -78,13 +95,13 @@ impl Spawned {
     ) -> Result<Self, Fault> {
         let name = program.to_string_lossy().into_owned();
         let operation = format!("start {name}");
-        let mut plan = Plan::new(program, arguments, stdout)
+        let mut plan = LaunchPlan::new(program, arguments, stdout)
             .map_err(|error| Fault::new(FaultKind::System, &operation, error.to_string()))?;
-        let tracer =
-            Tracer::start().map_err(|error| Fault::new(FaultKind::System, &operation, error.to_string()))?;
+        let tracer = TracingThread::start_patient()
+            .map_err(|error| Fault::new(FaultKind::System, &operation, error.to_string()))?;
         let (pid, state) = tracer
             .run(move || {
-                let mut state = State::default();
+                let mut state = ChildState::default();
                 plan.start(&mut state).map(|pid| (pid, state))
             })?
             .map_err(|error| cannot_start(&operation, &error))?;
@@ -94,51 +111,51 @@ impl Spawned {
             pid,
             tracer,
             state,
-            exception: None,
+            dying: None,
         })
     }
 
-    /// Lets the program run until `after` has passed, or it ends, or a signal is about to kill it.
+    /// Lets the program run until `after` has elapsed, it ends, or a signal is about to kill it.
     ///
     /// # Errors
-    /// Its state cannot be learnt, because another part of this program has taken the notice of its end.
+    /// The state of the program is unknown, because another part of this process has reaped it.
     pub fn wait(&mut self, after: Duration) -> Result<Outcome, Fault> {
-        self.exception = None;
+        self.dying = None;
         let pid = self.pid;
         let event = self.on_tracer(move |state| state.run(pid, after))?;
         Ok(match event {
             Event::Clock => Outcome::Elapsed,
             Event::Ended(status) => Outcome::Exited(status),
-            Event::Dying(exception) => {
+            Event::Dying(dying) => {
                 let outcome = Outcome::Dying {
-                    thread_id: exception.thread_id,
-                    signal: exception.code.cast_signed(),
+                    thread_id: dying.exception.thread_id,
+                    signal: dying.exception.code.cast_signed(),
                 };
-                self.exception = Some(*exception);
+                self.dying = Some(*dying);
                 outcome
             }
         })
     }
 
-    /// What is killing the program, after [`Outcome::Dying`].
+    /// Returns the exception that is killing the program, after [`Outcome::Dying`].
     #[must_use]
     pub fn exception(&self) -> Option<Exception> {
-        self.exception.clone()
+        self.dying.as_ref().map(|dying| dying.exception.clone())
     }
 
-    /// Kills the program (SIGKILL), if it has not ended by itself, and says how it ended.
+    /// Kills the program with SIGKILL, unless it has already ended, and returns its exit status.
     ///
     /// # Errors
-    /// Another part of this program has taken the notice of its end.
+    /// Another part of this process has reaped the program.
     pub fn kill(&mut self) -> Result<ExitStatus, Fault> {
         let pid = self.pid;
         self.on_tracer(move |state| state.kill(pid))
     }
 
-    /// Has the tracing thread do `work` on the state.
+    /// Runs `work` on the state, on the tracing thread.
     fn on_tracer<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut State) -> Result<T, Errno> + Send + 'static,
+        work: impl FnOnce(&mut ChildState) -> Result<T, Errno> + Send + 'static,
     ) -> Result<T, Fault> {
         let mut state = std::mem::take(&mut self.state);
         let (state, result) = self.tracer.run(move || {
@@ -149,7 +166,7 @@ impl Spawned {
         result.map_err(|errno| {
             Fault::new(
                 FaultKind::Gone,
-                format!("follow {} (process {})", self.program, self.pid),
+                format!("wait for {} (process {})", self.program, self.pid),
                 errno.desc(),
             )
             .with_os_code(errno as i32)
@@ -159,29 +176,30 @@ impl Spawned {
 
 impl Target for Spawned {
     fn process_id(&self) -> u32 {
-        self.pid
+        self.dying.as_ref().map_or(self.pid, |dying| dying.process)
     }
 
     fn freeze(&mut self, need: &Need) -> Result<Box<dyn Frozen + '_>, Fault> {
-        if let Some(status) = self.state.ended {
+        let pid = self.process_id();
+        if let Some(status) = self.state.ended.filter(|_| pid == self.pid) {
             return Err(Fault::new(
                 FaultKind::Gone,
                 format!("stop {} (process {})", self.program, self.pid),
                 format!("it has ended ({status})"),
             ));
         }
-        let dir = ProcDir::new(self.pid)?;
-        // A program that waits to be killed stays so; any other stop that was reported ends with the freeze.
-        let dying = self.exception.as_ref().map(|exception| exception.thread_id);
+        let dir = ProcDir::new(pid)?;
+        // A thread that a signal is about to kill stays stopped. Any other stop that was reported
+        // ends with the freeze.
+        let dying = self.dying.clone();
+        let dying = dying.map(|dying| (dying.exception.thread_id, dying.registers));
         if dying.is_none() {
             self.state.held = None;
         }
-        let tracer = TracerOf::Spawned(&self.tracer);
+        let tracer = Tracer::Spawned(&self.tracer);
         Ok(Box::new(FrozenProcess::freeze(
             dir,
-            tracer,
-            Tie::Parent,
-            dying,
+            Stopping::Spawned { tracer, dying },
             need,
         )?))
     }
@@ -192,7 +210,7 @@ impl Drop for Spawned {
         if self.state.ended.is_none()
             && let Err(fault) = self.kill()
         {
-            tracing::debug!(%fault, "the program could not be followed to its end");
+            tracing::debug!(%fault, "could not wait for the program's end");
         }
     }
 }
@@ -203,21 +221,23 @@ fn cannot_start(operation: &str, error: &Errno) -> Fault {
         Errno::ENOENT => fault.advise("is the name right, and the program in PATH?"),
         Errno::EACCES => fault.advise("is it a program, and may this user execute it?"),
         Errno::ENOEXEC => {
-            fault.advise("it is no program for this machine, nor a script that names its interpreter")
+            fault.advise("it is neither a program for this machine nor a script that names its interpreter")
         }
         _ => fault,
     }
 }
 
-/// What the child needs between `fork` and `execve`: everything is made before, because a child of a program with
-/// threads must not ask for memory.
-struct Plan {
+/// What the child needs between `fork` and `execve`.
+///
+/// Everything is allocated before the fork, because the child of a multithreaded program must not
+/// allocate memory.
+struct LaunchPlan {
     arguments: Vec<CString>,
     stdout: Option<RawFd>,
     mask: SigSet,
 }
 
-impl Plan {
+impl LaunchPlan {
     fn new(program: &OsStr, arguments: &[OsString], stdout: Option<BorrowedFd<'_>>) -> std::io::Result<Self> {
         let all = std::iter::once(program).chain(arguments.iter().map(OsString::as_os_str));
         Ok(Self {
@@ -225,31 +245,34 @@ impl Plan {
                 .map(|word| CString::new(word.as_bytes()))
                 .collect::<Result<_, _>>()?,
             stdout: stdout.map(|fd| fd.as_raw_fd()),
-            // The caller's: the tracing thread blocks everything.
+            // The caller's mask, because the tracing thread blocks all signals.
             mask: SigSet::thread_get_mask()?,
         })
     }
 
-    /// Starts the program on this thread and waits until it has been loaded.
-    fn start(&mut self, state: &mut State) -> Result<u32, Errno> {
+    /// Starts the program on this thread and waits until it has been loaded. Returns its process
+    /// id.
+    fn start(&mut self, state: &mut ChildState) -> Result<u32, Errno> {
         let (gate, open_gate) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let (failed, failure) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let mut pointers: Vec<*const libc::c_char> =
             self.arguments.iter().map(|word| word.as_ptr()).collect();
         pointers.push(std::ptr::null());
-        // SAFETY: the child calls `become_program`, which makes system calls only, on what was prepared above.
+        // SAFETY: other threads may hold locks (for example of the allocator) that are never
+        // released in the child. The child calls only `become_program`, which takes no lock,
+        // allocates no memory, and never returns.
         let pid = match unsafe { nix::unistd::fork() }? {
             ForkResult::Child => {
-                // SAFETY: this is the child; the pointers end with a null one and are valid, its copy of our memory
-                // being complete; the file descriptors are open.
+                // SAFETY: this is the child. It has a copy of all our memory, including the strings
+                // that the pointers refer to, and the last pointer is null.
                 unsafe { self.become_program(&pointers, &gate, &open_gate, &failure) }
             }
             ForkResult::Parent { child } => child.as_raw().cast_unsigned(),
         };
         drop((gate, failure));
-        let options = libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEEXEC | libc::PTRACE_O_EXITKILL;
+        let options = FOLLOW | libc::PTRACE_O_EXITKILL;
         if let Err(errno) = ptrace::seize(pid, options) {
-            // The closed gate tells the child that it is not wanted.
+            // The child ends when it finds the pipe closed.
             drop(open_gate);
             let _ = state.kill(pid);
             return Err(errno);
@@ -266,10 +289,11 @@ impl Plan {
         })
     }
 
-    /// What the child does: waits until it is traced, then becomes the program.
+    /// The code of the child: waits until it is traced, then executes the program.
     ///
     /// # Safety
-    /// Only in a child just forked. `arguments` are pointers to C strings, the last one null.
+    /// Call it only in a newly forked child. `arguments` must be pointers to C strings, the last
+    /// one null.
     unsafe fn become_program(
         &self,
         arguments: &[*const libc::c_char],
@@ -277,16 +301,18 @@ impl Plan {
         open_gate: &impl AsRawFd,
         failure: &impl AsRawFd,
     ) -> ! {
-        // SAFETY: all of these are async-signal-safe (signal-safety(7); execvp is so in glibc and musl, which
-        // build their paths on the stack) and are given what the caller promises.
+        // SAFETY: all of these functions are async-signal-safe (signal-safety(7); execvp is so in
+        // glibc and musl, which build their paths on the stack). Their arguments are numbers, the
+        // mask, pointers to live local variables with their true sizes, and the strings that the
+        // caller guarantees.
         unsafe {
             let mut byte = 0_u8;
-            // Else the child itself would keep the gate from being closed.
+            // Close our own copy of the write end, or the read below would never see it closed.
             libc::close(open_gate.as_raw_fd());
             if libc::read(gate.as_raw_fd(), (&raw mut byte).cast(), 1) != 1 {
                 libc::_exit(127);
             }
-            // Rust programs ignore it, and what is ignored stays so.
+            // Rust programs ignore SIGPIPE, and execve keeps an ignored signal ignored.
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
             if let Some(stdout) = self.stdout {
                 libc::dup2(stdout, libc::STDOUT_FILENO);
@@ -304,53 +330,76 @@ impl Plan {
     }
 }
 
-/// What ends a wait.
+/// The reason why a wait ended.
 #[derive(Debug)]
 enum Event {
     Clock,
-    Dying(Box<Exception>),
+    Dying(Box<Dying>),
     Ended(ExitStatus),
 }
 
-/// What is known between two waits. All its functions run on the tracing thread.
+/// The ptrace options for the program and for the processes that it starts. All their threads and
+/// processes are traced from their first instruction.
+const FOLLOW: i32 = libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACEEXEC;
+
+/// The signals by which a process that the program has started crashes. A shell that ends its jobs,
+/// or a server that ends its workers, sends others.
+const CRASHES: [i32; 7] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGABRT,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
+
+/// The state of the child between two waits. All methods run on the tracing thread.
 #[derive(Debug, Default)]
-struct State {
-    /// A thread that stays in a stop that was waited for, and the signal it goes on with.
+struct ChildState {
+    /// A thread that stays in a reported stop, and the signal to continue it with.
     held: Option<(u32, i32)>,
-    /// The last fault that each thread was left to handle by itself, with its instruction and stack pointers.
+    /// The last fault of each thread that the program handled itself, with the instruction and
+    /// stack pointers at that moment.
     handled: HashMap<u32, (SignalFacts, [u64; 2])>,
-    /// How the program ended, once it has.
+    /// The exit status, once the program has ended.
     ended: Option<ExitStatus>,
+    /// The processes that the program has started, and that have not ended.
+    children: HashSet<u32>,
 }
 
-impl State {
-    /// Lets the program run on until something ends the wait.
+impl ChildState {
+    /// Lets the program run until something ends the wait.
     fn run(&mut self, pid: u32, after: Duration) -> Result<Event, Errno> {
-        if let Some(status) = self.ended {
+        if let Some(status) = self.all_ended() {
             return Ok(Event::Ended(status));
         }
-        let clock = Clock::start(after)?;
+        let mut clock = Clock::start(after)?;
         if let Some((tid, signal)) = self.held.take() {
-            // ESRCH: it was killed meanwhile.
+            // ESRCH: the thread was killed in the meantime.
             let _ = ptrace::cont(tid, signal);
         }
         loop {
             let (tid, status) = any_event()?;
-            if clock.is(tid) {
-                return Ok(Event::Clock);
+            if clock.was(tid) {
+                return Ok(self.ended.map_or(Event::Clock, Event::Ended));
             }
             if !libc::WIFSTOPPED(status) {
-                if let Some(status) = self.ended(pid, tid, status) {
+                self.ended(pid, tid, status);
+                if let Some(status) = self.all_ended() {
                     return Ok(Event::Ended(status));
                 }
-            } else if let Some(exception) = self.stopped(pid, tid, status) {
-                return Ok(Event::Dying(Box::new(exception)));
+            } else if let Some(dying) = self.stopped(pid, tid, status) {
+                return Ok(Event::Dying(Box::new(dying)));
             }
         }
     }
 
-    /// Lets the child run until it has become the program: true, or has failed to: false. In the first
-    /// case it stays in that stop.
+    /// Lets the child run until its `execve`. Returns true if it succeeded, and leaves the child in
+    /// that stop; returns false if the child ended instead.
     fn until_loaded(&mut self, pid: u32) -> Result<bool, Errno> {
         loop {
             let (tid, status) = any_event()?;
@@ -366,43 +415,74 @@ impl State {
         }
     }
 
-    /// Kills the program and follows it to its end.
+    /// Kills the program and waits for its end. The processes that it has started are released; the
+    /// end of the tracing thread does this for those that run.
     fn kill(&mut self, pid: u32) -> Result<ExitStatus, Errno> {
+        if let Some((tid, signal)) = self.held.take()
+            && !is_thread_of(pid, tid)
+        {
+            let _ = ptrace::detach(tid, signal);
+        }
         if let Some(status) = self.ended {
             return Ok(status);
         }
         nix::sys::signal::kill(ptrace::pid(pid), nix::sys::signal::Signal::SIGKILL)?;
         loop {
             let (tid, status) = any_event()?;
-            if !libc::WIFSTOPPED(status)
-                && let Some(status) = self.ended(pid, tid, status)
-            {
-                return Ok(status);
+            if !libc::WIFSTOPPED(status) {
+                if let Some(status) = self.ended(pid, tid, status) {
+                    return Ok(status);
+                }
+            } else if !is_thread_of(pid, tid) {
+                let signal = match status >> 16 {
+                    0 => libc::WSTOPSIG(status),
+                    _ => 0,
+                };
+                let _ = ptrace::detach(tid, signal);
             }
         }
     }
 
-    /// Takes note of the end of a thread; of the whole program's, if it was its first: that end is told last.
+    /// The program's exit status, if the processes that it has started have ended as well.
+    fn all_ended(&self) -> Option<ExitStatus> {
+        self.ended.filter(|_| self.children.is_empty())
+    }
+
+    /// Records the end of thread `tid`. Returns the program's exit status if it has ended. The
+    /// kernel reports the end of the leader last, and that is the end of the program.
     fn ended(&mut self, pid: u32, tid: u32, status: i32) -> Option<ExitStatus> {
         self.handled.remove(&tid);
+        self.children.remove(&tid);
         if tid == pid {
             self.ended = Some(ExitStatus::from_raw(status));
         }
         self.ended
     }
 
-    /// Has a stopped thread go on as it would without us, except when a signal is about to kill the
-    /// program: then it stays, and what is killing it is returned.
-    fn stopped(&mut self, pid: u32, tid: u32, status: i32) -> Option<Exception> {
+    /// Continues a stopped thread as if it were not traced. If a signal is about to kill its
+    /// process, leaves the thread stopped instead and returns what is known about it.
+    fn stopped(&mut self, pid: u32, tid: u32, status: i32) -> Option<Dying> {
         let signal = libc::WSTOPSIG(status);
-        // Errors mean that the thread was killed meanwhile; that will be told next.
+        // An error means that the thread was killed in the meantime; its end will be reported next.
         let _ = match status >> 16 {
             0 => return self.signalled(pid, tid, signal),
-            // A process made by clone() with an exit signal of its own comes along like a thread, but is none.
-            libc::PTRACE_EVENT_STOP if !is_thread_of(pid, tid) => ptrace::detach(tid, 0),
+            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
+                // The program must not be considered to have ended before this child.
+                if let Ok(child) = ptrace::started(tid) {
+                    self.follow(pid, child);
+                }
+                ptrace::cont(tid, 0)
+            }
+            // The first stop of a new thread or process, or a stop by a signal.
+            libc::PTRACE_EVENT_STOP if signal == libc::SIGTRAP && !is_thread_of(pid, tid) => {
+                self.follow(pid, tid);
+                // The child survives us, as if it were not traced.
+                let _ = ptrace::set_options(tid, FOLLOW);
+                ptrace::cont(tid, 0)
+            }
             libc::PTRACE_EVENT_STOP if signal != libc::SIGTRAP => ptrace::listen(tid),
             libc::PTRACE_EVENT_EXEC => {
-                // The thread has got the first one's id, and all others have gone.
+                // The calling thread now has the leader's id, and all others have ended.
                 self.handled.clear();
                 ptrace::cont(tid, 0)
             }
@@ -411,15 +491,24 @@ impl State {
         None
     }
 
-    fn signalled(&mut self, pid: u32, tid: u32, signal: i32) -> Option<Exception> {
-        let Some((facts, registers)) = ptrace::siginfo(tid).ok().zip(Registers::read(tid, None)) else {
-            // Killed meanwhile.
+    /// Notes a process that the program, or one of its children, has started.
+    fn follow(&mut self, pid: u32, tid: u32) {
+        if process_of(pid, tid) == Some(tid) && tid != pid {
+            self.children.insert(tid);
+        }
+    }
+
+    fn signalled(&mut self, pid: u32, tid: u32, signal: i32) -> Option<Dying> {
+        let Some((facts, registers)) = ptrace::siginfo(tid).ok().zip(Registers::read(tid).ok()) else {
+            // The thread was killed in the meantime.
             let _ = ptrace::cont(tid, signal);
             return None;
         };
         let facts = SignalFacts::of(&facts);
         let place = [registers.amd64.rip, registers.amd64.rsp];
-        if !is_deadly(pid, tid, signal) {
+        let process = process_of(pid, tid).unwrap_or(pid);
+        let ends_the_wait = process == pid || CRASHES.contains(&signal);
+        if !ends_the_wait || !is_deadly(process, tid, signal) {
             if facts.is_fault() {
                 self.handled.insert(tid, (facts, place));
             }
@@ -428,25 +517,36 @@ impl State {
             return None;
         }
         self.held = Some((tid, signal));
-        // A handler that finds no room on the stack to begin: the kernel kills the program by a second SIGSEGV
-        // without facts, at the very instruction of the first signal (observed on Linux 6.18: a stack
-        // overflow in a program whose handler has no alternate stack). What happened is told by the first.
+        // If the stack has no room for the handler's frame, the kernel kills the program with a
+        // second SIGSEGV at the instruction of the first signal. The second one has no details, so
+        // report those of the first (observed on Linux 6.18: a stack overflow in a program whose
+        // handler has no alternate stack).
         let first = self
             .handled
             .get(&tid)
             .filter(|(_, first)| *first == place && facts.is_unspecific());
         let facts = first.map_or(facts, |(first, _)| *first);
         tracing::debug!(tid, signal, ?facts, "about to kill the program");
-        let cpu = program_family(format!("/proc/{pid}/exe").as_ref()).unwrap_or(Cpu::Amd64);
-        Some(facts.exception(tid, registers.context(cpu), None))
+        let dir = ProcDir {
+            pid: process,
+            task: tid,
+            cpu: Cpu::Amd64,
+        };
+        let cpu = dir.program().family();
+        Some(Dying {
+            process,
+            exception: facts.exception(tid, registers.context(cpu), None),
+            registers: Box::new(registers),
+        })
     }
 }
 
-/// The next thing that happens to a child of this thread, or to a thread it traces: who, and the status.
+/// Waits for the next event of a child of this thread, or of a thread that it traces. Returns the
+/// thread id and the wait status.
 fn any_event() -> Result<(u32, i32), Errno> {
     let mut status = 0;
     loop {
-        // SAFETY: the pointer is to a local integer, which the call writes.
+        // SAFETY: the call writes only to the local integer that the pointer refers to.
         let result = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::__WNOTHREAD) };
         match Errno::result(result) {
             Ok(tid) => return Ok((tid.cast_unsigned(), status)),
@@ -457,11 +557,22 @@ fn any_event() -> Result<(u32, i32), Errno> {
 }
 
 fn is_thread_of(pid: u32, tid: u32) -> bool {
-    std::path::Path::new(&format!("/proc/{pid}/task/{tid}")).exists()
+    Path::new(&format!("/proc/{pid}/task/{tid}")).exists()
 }
 
-/// Whether a signal that is being delivered will kill the program: it is neither handled nor ignored, and its
-/// default action is to kill (signal(7)).
+/// Returns the process of a thread that is traced, or `None` if it has ended.
+fn process_of(pid: u32, tid: u32) -> Option<u32> {
+    if is_thread_of(pid, tid) {
+        return Some(pid);
+    }
+    let status = read_bounded(Path::new(&format!("/proc/{tid}/status")), 1 << 20).ok()?;
+    // A process that has ended is no longer traced once its end was reported.
+    let number = |name| field(&status, name)?.parse::<u32>().ok();
+    number("Tgid").filter(|_| number("TracerPid") != Some(0))
+}
+
+/// Whether a signal that is being delivered will kill the program: the program neither handles nor
+/// ignores it, and its default action is to terminate (signal(7)).
 fn is_deadly(pid: u32, tid: u32, signal: i32) -> bool {
     const HARMLESS: [i32; 8] = [
         libc::SIGCHLD,

@@ -1,89 +1,150 @@
-//! A process that stands still, and its answers.
+//! A process whose threads are stopped, and the facts that are read from it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use dumpwright_target::{
-    AddressRange, Cpu, Extent, Fault, FaultKind, Frozen, Handle, Holding, LinuxFacts, Module, Need, Process,
-    Region, Remark, Stack, Subject, System, SystemMemory, Thread, Token, VmCounters,
+    AddressRange, Cpu, Diagnostic, Extent, Fault, FaultKind, Frozen, Handle, Holding, Hooked, LinuxFacts,
+    Memory, Module, Need, Process, ReadHook, Region, Stack, Subject, System, SystemMemory, Thread, Token,
+    VmCounters,
 };
 
-use crate::freeze::{Held, Stop, Threads, Tie};
-use crate::hold::{Hold, TracerOf};
-use crate::modules::Modules;
+use crate::debuggee::Debuggee;
+use crate::freeze::{StopKind, TargetThreads, Tie};
+use crate::hold::{Attached, Hold, too_early};
+use crate::modules::LoadedModules;
+use crate::mounts::FileSystems;
 use crate::proc_dir::ProcDir;
 use crate::process::Surroundings;
-use crate::read::Memory;
+use crate::read::ProcessMemory;
 use crate::regions::{self, Mapping};
-use crate::stacks::{Stacks, strings};
+use crate::registers::Registers;
+use crate::stacks::{Stacks, Strings};
 use crate::texts::Texts;
+use crate::tracer::{Tracer, Watch};
 use crate::{attach, cgroup, counters, dso_debug, handles, process, system, threads, tokens, xstate};
 
-/// The guard behind [`Frozen`]. Everything it says is read while the threads stand still, except what cannot
-/// change or must not be disturbed by our being there.
+/// The [`Frozen`] of a live process.
+///
+/// Facts are read while the threads are stopped, except those that cannot change, or that our
+/// attaching would change.
 #[derive(Debug)]
 pub(crate) struct FrozenProcess<'a> {
-    /// First, because fields are dropped in this order: the process runs on before anything else is cleared up.
+    /// The first field, because fields are dropped in order of declaration: the process continues
+    /// before the rest is cleaned up.
     hold: Hold<'a>,
     dir: ProcDir,
     need: Need,
     mappings: Rc<[Mapping]>,
-    memory: Memory,
+    memory: ProcessMemory,
     stacks: Stacks,
-    /// Read before the pause.
+    /// Read before the pause, like the two fields after it.
     system: Result<System, Fault>,
     system_memory: Result<Option<SystemMemory>, Fault>,
     surroundings: Surroundings,
-    /// Those that were read before the pause; the others join them when asked for.
+    /// The texts read before the pause. The others are added when they are asked for.
     texts: Texts,
     /// Found when first asked for.
-    modules: Option<Modules>,
-    remarks: Vec<Remark>,
+    modules: Option<LoadedModules>,
+    diagnostics: Vec<Diagnostic>,
+    /// Whether a diagnostic reports that the process ran on too early.
+    ran_on: bool,
+    /// The time limits, whose end releases the process.
+    watch: Arc<Watch>,
+}
+
+/// How a process is stopped.
+#[derive(Debug)]
+pub(crate) enum Stopping<'a> {
+    /// By a tracer that attaches to it for this capture.
+    Attaching(Tracer<'a>),
+    /// By the tracer of a program that we started. If a signal is about to kill the program, the
+    /// thread with that signal stays stopped when the others continue.
+    Spawned {
+        tracer: Tracer<'a>,
+        dying: Option<(u32, Box<Registers>)>,
+    },
+    /// Its debugger, which is our caller, has stopped it.
+    Debuggee(Debuggee),
 }
 
 impl<'a> FrozenProcess<'a> {
-    /// Holds the process in `dir` still. `dying` is a thread of our own program that stays in its stop afterwards.
-    pub(crate) fn freeze(
-        mut dir: ProcDir,
-        tracer: TracerOf<'a>,
-        tie: Tie,
-        dying: Option<u32>,
-        need: &Need,
-    ) -> Result<Self, Fault> {
+    /// Stops the process in `dir` and reads what every dump needs.
+    pub(crate) fn freeze(mut dir: ProcDir, stopping: Stopping<'a>, need: &Need) -> Result<Self, Fault> {
         attach::check_supported(&dir)?;
-        // Before we attach: `status` names its tracer.
-        let mut texts = Texts::before_stop(&dir);
+        if let (Stopping::Spawned { .. }, Some(_)) = (&stopping, need.max_pause) {
+            return Err(Fault::new(
+                FaultKind::Unsupported,
+                format!("stop process {}", dir.pid),
+                "the pause of a program that was started in order to be dumped cannot be limited",
+            )
+            .advise("make the dump without a pause limit"));
+        }
+        // Read before attaching, because `status` names the tracer.
+        let systems = Rc::new(FileSystems::of(&dir));
+        let mut texts = Texts::before_stop(&dir, &systems);
         let extended = need.extended_state.then(xstate::layout).flatten();
         let extended = extended.filter(|_| dir.cpu == Cpu::Amd64);
         let system = system::system(dir.cpu, extended.clone());
         let system_memory = counters::system();
-        let surroundings = Surroundings::of(&dir);
-        let mut threads = Threads::new(dir.clone(), tie).keeping(dying).extended(extended);
-        // Before the pause begins: attaching, which stops nobody and tells whether we may; and what takes long and may
-        // be slightly older.
-        let threads = tracer.run(move || threads.attach().map(|_| threads))??;
-        let frozen = cgroup::remark(&dir);
-        let mut flags = need.full_memory.then(|| regions::mappings_with_flags(&dir));
+        let mut surroundings = Surroundings::of(&dir, &systems, texts.cpuinfo());
+        let surrounding_losses = std::mem::take(&mut surroundings.diagnostics);
+        let with_extended = extended.is_some();
+        let threads = |tie| {
+            TargetThreads::new(dir.clone(), tie)
+                .extended(extended)
+                .max_pause(need.max_pause)
+        };
+        // Before the pause: attaching, which stops no thread and shows whether we are permitted to
+        // trace, and facts that take long to read and may be slightly older.
+        let stopping = match stopping {
+            Stopping::Attaching(tracer) => Ok(Attached::attach(tracer, threads(Tie::Guest))?),
+            Stopping::Spawned { tracer, dying } => {
+                Ok(Attached::attach(tracer, threads(Tie::Parent).keeping(dying))?)
+            }
+            Stopping::Debuggee(debuggee) => Err(debuggee),
+        };
+        let frozen = cgroup::diagnostic(&dir);
+        let mut flags = regions::before_stop(&dir, need.full_memory);
 
-        let hold = Hold::new(tracer, threads)?;
-        // The first thread may have ended since, and /proc shows little through an ended
-        // one; the kernel's own threads may end at any time.
-        let steady = hold.threads().iter().find(|held| held.stop != Stop::Kernel);
+        let watch = stopping
+            .as_ref()
+            .map_or_else(|_| Arc::default(), |attached| attached.tracer.watch());
+        let hold = match stopping {
+            Ok(attached) => Hold::new(attached)?,
+            Err(debuggee) if with_extended => Hold::of_debuggee(debuggee),
+            Err(debuggee) => Hold::of_debuggee(debuggee.without_extended()),
+        };
+        // The leader may have ended in the meantime, and /proc shows little through an ended
+        // thread. Kernel worker threads may end at any time.
+        let steady = hold.threads().iter().find(|held| held.stop != StopKind::Kernel);
         dir.task = steady.map_or(dir.task, |held| held.tid);
         let (mut mappings, text) = regions::mappings_and_text(&dir)?;
         texts.add_maps(text);
         if let Some(Ok(before)) = &flags {
-            let adopted = regions::adopt_flags(&dir, &mut mappings, before);
+            let adopted = if need.full_memory {
+                regions::adopt_flags(&dir, &mut mappings, before)
+            } else {
+                regions::adopt_emptiness(&mut mappings, before);
+                Ok(())
+            };
             flags = adopted.err().map(Err);
         }
         let mappings: Rc<[Mapping]> = mappings.into();
-        let unwanted = dir
-            .process_stat()
-            .ok()
-            .filter(|_| !need.environment)
-            .and_then(|stat| strings(&stat));
+        let (unwanted, unknown) = if need.environment {
+            (None, None)
+        } else {
+            let (strings, unknown) = strings(&dir);
+            (Some(strings), unknown)
+        };
+        if let Some(early) = watch.early() {
+            return Err(too_early(dir.pid, early));
+        }
         Ok(Self {
             hold,
-            memory: Memory::new(&dir, Rc::clone(&mappings)),
+            memory: ProcessMemory::new(&dir, Rc::clone(&mappings))
+                .mounted(systems)
+                .watched_by(Arc::clone(&watch)),
             stacks: Stacks::new(Rc::clone(&mappings), unwanted, dir.cpu),
             mappings,
             dir,
@@ -93,31 +154,96 @@ impl<'a> FrozenProcess<'a> {
             texts,
             need: need.clone(),
             modules: None,
-            remarks: flags
+            ran_on: false,
+            watch,
+            diagnostics: flags
                 .and_then(Result::err)
                 .map(unmarked)
                 .into_iter()
                 .chain(frozen)
+                .chain(surrounding_losses)
+                .chain(unknown)
                 .collect(),
         })
     }
 
-    fn modules(&mut self) -> (&mut Modules, &mut Memory) {
-        let modules = self
-            .modules
-            .get_or_insert_with(|| Modules::find(&self.dir, &self.mappings, &mut self.memory));
-        (modules, &mut self.memory)
+    /// Returns the texts. If the target was resumed before all were read, only those that were read
+    /// before the pause.
+    fn texts(&mut self) -> Texts {
+        let before = std::mem::take(&mut self.texts);
+        let held = self.while_held(|this| {
+            let mut texts = before.clone();
+            texts.during_stop(&this.dir, &this.need);
+            Ok(texts)
+        });
+        held.unwrap_or_else(|fault| before.without_others(&self.need, &fault))
     }
 
-    fn held(&self, id: u32) -> Option<&Held> {
-        self.hold.threads().iter().find(|held| held.tid == id)
+    /// Answers a question from the target. If the target was resumed before the answer was
+    /// complete, the answer is discarded.
+    fn while_held<T>(&mut self, ask: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.check_held()?;
+        let answer = ask(self);
+        self.check_held()?;
+        answer
+    }
+
+    fn check_held(&self) -> Result<(), Fault> {
+        let Some(early) = self.watch.early() else {
+            return Ok(());
+        };
+        Err(Fault::new(
+            FaultKind::NotStopped,
+            format!("examine process {}", self.dir.pid),
+            format!("{early}, so the process was resumed; it has changed since"),
+        ))
+    }
+
+    fn modules(&mut self, reads: &mut dyn ReadHook) -> (&mut LoadedModules, &mut ProcessMemory) {
+        let modules = self
+            .modules
+            .get_or_insert_with(|| LoadedModules::find(&self.dir, &self.mappings, &mut self.memory, reads));
+        (modules, &mut self.memory)
     }
 }
 
-/// Kernels without `CONFIG_PROC_PAGE_MONITOR` have no `smaps`.
-fn unmarked(fault: Fault) -> Remark {
-    let reason = format!("which memory the program wants left out of dumps is not known: {fault}");
-    Remark::note(Subject::Process, reason)
+/// Finds out where the argument and environment strings may be, and what was lost to that end.
+///
+/// The leader may have ended, and its `stat` has no addresses then, so a live thread's is read
+/// first.
+fn strings(dir: &ProcDir) -> (Strings, Option<Diagnostic>) {
+    let stat = dir.thread_stat(dir.task).or_else(|_| dir.process_stat());
+    let auxv = dir.auxv();
+    let strings = Strings::of(stat.as_ref().ok(), auxv.as_deref().ok());
+    let unknown = match (&stat, &auxv) {
+        (Ok(_), Ok(_)) => return (strings, None),
+        (Ok(_), Err(error)) => format!(
+            "its auxiliary vector cannot be read ({error}), so it is not known where its environment \
+             begins: the stack of its first thread ends where the program started"
+        ),
+        (Err(error), Ok(_)) => format!(
+            "its stat cannot be read ({error}), so it is not known where its environment is now: the \
+             stack of its first thread ends below the environment that the program started with"
+        ),
+        (Err(error), Err(_)) => format!(
+            "its stat ({error}) and its auxiliary vector cannot be read, so it is not known where its \
+             environment is: the stack of its first thread is left out"
+        ),
+    };
+    (strings, Some(Diagnostic::missing(Subject::Process, unknown)))
+}
+
+/// The diagnostic for a `smaps` that could not be read. Kernels without `CONFIG_PROC_PAGE_MONITOR`
+/// have none.
+fn unmarked(fault: Fault) -> Diagnostic {
+    let reason = format!("it is not known which memory the program wants left out of dumps: {fault}");
+    Diagnostic::note(Subject::Process, reason)
+}
+
+impl Memory for FrozenProcess<'_> {
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<usize, Fault> {
+        self.memory.read(at, into)
+    }
 }
 
 impl Frozen for FrozenProcess<'_> {
@@ -126,56 +252,66 @@ impl Frozen for FrozenProcess<'_> {
     }
 
     fn process(&mut self) -> Result<Process, Fault> {
-        process::process(&self.dir, &self.surroundings)
+        self.while_held(|this| process::process(&this.dir, &this.surroundings))
     }
 
     fn thread_ids(&mut self) -> Result<Vec<u32>, Fault> {
         Ok(self.hold.threads().iter().map(|held| held.tid).collect())
     }
 
-    fn thread(&mut self, id: u32) -> Result<Thread, Fault> {
-        let held = self.hold.threads().iter().find(|held| held.tid == id);
-        let held = held.ok_or_else(|| {
+    fn thread(&mut self, id: u32, reads: &mut dyn ReadHook) -> Result<Thread, Fault> {
+        let held = self.hold.thread(id).ok_or_else(|| {
             Fault::new(
                 FaultKind::NoSuchProcess,
                 format!("examine thread {id} of process {}", self.dir.pid),
                 "it had no such thread when it was stopped",
             )
         })?;
-        let memory = &mut self.memory;
-        let mut read = |at, into: &mut [u8]| memory.read(at, into).unwrap_or(0);
-        Ok(threads::thread(
-            &self.dir,
-            held,
-            &mut self.stacks,
-            &mut read,
-            &mut self.remarks,
-        ))
+        let known = self.diagnostics.len();
+        let mut thread = |early| {
+            self.diagnostics.truncate(known);
+            threads::thread(
+                &self.dir,
+                held,
+                self.need.thread_times,
+                early,
+                &mut self.stacks,
+                &mut Hooked::new(&mut self.memory, reads),
+                &mut self.diagnostics,
+            )
+        };
+        let early = self.watch.early();
+        let found = thread(early);
+        // The registers were read when the thread stopped, so they are returned even if it runs.
+        Ok(match self.watch.early() {
+            Some(early_now) if early.is_none() => thread(Some(early_now)),
+            _ => found,
+        })
     }
 
-    fn stack_at(&mut self, thread_id: u32, stack_pointer: u64) -> Option<Stack> {
-        let registers = self.held(thread_id)?.registers.as_ref()?;
+    fn stack_at(&mut self, thread_id: u32, stack_pointer: u64, _: &mut dyn ReadHook) -> Option<Stack> {
+        let registers = self.hold.thread(thread_id)?.registers.as_ref()?;
         let thread_pointer = registers.thread_pointer(self.dir.cpu);
         Some(self.stacks.at(stack_pointer, thread_pointer)?.stack)
     }
 
-    fn module_bases(&mut self) -> Result<Vec<u64>, Fault> {
-        Ok(self.modules().0.bases())
+    fn module_bases(&mut self, reads: &mut dyn ReadHook) -> Result<Vec<u64>, Fault> {
+        Ok(self.modules(reads).0.bases())
     }
 
-    fn module(&mut self, base: u64) -> Result<Module, Fault> {
-        let (modules, memory) = self.modules();
-        modules.module(base, memory)
+    fn module(&mut self, base: u64, reads: &mut dyn ReadHook) -> Result<Module, Fault> {
+        let (modules, memory) = self.modules(reads);
+        modules.module(base, memory, reads)
     }
 
-    fn regions(&mut self) -> Result<Vec<Region>, Fault> {
-        let ranges = self.modules().0.ranges();
+    fn regions(&mut self, reads: &mut dyn ReadHook) -> Result<Vec<Region>, Fault> {
+        let ranges = self.modules(reads).0.ranges();
         let memory = &mut self.memory;
         Ok(regions::regions(
             &self.mappings,
             &ranges,
             self.need.dont_dump,
-            |range| memory.is_untouched(range),
+            |mapping| memory.is_untouched(mapping),
         ))
     }
 
@@ -183,21 +319,21 @@ impl Frozen for FrozenProcess<'_> {
         if !self.need.handles {
             return Ok(Vec::new());
         }
-        handles::handles(&self.dir)
+        self.while_held(|this| handles::handles(&this.dir, &mut this.diagnostics))
     }
 
     fn tokens(&mut self) -> Result<Vec<Token>, Fault> {
         if !self.need.tokens {
             return Ok(Vec::new());
         }
-        // The kernel's own threads act as whoever made the request, and may end at any time.
+        // Kernel worker threads act for whoever made the request, and may end at any time.
         let of_program = self
             .hold
             .threads()
             .iter()
-            .filter(|held| held.stop != Stop::Kernel);
+            .filter(|held| held.stop != StopKind::Kernel);
         let threads: Vec<u32> = of_program.map(|held| held.tid).collect();
-        tokens::tokens(&self.dir, &threads)
+        self.while_held(|this| tokens::tokens(&this.dir, &threads))
     }
 
     fn system_memory(&mut self) -> Result<Option<SystemMemory>, Fault> {
@@ -205,14 +341,15 @@ impl Frozen for FrozenProcess<'_> {
     }
 
     fn vm_counters(&mut self) -> Result<Option<VmCounters>, Fault> {
-        counters::process(&self.dir).map(Some)
+        self.while_held(|this| counters::process(&this.dir).map(Some))
     }
 
-    fn linux(&mut self) -> Option<LinuxFacts> {
-        self.texts.during_stop(&self.dir, &self.need);
-        let texts = std::mem::take(&mut self.texts);
-        let (dso_debug, remarks) = dso_debug::dso_debug(&self.dir, &mut self.memory);
-        self.remarks.extend(texts.remarks.into_iter().chain(remarks));
+    fn linux(&mut self, reads: &mut dyn ReadHook) -> Option<LinuxFacts> {
+        let texts = self.texts();
+        let (dso_debug, diagnostics) =
+            dso_debug::dso_debug(&self.dir, &mut Hooked::new(&mut self.memory, reads));
+        self.diagnostics
+            .extend(texts.diagnostics.into_iter().chain(diagnostics));
         Some(LinuxFacts {
             texts: texts.texts,
             dso_debug,
@@ -223,25 +360,42 @@ impl Frozen for FrozenProcess<'_> {
         self.memory.survey(range)
     }
 
-    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<usize, Fault> {
-        self.memory.read(at, into)
-    }
-
-    fn remarks(&mut self) -> Vec<Remark> {
-        let mut remarks = std::mem::take(&mut self.remarks);
-        remarks.extend(
+    fn diagnostics(&mut self) -> Vec<Diagnostic> {
+        let mut diagnostics = std::mem::take(&mut self.diagnostics);
+        diagnostics.extend(
             self.modules
                 .as_mut()
-                .map(Modules::take_remarks)
+                .map(LoadedModules::take_diagnostics)
                 .unwrap_or_default(),
         );
-        remarks.extend(self.memory.take_remark());
-        remarks
+        diagnostics.extend(self.memory.take_diagnostic());
+        let ran_on = match self.watch.early() {
+            Some(early) => Some(format!(
+                "{early}, so it was resumed; what had not been read by then is missing"
+            )),
+            None => self.hold.has_failed().then(|| {
+                "it ran while it was read, because the helper process that stopped it was killed".to_owned()
+            }),
+        };
+        if let Some(reason) = ran_on.filter(|_| !self.ran_on) {
+            self.ran_on = true;
+            diagnostics.push(Diagnostic::missing(Subject::Process, reason));
+        }
+        diagnostics
+    }
+
+    fn resumed_early(&self) -> Option<String> {
+        self.watch.early().map(|early| early.to_string())
+    }
+
+    fn waits_for_output(&mut self, waits: bool) {
+        self.watch.waits_for_output(waits);
     }
 
     fn thaw(mut self: Box<Self>) -> Holding {
         Holding {
             hold: "stop",
+            tracer: Some(self.hold.tracer()),
             pause: self.hold.release(),
         }
     }

@@ -1,21 +1,21 @@
-//! Open file descriptors, as Windows' handles.
+//! Open file descriptors, presented as Windows handles.
 
-use std::fs;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
-use dumpwright_target::{Fault, Handle};
+use dumpwright_target::{Diagnostic, Fault, Handle, Subject};
 
 use crate::files;
-use crate::proc_dir::{ProcDir, read_bounded, system_fault};
+use crate::proc_dir::{ProcDir, numbers_in, system_fault};
 
-/// What a descriptor to be read from allows: Windows' `FILE_GENERIC_READ`.
+/// `FILE_GENERIC_READ` of Windows: the access of a descriptor that is open for reading.
 const GENERIC_READ: u32 = 0x0012_0089;
-/// What one to be written to allows: `FILE_GENERIC_WRITE`.
+/// `FILE_GENERIC_WRITE` of Windows: the access of a descriptor that is open for writing.
 const GENERIC_WRITE: u32 = 0x0012_0116;
 
-/// Nameless objects of the kernel and what they are called here. The kernel puts most names in brackets, but not all.
+/// The names that the kernel gives to anonymous inodes, and the type names in the dump. The kernel
+/// puts most of its names in brackets, but not all.
 const ANONYMOUS: &[(&str, &str)] = &[
     ("eventfd", "EventFd"),
     ("eventpoll", "EventPoll"),
@@ -34,54 +34,72 @@ const ANONYMOUS: &[(&str, &str)] = &[
     ("secretmem", "Secretmem"),
 ];
 
-/// The open descriptors, ascending. Nothing is opened: names and modes are those the kernel has in memory.
-pub(crate) fn handles(dir: &ProcDir) -> Result<Vec<Handle>, Fault> {
-    let listed = fs::read_dir(dir.path("fd")).and_then(|entries| {
-        let mut numbers: Vec<u32> = Vec::new();
-        for entry in entries {
-            numbers.extend(
-                entry?
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| name.parse::<u32>().ok()),
-            );
-        }
-        Ok(numbers)
-    });
+/// Lists the open descriptors by ascending number.
+///
+/// No file is opened. Names and modes come from the kernel's memory. Facts of a descriptor that
+/// could not be read are added to `diagnostics`.
+///
+/// # Errors
+/// The descriptors cannot be listed.
+pub(crate) fn handles(dir: &ProcDir, diagnostics: &mut Vec<Diagnostic>) -> Result<Vec<Handle>, Fault> {
     let operation = || format!("list the file descriptors of process {}", dir.pid);
-    let mut numbers = listed.map_err(|error| system_fault(operation(), &error))?;
+    let failed = |error: io::Error| system_fault(operation(), &error);
+    let mut numbers = numbers_in(&dir.path("fd")).map_err(failed)?;
+    // The kernel finds a name in an open directory in half the time of a whole path.
+    let directory = File::open(dir.path("fd")).map_err(failed)?;
     numbers.sort_unstable();
     let mut handles = Vec::with_capacity(numbers.len());
     for number in numbers {
-        match handle(dir, number) {
+        let mut lost = Vec::new();
+        match handle(&directory, number, &mut lost) {
             Ok(handle) => handles.push(handle),
-            // Closed meanwhile, by another process that shares the table.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(system_fault(operation(), &error)),
+            // Another process that shares the table has closed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_listed(&directory, number) => {
+                continue;
+            }
+            Err(error) => return Err(failed(error)),
         }
+        diagnostics.extend(lost.into_iter().map(|(what, error)| {
+            let reason = format!("the {what} of file descriptor {number} cannot be read: {error}");
+            Diagnostic::missing(Subject::Stream("HandleData"), reason)
+        }));
     }
     Ok(handles)
 }
 
-fn handle(dir: &ProcDir, number: u32) -> io::Result<Handle> {
-    let path = dir.path(format!("fd/{number}"));
-    let target = fs::read_link(&path)?;
-    let name = target.as_os_str().as_bytes();
-    // The file itself may be unreachable, on a server that does not answer; then the mode is unknown.
-    let mode = files::status_by_name(&path).map_or(0, |status| status.mode);
+/// Whether the descriptor exists. The link itself is examined, not what it leads to.
+fn is_listed(directory: &File, number: u32) -> bool {
+    files::status_of_link(directory, &number.to_string()).is_ok()
+}
+
+fn handle(directory: &File, number: u32, lost: &mut Vec<(&str, io::Error)>) -> io::Result<Handle> {
+    let link = number.to_string();
+    let target = nix::fcntl::readlinkat(directory, link.as_str())?;
+    let name = target.as_bytes();
+    // A server of files may not answer.
+    let mode = files::status_in(directory, &link).map(|status| status.mode);
+    let mode = mode.unwrap_or_else(|error| {
+        lost.push(("type", error));
+        0
+    });
+    let access = files::status_of_link(directory, &link).map(|status| granted(status.mode));
+    let access = access.unwrap_or_else(|error| {
+        lost.push(("access", error));
+        0
+    });
     Ok(Handle {
         number: number.into(),
         type_name: type_name(name, mode).to_owned(),
         object_name: (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned()),
         attributes: mode,
-        granted_access: granted(&dir.path(format!("fdinfo/{number}"))),
+        granted_access: access,
         handle_count: 1,
         pointer_count: 0,
         information: Vec::new(),
     })
 }
 
-/// What kind of object a descriptor leads to, by the text of its link and its mode.
+/// Returns the type of object of a descriptor, from the text of its link and its mode.
 fn type_name(name: &[u8], mode: u32) -> &'static str {
     let named = std::str::from_utf8(name).unwrap_or_default();
     if let Some(kind) = named.strip_prefix("anon_inode:") {
@@ -111,33 +129,38 @@ fn type_name(name: &[u8], mode: u32) -> &'static str {
         libc::S_IFBLK => "BlockDevice",
         libc::S_IFSOCK => "Socket",
         libc::S_IFLNK => "Link",
-        // A pipe without a place in any folder is called after its inode.
+        // A pipe without a path is named after its inode.
         libc::S_IFIFO if named.starts_with("pipe:[") => "Pipe",
         libc::S_IFIFO => "Fifo",
         _ => "Unknown",
     }
 }
 
-/// Windows' access mask for how a descriptor was opened (`flags:` of `fdinfo`, in octal).
-fn granted(fdinfo: &Path) -> u32 {
-    let text = read_bounded(fdinfo, 16 << 20).unwrap_or_default();
-    let flags = crate::proc_dir::field(&text, "flags").and_then(|word| i32::from_str_radix(&word, 8).ok());
-    match flags {
-        // Opened to name a file only.
-        Some(flags) if flags & libc::O_PATH != 0 => 0,
-        Some(flags) => match flags & libc::O_ACCMODE {
-            libc::O_RDONLY => GENERIC_READ,
-            libc::O_WRONLY => GENERIC_WRITE,
-            libc::O_RDWR => GENERIC_READ | GENERIC_WRITE,
-            _ => 0,
-        },
-        None => 0,
-    }
+/// Returns the Windows access mask for the mode in which a descriptor was opened.
+///
+/// The permissions of its link show that mode (`tid_fd_update_inode` in `fs/proc/fd.c`), so
+/// `fdinfo` need not be read. An `O_PATH` descriptor permits no access.
+fn granted(link: u32) -> u32 {
+    let read = if link & libc::S_IRUSR != 0 {
+        GENERIC_READ
+    } else {
+        0
+    };
+    let write = if link & libc::S_IWUSR != 0 {
+        GENERIC_WRITE
+    } else {
+        0
+    };
+    read | write
 }
 
-/// What these tests would catch: descriptors missed, opened or called something else than they are.
+/// What these tests would catch: missing descriptors, wrong types, names or access masks, and
+/// descriptors that are opened.
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
     use crate::testing::Victim;
 
@@ -152,7 +175,8 @@ mod tests {
         let victim = Victim::that::<11>(|words| {
             let mut pipe = [0; 2];
             let mut pair = [0; 2];
-            // SAFETY: all arguments are numbers, strings that end, or live arrays of the size that is filled.
+            // SAFETY: all arguments are numbers, C strings, or live arrays of the size that the
+            // call fills.
             let opened = unsafe {
                 libc::pipe(pipe.as_mut_ptr());
                 libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr());
@@ -175,7 +199,9 @@ mod tests {
                 *word = fd as u64;
             }
         });
-        let handles = handles(&victim.dir()).expect("readable");
+        let mut diagnostics = Vec::new();
+        let handles = handles(&victim.dir(), &mut diagnostics).expect("readable");
+        assert_eq!(diagnostics, []);
         assert!(handles.windows(2).all(|pair| pair[0].number < pair[1].number));
         let (read, write) = (0x0012_0089, 0x0012_0116);
         let file = file.to_string_lossy();

@@ -1,79 +1,166 @@
-//! A process held still, and the guard that lets it go.
+//! A stopped process, and the guard that releases it.
 
-use std::ops::Deref;
 use std::time::{Duration, Instant};
 
-use dumpwright_target::Fault;
+use dumpwright_target::{Fault, FaultKind};
 
-use crate::freeze::{Held, Threads};
-use crate::tracer::Tracer;
+use crate::debuggee::Debuggee;
+use crate::freeze::{StoppedThread, TargetThreads};
+use crate::proc_dir::system_fault;
+use crate::tracer::{Early, Tracer};
 
-/// The tracing thread of a capture.
-#[derive(Debug)]
-pub(crate) enum TracerOf<'a> {
-    /// Made for the capture, and ended with it.
-    Capture(Tracer),
-    /// Lent by a program that was started by us.
-    Spawned(&'a Tracer),
-}
-
-impl Deref for TracerOf<'_> {
-    type Target = Tracer;
-
-    fn deref(&self) -> &Tracer {
-        match self {
-            Self::Capture(tracer) => tracer,
-            Self::Spawned(tracer) => tracer,
-        }
-    }
-}
-
-/// All threads of a process, standing still. Dropping it lets them run on.
+/// The threads of a stopped process. Dropping it releases those that we have stopped.
 #[derive(Debug)]
 pub(crate) struct Hold<'a> {
-    /// `None` after the release.
-    held: Option<(TracerOf<'a>, Threads)>,
-    since: Instant,
+    held: Held<'a>,
+    tracer: &'static str,
+}
+
+#[derive(Debug)]
+enum Held<'a> {
+    /// We have stopped the threads.
+    Stopped {
+        threads: TargetThreads,
+        tracer: Tracer<'a>,
+        since: Instant,
+    },
+    /// The caller has stopped the threads, and continues them.
+    Debuggee(Debuggee),
+    Released,
+}
+
+/// A process that we have attached to, and whose threads run.
+#[derive(Debug)]
+pub(crate) struct Attached<'a> {
+    threads: TargetThreads,
+    pub(crate) tracer: Tracer<'a>,
+}
+
+impl<'a> Attached<'a> {
+    /// Attaches to the threads without stopping them.
+    ///
+    /// If the system does not permit it to a helper process, a thread of this process tries it.
+    /// Yama is such a case: with a `ptrace_scope` of 1, a parent may trace its children, and the
+    /// helper is not their parent.
+    ///
+    /// # Errors
+    /// We are not permitted to trace the process, or it has ended.
+    pub(crate) fn attach(mut tracer: Tracer<'a>, mut threads: TargetThreads) -> Result<Self, Fault> {
+        let refused = match threads.attach(&tracer) {
+            Ok(_) => return Ok(Self { threads, tracer }),
+            Err(fault) => fault,
+        };
+        if refused.kind != FaultKind::NotPermitted || !matches!(tracer, Tracer::Helper(_)) {
+            return Err(refused);
+        }
+        tracing::debug!(%refused, "the helper process may not attach, tracing by a thread");
+        // The end of the helper releases the threads that it has attached to.
+        drop(tracer);
+        tracer = Tracer::start_thread().map_err(|error| system_fault("start a tracing thread", &error))?;
+        threads.forget();
+        threads.attach(&tracer)?;
+        Ok(Self { threads, tracer })
+    }
 }
 
 impl<'a> Hold<'a> {
-    /// Brings the threads to a stop.
+    /// Stops the threads.
     ///
     /// # Errors
-    /// They could not be stopped. Those that were have been let go.
-    pub(crate) fn new(tracer: TracerOf<'a>, mut threads: Threads) -> Result<Self, Fault> {
-        let threads = tracer.run(move || match threads.hold() {
-            Ok(()) => Ok(threads),
-            Err(fault) => {
-                threads.release();
-                Err(fault)
-            }
-        })??;
+    /// Not all threads could be stopped. Those that were stopped have been released.
+    pub(crate) fn new(attached: Attached<'a>) -> Result<Self, Fault> {
+        let Attached { mut threads, tracer } = attached;
+        if let Err(fault) = threads.hold(&tracer) {
+            let early = tracer.watch().early();
+            threads.release(&tracer);
+            tracer.watch().end_pause();
+            return Err(early.map_or(fault, |early| too_early(threads.process_id(), early)));
+        }
         let since = threads.first_interrupt().unwrap_or_else(Instant::now);
         Ok(Self {
-            held: Some((tracer, threads)),
-            since,
+            tracer: tracer.name(),
+            held: Held::Stopped {
+                threads,
+                tracer,
+                since,
+            },
         })
     }
 
-    /// The threads, the leader first, then ascending.
-    pub(crate) fn threads(&self) -> &[Held] {
-        self.held.as_ref().map_or(&[], |(_, threads)| threads.held())
+    /// Holds a process that its debugger, which is our caller, has stopped.
+    pub(crate) fn of_debuggee(debuggee: Debuggee) -> Self {
+        Self {
+            held: Held::Debuggee(debuggee),
+            tracer: "caller",
+        }
     }
 
-    /// Lets all threads run on. Returns how long they stood still: from the first that was asked to stop to the
-    /// last that was let go.
-    pub(crate) fn release(&mut self) -> Duration {
-        if let Some((tracer, mut threads)) = self.held.take() {
-            // Threads that are not let go by hand are so by the end of the tracing thread: drop it in any case
-            // before the clock is read, unless all were.
-            let all = tracer.run(move || threads.release()).unwrap_or(false);
-            if all {
-                return self.since.elapsed();
-            }
-            drop(tracer);
+    /// What traces the process, as in `Holding::tracer`.
+    pub(crate) fn tracer(&self) -> &'static str {
+        self.tracer
+    }
+
+    /// Whether the threads run because the helper process was killed.
+    pub(crate) fn has_failed(&self) -> bool {
+        match &self.held {
+            Held::Stopped {
+                tracer: Tracer::Helper(helper),
+                ..
+            } => helper.has_ended() && helper.watch().early().is_none(),
+            _ => false,
         }
-        self.since.elapsed()
+    }
+
+    /// The threads: the leader first, then the others by ascending id.
+    pub(crate) fn threads(&self) -> &[StoppedThread] {
+        match &self.held {
+            Held::Stopped { threads, .. } => threads.held(),
+            Held::Debuggee(debuggee) => debuggee.threads(),
+            Held::Released => &[],
+        }
+    }
+
+    /// Finds the thread with this id.
+    pub(crate) fn thread(&self, tid: u32) -> Option<&StoppedThread> {
+        match &self.held {
+            Held::Stopped { threads, .. } => threads.find(tid),
+            Held::Debuggee(debuggee) => debuggee.find(tid),
+            Held::Released => None,
+        }
+    }
+
+    /// Releases all threads. Returns the length of the pause: from the first interrupt to the
+    /// release of the last thread. It is zero for threads that the caller has stopped.
+    pub(crate) fn release(&mut self) -> Duration {
+        let Held::Stopped {
+            mut threads,
+            tracer,
+            since,
+        } = std::mem::replace(&mut self.held, Held::Released)
+        else {
+            return Duration::ZERO;
+        };
+        let watch = tracer.watch();
+        if threads.release(&tracer) {
+            return watch.end_pause().unwrap_or(since.elapsed());
+        }
+        // Threads that could not be released individually are released when the tracer ends. In
+        // that case, drop it before reading the clock.
+        drop(tracer);
+        watch.end_pause().unwrap_or(since.elapsed())
+    }
+}
+
+/// The fault of a capture whose target was resumed before it had been examined at all.
+pub(crate) fn too_early(pid: u32, early: Early) -> Fault {
+    let fault = Fault::new(
+        FaultKind::NotStopped,
+        format!("stop process {pid}"),
+        format!("{early} before its threads and memory map were known, and it was resumed"),
+    );
+    match early {
+        Early::Limit(_) => fault.advise("use a longer limit"),
+        _ => fault,
     }
 }
 

@@ -1,33 +1,53 @@
-//! Live Linux processes as dumpwright targets.
+//! Captures live Linux processes as dumpwright targets.
 //!
-//! * [`LinuxProcess`] is a process that runs already, [`Spawned`] one that is started to be dumped.
-//! * [`exception`] translates what a signal handler is given.
+//! * [`LinuxProcess`] is a process that is already running.
+//! * [`Spawned`] is a program that is started in order to be dumped.
+//! * [`exception`] translates the arguments of a signal handler into an exception.
 //!
-//! A process is held by `ptrace`: all its threads are stopped, read and let go. Nothing is written into it, no code runs
-//! in it, and whatever happens to us it runs on. What the stop does to it, and every debugger's does: a few system
-//! calls that wait (`epoll_wait`, `semop`, `sigtimedwait`, socket calls with a time-out) return early with EINTR, as
-//! signal(7) warns.
+//! A capture stops all threads of the process with ptrace, reads them, and resumes them. It writes
+//! nothing into the process and runs no code in it. If the dumper dies, the process continues.
 //!
-//! A host program gets SIGCHLD for each thread that stops, and its `waitpid(-1)` may see these stops. That does a
-//! capture no harm.
+//! As with every debugger, the stop has one side effect: some blocking system calls (`epoll_wait`,
+//! `semop`, `sigtimedwait`, socket calls with a timeout) return early with EINTR; see signal(7).
 //!
-//! Only x86-64 is supported; on other processors every process is refused.
+//! The rest of the dumping program sees nothing of the stops: a helper process traces the target.
+//! It has no exit signal, so only a wait with `__WALL` or `__WCLONE` may report its end; that does
+//! not affect the capture. If the system refuses the helper, a thread of the dumping program traces
+//! the target, and [`Holding::tracer`](dumpwright_target::Holding::tracer) is `"in-process"`. The
+//! program then receives a SIGCHLD for each thread that stops. A wait for any child may report
+//! these stops, and so may a wait for this process if it is a child of the program. That does not
+//! affect the capture either, but whoever waits must check `WIFSTOPPED`.
+//!
+//! The dumper must be an x86-64 program; the crate does not compile for other processors. The
+//! process may be a 64-bit or a 32-bit x86 program, but not an x32 program.
 #![cfg(target_os = "linux")]
+
+// x32 is not supported either: its pointers have 32 bits.
+#[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
+compile_error!(
+    "dumpwright-linux reads registers, stacks and system-call numbers of x86-64 and supports no other processor; \
+     build for an x86_64-unknown-linux target"
+);
 
 mod attach;
 mod cgroup;
 mod clock;
 mod counters;
 mod crash;
+mod debuggee;
 mod dso_debug;
-mod elf;
 mod exec;
 mod files;
 mod freeze;
 mod frozen;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handles;
+mod helper;
 mod hold;
 mod modules;
+mod mounts;
 mod pagemap;
 mod proc_dir;
 mod process;
@@ -45,38 +65,63 @@ mod tokens;
 mod tracer;
 mod xstate;
 
-#[cfg(target_arch = "x86_64")]
 pub use crash::exception;
 pub use exec::{Outcome, Spawned};
 
 use dumpwright_target::{Fault, FaultKind, Frozen, Need, Target};
 
-use crate::freeze::Tie;
-use crate::frozen::FrozenProcess;
-use crate::hold::TracerOf;
+use crate::debuggee::Debuggee;
+use crate::frozen::{FrozenProcess, Stopping};
 use crate::proc_dir::ProcDir;
 use crate::tracer::Tracer;
 
 /// A process that is running.
+///
+/// # Debuggees
+///
+/// A process has one tracer at most. So a process that another program traces cannot be dumped, but
+/// a debugger can dump its own debuggee: on the thread that traces it, while all threads of the
+/// debuggee are stopped. Their stops are left as they are, and no notification of a stop is
+/// consumed. The debugger can still wait for a stop, deliver its signal, and continue the thread.
+///
+/// [`open`](Self::open) must be called on the tracing thread. It reads the registers, so
+/// [`freeze`](Target::freeze) may be called once on another thread, provided that the debuggee
+/// stays stopped. On the tracing thread, `freeze` reads them again and may be called any number of
+/// times.
 #[derive(Debug)]
 pub struct LinuxProcess {
     pid: u32,
+    /// The threads of a debuggee, as they were when it was opened.
+    debuggee: Option<Debuggee>,
 }
 
 impl LinuxProcess {
-    /// The process with this id, as our pid namespace numbers it.
+    /// Opens the process with the id `pid`, as numbered in this program's pid namespace.
+    ///
+    /// Opening does not check whether the system permits tracing the process. That is known only
+    /// when the process is [frozen](Target::freeze).
     ///
     /// # Errors
-    /// There is no such process, or it is one that cannot be dumped: this very process, a kernel thread, a
-    /// zombie, an x32 program, or one that another debugger holds. Whether the system permits it is known only when
-    /// it is [frozen](Target::freeze).
+    /// There is no such process, or it cannot be dumped: it is the calling process, a kernel
+    /// thread, a zombie, an x32 program, or a process that another debugger traces. Or it is a
+    /// debuggee of this program, and not all of its threads are stopped, or another thread of this
+    /// program traces it.
     pub fn open(pid: u32) -> Result<Self, Fault> {
         attach::check_foreign(pid)?;
         let dir = ProcDir::new(pid)?;
         attach::check_supported(&dir)?;
-        attach::check_untraced(&dir)?;
-        Ok(Self { pid })
+        let debuggee = Debuggee::of(&dir)?;
+        if debuggee.is_none() {
+            attach::check_untraced(&dir)?;
+        }
+        Ok(Self { pid, debuggee })
     }
+}
+
+/// Returns whether the calling thread traces process `pid`, as the debugger of it.
+#[must_use]
+pub fn is_debuggee(pid: u32) -> bool {
+    debuggee::is_traced_here(pid)
 }
 
 impl Target for LinuxProcess {
@@ -86,19 +131,20 @@ impl Target for LinuxProcess {
 
     fn freeze(&mut self, need: &Need) -> Result<Box<dyn Frozen + '_>, Fault> {
         let dir = ProcDir::new(self.pid)?;
-        let tracer = Tracer::start().map_err(|error| {
-            Fault::new(
-                FaultKind::System,
-                format!("stop process {}", self.pid),
-                format!("no thread to do it: {error}"),
-            )
-        })?;
-        Ok(Box::new(FrozenProcess::freeze(
-            dir,
-            TracerOf::Capture(tracer),
-            Tie::Guest,
-            None,
-            need,
-        )?))
+        let opened = self.debuggee.take();
+        let stopping = match Debuggee::of(&dir)?.or(opened.filter(Debuggee::is_traced)) {
+            Some(debuggee) => {
+                debuggee.check()?;
+                Stopping::Debuggee(debuggee)
+            }
+            None => Stopping::Attaching(Tracer::start().map_err(|error| {
+                Fault::new(
+                    FaultKind::System,
+                    format!("stop process {}", self.pid),
+                    format!("cannot start the thread that traces it: {error}"),
+                )
+            })?),
+        };
+        Ok(Box::new(FrozenProcess::freeze(dir, stopping, need)?))
     }
 }

@@ -1,64 +1,75 @@
-//! The loaded modules: the main program, libraries, the vdso.
+//! The loaded modules: the main program, the libraries and the vdso.
 //!
-//! A module is found by its ELF header in memory and by its segments standing where that header says. A file that
-//! a program merely maps for reading does not become one, and a library inside another file (an application
-//! package, say) does.
+//! A module is recognised by an ELF header in memory whose segments are mapped where the header
+//! says. So a file that a program maps only to read it is not a module, and a library inside
+//! another file, such as an application package, is one.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use dumpwright_target::{AddressRange, Fault, FaultKind, Module, Remark, Subject, build_id_record};
+use dumpwright_image::Elf;
+use dumpwright_image::elf::page_of;
+use dumpwright_target::{
+    AddressRange, Diagnostic, Fault, FaultKind, Hooked, Memory, Module, ReadHook, Subject, Window,
+    build_id_record,
+};
 
-use crate::elf::{Image, page_of};
 use crate::files;
+use crate::mounts::Server;
 use crate::proc_dir::ProcDir;
-use crate::read::Memory;
+use crate::read::ProcessMemory;
 use crate::regions::Mapping;
 
-/// Words of `VS_FIXEDFILEINFO`: its signature and the version of its structure.
+/// The first words of `VS_FIXEDFILEINFO`: its signature and the version of the structure.
 const VERSION_SIGNATURE: u32 = 0xfeef_04bd;
 const VERSION_STRUCTURE: u32 = 0x0001_0000;
 
-/// Breakpad's name of the vdso, which is in no file; its readers know it.
+/// Breakpad's name for the vdso, which has no file. Readers of its dumps know this name.
 ///
-/// In 32-bit processes all threads that wait in the kernel stand in it. LLDB 19 unwinds such threads only if it is
-/// given the image as a file of this name (`settings set target.exec-search-paths` before the core file is opened); the
-/// readers that scan stacks get along, and with Breakpad symbols of the image they unwind properly.
+/// In 32-bit processes, the instruction pointer of every thread that waits in the kernel is in the
+/// vdso. LLDB 19 unwinds such threads only if it has the image as a file of this name
+/// (`settings set target.exec-search-paths` before the core file is opened). Readers that scan
+/// stacks find the callers anyway, and with Breakpad symbols of the image they unwind properly.
 const VDSO_NAME: &str = "linux-gate.so";
 
-/// The end of a path in `maps` whose file has been deleted or replaced.
+/// The suffix of a path in `maps` whose file has been deleted or replaced.
 const DELETED: &[u8] = b" (deleted)";
 
 /// The modules of a process.
 #[derive(Debug)]
-pub(crate) struct Modules {
+pub(crate) struct LoadedModules {
     dir: ProcDir,
-    /// Ascending.
-    found: Vec<Found>,
-    /// Which one is the main program.
+    /// By ascending address.
+    found: Vec<FoundModule>,
+    /// The index of the main program.
     main: Option<usize>,
-    remarks: Vec<Remark>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 #[derive(Debug)]
-struct Found {
+struct FoundModule {
     range: AddressRange,
-    /// The mapping that begins with the ELF header.
+    /// The mapping that starts with the ELF header.
     mapping: Mapping,
-    /// Its headers; `None` if they make no sense.
-    image: Option<Image>,
+    /// The ELF headers. `None` if they are malformed.
+    image: Option<Elf>,
 }
 
-impl Modules {
-    /// Finds the modules among the mappings.
-    pub(crate) fn find(dir: &ProcDir, mappings: &[Mapping], memory: &mut Memory) -> Self {
+impl LoadedModules {
+    /// Searches the mappings for modules.
+    pub(crate) fn find(
+        dir: &ProcDir,
+        mappings: &[Mapping],
+        memory: &mut ProcessMemory,
+        reads: &mut dyn ReadHook,
+    ) -> Self {
         let mut modules = Self {
             dir: dir.clone(),
             found: Vec::new(),
             main: None,
-            remarks: Vec::new(),
+            diagnostics: Vec::new(),
         };
         let with_code: HashSet<_> = mappings
             .iter()
@@ -71,7 +82,7 @@ impl Modules {
             if mapping.range.start() >= covered
                 && may_begin_module(mapping, mappings.get(index + 1), has_code)
             {
-                modules.add(mappings, index, memory);
+                modules.add(mappings, index, memory, reads);
             }
         }
         modules.main = modules.main_program();
@@ -79,28 +90,33 @@ impl Modules {
         modules
     }
 
-    /// The load addresses, that of the main program first, else ascending.
+    /// The load addresses: the main program first, then the others in ascending order.
     pub(crate) fn bases(&self) -> Vec<u64> {
         let base = |index: usize| self.found[index].range.start();
         let others = (0..self.found.len()).filter(|index| Some(*index) != self.main);
         self.main.into_iter().chain(others).map(base).collect()
     }
 
-    /// What the modules cover, ascending and disjoint.
+    /// The address ranges of the modules, ascending and disjoint.
     pub(crate) fn ranges(&self) -> Vec<AddressRange> {
         self.found.iter().map(|found| found.range).collect()
     }
 
-    /// Takes what was noted since the last call.
-    pub(crate) fn take_remarks(&mut self) -> Vec<Remark> {
-        std::mem::take(&mut self.remarks)
+    /// Returns the diagnostics since the last call.
+    pub(crate) fn take_diagnostics(&mut self) -> Vec<Diagnostic> {
+        std::mem::take(&mut self.diagnostics)
     }
 
-    /// Everything about the module at `base`.
+    /// Returns the facts about the module at `base`.
     ///
     /// # Errors
-    /// There is no module.
-    pub(crate) fn module(&mut self, base: u64, memory: &mut Memory) -> Result<Module, Fault> {
+    /// There is no module at that address.
+    pub(crate) fn module(
+        &mut self,
+        base: u64,
+        memory: &mut ProcessMemory,
+        reads: &mut dyn ReadHook,
+    ) -> Result<Module, Fault> {
         let index = self
             .found
             .binary_search_by_key(&base, |found| found.range.start())
@@ -108,67 +124,79 @@ impl Modules {
                 Fault::new(
                     FaultKind::Malformed,
                     format!("describe the module at {base:#x}"),
-                    "there is none",
+                    "no module was found at this address",
                 )
             })?;
         let found = &self.found[index];
         let is_main = self.main == Some(index);
+        let identity = found.identity(memory, reads).unwrap_or_else(|reason| {
+            let reason = format!("nothing identifies its build: {reason}");
+            self.diagnostics
+                .push(Diagnostic::missing(Subject::Module(base), reason));
+            Vec::new()
+        });
         Ok(Module {
             base,
             size: found.range.len(),
             checksum: 0,
             timestamp: 0,
-            path: found.name(&self.dir, is_main, memory),
+            path: found.name(&self.dir, is_main, memory, reads),
             version: found
                 .mapping
                 .file_path()
                 .and_then(|path| version(path.as_bytes())),
-            cv_record: build_id_record(&found.identity(memory).unwrap_or_default()),
+            cv_record: build_id_record(&identity),
             misc_record: Vec::new(),
         })
     }
 
-    /// Adds the module that begins with the mapping of this index, if one does.
-    fn add(&mut self, mappings: &[Mapping], index: usize, memory: &mut Memory) {
+    /// Adds the module that starts with the mapping of this index, if there is one.
+    fn add(
+        &mut self,
+        mappings: &[Mapping],
+        index: usize,
+        memory: &mut ProcessMemory,
+        reads: &mut dyn ReadHook,
+    ) {
         let mapping = &mappings[index];
         let start = mapping.range.start();
         let subject = Subject::Module(start);
-        let outcome = Image::parse(&mut |offset, into| at(memory, start.wrapping_add(offset), into));
-        let (image, broken) = match outcome {
+        let (image, broken) = match Elf::read(&mut Hooked::new(memory, reads), start) {
             Ok(None) => return,
             Ok(Some(image)) => (Some(image), None),
-            // The file may still have what was overwritten in memory.
-            Err(reason) => {
-                let image = Image::parse(&mut |offset, into| in_file(memory, mapping, offset, into));
-                (image.ok().flatten(), Some(reason))
+            // The header in memory may have been overwritten. Try the one in the file.
+            Err(malformed) => {
+                let image = Elf::read(&mut ImageFile { memory, mapping }, 0);
+                let image = image.ok().flatten().map(|image| image.loaded_at(start));
+                (image, Some(malformed))
             }
         };
         let found = match image {
             Some(image) if mapping.is_vdso() || is_loaded(&image, mappings, index) => {
-                if let Some(reason) = broken {
+                if let Some(malformed) = broken {
                     let reason = format!(
-                        "its ELF header in memory is of no use ({reason}): the one in its file was taken"
+                        "its ELF header in memory is not usable ({malformed}): the one in its file was used"
                     );
-                    self.remarks.push(Remark::note(subject, reason));
+                    self.diagnostics.push(Diagnostic::note(subject, reason));
                 }
-                let range = extent(mappings, index, image.span());
-                Found {
+                let range = extent(mappings, index, image.size());
+                FoundModule {
                     range,
                     mapping: mapping.clone(),
                     image: Some(image),
                 }
             }
-            // A file that is only mapped as data.
+            // The file is only mapped as data.
             Some(_) => return,
             None => {
                 let Some(range) = adjacent(mappings, index) else {
                     return;
                 };
-                let reason = broken.unwrap_or_default();
+                let reason = broken.map_or_else(String::new, |malformed| format!(" ({malformed})"));
                 let reason =
-                    format!("its ELF header is of no use ({reason}): size from its mappings, no build id");
-                self.remarks.push(Remark::missing(subject, reason));
-                Found {
+                    format!("its ELF header is not usable{reason}: size from its mappings, no build id");
+                self.diagnostics.push(Diagnostic::missing(subject, reason));
+                FoundModule {
                     range,
                     mapping: mapping.clone(),
                     image: None,
@@ -178,8 +206,9 @@ impl Modules {
         self.found.push(found);
     }
 
-    /// The module that holds the program's entry point, which for a program started by naming the dynamic linker
-    /// is the linker; else the one with the path of `exe`.
+    /// Returns the index of the module that contains the program's entry point, or else of the
+    /// module with the path of `exe`. If the program was started through the dynamic linker as a
+    /// command, it is the linker.
     fn main_program(&self) -> Option<usize> {
         const AT_ENTRY: u64 = 9;
         let entry = self.dir.auxv_value(AT_ENTRY).filter(|entry| *entry != 0);
@@ -194,18 +223,28 @@ impl Modules {
     }
 }
 
-impl Found {
-    /// The full path, of the file that this is, as the program's own root directory shows it.
-    fn name(&self, dir: &ProcDir, is_main: bool, memory: &mut Memory) -> String {
+impl FoundModule {
+    /// Returns the full path of the module's file, as seen from the program's root directory.
+    fn name(
+        &self,
+        dir: &ProcDir,
+        is_main: bool,
+        memory: &mut ProcessMemory,
+        reads: &mut dyn ReadHook,
+    ) -> String {
         if self.mapping.is_vdso() {
             return VDSO_NAME.into();
         }
-        let served = memory.files().is_served(self.mapping.device);
+        let systems = memory.files().systems();
+        let served = systems.of_device(self.mapping.device) == Server::Other;
+        let devices = memory.files().devices();
+        let watch = memory.files().watch();
         let exists = |path: &[u8]| {
-            !served && files::shows(dir, Path::new(std::ffi::OsStr::from_bytes(path)), &self.mapping)
+            let path = Path::new(std::ffi::OsStr::from_bytes(path));
+            !served && watch.over(|| files::shows(dir, &systems, &devices, path, &self.mapping))
         };
         let mut path = self.mapping.name();
-        // The words at the end are the kernel's, unless the file itself is called so.
+        // The kernel added the suffix, unless a file of that very name exists.
         if let Some(before) = path.strip_suffix(DELETED)
             && !exists(path)
         {
@@ -215,18 +254,17 @@ impl Found {
         if is_main {
             return text(path);
         }
-        let base = self.range.start();
-        let soname = self
-            .image
-            .as_ref()
-            .and_then(|image| image.soname(image.bias(base), &mut |address, into| at(memory, address, into)));
+        let memory = &mut Hooked::new(memory, reads);
+        let memory = &mut Window::new(memory, self.range);
+        let soname = self.image.as_ref().and_then(|image| image.soname(memory));
         let Some(soname) = soname else { return text(path) };
         if self.mapping.offset != 0 {
-            // A library inside another file: the container's path alone would name all of them.
+            // The library is inside another file, whose path would be the same for all its
+            // libraries.
             return format!("{}/{soname}", text(path));
         }
-        // Symbols are filed under the name that the library gives itself. It is taken where it is a name of this
-        // very file, as for the usual `libx.so.1` that leads to `libx.so.1.2.3`.
+        // Symbol files are named after the library's soname. It is used if it is a name of the same
+        // file, as for the usual link from `libx.so.1` to `libx.so.1.2.3`.
         let folder = path
             .iter()
             .rposition(|byte| *byte == b'/')
@@ -239,42 +277,101 @@ impl Found {
         }
     }
 
-    /// What identifies the build: the build id in memory, in the file, or Breakpad's hash of the code.
-    fn identity(&self, memory: &mut Memory) -> Option<Vec<u8>> {
-        let image = self.image.as_ref()?;
-        let bias = image.bias(self.range.start());
-        let in_memory = image.build_id_in_memory(bias, &mut |address, into| at(memory, address, into));
-        if in_memory.is_some() || self.mapping.is_vdso() {
-            return in_memory;
+    /// Returns the identity of the build: the build id in memory, or the one in the file, or else
+    /// Breakpad's hash of the code. If the file cannot be read, as on a file system that another
+    /// program serves, the code in memory is hashed.
+    ///
+    /// # Errors
+    /// There is none. The text says why.
+    fn identity(&self, memory: &mut ProcessMemory, reads: &mut dyn ReadHook) -> Result<Vec<u8>, String> {
+        let Some(image) = &self.image else {
+            // There already is a diagnostic about the malformed headers.
+            return Ok(Vec::new());
+        };
+        let mapping = &self.mapping;
+        let mut hooked = Hooked::new(memory, reads);
+        let mut window = Window::new(&mut hooked, self.range);
+        let mut in_memory = FirstFault::of(&mut window);
+        if let Some(id) = image.build_id(&mut in_memory) {
+            return Ok(id);
         }
-        let mut read = |offset: u64, into: &mut [u8]| in_file(memory, &self.mapping, offset, into);
-        image
-            .build_id_in_file(&mut read)
-            .or_else(|| image.text_hash(&mut read))
+        let unread = in_memory.fault;
+        let mut file = ImageFile { memory, mapping };
+        let mut in_file = FirstFault::of(&mut file);
+        let id = match mapping.is_vdso() {
+            true => None,
+            false => image
+                .build_id_in_file(&mut in_file)
+                .or_else(|| image.text_hash(&mut in_file)),
+        };
+        let unread_file = in_file.fault;
+        let in_memory = |_: &Fault| {
+            let mut hooked = Hooked::new(memory, reads);
+            image.text_hash_in_memory(&mut Window::new(&mut hooked, self.range))
+        };
+        let id = id.or_else(|| unread_file.as_ref().and_then(in_memory));
+        id.ok_or_else(|| match unread.or(unread_file) {
+            Some(fault) => fault.to_string(),
+            None => "it has neither a build id nor a .text section".to_owned(),
+        })
     }
 }
 
-/// Reads memory, as much as there is.
-fn at(memory: &mut Memory, address: u64, into: &mut [u8]) -> usize {
-    memory.read(address, into).unwrap_or(0)
+/// Memory, and the first error of reading it.
+struct FirstFault<'a> {
+    memory: &'a mut dyn Memory,
+    fault: Option<Fault>,
 }
 
-/// Reads from the file of a mapping, as much as there is; `offset` counts from where the mapping begins in it.
-fn in_file(memory: &mut Memory, mapping: &Mapping, offset: u64, into: &mut [u8]) -> usize {
-    let Some(offset) = mapping.offset.checked_add(offset) else {
-        return 0;
-    };
-    let Ok(file) = memory.files().of(mapping) else {
-        return 0;
-    };
-    file.read_at(offset, into).unwrap_or(0)
+impl<'a> FirstFault<'a> {
+    fn of(memory: &'a mut dyn Memory) -> Self {
+        Self { memory, fault: None }
+    }
 }
 
-/// Whether it is worth looking for an ELF header where this mapping begins.
+impl Memory for FirstFault<'_> {
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<usize, Fault> {
+        let read = self.memory.read(at, into);
+        if let Err(fault) = &read {
+            self.fault.get_or_insert_with(|| fault.clone());
+        }
+        read
+    }
+}
+
+/// The file of an image. Addresses are relative to the start of the image, which need not be the
+/// start of the file.
+struct ImageFile<'a> {
+    memory: &'a mut ProcessMemory,
+    /// The mapping that starts with the ELF header.
+    mapping: &'a Mapping,
+}
+
+impl Memory for ImageFile<'_> {
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<usize, Fault> {
+        let fault = |reason: String| {
+            let name = String::from_utf8_lossy(self.mapping.name()).into_owned();
+            Fault::new(FaultKind::Unreadable, format!("read {name} at {at:#x}"), reason)
+        };
+        let offset = self.mapping.offset.checked_add(at);
+        let offset = offset.ok_or_else(|| fault("the offset is larger than that of any file".to_owned()))?;
+        let watch = self.memory.files().watch();
+        let file = self.memory.files().of(self.mapping);
+        let file = file.map_err(|reason| fault(reason.to_owned()))?;
+        match watch.over(|| file.read_at(offset, into)) {
+            Ok(0) if !into.is_empty() => Err(fault("the file ends before this offset".to_owned())),
+            Ok(count) => Ok(count),
+            Err(error) => Err(fault(error.to_string())),
+        }
+    }
+}
+
+/// Whether an ELF header may be at the start of this mapping.
 ///
-/// `has_code`: some mapping of the same file can be executed. Without any, a file counts when another piece of it, or code
-/// that has been moved to large anonymous pages, follows: loaders map libraries in pieces, readers as a whole. (The
-/// library of ICU's data has no code at all.)
+/// `has_code` tells whether any mapping of the same file is executable. A file without executable
+/// mappings is considered only if the next mapping is another piece of it, or code that was moved
+/// to large anonymous pages: loaders map a library in pieces, other programs map a file as a
+/// whole. (The data library of ICU has no code at all.)
 fn may_begin_module(mapping: &Mapping, next: Option<&Mapping>, has_code: bool) -> bool {
     if mapping.is_vdso() {
         return true;
@@ -289,13 +386,15 @@ fn may_begin_module(mapping: &Mapping, next: Option<&Mapping>, has_code: bool) -
     has_code || mapping.offset == 0 && in_pieces
 }
 
-/// Whether the segments of `image` stand where it says, when its header is where the mapping of this index begins.
+/// Whether the segments of `image` are mapped where its header says. The header is at the start of
+/// the mapping with this index.
 ///
-/// Code must be executable, in the same file or in anonymous memory (some programs move their code to large pages). An
-/// image without code must have two segments at the start of mappings of their own.
-fn is_loaded(image: &Image, mappings: &[Mapping], index: usize) -> bool {
+/// A code segment must be in an executable mapping of the same file or of anonymous memory (some
+/// programs move their code to large pages). If the image has no code, at least two segments must
+/// be at the start of separate mappings.
+fn is_loaded(image: &Elf, mappings: &[Mapping], index: usize) -> bool {
     let first = &mappings[index];
-    let bias = image.bias(first.range.start());
+    let bias = image.bias();
     let place = |vaddr: u64| {
         let address = page_of(vaddr.wrapping_add(bias));
         let at = mappings.partition_point(|mapping| mapping.range.end() <= address);
@@ -305,8 +404,8 @@ fn is_loaded(image: &Image, mappings: &[Mapping], index: usize) -> bool {
             .map(|mapping| (address, mapping))
     };
     let is_ours = |mapping: &Mapping| mapping.same_file(first) || mapping.is_private_anonymous();
-    if image.loads().any(Image::is_code) {
-        let mut code = image.loads().filter(|segment| Image::is_code(segment));
+    if image.loads().any(Elf::is_code) {
+        let mut code = image.loads().filter(|segment| Elf::is_code(segment));
         return code.any(|segment| {
             place(segment.p_vaddr).is_some_and(|(_, mapping)| mapping.execute && is_ours(mapping))
         });
@@ -320,7 +419,8 @@ fn is_loaded(image: &Image, mappings: &[Mapping], index: usize) -> bool {
     placed.count() >= 2
 }
 
-/// What a module covers: `span` bytes, but no further than its own mappings and anonymous ones between them reach.
+/// Returns the range of a module: `span` bytes, limited to its own mappings and the anonymous
+/// mappings between them.
 fn extent(mappings: &[Mapping], index: usize, span: u64) -> AddressRange {
     let first = &mappings[index];
     let limit = first.range.start().saturating_add(span);
@@ -331,8 +431,9 @@ fn extent(mappings: &[Mapping], index: usize, span: u64) -> AddressRange {
     AddressRange::new(first.range.start(), end.min(limit)).unwrap_or(first.range)
 }
 
-/// What a module with a broken header covers, by Breakpad's rule: the neighbouring mappings of the same file and an
-/// inaccessible nameless one behind them. `None` if no code is among them.
+/// Returns the range of a module with a malformed header, by Breakpad's rule: the adjacent mappings
+/// of the same file, and an adjacent inaccessible mapping without a name. `None` if none of them
+/// contains code.
 fn adjacent(mappings: &[Mapping], index: usize) -> Option<AddressRange> {
     let first = &mappings[index];
     let mut end = first.range.end();
@@ -350,10 +451,10 @@ fn adjacent(mappings: &[Mapping], index: usize) -> Option<AddressRange> {
         .flatten()
 }
 
-/// The version that a library's file name tells: `libx.so.1.2.3`.
+/// Parses the version in a library's file name, such as `libx.so.1.2.3`.
 ///
-/// Unlike in a PE image, where each word holds two numbers, each holds one: that is how rust-minidump writes and prints
-/// versions of Linux modules.
+/// Each word holds one number, as rust-minidump writes and prints versions of Linux modules. In a
+/// PE image each word holds two.
 fn version(path: &[u8]) -> Option<[u32; 13]> {
     let path = path.strip_suffix(DELETED).unwrap_or(path);
     let name = std::str::from_utf8(path.rsplit(|byte| *byte == b'/').next()?).ok()?;

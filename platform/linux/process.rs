@@ -1,91 +1,122 @@
-//! The process as a whole.
+//! The facts about the process as a whole.
 
+use std::borrow::Cow;
+use std::io;
 use std::path::Path;
 
-use dumpwright_target::{Fault, Power, Process, TimeZone, WindowsProcess};
+use dumpwright_target::filetime::{self, UNITS_PER_SECOND};
+use dumpwright_target::{Diagnostic, Fault, Power, Process, Subject, TimeZone, WindowsProcessFacts};
 
 use crate::files;
-use crate::proc_dir::{ProcDir, clock_ticks, field, read_bounded, system_fault};
-use crate::threads::{UNITS, UNIX_EPOCH_AS_FILETIME, boot_as_filetime};
+use crate::mounts::FileSystems;
+use crate::proc_dir::{ProcDir, clock_ticks, field, if_there, read_bounded, system_fault};
+use crate::threads::boot_as_filetime;
 
-/// What surrounds the process and does not depend on what it does: read before it is stopped.
+/// Facts about the machine and its settings that the process does not affect. They are read before
+/// it is stopped.
 #[derive(Debug, Clone)]
 pub(crate) struct Surroundings {
     power: Option<Power>,
     time_zone: Option<TimeZone>,
+    /// What exists and could not be read.
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 impl Surroundings {
-    pub(crate) fn of(dir: &ProcDir) -> Self {
+    /// Reads them. `cpuinfo` is the text of `/proc/cpuinfo`, if it was read already: on machines
+    /// with many processors, the kernel takes long for it.
+    pub(crate) fn of(dir: &ProcDir, systems: &FileSystems, cpuinfo: Option<&[u8]>) -> Self {
+        let mut diagnostics = Vec::new();
+        let mut lose = |what: &str, error: io::Error| {
+            let reason = format!("{what} cannot be read: {error}");
+            diagnostics.push(Diagnostic::missing(Subject::Stream("MiscInfo"), reason));
+        };
+        let power = power(cpuinfo).map_err(|error| lose("the clock rate of the processor", error));
+        let time_zone = time_zone(dir, systems).map_err(|error| lose("the time zone", error));
         Self {
-            power: power(),
-            time_zone: time_zone(dir),
+            power: power.ok().flatten(),
+            time_zone: time_zone.ok().flatten(),
+            diagnostics,
         }
     }
 }
 
-/// The process, with its times, among its surroundings.
+/// Returns the facts about the process: its times, and its surroundings.
 pub(crate) fn process(dir: &ProcDir, surroundings: &Surroundings) -> Result<Process, Fault> {
     let stat = dir
         .process_stat()
         .map_err(|error| system_fault(format!("read the times of process {}", dir.pid), &error))?;
     let ticks = clock_ticks();
-    let started = boot_as_filetime().saturating_add(stat.starttime.saturating_mul(UNITS / ticks));
+    let started = boot_as_filetime().saturating_add(stat.starttime.saturating_mul(UNITS_PER_SECOND / ticks));
     let seconds = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     Ok(Process {
         id: dir.pid,
         times: Some([
-            seconds(started.saturating_sub(UNIX_EPOCH_AS_FILETIME) / UNITS),
+            filetime::since_1970(started),
             seconds(stat.utime / ticks),
             seconds(stat.stime / ticks),
         ]),
         power: surroundings.power,
         time_zone: surroundings.time_zone.clone(),
-        windows: WindowsProcess::default(),
+        windows: WindowsProcessFacts::default(),
     })
 }
 
-/// Clock rates of the first processor: from its frequency driver, else (virtual machines have none) the one
-/// rate that `cpuinfo` tells.
-fn power() -> Option<Power> {
+/// Returns the clock rates of the first processor.
+///
+/// They come from its frequency driver. Virtual machines have none; there, `cpuinfo` has one rate,
+/// which is used as the maximum, the current rate and the limit. `None` if neither has any.
+///
+/// # Errors
+/// A file exists and cannot be read.
+fn power(cpuinfo: Option<&[u8]>) -> io::Result<Option<Power>> {
     let megahertz = |name: &str| {
         let path = format!("/sys/devices/system/cpu/cpu0/cpufreq/{name}");
-        let text = read_bounded(Path::new(&path), 64).ok()?;
-        let kilohertz: u32 = std::str::from_utf8(&text).ok()?.trim().parse().ok()?;
-        Some(kilohertz / 1000)
+        let text = if_there(read_bounded(Path::new(&path), 64))?.unwrap_or_default();
+        let kilohertz = std::str::from_utf8(&text).unwrap_or_default().trim();
+        io::Result::Ok(kilohertz.parse::<u32>().ok().map(|kilohertz| kilohertz / 1000))
     };
-    if let (Some(max_mhz), Some(current_mhz)) = (megahertz("cpuinfo_max_freq"), megahertz("scaling_cur_freq"))
-    {
-        let limit_mhz = megahertz("scaling_max_freq").unwrap_or(max_mhz);
-        return Some(Power {
+    let rates = megahertz("cpuinfo_max_freq")?.zip(megahertz("scaling_cur_freq")?);
+    if let Some((max_mhz, current_mhz)) = rates {
+        let limit_mhz = megahertz("scaling_max_freq")?.unwrap_or(max_mhz);
+        return Ok(Some(Power {
             max_mhz,
             current_mhz,
             limit_mhz,
             max_idle_state: 0,
             current_idle_state: 0,
-        });
+        }));
     }
-    let cpuinfo = read_bounded(Path::new("/proc/cpuinfo"), 16 << 20).ok()?;
-    let rate: f64 = field(&cpuinfo, "cpu MHz")?.parse().ok()?;
-    let rate = rate.round() as u32;
-    (rate > 0).then_some(Power {
+    let cpuinfo = match cpuinfo {
+        Some(text) => Cow::Borrowed(text),
+        None => read_bounded(Path::new("/proc/cpuinfo"), 16 << 20)?.into(),
+    };
+    let rate = field(&cpuinfo, "cpu MHz").and_then(|rate| rate.parse::<f64>().ok());
+    let rate = rate.unwrap_or(0.0).round() as u32;
+    Ok((rate > 0).then_some(Power {
         max_mhz: rate,
         current_mhz: rate,
         limit_mhz: rate,
         max_idle_state: 0,
         current_idle_state: 0,
-    })
+    }))
 }
 
-/// The time zone of the system that the process lives in: `/etc/localtime` in its root directory.
+/// Returns the time zone of the system in which the process runs: `/etc/localtime` in the root
+/// directory of the process.
 ///
-/// A program may choose another one by the variable `TZ`; that is part of its environment, which is not looked at.
-fn time_zone(dir: &ProcDir) -> Option<TimeZone> {
-    let data = files::read_in_root(dir, Path::new("/etc/localtime"), 1 << 20).ok()?;
-    zone(&data)
+/// A program may select another zone with the variable `TZ`. Its environment is not examined.
+fn time_zone(dir: &ProcDir, systems: &FileSystems) -> io::Result<Option<TimeZone>> {
+    let data = if_there(files::read_in_root(
+        dir,
+        systems,
+        Path::new("/etc/localtime"),
+        1 << 20,
+    ))?;
+    Ok(data.and_then(|data| zone(&data)))
 }
 
-/// The zone that a file of the time zone database describes (tzfile(5)), as it is now.
+/// Parses a file of the time zone database (tzfile(5)) and returns the zone's current offset.
 fn zone(data: &[u8]) -> Option<TimeZone> {
     let zone = tz::TimeZone::from_tz_data(data).ok()?;
     let now = zone.find_current_local_time_type().ok()?;
@@ -94,7 +125,8 @@ fn zone(data: &[u8]) -> Option<TimeZone> {
     Some(TimeZone::unchanging(id, -now.ut_offset() / 60, name))
 }
 
-/// What these tests would catch: times in the wrong unit or of another clock, and a time zone with the wrong sign.
+/// What these tests would catch: times in a wrong unit or of a wrong clock, and a time zone with
+/// the wrong sign.
 #[cfg(test)]
 mod tests {
     use std::time::{SystemTime, UNIX_EPOCH};
@@ -113,31 +145,36 @@ mod tests {
     fn a_process_started_between_before_and_after() {
         let before = now();
         let victim = Victim::that::<1>(|words| {
-            // Works for 1.1 s of its own processor time, and tells what the kernel makes of it.
+            // Uses 1.1 s of processor time, and publishes the kernel's count of it.
             while words[0] < 1_100_000_000 {
-                // SAFETY: a plain structure of numbers, which the call fills.
+                // SAFETY: timespec is a structure of integers, for which zero is a valid value.
                 let mut time: libc::timespec = unsafe { std::mem::zeroed() };
-                // SAFETY: writes to the local variable.
+                // SAFETY: the call writes to the local variable only.
                 unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
                 words[0] = (time.tv_sec * 1_000_000_000 + time.tv_nsec) as u64;
             }
         });
-        let process = process(&victim.dir(), &Surroundings::of(&victim.dir())).expect("lives");
+        let process = process(
+            &victim.dir(),
+            &Surroundings::of(&victim.dir(), &FileSystems::of(&victim.dir()), None),
+        )
+        .expect("lives");
         let [started, user, kernel] = process.times.expect("known");
         assert_eq!(process.id, victim.id());
-        // The kernel counts from boot in hundredths of seconds, cut off.
+        // The kernel counts hundredths of seconds since boot, rounded down.
         assert!(
             (before - 1..=now()).contains(&started),
             "{before} {started} {}",
             now()
         );
-        // One of both may be cut to whole seconds.
+        // Each of the two is rounded down to whole seconds.
         assert!((0..=2).contains(&(user + kernel)), "{user} {kernel}");
     }
 
     #[test]
     fn zones_west_of_greenwich_have_a_positive_bias() {
-        // Version 1 files (tzfile(5)) with a single kind of time: five hours and a half before UTC, and after it.
+        // Version 1 files (tzfile(5)) with one type of local time: 5:30 hours behind UTC, and 5:30
+        // hours ahead of it.
         let file = |offset: i32, dst: u8| {
             let mut bytes = b"TZif\0".to_vec();
             bytes.extend([0; 15]);
@@ -160,7 +197,7 @@ mod tests {
     #[test]
     fn the_system_zone_is_the_one_that_date_shows() {
         let dir = ProcDir::new(std::process::id()).expect("own process");
-        if let Some(zone) = time_zone(&dir) {
+        if let Some(zone) = time_zone(&dir, &FileSystems::of(&dir)).expect("readable") {
             let date = std::process::Command::new("date")
                 .arg("+%z %Z")
                 .env_remove("TZ")

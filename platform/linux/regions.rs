@@ -1,4 +1,4 @@
-//! The map of the address space: `/proc/PID/maps`, and what it is in Windows' words.
+//! The mappings of the address space (`/proc/PID/maps`), and their translation to Windows regions.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -7,77 +7,85 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use dumpwright_target::{AddressRange, Exclusion, Fault, Region, RegionKind, RegionState, protect};
 
+use crate::pagemap::Pagemap;
 use crate::proc_dir::{ProcDir, system_fault};
 
-/// The first address that no x86-64 program can map; `[vsyscall]` lies above it.
+/// The first address that no x86-64 program can map. `[vsyscall]` is above it.
 const USER_END: u64 = 0x7fff_ffff_f000;
 
-/// A thread's guard is at most this large; larger inaccessible ranges below a stack or heap are taken
-/// for reservations. (Guards seen: glibc 1 page, musl 2, OpenJDK up to 12 for its yellow and red zones.)
+/// The maximum size of a thread's guard. Larger inaccessible mappings below a stack or heap are
+/// treated as reservations.
+///
+/// Observed guards: 1 page in glibc, 2 in musl, up to 12 in OpenJDK (its yellow and red zones).
 const LARGEST_GUARD: u64 = 64 << 10;
 
-/// No line of `maps` or `smaps` is longer: a path has at most 4096 bytes, each escaped to four.
+/// The maximum length of a line of `maps` or `smaps`: a path has at most 4096 bytes, each escaped
+/// to four.
 const LINE_LIMIT: usize = 32 << 10;
 
-/// One line of `maps`.
+/// One line of `maps`, or one entry of `smaps`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mapping {
-    /// Where it is.
+    /// The addresses.
     pub(crate) range: AddressRange,
-    /// The program may read it.
+    /// Whether the program may read it.
     pub(crate) read: bool,
-    /// The program may write it.
+    /// Whether the program may write it.
     pub(crate) write: bool,
-    /// The program may execute it.
+    /// Whether the program may execute it.
     pub(crate) execute: bool,
-    /// Writes reach the file or other processes.
+    /// Whether writes change the file or are visible to other processes.
     pub(crate) shared: bool,
-    /// Where in the file it begins.
+    /// The offset of its start in the file.
     pub(crate) offset: u64,
-    /// Device of the file (major, minor), as the kernel's maps show it: on btrfs and overlay file systems it may
-    /// differ from what `stat` says of the same file.
+    /// The device of the file (major, minor), as the kernel's maps show it. On btrfs and overlay
+    /// file systems it may differ from the one that `stat` reports for the same file.
     pub(crate) device: (u32, u32),
-    /// Inode of the file; 0 if there is none.
+    /// The inode of the file; 0 if there is none.
     pub(crate) inode: u64,
-    /// Path of the file with a possible ` (deleted)`, or the kernel's name in brackets.
+    /// The path of the file, possibly with the suffix ` (deleted)`, or the kernel's name in
+    /// brackets.
     pub(crate) path: Option<OsString>,
-    /// What `smaps` adds, if it was asked.
+    /// The flags from `smaps`, if it was read.
     pub(crate) flags: Option<VmFlags>,
+    /// Whether it had no page, neither in memory nor swapped out, when `smaps` was read. `false` if
+    /// that is not known.
+    pub(crate) was_empty: bool,
 }
 
-/// The flags of a mapping that matter to a dump (`VmFlags` of `smaps`, proc_pid_smaps(5)).
+/// The flags of a mapping that matter for a dump (`VmFlags` in `smaps`, proc_pid_smaps(5)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct VmFlags {
-    /// `dd`: the program asked for it to be left out of dumps.
+    /// `dd`: the program asked to leave it out of dumps.
     pub(crate) dont_dump: bool,
     /// `io`: device registers.
     pub(crate) device: bool,
-    /// `pf`: raw page frames, not managed as memory.
+    /// `pf`: raw page frames, which the kernel does not manage as memory.
     pub(crate) raw_pages: bool,
-    /// `um`, `uw`, `ui`: another program answers its page faults (userfaultfd).
+    /// `um`, `uw`, `ui`: another program handles its page faults (userfaultfd).
     pub(crate) user_faults: bool,
     /// `ht`: huge pages of hugetlbfs.
     pub(crate) huge: bool,
 }
 
 impl Mapping {
-    /// The name as bytes, empty if it has none.
+    /// The path or name as bytes; empty if it has none.
     pub(crate) fn name(&self) -> &[u8] {
         self.path.as_deref().map_or(&[], OsStr::as_bytes)
     }
 
-    /// The path, if the mapping shows a file (which may have been deleted since, or never have had a place in
-    /// any folder, such as `/memfd:name`).
+    /// The path, if the mapping belongs to a file. The file may have been deleted, or may never
+    /// have had a place in a directory, such as `/memfd:name`.
     pub(crate) fn file_path(&self) -> Option<&OsStr> {
         self.path
             .as_deref()
             .filter(|path| path.as_bytes().starts_with(b"/") && self.inode != 0)
     }
 
-    /// Whether pages that do not exist yet will be zeros, belonging to this process alone.
+    /// Whether its pages that do not exist yet are zero and private to this process.
     ///
-    /// Besides the ones without a file these are private mappings of `/dev/zero`, and private huge pages, which the
-    /// kernel shows as a file of its own, `/anon_hugepage (deleted)`.
+    /// This is true for private mappings without a file, private mappings of `/dev/zero`, and
+    /// private huge pages, which the kernel shows as a file named `/anon_hugepage (deleted)`.
     pub(crate) fn is_private_anonymous(&self) -> bool {
         let name = self.name();
         let nameless = self.inode == 0
@@ -88,27 +96,29 @@ impl Mapping {
         !self.shared && (nameless || matches!(name, b"/dev/zero" | b"/anon_hugepage (deleted)"))
     }
 
-    /// The code that the kernel lends to every program.
+    /// Whether it is the vdso, the code that the kernel maps into every program.
     pub(crate) fn is_vdso(&self) -> bool {
         self.name() == b"[vdso]"
     }
 
-    /// Pages that the kernel itself puts there when they are needed, `[vdso]` above all.
+    /// Whether the kernel itself provides its pages on demand, as for `[vdso]`.
     pub(crate) fn is_special(&self) -> bool {
         self.inode == 0 && !self.name().is_empty() && !self.is_private_anonymous()
     }
 
-    /// Pages the kernel lends: `[vvar]`, `[vvar_vclock]` (readable by the program alone) and `[vsyscall]`.
+    /// Whether it has pages of the kernel: `[vvar]`, `[vvar_vclock]` (which only the program itself
+    /// can read) and `[vsyscall]`.
     pub(crate) fn is_kernel_page(&self) -> bool {
         let name = self.name();
         name.starts_with(b"[vvar") || name == b"[vsyscall]" || self.range.start() >= USER_END
     }
 
-    /// Device registers or raw memory, which must not be read.
+    /// Whether it has device registers or raw memory, which must not be read.
     ///
-    /// `smaps` says so with `io` and `pf`. Without it the name has to do: device nodes, the files by which `/sys`
-    /// and `/proc` offer the registers of PCI devices, and the nameless files of drivers (`anon_inode:…`,
-    /// `/dmabuf:…`). Under `/dev` only `/dev/zero`, `/dev/shm` and mounts of hugetlbfs are memory.
+    /// `smaps` marks them with `io` and `pf`. Without `smaps`, the name decides: device nodes,
+    /// files in `/sys` and `/proc` that expose registers of PCI devices, and anonymous files of
+    /// drivers (`anon_inode:…`, `/dmabuf:…`). Below `/dev`, only `/dev/zero`, `/dev/shm` and mounts
+    /// of hugetlbfs are memory.
     pub(crate) fn is_device(&self) -> bool {
         let name = self.name();
         if let Some(flags) = self.flags {
@@ -136,12 +146,12 @@ impl Mapping {
             || name.starts_with(b"/dev/") && !memory_under_dev
     }
 
-    /// Whether both show the same file.
+    /// Whether both mappings belong to the same file.
     pub(crate) fn same_file(&self, other: &Self) -> bool {
         self.inode != 0 && (self.device, self.inode) == (other.device, other.inode)
     }
 
-    /// Everything but the flags: whether both are the same mapping, seen at two moments.
+    /// Whether both are the same mapping, read at two different times. The flags are not compared.
     fn same_but_flags(&self, other: &Self) -> bool {
         self.range == other.range
             && (self.read, self.write, self.execute, self.shared)
@@ -183,14 +193,16 @@ impl Mapping {
             inode,
             path: (!path.is_empty()).then(|| OsString::from_vec(unescaped(path))),
             flags: None,
+            was_empty: false,
         })
     }
 }
 
-/// Undoes the escape of a path in `maps`.
+/// Reverts the escape sequence in a path in `maps`.
 ///
-/// The kernel writes a line feed as `\012` and nothing else so: a backslash stands for itself. A file whose name
-/// really contains the four characters `\012` therefore cannot be told from one with a line feed.
+/// The kernel writes a line feed as `\012` and escapes nothing else, not even a backslash. So a
+/// file whose name contains the four characters `\012` cannot be distinguished from one with a line
+/// feed.
 fn unescaped(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -223,7 +235,7 @@ impl VmFlags {
     }
 }
 
-/// The mappings now, by ascending address, disjoint, and the text that they were taken from.
+/// Reads the current mappings, ascending and disjoint. Also returns the text of `maps`.
 pub(crate) fn mappings_and_text(dir: &ProcDir) -> Result<(Vec<Mapping>, Vec<u8>), Fault> {
     let failed = |error| system_fault(operation(dir, "maps"), &error);
     let text = dir.read("maps").map_err(failed)?;
@@ -232,18 +244,19 @@ pub(crate) fn mappings_and_text(dir: &ProcDir) -> Result<(Vec<Mapping>, Vec<u8>)
     Ok((table, text))
 }
 
-/// The mappings now, without their text.
+/// Reads the current mappings, without the text.
 #[cfg(test)]
 pub(crate) fn mappings(dir: &ProcDir) -> Result<Vec<Mapping>, Fault> {
     mappings_and_text(dir).map(|(table, _)| table)
 }
 
-/// The same with their flags, from `smaps`.
+/// Reads the current mappings with their flags, from `smaps`.
 ///
-/// The kernel walks all page tables for this text (94 ms for 4 GiB of small pages where `maps` took 0.14 ms, on
-/// Linux 6.18): to be called before the process is stopped.
+/// It should be called before the process is stopped, because the kernel walks all page tables for
+/// this text. For 4 GiB of small pages it took 94 ms, where `maps` took 0.14 ms (Linux 6.18).
 pub(crate) fn mappings_with_flags(dir: &ProcDir) -> Result<Vec<Mapping>, Fault> {
-    // Some ten times as long as `maps`, of which little is kept: not taken whole.
+    // The text is about ten times as long as `maps` and little of it is kept, so it is not read as
+    // a whole.
     let failed = |error| system_fault(operation(dir, "smaps"), &error);
     let file = File::open(dir.path("smaps")).map_err(failed)?;
     parse(BufReader::with_capacity(64 << 10, file)).map_err(failed)
@@ -253,8 +266,26 @@ fn operation(dir: &ProcDir, name: &str) -> String {
     format!("read the mappings of process {} ({name})", dir.pid)
 }
 
-/// Gives `mappings`, taken while the process holds still, the flags known from `before`, taken before
-/// it was stopped. Whatever is new or changed since makes a second reading of `smaps` necessary.
+/// Reads the parts of `smaps` that are needed, before the process is stopped.
+///
+/// A full dump needs all of it. Other dumps need only to know which reservations are empty, and
+/// only if `pagemap` cannot find that out in limited time. Returns `None` if nothing is needed.
+pub(crate) fn before_stop(dir: &ProcDir, full: bool) -> Option<Result<Vec<Mapping>, Fault>> {
+    let is_needed = full || {
+        let pagemap = Pagemap::open(dir);
+        !pagemap.scans()
+            && mappings_and_text(dir)
+                .is_ok_and(|(mappings, _)| pagemap.is_too_slow_for(reservations(&mappings)))
+    };
+    let taken = is_needed.then(|| mappings_with_flags(dir));
+    // For other dumps a failure is not reported. Its only effect is that reservations cannot be
+    // distinguished from other inaccessible memory.
+    taken.filter(|taken| full || taken.is_ok())
+}
+
+/// Copies the flags in `before`, which was read before the process was stopped, to `mappings`,
+/// which was read while it is stopped. If any mapping is new or has changed since, `smaps` is read
+/// again.
 pub(crate) fn adopt_flags(dir: &ProcDir, mappings: &mut [Mapping], before: &[Mapping]) -> Result<(), Fault> {
     if adopt(mappings, before) {
         return Ok(());
@@ -267,36 +298,65 @@ pub(crate) fn adopt_flags(dir: &ProcDir, mappings: &mut [Mapping], before: &[Map
     Ok(())
 }
 
-/// Whether all of them have flags now.
+/// Copies flags and emptiness to `mappings`. Returns whether all of them have flags now.
 fn adopt(mappings: &mut [Mapping], known: &[Mapping]) -> bool {
-    let mut known = known.iter().peekable();
     let mut complete = true;
-    for mapping in mappings.iter_mut().filter(|mapping| mapping.flags.is_none()) {
+    each_known(mappings, known, |mapping, other| {
+        if mapping.flags.is_none() {
+            mapping.flags = other.and_then(|other| other.flags);
+            mapping.was_empty = other.is_some_and(|other| other.was_empty);
+        }
+        complete &= mapping.flags.is_some();
+    });
+    complete
+}
+
+/// Copies only the emptiness in `before` to `mappings`.
+pub(crate) fn adopt_emptiness(mappings: &mut [Mapping], before: &[Mapping]) {
+    each_known(mappings, before, |mapping, other| {
+        mapping.was_empty = other.is_some_and(|other| other.was_empty);
+    });
+}
+
+/// Calls `each` with every mapping, and with the same mapping in `known` if there is one.
+fn each_known(
+    mappings: &mut [Mapping],
+    known: &[Mapping],
+    mut each: impl FnMut(&mut Mapping, Option<&Mapping>),
+) {
+    let mut known = known.iter().peekable();
+    for mapping in mappings {
         while known
             .next_if(|other| other.range.start() < mapping.range.start())
             .is_some()
         {}
-        mapping.flags = known
-            .peek()
-            .filter(|other| mapping.same_but_flags(other))
-            .and_then(|other| other.flags);
-        complete &= mapping.flags.is_some();
+        let other = known.peek().filter(|other| mapping.same_but_flags(other));
+        each(mapping, other.copied());
     }
-    complete
 }
 
-/// Parses `maps` or `smaps`. Lines that make no sense are skipped.
+/// Parses `maps` or `smaps`. Malformed lines are skipped.
 pub(crate) fn parse(mut text: impl BufRead) -> io::Result<Vec<Mapping>> {
     let mut table: Vec<Mapping> = Vec::new();
     let mut line = Vec::new();
+    // The state of the current entry of `smaps`: whether its mapping is the last one in the table,
+    // and how much memory it has.
+    let mut is_taken = false;
+    let mut pages = None;
     while read_line(&mut text, &mut line)? {
         if let Some(words) = line.strip_prefix(b"VmFlags:") {
-            if let Some(last) = table.last_mut() {
+            // This is the last line of an entry.
+            if let Some(last) = table.last_mut().filter(|_| is_taken) {
                 last.flags = Some(VmFlags::parse(words));
+                last.was_empty = pages == Some(0);
             }
+        } else if let Some(more) = held(&line) {
+            pages = Some(pages.unwrap_or(0_u64).saturating_add(more));
         } else if let Some(mut mapping) = Mapping::parse(&line) {
-            // The text of a running process is not of one moment: what moved while it was read may
-            // show twice. The later line keeps what the earlier one does not cover.
+            is_taken = false;
+            pages = None;
+            // While a process runs, its text is not from a single moment, and a mapping that moved
+            // may appear twice. Keep the part of the later line that the earlier ones do not cover.
             let covered = table.last().map_or(0, |last| last.range.end());
             if mapping.range.start() < covered {
                 let Some(rest) = AddressRange::new(covered, mapping.range.end()) else {
@@ -305,14 +365,40 @@ pub(crate) fn parse(mut text: impl BufRead) -> io::Result<Vec<Mapping>> {
                 mapping.offset = mapping.offset.wrapping_add(covered - mapping.range.start());
                 mapping.range = rest;
             }
+            is_taken = true;
             table.push(mapping);
         }
     }
     Ok(table)
 }
 
-/// The next line without its end; `false` at the end of the text. What exceeds the limit of a line is
-/// cut off and does not count as a line of its own.
+/// Returns how much memory a mapping has according to a line of `smaps`, in kB, or `None` if the
+/// line is about something else. `Rss` does not include huge pages of hugetlbfs
+/// (proc_pid_smaps(5)).
+fn held(line: &[u8]) -> Option<u64> {
+    const NAMES: [&[u8]; 4] = [b"Rss:", b"Swap:", b"Private_Hugetlb:", b"Shared_Hugetlb:"];
+    let rest = NAMES.iter().find_map(|name| line.strip_prefix(*name))?;
+    let number = rest.trim_ascii_start().split(|byte| *byte == b' ').next();
+    // A number that cannot be parsed must not count as empty.
+    let number = number.and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
+    Some(number.unwrap_or(u64::MAX))
+}
+
+/// Finds the mapping that contains `address` in the text of `maps`.
+pub(crate) fn mapping_at(mut text: impl BufRead, address: u64) -> io::Result<Option<Mapping>> {
+    let mut line = Vec::new();
+    while read_line(&mut text, &mut line)? {
+        let found = Mapping::parse(&line).filter(|mapping| mapping.range.contains(address));
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// Reads the next line without its line feed. Returns `false` at the end of the text.
+///
+/// The part of a line beyond [`LINE_LIMIT`] is discarded.
 fn read_line(text: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     let mut any = false;
@@ -333,22 +419,24 @@ fn read_line(text: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     }
 }
 
-/// The map in Windows' words.
+/// Translates the mappings to Windows regions.
 ///
-/// `modules` are the address ranges of the modules, ascending; `dont_dump` lifts the exclusion of what the
-/// program marked "do not dump"; `untouched` tells whether a range holds no page at all.
+/// `modules` are the address ranges of the modules, ascending. `dont_dump` includes memory that the
+/// program marked "do not dump". `untouched` returns whether a mapping has no page at all.
 ///
-/// * A mapping is all committed, except an inaccessible one of the process' own that holds no page: that is
-///   what Windows calls reserved, unless it is the guard right below writable memory of the process.
-/// * Private file mappings show `PAGE_READWRITE`, not `PAGE_WRITECOPY`: tools test for the former.
-/// * What a mapping was when it was made is not recorded by Linux: `AllocationProtect` repeats `Protect`. But a
-///   private file mapping that may be written to was surely made to be copied on write: there it says so, as
-///   Windows does for views whose pages have been copied.
+/// * All mappings are committed, with one exception: an inaccessible, private, anonymous mapping
+///   without pages is reserved, unless it is the guard directly below writable memory.
+/// * Private file mappings are `PAGE_READWRITE`, not `PAGE_WRITECOPY`, because tools test for the
+///   former.
+/// * Linux does not record the protection with which a mapping was created, so `AllocationProtect`
+///   is the same as `Protect`. Writable private file mappings are the exception: they must have
+///   been created as copy-on-write. So their `AllocationProtect` is `PAGE_WRITECOPY`, as on Windows
+///   for views whose pages have been copied.
 pub(crate) fn regions(
     mappings: &[Mapping],
     modules: &[AddressRange],
     dont_dump: bool,
-    mut untouched: impl FnMut(AddressRange) -> bool,
+    mut untouched: impl FnMut(&Mapping) -> bool,
 ) -> Vec<Region> {
     let mut regions: Vec<Region> = Vec::with_capacity(mappings.len());
     let mut before: Option<&Mapping> = None;
@@ -363,12 +451,8 @@ pub(crate) fn regions(
             .map(|at| modules[at])
             .filter(|module| module.contains(start));
         let protection = protection(mapping);
-        let inaccessible = protection == protect::NOACCESS;
-        let reserved = inaccessible
-            && module.is_none()
-            && mapping.is_private_anonymous()
-            && !is_guard(mapping, mappings.get(index + 1))
-            && untouched(mapping.range);
+        let reserved =
+            module.is_none() && may_be_reserved(mapping, mappings.get(index + 1)) && untouched(mapping);
         let (kind, allocation_base) = match module {
             Some(module) => (RegionKind::Image, module.start()),
             None => {
@@ -379,7 +463,7 @@ pub(crate) fn regions(
                 } else {
                     RegionKind::Private
                 };
-                // Neighbours of one file are one allocation.
+                // Adjacent mappings of the same file are one allocation.
                 let base = match (before, regions.last()) {
                     (Some(before), Some(last))
                         if before.range.end() == start
@@ -420,7 +504,19 @@ pub(crate) fn regions(
     regions
 }
 
-/// Whether `mapping` guards the memory that begins where it ends.
+/// Whether `mapping` is reserved in the sense of Windows, if it has no page.
+fn may_be_reserved(mapping: &Mapping, next: Option<&Mapping>) -> bool {
+    protection(mapping) == protect::NOACCESS && mapping.is_private_anonymous() && !is_guard(mapping, next)
+}
+
+/// Returns the ranges of all mappings that may be reserved.
+pub(crate) fn reservations(mappings: &[Mapping]) -> impl Iterator<Item = AddressRange> {
+    let reserved = |(index, mapping): &(usize, &Mapping)| may_be_reserved(mapping, mappings.get(index + 1));
+    let mappings = mappings.iter().enumerate();
+    mappings.filter(reserved).map(|(_, mapping)| mapping.range)
+}
+
+/// Whether `mapping` is a guard of the memory that starts at its end.
 fn is_guard(mapping: &Mapping, next: Option<&Mapping>) -> bool {
     mapping.range.len() <= LARGEST_GUARD
         && next.is_some_and(|next| {
@@ -429,7 +525,8 @@ fn is_guard(mapping: &Mapping, next: Option<&Mapping>) -> bool {
 }
 
 fn protection(mapping: &Mapping) -> u32 {
-    // x86 cannot grant writing without reading; a mapping that is only writable is readable to the program.
+    // x86 cannot grant write access without read access. So the program can read a mapping that is
+    // only writable.
     let access = match (mapping.read, mapping.write, mapping.execute) {
         (false, false, false) => return protect::NOACCESS,
         (true, false, false) => protect::READONLY,
@@ -457,8 +554,9 @@ fn exclusion(mapping: &Mapping, dont_dump: bool) -> Option<Exclusion> {
     }
 }
 
-/// What these tests would catch: a parser that a strange path, a torn text or a hostile line leads astray; devices
-/// taken for memory; regions whose state, protection or kind a Windows tool would misread.
+/// What these tests would catch: a parser that unusual paths, torn texts or hostile lines mislead;
+/// devices mistaken for memory; regions whose state, protection or kind a Windows tool would
+/// misinterpret.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -536,7 +634,7 @@ mod tests {
         let mut grown = table("1000-3000 rw-p 00000000 00:00 0 \n5000-6000 rw-p 00000000 00:00 0 \n");
         assert!(
             !adopt(&mut grown, &before),
-            "a mapping that grew has flags nobody has read"
+            "a mapping that grew has unknown flags"
         );
         assert!(grown[0].flags.is_none() && grown[1].flags.is_some());
 
@@ -548,6 +646,43 @@ mod tests {
         );
         assert_eq!(map[1].protect, protect::READWRITE | protect::NOCACHE);
         assert_eq!(regions(&now, &[], true, |_| true)[0].exclusion, None);
+    }
+
+    #[test]
+    fn a_mapping_is_empty_where_smaps_counts_no_page_of_any_kind() {
+        let entry = |range: &str, counts: &str| {
+            format!("{range} ---p 00000000 00:00 0\nSize: 4 kB\n{counts}VmFlags: mr mw me\n")
+        };
+        let empty = "Rss:                   0 kB\nSwap:                  0 kB\n";
+        let text = [
+            entry("1000-2000", empty),
+            entry("2000-3000", "Rss: 4 kB\nSwap: 0 kB\n"),
+            entry("3000-4000", "Rss: 0 kB\nSwap: 8 kB\n"),
+            entry("4000-5000", &format!("{empty}Private_Hugetlb: 2048 kB\n")),
+            entry("5000-6000", "Rss: what kB\n"),
+            entry("6000-7000", ""),
+            entry("7000-8000", &format!("{empty}SwapPss: 3 kB\n")),
+            // A second entry for the same range, because the mapping moved while the text was
+            // made. It must not change the entry before it.
+            entry("6000-7000", "Rss: 4 kB\nVmFlags: dd\n"),
+        ];
+        let before = table(&text.concat());
+        let is_empty = |table: &[Mapping]| table.iter().map(|mapping| mapping.was_empty).collect::<Vec<_>>();
+        let expected = [true, false, false, false, false, false, true];
+        assert_eq!(is_empty(&before), expected);
+        assert!(!before[6].flags.is_some_and(|flags| flags.dont_dump));
+        let mut now: Vec<_> = before
+            .iter()
+            .map(|mapping| Mapping {
+                flags: None,
+                was_empty: false,
+                ..mapping.clone()
+            })
+            .collect();
+        now[0].read = true;
+        adopt_emptiness(&mut now, &before);
+        assert_eq!(is_empty(&now)[..2], [false, false], "it is another mapping now");
+        assert!(now[6].was_empty && now[6].flags.is_none());
     }
 
     #[test]

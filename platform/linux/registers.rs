@@ -1,74 +1,119 @@
 //! The registers of a stopped thread.
 //!
-//! Written as they are: a thread inside an interruptible system call shows the kernel's private value in `rax`
-//! (-512 to -516) and its `rip` just behind the `syscall` instruction, which is what unwinders want.
+//! They are written unchanged. A thread inside an interruptible system call has a value that is
+//! internal to the kernel in `rax` (-512 to -516), and its `rip` points directly after the
+//! `syscall` instruction, as unwinders expect.
+
+use std::convert::Infallible;
 
 use dumpwright_target::{Amd64, Cpu, CpuContext, X86, XStateLayout};
+use nix::errno::Errno;
 
-/// What a thread's registers say.
+use crate::ptrace::{Batch, RegisterSet, Results};
+use crate::xstate;
+
+/// The registers of one thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Registers {
-    /// In the kernel's answer to a 64-bit tracer the registers of 32-bit threads are 64-bit ones, too.
+    /// To a 64-bit tracer the kernel reports the registers of 32-bit threads as 64-bit ones, too.
     pub(crate) amd64: Amd64,
     fs_base: u64,
     gs_base: u64,
+    /// What the system refused to give. Those registers are absent from `amd64`.
+    pub(crate) lost: Vec<LostRegisters>,
 }
 
-/// Where the software's part of an FXSAVE image begins. Linux keeps the size and features of its XSAVE area
-/// there, which are not registers.
+/// A group of registers that could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LostRegisters {
+    /// The group, in words that follow "its".
+    pub(crate) group: &'static str,
+    /// Why.
+    pub(crate) error: Errno,
+}
+
+/// The name of a [group](LostRegisters::group).
+const FLOATING_POINT: &str = "x87 and SSE registers";
+/// As above.
+const DEBUG: &str = "debug registers";
+
+/// The offset of the software part of an FXSAVE image. Linux stores the size and features of its
+/// XSAVE area there, which are not registers.
 const FXSAVE_SOFTWARE: usize = 464;
 
 impl Registers {
-    /// The registers of a thread that is stopped; only on the tracing thread. `None` if it has
-    /// ended meanwhile.
+    /// Reads the registers of a stopped thread. Must be called on the tracing thread.
     ///
-    /// `PTRACE_GETREGS` and not `PTRACE_GETREGSET`: the latter goes by the code segment, and answers with
-    /// 32-bit registers for a thread that runs 32-bit code in a 64-bit process.
-    ///
-    /// With `extended` also the state that this lays out, where the kernel gives it.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) fn read(tid: u32, extended: Option<&XStateLayout>) -> Option<Self> {
-        let user = nix::sys::ptrace::getregs(crate::ptrace::pid(tid)).ok()?;
-        let segments = [user.ds, user.es, user.fs, user.gs];
-        Some(Self {
-            amd64: Amd64 {
-                rax: user.rax,
-                rbx: user.rbx,
-                rcx: user.rcx,
-                rdx: user.rdx,
-                rsi: user.rsi,
-                rdi: user.rdi,
-                rbp: user.rbp,
-                rsp: user.rsp,
-                r8: user.r8,
-                r9: user.r9,
-                r10: user.r10,
-                r11: user.r11,
-                r12: user.r12,
-                r13: user.r13,
-                r14: user.r14,
-                r15: user.r15,
-                rip: user.rip,
-                eflags: low32(user.eflags),
-                cs: low16(user.cs),
-                ss: low16(user.ss),
-                segments: Some(segments.map(low16)),
-                fxsave: fxsave(tid),
-                debug: debug(tid),
-                xstate: extended.and_then(|layout| crate::xstate::read(tid, layout)),
-            },
-            fs_base: user.fs_base,
-            gs_base: user.gs_base,
-        })
+    /// # Errors
+    /// As for each thread in [`read_all`](Self::read_all).
+    pub(crate) fn read(tid: u32) -> Result<Self, Errno> {
+        let here = |batch: Batch<'_>| Ok::<_, Infallible>(batch.perform_here());
+        let Ok(mut read) = Self::read_all(&[tid], None, here);
+        read.pop().unwrap_or(Err(Errno::ESRCH))
     }
 
-    /// Live processes of other processors are refused before anything is stopped.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub(crate) fn read(_tid: u32, _extended: Option<&XStateLayout>) -> Option<Self> {
-        None
+    /// Reads the registers of stopped threads. `perform` makes the tracer perform a batch.
+    ///
+    /// It uses `PTRACE_GETREGS` instead of `PTRACE_GETREGSET`. The latter depends on the code
+    /// segment, and returns 32-bit registers for a thread that runs 32-bit code in a 64-bit
+    /// process.
+    ///
+    /// With `extended`, it also reads the state of that layout.
+    ///
+    /// # Errors
+    /// The outer result: those of `perform`. The result of a thread: the general registers cannot
+    /// be read; ESRCH if the thread has ended. Other groups that cannot be read are in
+    /// [`lost`](Self::lost).
+    pub(crate) fn read_all<E>(
+        tids: &[u32],
+        extended: Option<&XStateLayout>,
+        mut perform: impl FnMut(Batch<'_>) -> Result<Results, E>,
+    ) -> Result<Vec<Result<Self, Errno>>, E> {
+        /// The number of threads in a batch. The extended state of each needs a large buffer.
+        const AT_ONCE: usize = 64;
+        let mut buffers: Vec<RegisterBuffers> = (0..tids.len().min(AT_ONCE))
+            .map(|_| RegisterBuffers::new(extended.is_some()))
+            .collect();
+        let mut read = Vec::with_capacity(tids.len());
+        for tids in tids.chunks(AT_ONCE) {
+            let mut batch = Batch::new();
+            for (tid, buffers) in tids.iter().zip(&mut buffers) {
+                buffers.ask(*tid, &mut batch);
+            }
+            let results = perform(batch)?;
+            let mut results = results.iter();
+            let of_each = buffers.iter().take(tids.len());
+            read.extend(of_each.map(|buffers| buffers.registers(&mut results, extended)));
+        }
+        Ok(read)
     }
 
-    /// Those of a thread that the kernel made inside the process: it has none there, which the kernel shows as zeros.
+    /// Adds the groups that could not be read, from an earlier read of the same stop.
+    pub(crate) fn completed_from(mut self, earlier: &Self) -> Self {
+        let all = &mut self.amd64;
+        all.fxsave = all.fxsave.take().or_else(|| earlier.amd64.fxsave.clone());
+        all.debug = all.debug.or(earlier.amd64.debug);
+        self.lost.retain(|lost| match lost.group {
+            FLOATING_POINT => all.fxsave.is_none(),
+            DEBUG => all.debug.is_none(),
+            _ => true,
+        });
+        self
+    }
+
+    /// Returns a copy that lacks the extended state, which could not be read.
+    pub(crate) fn without_extended(&self, error: Errno) -> Self {
+        let mut registers = self.clone();
+        registers.amd64.xstate = None;
+        registers.lost.push(LostRegisters {
+            group: xstate::GROUP,
+            error,
+        });
+        registers
+    }
+
+    /// Returns the registers of a kernel worker thread in the process. It has no user registers,
+    /// and the kernel shows them as zeros.
     pub(crate) fn none() -> Self {
         Self {
             amd64: Amd64 {
@@ -77,13 +122,16 @@ impl Registers {
             },
             fs_base: 0,
             gs_base: 0,
+            lost: Vec::new(),
         }
     }
 
-    /// What `/proc/…/syscall` says of a thread that could not be stopped: where it is, no more.
+    /// Parses `/proc/…/syscall`, which has the instruction and stack pointer of a thread that could
+    /// not be stopped.
     ///
-    /// The text is the number and six arguments of the system call it is in, or -1 if it is in none,
-    /// then stack pointer and instruction pointer; or `running`.
+    /// The text has the number and six arguments of the current system call (or -1 if there is
+    /// none), then the stack pointer and the instruction pointer. For a running thread it is
+    /// `running`.
     pub(crate) fn from_syscall_text(text: &str, cpu: Cpu) -> Option<Self> {
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
         let [.., rsp, rip] = *words.as_slice() else {
@@ -100,12 +148,14 @@ impl Registers {
             },
             fs_base: 0,
             gs_base: 0,
+            lost: Vec::new(),
         })
     }
 }
 
 impl Registers {
-    /// The thread pointer, where C libraries have a thread's control block: `fs` on x86-64, `gs` on x86.
+    /// Returns the thread pointer, where C libraries store the thread's control block: the base of
+    /// `fs` on x86-64, and of `gs` on x86.
     pub(crate) fn thread_pointer(&self, cpu: Cpu) -> u64 {
         match cpu {
             Cpu::X86 => self.gs_base,
@@ -113,7 +163,7 @@ impl Registers {
         }
     }
 
-    /// All of them, as those of a process of this family.
+    /// Returns all registers, as the context of a process of this family.
     pub(crate) fn context(&self, cpu: Cpu) -> CpuContext {
         match cpu {
             Cpu::X86 => self.x86().to_context(),
@@ -121,7 +171,7 @@ impl Registers {
         }
     }
 
-    /// The control registers only.
+    /// Returns only the control registers, as a context.
     pub(crate) fn control_context(&self, cpu: Cpu) -> CpuContext {
         match cpu {
             Cpu::X86 => self.x86().to_control_context(),
@@ -129,9 +179,9 @@ impl Registers {
         }
     }
 
-    /// As 32-bit code sees them.
+    /// The registers as 32-bit code sees them.
     fn x86(&self) -> X86 {
-        /// Behind the registers `xmm0` to `xmm7` of an FXSAVE image there are none in 32-bit code.
+        /// The offset of `xmm8` in an FXSAVE image. 32-bit code has only `xmm0` to `xmm7`.
         const XMM8: usize = 288;
         let low = |register: u64| register as u32;
         let all = &self.amd64;
@@ -158,6 +208,12 @@ impl Registers {
     }
 }
 
+/// Returns the registers, or notes that the group is lost.
+fn kept_or_lost<T>(read: Result<T, Errno>, group: &'static str, lost: &mut Vec<LostRegisters>) -> Option<T> {
+    read.map_err(|error| lost.push(LostRegisters { group, error }))
+        .ok()
+}
+
 /// The code segment of all 64-bit user code on Linux.
 pub(crate) const USER_CS: u16 = 0x33;
 /// The code segment of 32-bit user code.
@@ -165,63 +221,153 @@ pub(crate) const USER_CS_32: u16 = 0x23;
 /// The stack segment of all user code on Linux.
 pub(crate) const USER_SS: u16 = 0x2b;
 
-/// An FXSAVE image without what is not registers in it.
+/// Clears the bytes of an FXSAVE image that are not registers.
 pub(crate) fn without_software_bytes(mut image: [u8; 512]) -> [u8; 512] {
     image[FXSAVE_SOFTWARE..].fill(0);
     image
 }
 
-/// x87 and SSE state (`PTRACE_GETFPREGS`).
+/// The numbers of the debug registers that are read.
 ///
-/// The kernel keeps parts that the thread has not used as "initial" and does not store them; this request
-/// fills in their initial values (FCW 0x37F, MXCSR 0x1F80, zeros), which the raw XSAVE image leaves to its
-/// reader.
-#[cfg(target_arch = "x86_64")]
-fn fxsave(tid: u32) -> Option<Box<[u8; 512]>> {
-    let mut image = Box::new([0_u8; 512]);
-    const { assert!(size_of::<libc::user_fpregs_struct>() == 512) };
-    // SAFETY: the request writes a user_fpregs_struct, 512 bytes as asserted above, to the data pointer, which
-    // has that many and no alignment to keep (the kernel copies bytes). The address is ignored.
-    let result = unsafe {
-        libc::ptrace(
-            libc::PTRACE_GETFPREGS,
-            tid as libc::pid_t,
-            std::ptr::null_mut::<libc::c_void>(),
-            image.as_mut_ptr(),
-        )
-    };
-    (result == 0).then(|| Box::new(without_software_bytes(*image)))
+/// All of them are always read. If `dr7` enables no breakpoint, an address may still be set; and
+/// the six calls take about as long as listing one directory in `/proc`.
+const DEBUG_REGISTERS: [usize; 6] = [0, 1, 2, 3, 6, 7];
+
+/// The memory that the kernel stores the registers of one thread in.
+struct RegisterBuffers {
+    general: libc::user_regs_struct,
+    /// From `PTRACE_GETFPREGS`. The kernel does not store parts of the state that the thread has
+    /// not used. This request fills in their initial values (FCW 0x37F, MXCSR 0x1F80, zeros). The
+    /// raw XSAVE image does not have them.
+    fxsave: Box<[u8; 512]>,
+    debug: [u64; 6],
+    extended: Option<RegisterSet>,
 }
 
-/// `dr0` to `dr3`, `dr6`, `dr7`, by `PTRACE_PEEKUSER`.
-///
-/// All are read, always: that `dr7` enables no breakpoint does not prove that no address is
-/// set, and the six calls cost about as much as one listing in `/proc`.
-#[cfg(target_arch = "x86_64")]
-fn debug(tid: u32) -> Option<[u64; 6]> {
-    let mut values = [0; 6];
-    for (value, number) in values.iter_mut().zip([0, 1, 2, 3, 6, 7]) {
-        let offset = std::mem::offset_of!(libc::user, u_debugreg) + number * size_of::<u64>();
-        let word = nix::sys::ptrace::read_user(crate::ptrace::pid(tid), offset as *mut libc::c_void).ok()?;
-        *value = word.cast_unsigned();
+impl RegisterBuffers {
+    fn new(extended: bool) -> Self {
+        Self {
+            // SAFETY: the structure consists of integers, for which zeros are valid values.
+            general: unsafe { std::mem::zeroed() },
+            fxsave: Box::new([0; 512]),
+            debug: [0; 6],
+            extended: extended.then(xstate::buffer),
+        }
     }
-    Some(values)
+
+    /// Adds the requests for the registers of `tid`.
+    fn ask<'b>(&'b mut self, tid: u32, batch: &mut Batch<'b>) {
+        batch.general_registers(tid, &mut self.general);
+        batch.fxsave(tid, &mut self.fxsave);
+        for (number, into) in DEBUG_REGISTERS.into_iter().zip(&mut self.debug) {
+            let offset = std::mem::offset_of!(libc::user, u_debugreg) + number * size_of::<u64>();
+            batch.user_word(tid, offset, into);
+        }
+        if let Some(extended) = &mut self.extended {
+            xstate::ask(tid, extended, batch);
+        }
+    }
+
+    /// Takes the results of [`ask`](Self::ask) from `results`, and returns the registers.
+    fn registers(
+        &self,
+        results: &mut impl Iterator<Item = nix::Result<()>>,
+        layout: Option<&XStateLayout>,
+    ) -> Result<Registers, Errno> {
+        let mut next = || results.next().unwrap_or(Err(Errno::ESRCH));
+        let general = next();
+        let fxsave = next();
+        let debug = DEBUG_REGISTERS
+            .map(|_| next())
+            .into_iter()
+            .collect::<nix::Result<()>>();
+        let extended = self.extended.as_ref().map(|set| next().map(|()| set));
+        general?;
+        let user = &self.general;
+        let mut lost = Vec::new();
+        let fxsave = fxsave.map(|()| Box::new(without_software_bytes(*self.fxsave)));
+        let fxsave = kept_or_lost(fxsave, FLOATING_POINT, &mut lost);
+        let debug = kept_or_lost(debug.map(|()| self.debug), DEBUG, &mut lost);
+        let xstate = extended.zip(layout).and_then(|(set, layout)| {
+            let state = set.and_then(|set| xstate::state(set, layout));
+            kept_or_lost(state, xstate::GROUP, &mut lost)
+        });
+        let segments = [user.ds, user.es, user.fs, user.gs];
+        Ok(Registers {
+            amd64: Amd64 {
+                rax: user.rax,
+                rbx: user.rbx,
+                rcx: user.rcx,
+                rdx: user.rdx,
+                rsi: user.rsi,
+                rdi: user.rdi,
+                rbp: user.rbp,
+                rsp: user.rsp,
+                r8: user.r8,
+                r9: user.r9,
+                r10: user.r10,
+                r11: user.r11,
+                r12: user.r12,
+                r13: user.r13,
+                r14: user.r14,
+                r15: user.r15,
+                rip: user.rip,
+                eflags: low32(user.eflags),
+                cs: low16(user.cs),
+                ss: low16(user.ss),
+                segments: Some(segments.map(low16)),
+                fxsave,
+                debug,
+                xstate,
+            },
+            fs_base: user.fs_base,
+            gs_base: user.gs_base,
+            lost,
+        })
+    }
 }
 
-#[cfg(target_arch = "x86_64")]
 fn low32(value: u64) -> u32 {
     value as u32
 }
 
-#[cfg(target_arch = "x86_64")]
 fn low16(value: u64) -> u16 {
     value as u16
 }
 
-/// What these tests would catch: registers of a thread that could not be stopped taken from the wrong words.
+/// What these tests would catch: wrong words taken as the registers of a thread that could not be
+/// stopped; registers that are reported as lost although they are known.
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lost_groups_come_from_an_earlier_read_of_the_same_stop() {
+        let whole = Registers {
+            amd64: Amd64 {
+                fxsave: Some(Box::new([1; 512])),
+                debug: Some([2; 6]),
+                ..Registers::none().amd64
+            },
+            ..Registers::none()
+        };
+        let without = |group| {
+            let mut registers = whole.clone();
+            match group {
+                DEBUG => registers.amd64.debug = None,
+                _ => registers.amd64.fxsave = None,
+            }
+            let error = Errno::EIO;
+            registers.lost.push(LostRegisters { group, error });
+            registers
+        };
+        for group in [DEBUG, FLOATING_POINT] {
+            assert_eq!(without(group).completed_from(&whole), whole, "{group}");
+            assert_eq!(without(group).completed_from(&without(group)), without(group));
+        }
+        let refused = whole.without_extended(Errno::EIO).completed_from(&whole);
+        assert_eq!(refused.lost[0].group, xstate::GROUP, "nobody has read them");
+    }
 
     #[test]
     fn the_last_two_words_are_stack_and_instruction_pointer() {

@@ -1,24 +1,26 @@
-//! The machine and its kernel.
+//! The facts about the machine and its kernel.
 
-use std::path::Path;
+use std::arch::x86_64::{__cpuid_count, CpuidResult};
+use std::ffi::OsStr;
 
 use dumpwright_target::{Cpu, CpuInformation, Fault, Platform, System, XStateLayout};
 
-use crate::proc_dir::{page_size, read_bounded, system_fault};
+use crate::proc_dir::{page_size, system_fault};
 
-/// What the kernel says of itself is one line each.
-const LINE_LIMIT: u64 = 4096;
-
-/// What can be said without asking the process: it may be taken before the process is stopped. `cpu` is the family of the
-/// process, which on a 64-bit machine may be the 32-bit one; the words of `uname` and `CPUID` are those of the machine.
+/// Returns the facts about the system. They may be read before the process is stopped.
+///
+/// `cpu` is the family of the process, which may be 32-bit on a 64-bit machine. The texts of
+/// `uname` and the values of `CPUID` are always those of the machine.
 pub(crate) fn system(cpu: Cpu, extended_state: Option<XStateLayout>) -> Result<System, Fault> {
-    let kernel = |name: &str| {
-        let path = format!("/proc/sys/kernel/{name}");
-        read_bounded(Path::new(&path), LINE_LIMIT)
-            .map(|text| String::from_utf8_lossy(&text).trim().to_owned())
-            .map_err(|error| system_fault(format!("read the kernel's version ({path})"), &error))
-    };
-    let (name, release, version) = (kernel("ostype")?, kernel("osrelease")?, kernel("version")?);
+    // By uname(2), because sandboxes hide `/proc/sys`.
+    let kernel = nix::sys::utsname::uname()
+        .map_err(|errno| system_fault("read the version of the kernel", &errno.into()))?;
+    let text = |text: &OsStr| text.to_string_lossy().into_owned();
+    let (name, release, version) = (
+        text(kernel.sysname()),
+        text(kernel.release()),
+        text(kernel.version()),
+    );
     let identity = Identity::of_this_processor();
     Ok(System {
         cpu,
@@ -27,10 +29,10 @@ pub(crate) fn system(cpu: Cpu, extended_state: Option<XStateLayout>) -> Result<S
         processor_revision: identity.model() << 8 | identity.stepping(),
         processors: processors(),
         version: version_numbers(&release),
-        // VER_NT_WORKSTATION; Linux makes no such difference.
+        // VER_NT_WORKSTATION. Linux has no such distinction.
         product_type: 1,
         suite_mask: 0,
-        // The words and their order are those of other Linux writers, for readers that search them.
+        // The same parts in the same order as other Linux writers, for readers that search them.
         version_text: format!("{name} {release} {version} {}", std::env::consts::ARCH),
         build: version,
         cpu_information: identity.information(),
@@ -39,14 +41,15 @@ pub(crate) fn system(cpu: Cpu, extended_state: Option<XStateLayout>) -> Result<S
     })
 }
 
-/// Processors online.
+/// Returns the number of processors online.
 fn processors() -> u32 {
-    // SAFETY: sysconf takes a number and returns a number; it touches no memory of ours.
+    // SAFETY: sysconf takes a number, returns a number, and accesses no memory of ours.
     let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
     u32::try_from(count).unwrap_or(1).max(1)
 }
 
-/// Major, minor and patch number of a kernel's release, such as `6.18.44-generic`. What is missing is 0.
+/// Returns the major, minor and patch numbers of a kernel release such as `6.18.44-generic`.
+/// Missing numbers are 0.
 fn version_numbers(release: &str) -> [u32; 3] {
     let mut numbers = [0; 3];
     for (number, word) in numbers.iter_mut().zip(release.split('.')) {
@@ -59,7 +62,17 @@ fn version_numbers(release: &str) -> [u32; 3] {
     numbers
 }
 
-/// What `CPUID` says. All processors of a machine say the same of what is used here.
+/// Executes the instruction `CPUID` for a leaf and a subleaf.
+pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
+    // SAFETY: every x86-64 processor has the instruction. It reads only its two operands and writes
+    // only four registers.
+    #[allow(unused_unsafe, reason = "safe since Rust 1.94; the minimum version is older")]
+    unsafe {
+        __cpuid_count(leaf, subleaf)
+    }
+}
+
+/// Values of `CPUID`. All processors of a machine have the same.
 #[derive(Debug, Clone, Copy, Default)]
 struct Identity {
     vendor: [u32; 3],
@@ -69,29 +82,23 @@ struct Identity {
 }
 
 impl Identity {
-    #[cfg(target_arch = "x86_64")]
     fn of_this_processor() -> Self {
-        use std::arch::x86_64::__cpuid;
-        let (vendor, version) = (__cpuid(0), __cpuid(1));
-        let extended = __cpuid(0x8000_0000).eax;
+        let (vendor, version) = (cpuid(0, 0), cpuid(1, 0));
+        let extended = cpuid(0x8000_0000, 0).eax;
         Self {
             vendor: [vendor.ebx, vendor.edx, vendor.ecx],
             version: version.eax,
             features: version.edx,
             amd_features: if extended > 0x8000_0000 {
-                __cpuid(0x8000_0001).edx
+                cpuid(0x8000_0001, 0).edx
             } else {
                 0
             },
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
-    fn of_this_processor() -> Self {
-        Self::default()
-    }
-
-    /// The extended family counts only on top of family 15 (the same on Intel's and AMD's processors).
+    /// The processor family. The extended family is added only to family 15, on Intel's and AMD's
+    /// processors.
     fn family(self) -> u16 {
         let base = (self.version >> 8 & 0xf) as u16;
         if base == 0xf {
@@ -101,7 +108,7 @@ impl Identity {
         }
     }
 
-    /// The extended model counts for families 6 and from 15 on, as Linux itself does it.
+    /// The model. The extended model is used from family 6 on, as Linux does it.
     fn model(self) -> u16 {
         let base = (self.version >> 4 & 0xf) as u16;
         if self.family() >= 6 {
@@ -125,7 +132,7 @@ impl Identity {
     }
 }
 
-/// What these tests would catch: versions and processors other than the kernel's own words for them.
+/// What these tests would catch: versions and processor identities that differ from the kernel's.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,7 +147,6 @@ mod tests {
         assert_eq!(version_numbers("99999999999.1.2"), [0, 1, 2]);
     }
 
-    #[cfg(target_arch = "x86_64")]
     #[test]
     fn the_kernel_and_uname_say_the_same() {
         let system = system(Cpu::Amd64, None).expect("readable");

@@ -1,4 +1,4 @@
-//! For tests: a child process that prepares something, tells what it did, and then waits.
+//! A child process for tests, which prepares something, reports it, and then waits.
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -12,24 +12,27 @@ use crate::proc_dir::{ProcDir, field};
 /// A child process that waits until it is dropped.
 pub(crate) struct Victim {
     pid: Pid,
-    /// What it told: addresses and the like.
+    /// The words that it reported, such as addresses.
     pub(crate) words: Vec<u64>,
-    /// Its end of this is what the child waits at.
+    /// Our end of a socket pair. The child waits for a byte or the closing of this end.
     _line: UnixStream,
 }
 
 impl Victim {
-    /// Forks. The child runs `prepare`, which must keep to system calls and to memory it has mapped itself (other threads
-    /// of the test may hold locks of the allocator at the moment of the fork), tells the words it filled in, and waits.
+    /// Forks a child that runs `prepare`, sends the words that `prepare` has filled in, and waits.
+    ///
+    /// `prepare` may only make system calls and use memory that it has mapped itself, because other
+    /// threads of the test may hold locks of the allocator at the moment of the fork.
     pub(crate) fn that<const WORDS: usize>(prepare: impl FnOnce(&mut [u64; WORDS])) -> Self {
         let (mut ours, theirs) = UnixStream::pair().expect("makes a socket pair");
-        // SAFETY: the child keeps to what may be done after a fork, see above, and never returns from here.
+        // SAFETY: the child does only what is permitted after a fork, as required of `prepare`
+        // above, and never returns from here.
         match unsafe { fork() }.expect("forks") {
             ForkResult::Child => {
                 let mut words = [0; WORDS];
                 prepare(&mut words);
-                // SAFETY: writes from and reads to live local memory of the given size, then ends the process
-                // without running anything of its parent's.
+                // SAFETY: the calls read and write live local memory of the given size. _exit ends
+                // the process without running any code of the parent.
                 unsafe {
                     libc::close(ours.as_raw_fd());
                     libc::write(theirs.as_raw_fd(), words.as_ptr().cast(), size_of_val(&words));
@@ -63,7 +66,7 @@ impl Victim {
         ProcDir::new(self.id()).expect("the child lives")
     }
 
-    /// What its memory weighs: page tables as the kernel counts them, and pages, exactly, in kB.
+    /// Its memory usage: the size of its page tables and the exact resident size, both in kB.
     pub(crate) fn weight(&self) -> (String, String) {
         let status = self.dir().read("status").expect("readable");
         let tables = field(&status, "VmPTE").expect("has a line for it");
@@ -80,14 +83,33 @@ impl Drop for Victim {
     }
 }
 
-/// Maps anonymous memory without huge pages and returns its address; for [`Victim::that`].
+/// Returns the number of bytes that this thread has read from files, including `/proc`
+/// (proc_pid_io(5)).
+pub(crate) fn bytes_read() -> u64 {
+    counted("rchar")
+}
+
+/// Returns the number of reads that this thread has made, including those for this call.
+pub(crate) fn reads_made() -> u64 {
+    counted("syscr")
+}
+
+fn counted(name: &str) -> u64 {
+    let text = std::fs::read("/proc/thread-self/io").expect("the kernel counts them");
+    field(&text, name)
+        .and_then(|number| number.parse().ok())
+        .expect("has a line for it")
+}
+
+/// Maps anonymous memory without huge pages and returns its address. For use in [`Victim::that`].
 pub(crate) fn map(bytes: usize, access: i32, flags: i32) -> u64 {
     map_file(-1, bytes, access, flags | libc::MAP_ANONYMOUS)
 }
 
-/// Maps a file from its beginning and returns its address; for [`Victim::that`].
+/// Maps a file from its beginning and returns its address. For use in [`Victim::that`].
 pub(crate) fn map_file(fd: i32, bytes: usize, access: i32, flags: i32) -> u64 {
-    // SAFETY: a new mapping at a place that the kernel chooses; the advice concerns that alone.
+    // SAFETY: this creates a new mapping at an address that the kernel chooses, and the advice
+    // applies to that mapping only.
     unsafe {
         let at = libc::mmap(
             std::ptr::null_mut(),
@@ -105,9 +127,9 @@ pub(crate) fn map_file(fd: i32, bytes: usize, access: i32, flags: i32) -> u64 {
     }
 }
 
-/// Writes a byte at an address that [`map`] returned, or behind it in the same mapping.
+/// Writes a byte to an address inside a mapping that [`map`] returned.
 pub(crate) fn poke(at: u64, value: u8) {
     let at: *mut u8 = std::ptr::with_exposed_provenance_mut(at as usize);
-    // SAFETY: the caller names memory that it mapped writable for this.
+    // SAFETY: the caller passes an address in memory that it has mapped writable for this purpose.
     unsafe { at.write_volatile(value) };
 }

@@ -1,36 +1,37 @@
-//! The files that Linux dumps carry verbatim.
+//! The texts that dumps of Linux processes contain verbatim.
 
 use std::io;
 use std::path::Path;
 
-use dumpwright_target::{LinuxText, LinuxTextKind, Need, Remark, Subject};
+use dumpwright_target::{Diagnostic, Fault, LinuxText, LinuxTextKind, Need, Subject};
 
 use crate::files;
+use crate::mounts::FileSystems;
 use crate::proc_dir::{ProcDir, read_bounded};
 
-/// `/etc/lsb-release` and `/etc/os-release` are small.
+/// The maximum size of `/etc/lsb-release` and `/etc/os-release`, which are small.
 const RELEASE_LIMIT: u64 = 64 << 10;
 
-/// `/proc/cpuinfo` takes about 1.5 KiB for each processor.
+/// The maximum size of `/proc/cpuinfo`, which has about 1.5 KiB for each processor.
 const CPUINFO_LIMIT: u64 = 64 << 20;
 
-/// The texts that have been got, and what is to be said of those that have not.
-#[derive(Debug, Default)]
+/// The texts that were read, and diagnostics for those that could not be read.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Texts {
     pub(crate) texts: Vec<LinuxText>,
-    pub(crate) remarks: Vec<Remark>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 impl Texts {
-    /// Those that do not change with the process, and its `status` as it was before a debugger came.
-    pub(crate) fn before_stop(dir: &ProcDir) -> Self {
+    /// Reads the texts that the process does not affect, and its `status` before we attach to it.
+    pub(crate) fn before_stop(dir: &ProcDir, systems: &FileSystems) -> Self {
         let mut texts = Self::default();
         texts.add(
             LinuxTextKind::CpuInfo,
             read_bounded(Path::new("/proc/cpuinfo"), CPUINFO_LIMIT),
         );
         texts.add(LinuxTextKind::ProcStatus, dir.read("status"));
-        let release = |path| files::read_in_root(dir, Path::new(path), RELEASE_LIMIT);
+        let release = |path| files::read_in_root(dir, systems, Path::new(path), RELEASE_LIMIT);
         texts.add(
             LinuxTextKind::LsbRelease,
             release("/etc/lsb-release").or_else(|_| release("/etc/os-release")),
@@ -38,17 +39,41 @@ impl Texts {
         texts
     }
 
-    /// Adds the others. Command line and environment may hold secrets and are read only if they are needed.
-    pub(crate) fn during_stop(&mut self, dir: &ProcDir, need: &Need) {
-        if need.environment {
-            self.add(LinuxTextKind::CmdLine, dir.read("cmdline"));
-            self.add(LinuxTextKind::Environ, dir.read("environ"));
-        }
-        self.add(LinuxTextKind::Auxv, dir.read("auxv"));
-        self.add(LinuxTextKind::Limits, dir.read("limits"));
+    /// The text of `/proc/cpuinfo`, if it could be read.
+    pub(crate) fn cpuinfo(&self) -> Option<&[u8]> {
+        let mut texts = self.texts.iter();
+        let found = texts.find(|text| text.kind == LinuxTextKind::CpuInfo);
+        found.map(|text| text.bytes.as_slice())
     }
 
-    /// Adds the text of `maps` that the capture goes by, so that all streams tell of one moment.
+    /// Adds the other texts.
+    pub(crate) fn during_stop(&mut self, dir: &ProcDir, need: &Need) {
+        for (kind, file) in Self::of_stop(need) {
+            self.add(*kind, dir.read(file));
+        }
+    }
+
+    /// Reports the other texts as missing.
+    pub(crate) fn without_others(mut self, need: &Need, fault: &Fault) -> Self {
+        for (kind, _) in Self::of_stop(need) {
+            self.add(*kind, Err(io::Error::other(fault.reason.clone())));
+        }
+        self
+    }
+
+    /// The texts that are read during the stop, and their files. The command line and the
+    /// environment may contain secrets, so they are read only if they are needed.
+    fn of_stop(need: &Need) -> &'static [(LinuxTextKind, &'static str)] {
+        const ALL: [(LinuxTextKind, &str); 4] = [
+            (LinuxTextKind::CmdLine, "cmdline"),
+            (LinuxTextKind::Environ, "environ"),
+            (LinuxTextKind::Auxv, "auxv"),
+            (LinuxTextKind::Limits, "limits"),
+        ];
+        if need.environment { &ALL } else { &ALL[2..] }
+    }
+
+    /// Adds the text of `maps` that the capture uses, so that all streams show the same moment.
     pub(crate) fn add_maps(&mut self, text: Vec<u8>) {
         self.add(LinuxTextKind::Maps, Ok(text));
     }
@@ -57,12 +82,14 @@ impl Texts {
         let subject = Subject::Stream(stream(kind));
         match text {
             Ok(bytes) => self.texts.push(LinuxText { kind, bytes }),
-            // A container need not name a distribution.
+            // A container may have neither of the two files.
             Err(error) if error.kind() == io::ErrorKind::NotFound && kind == LinuxTextKind::LsbRelease => {
-                self.remarks
-                    .push(Remark::left_out(subject, "the system names no distribution"));
+                self.diagnostics.push(Diagnostic::left_out(
+                    subject,
+                    "the system does not name its distribution",
+                ));
             }
-            Err(error) => self.remarks.push(Remark::missing(
+            Err(error) => self.diagnostics.push(Diagnostic::missing(
                 subject,
                 format!("cannot read its source: {error}"),
             )),
@@ -70,7 +97,7 @@ impl Texts {
     }
 }
 
-/// The stream that a text goes into.
+/// Returns the name of the stream that holds the text.
 fn stream(kind: LinuxTextKind) -> &'static str {
     match kind {
         LinuxTextKind::CpuInfo => "LinuxCpuInfo",
@@ -85,7 +112,8 @@ fn stream(kind: LinuxTextKind) -> &'static str {
     }
 }
 
-/// What these tests would catch: secrets taken without need, texts that are not the kernel's, and losses unsaid.
+/// What these tests would catch: secrets that are read without need, texts that differ from the
+/// kernel's, and missing texts that are not reported.
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
@@ -93,7 +121,7 @@ mod tests {
 
     use super::*;
     use crate::proc_dir::field;
-    use dumpwright_target::{Cpu, Gravity};
+    use dumpwright_target::{Cpu, Severity};
 
     fn kinds(texts: &Texts) -> Vec<LinuxTextKind> {
         texts.texts.iter().map(|text| text.kind).collect()
@@ -109,7 +137,7 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .expect("coreutils");
-        // It runs when it answers.
+        // Its reply shows that it is running.
         child
             .stdin
             .as_mut()
@@ -123,9 +151,9 @@ mod tests {
             .read_exact(&mut [0])
             .expect("answers");
         let dir = ProcDir::new(child.id()).expect("runs");
-        let mut plain = Texts::before_stop(&dir);
+        let mut plain = Texts::before_stop(&dir, &FileSystems::of(&dir));
         plain.during_stop(&dir, &Need::default());
-        let mut all = Texts::before_stop(&dir);
+        let mut all = Texts::before_stop(&dir, &FileSystems::of(&dir));
         all.during_stop(
             &dir,
             &Need {
@@ -158,9 +186,9 @@ mod tests {
         assert!(text(LinuxTextKind::Limits).expect("got").starts_with(b"Limit"));
         assert!(!text(LinuxTextKind::CpuInfo).expect("got").is_empty());
         assert!(
-            all.remarks
+            all.diagnostics
                 .iter()
-                .all(|remark| remark.gravity == Gravity::LeftOut)
+                .all(|diagnostic| diagnostic.severity == Severity::LeftOut)
         );
     }
 
@@ -173,17 +201,17 @@ mod tests {
             cpu: Cpu::Amd64,
         };
         child.wait().expect("ends");
-        let mut texts = Texts::before_stop(&dir);
+        let mut texts = Texts::before_stop(&dir, &FileSystems::of(&dir));
         texts.during_stop(&dir, &Need::default());
         assert_eq!(kinds(&texts), [LinuxTextKind::CpuInfo]);
         let missing = |name| {
             texts
-                .remarks
+                .diagnostics
                 .iter()
-                .any(|r| r.subject == Subject::Stream(name) && r.gravity == Gravity::Missing)
+                .any(|r| r.subject == Subject::Stream(name) && r.severity == Severity::Missing)
         };
         for name in ["LinuxProcStatus", "LinuxAuxv", "MozLinuxLimits"] {
-            assert!(missing(name), "{name}: {:?}", texts.remarks);
+            assert!(missing(name), "{name}: {:?}", texts.diagnostics);
         }
     }
 }

@@ -1,45 +1,59 @@
-//! What is known about one thread, in Windows' words.
+//! The facts about one thread, in the terms of Windows.
 
+use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dumpwright_target::{Remark, Subject, Thread, ThreadTimes};
+use dumpwright_target::filetime::{self, UNITS_PER_SECOND};
+use dumpwright_target::{Diagnostic, Memory, Subject, Thread, ThreadTimes};
 
-use crate::freeze::{Held, Stop};
-use crate::proc_dir::{ProcDir, ThreadStat, clock_ticks, read_bounded};
+use nix::errno::Errno;
+
+use crate::freeze::{StopKind, StoppedThread};
+use crate::proc_dir::{ProcDir, ThreadStat, clock_ticks, has_vanished, read_bounded};
 use crate::ptrace;
 use crate::registers::Registers;
-use crate::stacks::{End, Read, Stacks, ThreadStacks};
+use crate::stacks::{End, Stacks, ThreadStacks};
+use crate::tracer::Early;
 
-/// `NORMAL_PRIORITY_CLASS`: Linux has no classes.
+/// `NORMAL_PRIORITY_CLASS`. All threads have it, because Linux has no priority classes.
 const NORMAL_PRIORITY_CLASS: u32 = 0x20;
 /// Windows' `THREAD_PRIORITY_TIME_CRITICAL`, for real-time threads.
 const TIME_CRITICAL: i32 = 15;
 /// Windows' `THREAD_PRIORITY_IDLE`.
 const IDLE: i32 = -15;
 
-/// 1970 in units of 100 ns since 1601.
-pub(crate) const UNIX_EPOCH_AS_FILETIME: u64 = 116_444_736_000_000_000;
-
-/// Units of 100 ns in a second.
-pub(crate) const UNITS: u64 = 10_000_000;
-
-/// What is known about the thread `held`.
+/// Returns the facts about the thread `held`.
+///
+/// Its times are read only if `timed`, because reading them takes as long as reading everything
+/// else that `/proc` has about the thread. Facts that could not be read are added to `diagnostics`.
+///
+/// If the process was resumed `early`, the thread is described as far as that is possible without
+/// reading from the process.
 pub(crate) fn thread(
     dir: &ProcDir,
-    held: &Held,
+    held: &StoppedThread,
+    timed: bool,
+    early: Option<Early>,
     stacks: &mut Stacks,
-    read: &mut Read<'_>,
-    remarks: &mut Vec<Remark>,
+    memory: &mut dyn Memory,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Thread {
     let subject = Subject::Thread(held.tid);
     let registers = held.registers.clone().or_else(|| {
-        let partly = registers_of_stuck(dir, held.tid);
-        remarks.push(Remark::missing(
+        let partly = match early {
+            None => registers_of_stuck(dir, held.tid),
+            Some(_) => None,
+        };
+        diagnostics.push(Diagnostic::missing(
             subject.clone(),
-            unstopped(held.stop, partly.is_some()),
+            without_registers(held, partly.is_some()),
         ));
         partly
     });
+    for lost in registers.iter().flat_map(|registers| &registers.lost) {
+        let reason = format!("its {} cannot be read: {}", lost.group, lost.error.desc());
+        diagnostics.push(Diagnostic::missing(subject.clone(), reason));
+    }
     let pointer = registers.as_ref().map_or(0, |registers| registers.amd64.rsp);
     let thread_pointer = registers
         .as_ref()
@@ -47,10 +61,11 @@ pub(crate) fn thread(
     let found = if pointer == 0 {
         ThreadStacks::default()
     } else {
-        let found = stacks.of_thread(pointer, thread_pointer, read);
+        let found = stacks.of_thread(pointer, thread_pointer, memory);
         if found.current.is_none() {
-            let reason = format!("its stack pointer {pointer:#x} is in or near no readable memory: no stack");
-            remarks.push(Remark::note(subject.clone(), reason));
+            let reason =
+                format!("its stack pointer {pointer:#x} is not in or near readable memory: no stack");
+            diagnostics.push(Diagnostic::note(subject.clone(), reason));
         }
         found
     };
@@ -61,16 +76,31 @@ pub(crate) fn thread(
                 found.stack.pointer,
                 found.stack.range.len()
             );
-            remarks.push(Remark::note(subject.clone(), reason));
+            diagnostics.push(Diagnostic::note(subject.clone(), reason));
         }
     }
-    let known = dir.thread_stat(held.tid).ok();
-    let times = known.as_ref().map(|stat| times(dir, held.tid, stat));
+    let known = match early {
+        None => dir.thread_stat(held.tid),
+        Some(early) => Err(io::Error::other(format!("{early}, so the process was resumed"))),
+    };
+    if let Err(error) = &known {
+        let reason = format!("its name, priority and times cannot be read: {error}");
+        diagnostics.push(match held.stop {
+            // The kernel's own threads are not held, and may end at any time.
+            StopKind::Kernel if has_vanished(error) => Diagnostic::note(subject.clone(), reason),
+            _ => Diagnostic::missing(subject.clone(), reason),
+        });
+    }
+    let times = known
+        .as_ref()
+        .ok()
+        .filter(|_| timed)
+        .map(|stat| times(dir, held.tid, stat, diagnostics));
     let stat = known.unwrap_or_default();
     Thread {
         id: held.tid,
         handle: 0,
-        suspend_count: u32::from(held.stop == Stop::Group),
+        suspend_count: u32::from(held.stop == StopKind::Group),
         priority_class: NORMAL_PRIORITY_CLASS,
         priority: priority(&stat),
         teb: thread_pointer,
@@ -87,18 +117,21 @@ pub(crate) fn thread(
     }
 }
 
-/// Where a thread is that did not stop.
+/// Reads the instruction and stack pointer of a thread that did not stop, from
+/// `/proc/PID/task/TID/syscall`.
 fn registers_of_stuck(dir: &ProcDir, tid: u32) -> Option<Registers> {
     let text = read_bounded(&dir.process_path(format!("task/{tid}/syscall")), 4096).ok()?;
     Registers::from_syscall_text(std::str::from_utf8(&text).ok()?, dir.cpu)
 }
 
-fn unstopped(stop: Stop, partly: bool) -> String {
-    let why = match stop {
-        Stop::Stuck => {
+fn without_registers(held: &StoppedThread, partly: bool) -> String {
+    let why = match (held.stop, held.unread) {
+        (StopKind::Stuck, _) => {
             "it did not stop (it is in uninterruptible sleep, as during vfork or while a file system hangs)"
+                .to_owned()
         }
-        _ => "it ended while its registers were read",
+        (_, None | Some(Errno::ESRCH)) => "it ended while its registers were read".to_owned(),
+        (_, Some(errno)) => format!("its registers cannot be read ({})", errno.desc()),
     };
     let what = if partly {
         "only its instruction and stack pointers are known"
@@ -108,43 +141,58 @@ fn unstopped(stop: Stop, partly: bool) -> String {
     format!("{why}: {what}")
 }
 
-/// Windows' relative priority of a thread: -15, -2 to 2, or 15.
+/// Returns the thread's relative priority on Windows: -15, -2 to 2, or 15.
 fn priority(stat: &ThreadStat) -> i32 {
     match i32::try_from(stat.policy) {
         Ok(libc::SCHED_FIFO | libc::SCHED_RR) => TIME_CRITICAL,
         Ok(libc::SCHED_IDLE) => IDLE,
-        // -20 to 19 become 2 to -2.
+        // Maps -20..=19 to 2..=-2.
         _ => (-(stat.nice as f64) / 10.0).round().clamp(-2.0, 2.0) as i32,
     }
 }
 
-fn times(dir: &ProcDir, tid: u32, stat: &ThreadStat) -> ThreadTimes {
+/// Returns the times of a thread. What could not be read is added to `diagnostics`.
+fn times(dir: &ProcDir, tid: u32, stat: &ThreadStat, diagnostics: &mut Vec<Diagnostic>) -> ThreadTimes {
+    let subject = Subject::Thread(tid);
     let ticks = clock_ticks();
-    let in_units = |value: u64| value.saturating_mul(UNITS / ticks);
-    let (user, kernel) = split(in_units(stat.utime), in_units(stat.stime), run_time(dir, tid));
+    let in_units = |value: u64| value.saturating_mul(UNITS_PER_SECOND / ticks);
+    let exact = run_time(dir, tid).unwrap_or_else(|error| {
+        let reason = format!("its processor times are known to 10 ms only: {error}");
+        diagnostics.push(Diagnostic::note(subject.clone(), reason));
+        None
+    });
+    let (user, kernel) = split(in_units(stat.utime), in_units(stat.stime), exact);
+    let affinity = affinity(tid).unwrap_or_else(|errno| {
+        let reason = format!("its processor affinity cannot be read: {}", errno.desc());
+        diagnostics.push(Diagnostic::missing(subject, reason));
+        0
+    });
     ThreadTimes {
         created: boot_as_filetime().saturating_add(in_units(stat.starttime)),
         kernel,
         user,
         start_address: 0,
-        affinity: affinity(tid),
+        affinity,
     }
 }
 
-/// The time a thread has run on processors, in units of 100 ns: `schedstat` has it in nanoseconds, where
-/// `stat` counts ticks of 10 ms.
-fn run_time(dir: &ProcDir, tid: u32) -> Option<u64> {
-    let text = read_bounded(&dir.process_path(format!("task/{tid}/schedstat")), 4096).ok()?;
-    let nanoseconds: u64 = std::str::from_utf8(&text)
-        .ok()?
-        .split_ascii_whitespace()
-        .next()?
-        .parse()
-        .ok()?;
-    Some(nanoseconds / 100)
+/// Returns the time that the thread has run on processors, in units of 100 ns.
+///
+/// It comes from `schedstat`, which has nanoseconds. The times in `stat` have a resolution of 10
+/// ms. `None` if the kernel has no such file (without `CONFIG_SCHED_INFO`).
+fn run_time(dir: &ProcDir, tid: u32) -> io::Result<Option<u64>> {
+    let text = match read_bounded(&dir.process_path(format!("task/{tid}/schedstat")), 4096) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
+    let first = text.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    let nanoseconds = std::str::from_utf8(first)
+        .ok()
+        .and_then(|word| word.parse::<u64>().ok());
+    Ok(nanoseconds.map(|nanoseconds| nanoseconds / 100))
 }
 
-/// Shares the exact total out to user code and kernel in the proportion of the coarse times.
+/// Divides the exact total between user code and the kernel, in proportion to the coarse times.
 fn split(user: u64, kernel: u64, total: Option<u64>) -> (u64, u64) {
     match (user.checked_add(kernel), total) {
         (Some(0), Some(total)) => (total, 0),
@@ -156,25 +204,24 @@ fn split(user: u64, kernel: u64, total: Option<u64>) -> (u64, u64) {
     }
 }
 
-/// When the machine was started, in units of 100 ns since 1601.
+/// Returns the time at which the machine was started, in units of 100 ns since 1601.
 pub(crate) fn boot_as_filetime() -> u64 {
     let since_boot = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(0, |time| {
-        time.tv_sec() as u64 * UNITS + time.tv_nsec() as u64 / 100
+        time.tv_sec() as u64 * UNITS_PER_SECOND + time.tv_nsec() as u64 / 100
     });
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UNIX_EPOCH_AS_FILETIME + (since_1970.as_nanos() / 100) as u64 - since_boot
+    filetime::UNIX_EPOCH + (since_1970.as_nanos() / 100) as u64 - since_boot
 }
 
-/// The first 64 processors that a thread may run on; 0 if the system does not say.
-fn affinity(tid: u32) -> u64 {
-    nix::sched::sched_getaffinity(ptrace::pid(tid)).map_or(0, |set| {
-        (0..64)
-            .filter(|cpu| set.is_set(*cpu).unwrap_or(false))
-            .fold(0, |mask, cpu| mask | 1 << cpu)
-    })
+/// Returns a mask of the first 64 processors on which the thread may run.
+fn affinity(tid: u32) -> nix::Result<u64> {
+    let set = nix::sched::sched_getaffinity(ptrace::pid(tid))?;
+    let processors = (0..64).filter(|cpu| set.is_set(*cpu).unwrap_or(false));
+    Ok(processors.fold(0, |mask, cpu| mask | 1 << cpu))
 }
 
-/// What these tests would catch: priorities and times that are out of Windows' ranges or wrong by a unit.
+/// What these tests would catch: priorities outside the range of Windows, and times in a wrong
+/// unit.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,15 +258,23 @@ mod tests {
         let times = std::thread::spawn(|| {
             let dir = ProcDir::new(std::process::id()).expect("own process");
             let tid = nix::unistd::gettid().as_raw().unsigned_abs();
-            times(&dir, tid, &dir.thread_stat(tid).expect("own thread"))
+            let mut diagnostics = Vec::new();
+            let times = times(
+                &dir,
+                tid,
+                &dir.thread_stat(tid).expect("own thread"),
+                &mut diagnostics,
+            );
+            assert_eq!(diagnostics, []);
+            times
         })
         .join()
         .expect("ended well");
-        let expected = UNIX_EPOCH_AS_FILETIME
+        let expected = filetime::UNIX_EPOCH
             + (before.duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() / 100) as u64;
-        // Ticks are of 10 ms, and the thread may have had to wait for a processor.
+        // A tick is 10 ms, and the thread may have waited for a processor.
         assert!(
-            times.created.abs_diff(expected) < 60 * UNITS,
+            times.created.abs_diff(expected) < 60 * UNITS_PER_SECOND,
             "{} {expected}",
             times.created
         );

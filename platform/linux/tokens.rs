@@ -1,4 +1,4 @@
-//! As whom the process acts: the users and groups of Unix as Windows' tokens.
+//! The users and groups of the process, presented as Windows tokens.
 
 use std::io;
 
@@ -6,24 +6,27 @@ use dumpwright_target::{Fault, Sid, SidAndAttributes, Token};
 
 use crate::proc_dir::{ProcDir, field, read_bounded, system_fault};
 
-/// SE_GROUP_MANDATORY, SE_GROUP_ENABLED_BY_DEFAULT and SE_GROUP_ENABLED: a group that counts and cannot be put aside.
+/// `SE_GROUP_MANDATORY`, `SE_GROUP_ENABLED_BY_DEFAULT` and `SE_GROUP_ENABLED`: the group is enabled
+/// and cannot be disabled.
 const COUNTS: u32 = 7;
 
-/// `status` of a thread takes 2 KiB, and a line of up to 65536 groups.
+/// The maximum size of a thread's `status`: 2 KiB, and a line of up to 65536 groups.
 const STATUS_LIMIT: u64 = 2 << 20;
 
-/// Credentials as they count for access to objects: the effective ones, as our user namespace numbers them.
+/// The credentials that decide about access to objects: the effective ids, as numbered in our user
+/// namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Credentials {
+pub(crate) struct Credentials {
     user: u32,
     group: u32,
     others: Vec<u32>,
 }
 
-/// The token of the process, and behind it those of threads that act as somebody else.
+/// Returns the token of the process, followed by those of threads with other credentials.
 ///
-/// On Linux each thread has credentials of its own. The C library keeps them equal; programs that serve
-/// several users (file servers) change those of a thread by bare system calls.
+/// On Linux each thread has its own credentials. The C library keeps them equal. Programs that
+/// serve several users, such as file servers, change those of a single thread by direct system
+/// calls.
 pub(crate) fn tokens(dir: &ProcDir, threads: &[u32]) -> Result<Vec<Token>, Fault> {
     let fault = |tid: u32, error: &io::Error| {
         let operation = format!("read the credentials of thread {tid} of process {}", dir.pid);
@@ -42,8 +45,8 @@ pub(crate) fn tokens(dir: &ProcDir, threads: &[u32]) -> Result<Vec<Token>, Fault
     Ok(tokens)
 }
 
-/// Whether this is what `/proc` says of a thread that is gone. A thread that was killed or could not be stopped may
-/// have ended since; then it acts as nobody.
+/// Whether `/proc` returned this error because the thread has ended. A thread that was killed or
+/// could not be stopped may have ended in the meantime; it needs no token.
 fn has_ended(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
@@ -51,11 +54,12 @@ fn has_ended(error: &io::Error) -> bool {
 fn credentials(dir: &ProcDir, tid: u32) -> io::Result<Credentials> {
     let text = read_bounded(&dir.process_path(format!("task/{tid}/status")), STATUS_LIMIT)?;
     parse(&text)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a status without users and groups"))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its status has no users and groups"))
 }
 
-/// `Uid:` and `Gid:` have the real, effective, saved and file system's id (proc_pid_status(5)).
-fn parse(status: &[u8]) -> Option<Credentials> {
+/// Parses a `status`. `Uid:` and `Gid:` have the real, effective, saved and file system id, in that
+/// order (proc_pid_status(5)).
+pub(crate) fn parse(status: &[u8]) -> Option<Credentials> {
     let effective = |name| field(status, name)?.split_ascii_whitespace().nth(1)?.parse().ok();
     let groups = field(status, "Groups").unwrap_or_default();
     Some(Credentials {
@@ -86,15 +90,16 @@ fn token(credentials: &Credentials, id: u32) -> Token {
             })
             .collect(),
         primary_group: Some(Sid::unix_group(credentials.group)),
-        // Capabilities are no privileges of Windows, and there are no statistics.
+        // Capabilities do not correspond to privileges of Windows. Linux has no statistics.
         privileges: Vec::new(),
         restricting: Vec::new(),
         statistics: None,
     }
 }
 
-/// What these tests would catch: another of the four ids than the effective one, a group lost or told twice, a thread
-/// that acts as somebody else and is not told of, all tokens lost with one thread that has ended.
+/// What these tests would catch: a real or saved id instead of the effective one, a missing or
+/// repeated group, a thread with other credentials that is not listed, and the loss of all tokens
+/// because one thread has ended.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,7 +132,8 @@ mod tests {
         let victim = Victim::that::<67>(|words| {
             let (mut real, mut effective, mut saved) = (0, 0, 0);
             let mut groups = [0; 64];
-            // SAFETY: each call fills the local variables whose addresses it is given, and no more groups than fit.
+            // SAFETY: each call writes only to the local variables whose addresses it is given.
+            // getgroups is given the length of the array.
             let count = unsafe {
                 libc::getresuid(&raw mut real, &raw mut effective, &raw mut saved);
                 words[0] = effective.into();
@@ -161,7 +167,8 @@ mod tests {
     #[test]
     fn a_thread_that_has_ended_costs_no_token() {
         let victim = Victim::that::<1>(|_| {});
-        // No process has a thread of another one's number, just as it has none that ended.
+        // The victim has no thread with the id of this process. So looking up that id fails as for
+        // a thread that has ended.
         let ended = std::process::id();
         let tokens = tokens(&victim.dir(), &[victim.id(), ended]).expect("readable");
         assert_eq!(tokens.len(), 1, "{tokens:?}");

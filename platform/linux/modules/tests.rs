@@ -1,5 +1,6 @@
-//! What these tests would catch: modules missed or invented, sizes and identities other than the file's own (as binutils
-//! and the dynamic linker tell them), names that lead nowhere, and broken headers that take the capture down.
+//! What these tests would catch: modules that are missing or do not exist, sizes and identities
+//! that differ from the file's (as reported by binutils and the dynamic linker), names without a
+//! file, and broken headers that make the capture fail.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -8,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use dumpwright_target::Gravity;
+use dumpwright_target::{Direct, Severity};
 use goblin::elf::Elf;
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_LOAD};
 
@@ -16,17 +17,20 @@ use super::*;
 use crate::regions;
 use crate::testing::{Victim, map, poke};
 
-fn modules(dir: &ProcDir) -> (Modules, Memory) {
+fn modules(dir: &ProcDir) -> (LoadedModules, ProcessMemory) {
     let mappings = regions::mappings(dir).expect("readable");
-    let mut memory = Memory::new(dir, &mappings[..]);
-    (Modules::find(dir, &mappings, &mut memory), memory)
+    let mut memory = ProcessMemory::new(dir, &mappings[..]);
+    (
+        LoadedModules::find(dir, &mappings, &mut memory, &mut Direct),
+        memory,
+    )
 }
 
 fn own() -> ProcDir {
     ProcDir::new(std::process::id()).expect("own process")
 }
 
-/// A folder that is removed at the end.
+/// A directory that is removed when this is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -36,7 +40,7 @@ impl Folder {
         Self(path)
     }
 
-    /// Compiles C into a file of this folder.
+    /// Compiles C source to a file in this directory.
     fn compiled(&self, name: &str, source: &str, flags: &[&str]) -> PathBuf {
         let (input, output) = (self.0.join("source.c"), self.0.join(name));
         fs::write(&input, source).expect("writable");
@@ -67,7 +71,7 @@ impl Drop for Folder {
     }
 }
 
-/// Says that it runs, then waits: without a C library.
+/// Prints a line to show that it is running, then waits. It needs no C library.
 const WAITS: &str = r#"
 static long call(long number, long a, const void *b, long c) {
     long result;
@@ -80,7 +84,7 @@ void _start(void) {
 }
 "#;
 
-/// A program that runs until it is dropped.
+/// A running program. Dropping this kills it.
 struct Program(Child);
 
 impl Program {
@@ -91,7 +95,7 @@ impl Program {
             .as_mut()
             .expect("piped")
             .read_exact(&mut [0])
-            .expect("says that it runs");
+            .expect("prints a line");
         Self(child)
     }
 
@@ -107,7 +111,7 @@ impl Drop for Program {
     }
 }
 
-/// The build id that binutils find in a file.
+/// Returns the build id of a file, as reported by binutils.
 fn readelf_build_id(path: &Path) -> Vec<u8> {
     let output = Command::new("readelf")
         .arg("-n")
@@ -125,10 +129,10 @@ fn readelf_build_id(path: &Path) -> Vec<u8> {
         .collect()
 }
 
-/// A segment to load: offset, address, sizes in file and memory, and access.
+/// A loadable segment: offset, address, size in the file, size in memory, and access.
 type Segment = (u64, u64, u64, u64, i32);
 
-/// The segments of a library, for [`load`].
+/// Returns the segments of a library, for [`load`].
 fn segments(path: &Path) -> Vec<Segment> {
     let bytes = fs::read(path).expect("readable");
     let elf = Elf::parse(&bytes).expect("sound");
@@ -146,7 +150,8 @@ fn segments(path: &Path) -> Vec<Segment> {
         .collect()
 }
 
-/// Maps a library that begins at `within` of a file, as a dynamic linker does; for [`Victim::that`].
+/// Maps a library, which starts at the offset `within` of a file, like a dynamic linker. For use in
+/// [`Victim::that`].
 fn load(fd: i32, within: u64, segments: &[Segment]) -> u64 {
     let end = segments
         .iter()
@@ -154,7 +159,7 @@ fn load(fd: i32, within: u64, segments: &[Segment]) -> u64 {
         .max()
         .unwrap_or(0)
         .next_multiple_of(4096);
-    // More than the span, so that nothing else can come to lie next to it.
+    // More than the span, so that no other mapping can be adjacent.
     let base = map(end as usize + 0x20000, libc::PROT_NONE, libc::MAP_PRIVATE) + 0x10000;
     for (offset, vaddr, filesz, memsz, access) in segments {
         let start = page_of(base + vaddr);
@@ -162,7 +167,7 @@ fn load(fd: i32, within: u64, segments: &[Segment]) -> u64 {
         let memory_end = (base + vaddr + memsz).next_multiple_of(4096);
         let at = |address: u64| std::ptr::with_exposed_provenance_mut::<libc::c_void>(address as usize);
         let flags = libc::MAP_PRIVATE | libc::MAP_FIXED;
-        // SAFETY: both lie inside the reservation made above, which nothing else uses.
+        // SAFETY: both mappings lie inside the reservation made above, which nothing else uses.
         unsafe {
             libc::mmap(
                 at(start),
@@ -195,9 +200,10 @@ fn id_record(id: &[u8]) -> Vec<u8> {
 #[test]
 fn the_dynamic_linker_knows_the_same_modules() {
     unsafe extern "C" fn note(info: *mut libc::dl_phdr_info, _: usize, data: *mut libc::c_void) -> i32 {
-        // SAFETY: the linker hands over a valid description and what was given to it below.
+        // SAFETY: the linker passes a valid dl_phdr_info, and the pointer given to dl_iterate_phdr
+        // below.
         let (info, bases) = unsafe { (&*info, &mut *data.cast::<Vec<u64>>()) };
-        // SAFETY: so many headers are there.
+        // SAFETY: the linker guarantees that there are this many headers.
         let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
         let lowest = headers
             .iter()
@@ -208,9 +214,11 @@ fn the_dynamic_linker_knows_the_same_modules() {
         0
     }
     let mut expected: Vec<u64> = Vec::new();
-    // SAFETY: `note` matches the type of the vector behind the pointer, which lives during the call.
+    // SAFETY: `note` casts the pointer to the type of the vector that it refers to, which lives
+    // during the call.
     unsafe { libc::dl_iterate_phdr(Some(note), (&raw mut expected).cast()) };
-    // A library mapped as data is not a module, even as a whole and with the rights of code's neighbours.
+    // A library that is mapped as data is not a module, even if it is mapped as a whole and other
+    // mappings of the same file are executable.
     let libc_path = fs::read_to_string("/proc/self/maps").expect("readable");
     let libc_path = libc_path
         .lines()
@@ -236,7 +244,7 @@ fn the_dynamic_linker_knows_the_same_modules() {
 
     let facts: Vec<_> = bases
         .iter()
-        .map(|base| modules.module(*base, &mut memory).expect("is one"))
+        .map(|base| modules.module(*base, &mut memory, &mut Direct).expect("is one"))
         .collect();
     assert_eq!(
         facts[0].path,
@@ -257,9 +265,12 @@ fn the_dynamic_linker_knows_the_same_modules() {
     }
     let paths: Vec<_> = facts.iter().map(|module| &module.path[..]).collect();
     assert!(paths.contains(&VDSO_NAME) && paths.contains(&&*libc_path.to_string_lossy()));
-    assert_eq!(modules.take_remarks(), []);
+    assert_eq!(modules.take_diagnostics(), []);
     assert_eq!(
-        modules.module(1, &mut memory).expect_err("none").kind,
+        modules
+            .module(1, &mut memory, &mut Direct)
+            .expect_err("none")
+            .kind,
         FaultKind::Malformed
     );
 }
@@ -288,8 +299,12 @@ fn a_library_inside_another_file_and_one_by_its_usual_name() {
         words[1] = load(plain.as_raw_fd(), 0, &segments);
     });
     let (mut modules, mut memory) = modules(&victim.dir());
-    let embedded = modules.module(victim.words[0], &mut memory).expect("found");
-    let usual = modules.module(victim.words[1], &mut memory).expect("found");
+    let embedded = modules
+        .module(victim.words[0], &mut memory, &mut Direct)
+        .expect("found");
+    let usual = modules
+        .module(victim.words[1], &mut memory, &mut Direct)
+        .expect("found");
     assert_eq!(embedded.path, format!("{}/libquad.so.1", package.display()));
     assert_eq!(embedded.version, None);
     assert_eq!(usual.path, folder.0.join("libquad.so.1").to_string_lossy());
@@ -307,10 +322,13 @@ fn a_library_inside_another_file_and_one_by_its_usual_name() {
     for module in [embedded, usual] {
         assert_eq!((&module.cv_record, module.size), (&id, span));
     }
-    // The name that is another file's is not taken.
+    // The soname is not used if it is the name of another file.
     fs::remove_file(folder.0.join("libquad.so.1")).expect("there");
     fs::copy(&library, folder.0.join("libquad.so.1")).expect("writable");
-    let path = modules.module(victim.words[1], &mut memory).expect("found").path;
+    let path = modules
+        .module(victim.words[1], &mut memory, &mut Direct)
+        .expect("found")
+        .path;
     assert_eq!(path, library.to_string_lossy());
 }
 
@@ -323,7 +341,7 @@ fn programs_at_fixed_addresses_deleted_or_oddly_named() {
     let describe = |program: &Program| {
         let (mut modules, mut memory) = modules(&program.dir());
         let base = modules.bases()[0];
-        modules.module(base, &mut memory).expect("found")
+        modules.module(base, &mut memory, &mut Direct).expect("found")
     };
     let module = describe(&program);
     assert_eq!(
@@ -338,7 +356,7 @@ fn programs_at_fixed_addresses_deleted_or_oddly_named() {
         "the build id is in memory, the name without the kernel's words"
     );
 
-    // Without a build id: the hash of the code, from the file.
+    // Without a build id, the identity is the hash of the code in the file.
     let nameless = folder.compiled(
         "nameless (deleted)",
         WAITS,
@@ -375,33 +393,40 @@ fn broken_headers_are_told_and_do_not_hide_the_module() {
         File::open(&bad).expect("there"),
     );
     let victim = Victim::that::<2>(|words| {
-        // Loaded well, overwritten later.
+        // The header is overwritten after the library was loaded.
         words[0] = load(sound.as_raw_fd(), 0, &segments);
         let header = std::ptr::with_exposed_provenance_mut(words[0] as usize);
-        // SAFETY: the first page of the mapping just made.
+        // SAFETY: this is the first page of the mapping just created.
         unsafe { libc::mprotect(header, 4096, libc::PROT_READ | libc::PROT_WRITE) };
         for at in 16..64 {
             poke(words[0] + at, 0xff);
         }
-        // Never sound.
+        // The header in the file is malformed, too.
         words[1] = load(bad_file.as_raw_fd(), 0, &segments);
     });
     let (mut modules, mut memory) = modules(&victim.dir());
-    let remarks: Vec<_> = modules
-        .take_remarks()
+    let diagnostics: Vec<_> = modules
+        .take_diagnostics()
         .into_iter()
-        .map(|r| (r.gravity, r.subject))
+        .map(|r| (r.severity, r.subject))
         .collect();
     let expected = [
-        (Gravity::Note, victim.words[0]),
-        (Gravity::Missing, victim.words[1]),
+        (Severity::Note, victim.words[0]),
+        (Severity::Missing, victim.words[1]),
     ];
-    for (gravity, base) in expected {
-        assert!(remarks.contains(&(gravity, Subject::Module(base))), "{remarks:?}");
+    for (severity, base) in expected {
+        assert!(
+            diagnostics.contains(&(severity, Subject::Module(base))),
+            "{diagnostics:?}"
+        );
     }
-    let overwritten = modules.module(victim.words[0], &mut memory).expect("found");
+    let overwritten = modules
+        .module(victim.words[0], &mut memory, &mut Direct)
+        .expect("found");
     assert_eq!(overwritten.cv_record.len(), 20);
-    let never = modules.module(victim.words[1], &mut memory).expect("found");
+    let never = modules
+        .module(victim.words[1], &mut memory, &mut Direct)
+        .expect("found");
     assert_eq!(
         (never.cv_record.len(), &never.path[..]),
         (0, &*bad.to_string_lossy())
@@ -437,21 +462,91 @@ fn a_header_that_nobody_can_read_does_not_hide_the_module() {
         .iter()
         .find(|mapping| mapping.range.start() == victim.words[0])
         .expect("loaded");
-    let mut memory = Memory::new(&victim.dir(), &mappings[..]);
-    // As if a server that may not answer had the file: then it is not opened.
+    let mut memory = ProcessMemory::new(&victim.dir(), &mappings[..]);
+    // Pretends that the file is on a server that may not answer. Then it is not opened.
     memory.files().take_for_served(mapping.device);
-    let mut modules = Modules::find(&victim.dir(), &mappings, &mut memory);
+    let mut modules = LoadedModules::find(&victim.dir(), &mappings, &mut memory, &mut Direct);
     let module = modules
-        .module(victim.words[0], &mut memory)
+        .module(victim.words[0], &mut memory, &mut Direct)
         .expect("found by its mappings");
     assert_eq!(
         (&*module.path, module.cv_record.len()),
         (&*library.to_string_lossy(), 0)
     );
-    let remarks = modules.take_remarks();
+    let diagnostics = modules.take_diagnostics();
     assert!(
-        remarks
+        diagnostics
             .iter()
-            .any(|r| r.subject == Subject::Module(victim.words[0]) && r.gravity == Gravity::Missing)
+            .any(|r| r.subject == Subject::Module(victim.words[0]) && r.severity == Severity::Missing)
     );
+}
+
+/// Makes all pages of a loaded library resident. With `copies_code`, its code is moved to anonymous
+/// memory, as programs do that want large pages for it. For use in [`Victim::that`].
+fn touch(fd: i32, base: u64, segments: &[Segment], copies_code: bool) {
+    for (offset, vaddr, filesz, _, access) in segments {
+        let (start, end) = (page_of(base + vaddr), base + vaddr + filesz);
+        let at = std::ptr::with_exposed_provenance_mut::<libc::c_void>(start as usize);
+        let len = (end - start) as usize;
+        if copies_code && access & libc::PROT_EXEC != 0 {
+            let flags = libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_ANONYMOUS;
+            // SAFETY: this replaces pages of the mapping that `load` made, which nothing else uses,
+            // and fills them.
+            unsafe {
+                libc::mmap(at, len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+                libc::pread(fd, at, len, page_of(*offset) as i64);
+                libc::mprotect(at, len, *access);
+            }
+        }
+        for page in (0..len).step_by(4096) {
+            // SAFETY: `load` mapped these bytes readable, and the file is long enough.
+            unsafe { at.wrapping_byte_add(page).cast::<u8>().read_volatile() };
+        }
+    }
+}
+
+#[test]
+fn code_in_memory_identifies_a_module_whose_file_must_not_be_read() {
+    let folder = Folder::new("nameless");
+    let library = folder.compiled(
+        "libtwice.so",
+        "int data[3000] = {1}; int twice(int x) { return 2 * x * data[x & 1]; }",
+        &[
+            "-shared",
+            "-fPIC",
+            "-fasynchronous-unwind-tables",
+            "-Wl,--build-id=none",
+        ],
+    );
+    let segments = segments(&library);
+    let file = File::open(&library).expect("there");
+    let fd = file.as_raw_fd();
+    let victim = Victim::that::<3>(|words| {
+        // The first one is the highest. What follows a module whose headers cannot be read may be
+        // taken for a part of it.
+        *words = [(); 3].map(|()| load(fd, 0, &segments));
+        touch(fd, words[1], &segments, false);
+        touch(fd, words[2], &segments, true);
+    });
+    let mappings = regions::mappings(&victim.dir()).expect("readable");
+    let identities = |is_served: bool| {
+        let mut memory = ProcessMemory::new(&victim.dir(), &mappings[..]);
+        if is_served {
+            let mapping = mappings
+                .iter()
+                .find(|mapping| mapping.range.start() == victim.words[0]);
+            memory.files().take_for_served(mapping.expect("loaded").device);
+        }
+        let mut modules = LoadedModules::find(&victim.dir(), &mappings, &mut memory, &mut Direct);
+        [0, 1, 2].map(|index| {
+            modules
+                .module(victim.words[index], &mut memory, &mut Direct)
+                .expect("found")
+                .cv_record
+        })
+    };
+    let [untouched, resident, moved] = identities(false);
+    assert_eq!(untouched.len(), 4 + 16);
+    assert_eq!([&resident, &moved], [&untouched; 2]);
+    assert_eq!(identities(true), [Vec::new(), resident, moved]);
 }

@@ -1,19 +1,20 @@
-//! What these tests would catch: a capture that changes its target (pages or page tables appear in it), bytes that
-//! are not those the target sees, absent pages guessed instead of known, and reads that hang or give up too early.
+//! What these tests would catch: a capture that creates pages or page tables in its target, bytes
+//! that differ from those that the target sees, absent pages whose content is guessed, and reads
+//! that hang or stop too early.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use dumpwright_target::{AddressRange, Content};
+use dumpwright_target::{AddressRange, Content, MemoryExt};
 
 use super::*;
-use crate::testing::{Victim, map, map_file, poke};
+use crate::testing::{Victim, bytes_read, map, map_file, poke};
 
 const PAGE: u64 = 4096;
 const RW: i32 = libc::PROT_READ | libc::PROT_WRITE;
 
-fn memory(victim: &Victim) -> Memory {
-    Memory::new(
+fn memory(victim: &Victim) -> ProcessMemory {
+    ProcessMemory::new(
         &victim.dir(),
         regions::mappings_with_flags(&victim.dir()).expect("readable"),
     )
@@ -23,7 +24,7 @@ fn pages(at: u64, count: u64) -> AddressRange {
     AddressRange::at(at, count * PAGE).expect("not empty")
 }
 
-fn surveyed(memory: &mut Memory, range: AddressRange) -> Vec<(u64, Content)> {
+fn surveyed(memory: &mut ProcessMemory, range: AddressRange) -> Vec<(u64, Content)> {
     let extents = memory.survey(range);
     assert_eq!(extents.first().map(|e| e.range.start()), Some(range.start()));
     assert_eq!(extents.last().map(|e| e.range.end()), Some(range.end()));
@@ -41,7 +42,7 @@ fn surveyed(memory: &mut Memory, range: AddressRange) -> Vec<(u64, Content)> {
 #[test]
 fn reading_everything_leaves_no_trace_in_the_target() {
     const BIG: usize = 256 << 20;
-    // Shared memory in which only this process has made a page so far.
+    // Shared memory in which only this process has created a page so far.
     let shared = map(64 << 10, RW, libc::MAP_SHARED);
     poke(shared + 5 * PAGE + 7, 0x77);
     let exe = File::open("/proc/self/exe").expect("there");
@@ -83,7 +84,7 @@ fn reading_everything_leaves_no_trace_in_the_target() {
     }
     assert!(bytes > BIG as u64);
     assert_eq!(victim.weight(), before);
-    assert_eq!(memory.take_remark(), None);
+    assert_eq!(memory.take_diagnostic(), None);
 
     let big = surveyed(&mut memory, pages(victim.words[0], 65536));
     let (zero, there) = (Content::Zero, Content::Readable);
@@ -94,7 +95,7 @@ fn reading_everything_leaves_no_trace_in_the_target() {
     for page in [0, 9, 10, 65535] {
         let mut byte = [0; 2];
         memory
-            .read_exact(victim.words[0] + page * PAGE + page % 100, &mut byte)
+            .fill_all(victim.words[0] + page * PAGE + page % 100, &mut byte)
             .expect("touched");
         assert_eq!(byte, [0xa5, 0], "page {page}");
     }
@@ -103,7 +104,7 @@ fn reading_everything_leaves_no_trace_in_the_target() {
     exe.read_exact_at(&mut file, 0).expect("long enough");
     let mut mapped = vec![0; 1 << 20];
     memory
-        .read_exact(victim.words[1], &mut mapped)
+        .fill_all(victim.words[1], &mut mapped)
         .expect("from the file");
     assert!(file == mapped, "what is not resident comes from the file");
 
@@ -112,7 +113,7 @@ fn reading_everything_leaves_no_trace_in_the_target() {
     if nix::unistd::geteuid().is_root() {
         assert_eq!(known, [(5, zero), (1, there), (10, zero)], "data and holes");
         memory
-            .read_exact(shared + 5 * PAGE + 7, &mut byte)
+            .fill_all(shared + 5 * PAGE + 7, &mut byte)
             .expect("through map_files");
         assert_eq!(byte, [0x77]);
     } else {
@@ -122,7 +123,7 @@ fn reading_everything_leaves_no_trace_in_the_target() {
         );
     }
     assert_eq!(victim.weight(), before);
-    // SAFETY: mapped above, and no longer used.
+    // SAFETY: this is the mapping created above, which is no longer used.
     unsafe { libc::munmap(std::ptr::with_exposed_provenance_mut(shared as usize), 64 << 10) };
 }
 
@@ -139,7 +140,7 @@ fn what_cannot_be_read_is_told_apart() {
         let at = |page: u64| {
             std::ptr::with_exposed_provenance_mut::<libc::c_void>((words[0] + page * PAGE) as usize)
         };
-        // SAFETY: changes pages of the mapping just made, which nothing else uses.
+        // SAFETY: this changes pages of the mapping just created, which nothing else uses.
         unsafe {
             libc::munmap(at(2), 4096);
             libc::mprotect(at(4), 4096, libc::PROT_NONE);
@@ -198,12 +199,10 @@ fn what_cannot_be_read_is_told_apart() {
     assert_eq!(memory.read(at, &mut []), Ok(0));
 
     let mut words = [0; 11];
-    memory
-        .read_exact(victim.words[1], &mut words)
-        .expect("in the file");
+    memory.fill_all(victim.words[1], &mut words).expect("in the file");
     assert_eq!(&words, b"short file\0");
     memory
-        .read_exact(victim.words[2], &mut words)
+        .fill_all(victim.words[2], &mut words)
         .expect("the program's own copy");
     assert_eq!(&words, b"Short file\0");
     assert_eq!(memory.read(victim.words[1], &mut buffer), Ok(4096));
@@ -224,19 +223,20 @@ fn what_cannot_be_read_is_told_apart() {
     assert_eq!(surveyed(&mut memory, vdso), [(vdso.len() / PAGE, there)]);
     let mut code = vec![0; vdso.len() as usize];
     memory
-        .read_exact(vdso.start(), &mut code)
-        .expect("lent to all processes");
-    // SAFETY: takes a number and returns a number.
+        .fill_all(vdso.start(), &mut code)
+        .expect("the same in all processes");
+    // SAFETY: getauxval takes a number and returns a number.
     let own = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
-    // SAFETY: our own vdso is as long as the child's, readable, and never changes.
-    let own =
+    // SAFETY: our own vdso is readable, as long as the child's, and never changes.
+    let own: &[u8] =
         unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(own as usize), code.len()) };
     assert_eq!(code, own);
 }
 
-/// A file without a name.
+/// Creates a file without a name.
 fn tempfile() -> File {
-    let path = std::env::temp_dir().join(format!("dumpwright-read-{}", std::process::id()));
+    let own = nix::unistd::gettid();
+    let path = std::env::temp_dir().join(format!("dumpwright-read-{own}"));
     let file = File::options()
         .read(true)
         .write(true)
@@ -261,7 +261,7 @@ fn thousands_of_runs_are_gathered_and_both_ways_of_reading_agree() {
     for refused in [false, true] {
         memory.refused = refused;
         buffer.fill(0xee);
-        memory.read_exact(victim.words[0], &mut buffer).expect("readable");
+        memory.fill_all(victim.words[0], &mut buffer).expect("readable");
         assert!(buffer.chunks_exact(8192).zip(0..COUNT).all(|(pair, page)| {
             let mut expected = [0; 8192];
             expected[(page % 4096) as usize] = (page % 251) as u8 + 1;
@@ -279,33 +279,75 @@ fn pages_that_fail_only_when_read_end_the_read_there() {
             poke(words[0] + page * PAGE, 1);
         }
         let at = std::ptr::with_exposed_provenance_mut((words[0] + 2 * PAGE) as usize);
-        // SAFETY: concerns a page of the mapping just made.
+        // SAFETY: the advice applies to a page of the mapping just created.
         words[1] = u64::from(unsafe { libc::madvise(at, 4096, MADV_GUARD_INSTALL) } == 0);
     });
     if victim.words[1] == 0 {
-        return; // A kernel before Linux 6.13 has no such guards.
+        return; // Kernels before Linux 6.13 have no such guards.
     }
     let mut memory = memory(&victim);
-    // As kernels before 6.15 see it, which do not tell guards from swapped pages.
+    // The result on kernels before 6.15, which do not distinguish guards from swapped pages.
     let range = pages(victim.words[0], 4);
-    memory.window = Some(Window {
+    memory.window = Some(PageWindow {
         range,
-        runs: vec![Run { range, guard: false }],
+        runs: vec![Run {
+            range,
+            pages: Pages::Exist,
+        }],
     });
     let mut buffer = vec![0; 4 * 4096];
     assert_eq!(memory.read(range.start(), &mut buffer), Ok(2 * 4096));
     let fault = memory
         .read(range.start() + 2 * PAGE, &mut buffer[..8192])
         .expect_err("a guard");
-    assert_eq!(
-        (fault.kind, fault.os_code),
-        (FaultKind::Unreadable, Some(libc::EFAULT))
+    assert_eq!(fault.kind, FaultKind::Unreadable);
+    // The error of `process_vm_readv` or that of `/proc/PID/mem`.
+    assert!(
+        matches!(fault.os_code, Some(libc::EFAULT | libc::EIO)),
+        "{fault:?}"
     );
     assert_eq!(memory.read(range.start() + 3 * PAGE, &mut buffer[..1]), Ok(1));
     memory.window = None;
     if memory.survey(range).len() == 3 {
         assert_eq!(memory.survey(range)[1].content, Content::Nothing(GUARD));
     }
+}
+
+#[test]
+fn a_file_that_becomes_shorter_is_a_loss_and_not_zeros() {
+    let file = tempfile();
+    file.write_all_at(&[7; 4 * PAGE as usize], 0).expect("writable");
+    let victim = Victim::that::<1>(|words| {
+        words[0] = map_file(
+            std::os::fd::AsRawFd::as_raw_fd(&file),
+            4 * PAGE as usize,
+            libc::PROT_READ,
+            libc::MAP_PRIVATE,
+        );
+    });
+    let mut memory = memory(&victim);
+    let (all, start) = (pages(victim.words[0], 4), victim.words[0]);
+    let readable = Content::Readable;
+    assert_eq!(surveyed(&mut memory, all), [(4, readable)]);
+    file.set_len(PAGE + 100).expect("shortens it");
+    let mut buffer = vec![0; 4 * PAGE as usize];
+    // The rest of its last page is zero.
+    assert_eq!(memory.read(start, &mut buffer), Ok(2 * PAGE as usize));
+    assert_eq!(buffer[PAGE as usize + 99..][..2], [7, 0]);
+    let fault = memory
+        .read(start + 2 * PAGE, &mut buffer)
+        .expect_err("no longer there");
+    assert_eq!(fault.reason, SHORTENED);
+    // It is cut between the look and the read.
+    file.set_len(0).expect("shortens it");
+    let index = memory
+        .mappings
+        .partition_point(|mapping| mapping.range.end() <= start);
+    assert!(
+        memory
+            .read_file(index, all, &mut buffer)
+            .is_err_and(|end| end.at == start)
+    );
 }
 
 #[test]
@@ -317,10 +359,10 @@ fn pages_whose_faults_another_program_answers_are_never_asked_for() {
     });
     assert_eq!(
         victim.words[1], 1,
-        "faults of one's own program may always be taken over"
+        "a program may always handle its own page faults"
     );
     let mut memory = memory(&victim);
-    // Nobody answers: asking for the second page would wait for ever.
+    // Nobody handles the faults, so a request for the second page would wait forever.
     assert_eq!(
         surveyed(&mut memory, pages(victim.words[0], 4)),
         [(1, Content::Readable), (3, Content::Unreadable(USER_FAULT))]
@@ -328,7 +370,7 @@ fn pages_whose_faults_another_program_answers_are_never_asked_for() {
     assert_eq!(memory.read(victim.words[0], &mut [0; 3 * 4096]), Ok(4096));
 }
 
-/// Takes over the missing-page faults of a range (userfaultfd(2), ioctl_userfaultfd(2)).
+/// Handles the faults of missing pages in a range (userfaultfd(2), ioctl_userfaultfd(2)).
 fn user_faults(start: u64, len: u64) -> bool {
     const UFFD_USER_MODE_ONLY: i64 = 1;
     const UFFDIO_API: u64 = 0xc018_aa3f;
@@ -354,7 +396,117 @@ fn a_deleted_file_still_has_its_bytes() {
     let mut memory = memory(&victim);
     let mut bytes = [0; 3 * 4096];
     memory
-        .read_exact(victim.words[0], &mut bytes)
+        .fill_all(victim.words[0], &mut bytes)
         .expect("by its address or the descriptor the child still has");
     assert_eq!(bytes, [0x5a; 3 * 4096]);
+}
+
+#[test]
+fn wide_and_almost_empty_mappings_are_surveyed_in_a_bounded_time() {
+    const WIDE: usize = 16 << 40;
+    const RESERVATION: usize = 2 << 30;
+    let file = tempfile();
+    file.set_len(64 << 30).expect("a sparse file");
+    file.write_all_at(b"far", 60 << 30).expect("writable");
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
+    let victim = Victim::that::<4>(|words| {
+        words[0] = map(WIDE, RW, libc::MAP_PRIVATE);
+        poke(words[0] + PAGE, 1);
+        poke(words[0] + WIDE as u64 / 2, 2);
+        // Created between the other two, which the kernel would otherwise join.
+        words[2] = map(WIDE, libc::PROT_NONE, libc::MAP_PRIVATE);
+        words[1] = map(RESERVATION, RW, libc::MAP_PRIVATE);
+        poke(words[1] + RESERVATION as u64 - PAGE, 3);
+        words[3] = map_file(fd, 64 << 30, RW, libc::MAP_SHARED);
+    });
+    let [wide, reservation, closed] = [0, 1, 2].map(|index| victim.words[index]);
+    for is_old in [false, true] {
+        let mut memory = memory(&victim);
+        if is_old {
+            memory.pagemap = Pagemap::by_entries(&victim.dir());
+        } else if !memory.pagemap.scans() {
+            continue; // Kernels before Linux 6.7 cannot scan.
+        }
+        let before = (bytes_read(), victim.weight());
+        let (there, zero) = (Content::Readable, Content::Zero);
+        let unknown = Content::Unreadable(NOT_LOOKED_FOR);
+        let pages_of = |bytes: usize| bytes as u64 / PAGE;
+        let half = pages_of(WIDE) / 2;
+        let told = surveyed(&mut memory, pages(wide, pages_of(WIDE)));
+        if is_old {
+            let [
+                (1, Content::Zero),
+                (1, Content::Readable),
+                (read, Content::Zero),
+                (rest, last),
+            ] = told[..]
+            else {
+                panic!("{told:?}");
+            };
+            assert_eq!((read + rest + 2, last), (pages_of(WIDE), unknown));
+            assert!(read < pages_of(8 << 30), "{told:?}");
+        } else {
+            assert_eq!(
+                told,
+                [
+                    (1, zero),
+                    (1, there),
+                    (half - 2, zero),
+                    (1, there),
+                    (half - 1, zero)
+                ]
+            );
+        }
+        // A read finds pages even in a range that the survey gave up on.
+        let mut byte = [0];
+        assert_eq!(memory.read(wide + WIDE as u64 / 2, &mut byte), Ok(1));
+        assert_eq!(byte, [2]);
+        assert_eq!(memory.read(wide + WIDE as u64 / 4, &mut byte), Ok(1));
+        assert_eq!(byte, [0]);
+        // The survey does not give up on a mapping of 2 GiB.
+        let told = surveyed(&mut memory, pages(reservation, pages_of(RESERVATION)));
+        assert_eq!(told, [(pages_of(RESERVATION) - 1, zero), (1, there)]);
+        let told = surveyed(&mut memory, pages(closed, pages_of(WIDE)));
+        assert_eq!(told, [(pages_of(WIDE), Content::Unreadable(NO_ACCESS))]);
+        let mapping = memory
+            .mappings
+            .iter()
+            .find(|mapping| mapping.range.contains(closed));
+        let mapping = mapping.expect("mapped").clone();
+        assert!(mapping.was_empty && memory.is_untouched(&mapping));
+        // The file has all bytes of a shared mapping, and reports its own holes.
+        if nix::unistd::geteuid().is_root() {
+            let told = surveyed(&mut memory, pages(victim.words[3], pages_of(64 << 30)));
+            let data = pages_of(60 << 30);
+            assert_eq!((told[0], told.len()), ((data, zero), 3), "{told:?}");
+            let bytes: [u8; 3] = memory.array(victim.words[3] + (60 << 30)).expect("in the file");
+            assert_eq!(&bytes, b"far");
+        }
+        assert_eq!(victim.weight(), before.1);
+        let read = bytes_read() - before.0;
+        assert!(read < 64 << 20, "{read} bytes of pagemap");
+    }
+}
+
+/// The pieces of a file mapping are collected in one pass.
+#[test]
+fn pages_and_holes_of_a_file_alternate() {
+    const PAGES: u64 = 4096;
+    let file = tempfile();
+    file.set_len(PAGES * PAGE).expect("a sparse file");
+    for page in (0..PAGES).step_by(4) {
+        file.write_all_at(&[1], page * PAGE).expect("writable");
+    }
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
+    let victim = Victim::that::<1>(|words| {
+        words[0] = map_file(fd, (PAGES * PAGE) as usize, RW, libc::MAP_PRIVATE);
+        for page in (0..PAGES).step_by(2) {
+            poke(words[0] + page * PAGE, 2);
+        }
+    });
+    let mut memory = memory(&victim);
+    // The child has written the even pages. The odd ones are holes of the file.
+    let told = surveyed(&mut memory, pages(victim.words[0], PAGES));
+    let expected = (0..PAGES).map(|page| (1, [Content::Readable, Content::Zero][page as usize % 2]));
+    assert_eq!(told, expected.collect::<Vec<_>>());
 }

@@ -1,13 +1,19 @@
-//! What this test would catch: a capture that waits for notices which another thread of the program has taken away.
+//! What this test would catch: a capture whose stops are reported to a thread of the program that
+//! waits for any child; a capture that waits for notifications which such a thread has taken away,
+//! or for the end of a helper process that such a thread has reaped.
 //!
-//! Alone in its file, because that other thread takes away everything of all children of the process.
+//! The test has its own file, because the other thread takes away the notifications of all children
+//! of the process.
 
+#[path = "support/refusal.rs"]
+#[allow(dead_code, reason = "no test file uses all of it")]
+mod refusal;
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use dumpwright_linux::LinuxProcess;
-use dumpwright_target::{Gravity, Need, Target};
+use dumpwright_target::{Direct, Need, Severity, Target};
 use support::Victim;
 
 const VICTIM: &str = r#"
@@ -23,13 +29,14 @@ int main(void) {
 "#;
 
 static STOPS_TAKEN: AtomicU32 = AtomicU32::new(0);
+static ENDS_TAKEN: AtomicU32 = AtomicU32::new(0);
 static ENOUGH: AtomicBool = AtomicBool::new(false);
 
-/// Takes what is said of any child, until it is enough.
+/// Waits for any child, until `ENOUGH` is set.
 fn reap() {
     while !ENOUGH.load(Ordering::Relaxed) {
         let mut status = 0;
-        // SAFETY: the pointer is to a local integer, which the call writes.
+        // SAFETY: the call writes only to the local integer that the pointer refers to.
         let pid = unsafe {
             libc::waitpid(
                 -1,
@@ -37,44 +44,66 @@ fn reap() {
                 libc::WNOHANG | libc::WUNTRACED | libc::__WALL,
             )
         };
-        if pid > 0 && libc::WIFSTOPPED(status) {
-            STOPS_TAKEN.fetch_add(1, Ordering::Relaxed);
+        if pid > 0 {
+            let taken = if libc::WIFSTOPPED(status) {
+                &STOPS_TAKEN
+            } else {
+                &ENDS_TAKEN
+            };
+            taken.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-#[test]
-fn captures_succeed_beside_a_thread_that_waits_for_any_child() {
-    // Before that thread is there: it would take away the end of the compiler.
-    let mut victim = Victim::start("reaped", VICTIM);
-    let counter = victim.numbers()[0];
-    let reaper = std::thread::spawn(reap);
+/// Makes 200 captures, each by `tracer`.
+fn capture(victim: &Victim, counter: u64, tracer: &str) {
     let mut process = LinuxProcess::open(victim.pid()).expect("may be examined");
     for capture in 0..200 {
         let mut frozen = process
             .freeze(&Need::default())
             .unwrap_or_else(|fault| panic!("capture {capture}: {fault}"));
         for id in frozen.thread_ids().expect("listed") {
-            assert!(frozen.thread(id).expect("known").context.is_some());
+            assert!(frozen.thread(id, &mut Direct).expect("known").context.is_some());
         }
         assert!(
             frozen
-                .remarks()
+                .diagnostics()
                 .iter()
-                .all(|remark| remark.gravity < Gravity::Missing)
+                .all(|diagnostic| diagnostic.severity < Severity::Missing)
         );
-        drop(frozen);
+        assert_eq!(frozen.thaw().tracer, Some(tracer));
         victim.until_counted(counter);
     }
-    ENOUGH.store(true, Ordering::Relaxed);
-    reaper.join().expect("no panic");
+}
+
+#[test]
+fn captures_succeed_beside_a_thread_that_waits_for_any_child() {
+    // The victim is compiled before the other thread starts, which would reap the compiler.
+    let mut victim = Victim::start("reaped", VICTIM);
+    let counter = victim.numbers()[0];
+    let reaper = std::thread::spawn(reap);
+    capture(&victim, counter, "helper");
+    assert_eq!(STOPS_TAKEN.load(Ordering::Relaxed), 0, "the host sees no stop");
+    assert!(
+        ENDS_TAKEN.load(Ordering::Relaxed) > 0,
+        "it has reaped helpers; otherwise the test has tested nothing"
+    );
+    // The filter applies only to the thread that installs it.
+    let refused = std::thread::spawn(move || {
+        refusal::refuse_processes();
+        capture(&victim, counter, "in-process");
+        victim
+    });
+    victim = refused.join().expect("passes");
     assert!(
         STOPS_TAKEN.load(Ordering::Relaxed) > 0,
-        "the test has tested nothing"
+        "without a helper, the host sees stops; otherwise the test has tested nothing"
     );
+    ENOUGH.store(true, Ordering::Relaxed);
+    reaper.join().expect("no panic");
     assert_eq!(
         victim.finish().code(),
         Some(6),
-        "nobody but the host learns of its end"
+        "only the host is notified of its end"
     );
 }

@@ -1,5 +1,6 @@
-//! What these tests would catch: a crash that is missed, blamed on the wrong thread, place or reason; a program that
-//! handles its signals and is taken for crashed; a start that changes what the program would see of the world.
+//! What these tests would catch: a crash that is missed, or reported with a wrong signal, address
+//! or thread; a program that handles its signals and is reported as crashed; a start that changes
+//! what the program sees of its environment.
 
 mod support;
 
@@ -11,13 +12,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use dumpwright_linux::{Outcome, Spawned};
-use dumpwright_target::{Exception, FaultKind, Frozen, Need, Target};
+use dumpwright_target::{Direct, Exception, FaultKind, Frozen, Need, Target};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A program that is running and what it prints.
+/// A running program and its output.
 struct Run {
     spawned: Spawned,
     output: std::io::PipeReader,
@@ -49,8 +50,8 @@ impl Run {
             .collect()
     }
 
-    /// What it prints while it runs: on a slow machine it may stand in one of its first stops, which only waiting for it
-    /// ends.
+    /// Reads a line that it prints while it runs. On a slow machine it may still be in one of its
+    /// first stops, which end only during a wait.
     fn numbers_of_running(&mut self) -> Vec<u64> {
         let mut readable = [PollFd::new(self.output.as_fd(), PollFlags::POLLIN)];
         while poll(&mut readable, PollTimeout::ZERO).expect("can be polled") == 0 {
@@ -61,7 +62,7 @@ impl Run {
 
     /// Lets it run until a signal is about to kill it.
     fn crash(&mut self) -> Exception {
-        let outcome = self.spawned.wait(LONG).expect("can be followed");
+        let outcome = self.spawned.wait(LONG).expect("can be waited for");
         let exception = self.spawned.exception().expect("it crashed");
         let Outcome::Dying { thread_id, signal } = outcome else {
             panic!("{outcome:?}");
@@ -73,7 +74,7 @@ impl Run {
         exception
     }
 
-    /// Whether the crashed thread is held at the crash, and nothing changes that but the end.
+    /// Checks that the crashed thread is stopped at the crash, also after a freeze.
     fn is_held_at(&mut self, exception: &Exception) {
         for _ in 0..2 {
             let mut frozen = self.spawned.freeze(&Need::default()).expect("stops");
@@ -83,17 +84,17 @@ impl Run {
                     .expect("listed")
                     .contains(&exception.thread_id)
             );
-            let thread = frozen.thread(exception.thread_id).expect("known");
+            let thread = frozen.thread(exception.thread_id, &mut Direct).expect("known");
             assert_eq!(
-                thread.context.expect("it stands").bytes(),
+                thread.context.expect("it has stopped").bytes(),
                 exception.context.bytes()
             );
-            assert!(frozen.remarks().is_empty());
+            assert!(frozen.diagnostics().is_empty());
         }
     }
 
     fn wait_status(&mut self) -> i32 {
-        match self.spawned.wait(LONG).expect("can be followed") {
+        match self.spawned.wait(LONG).expect("can be waited for") {
             Outcome::Exited(status) => status.into_raw(),
             other => panic!("{other:?}"),
         }
@@ -145,7 +146,7 @@ fn an_abort_names_its_sender() {
     assert_eq!(run.spawned.kill().expect("ends").signal(), Some(libc::SIGKILL));
 }
 
-/// Jumps, from a second thread, to an address that no program can have.
+/// Jumps, in a second thread, to an address that cannot exist.
 const WILD_JUMP: &str = r#"
 static void *thread(void *unused) {
     printf("%d\n", gettid()); fflush(stdout);
@@ -178,7 +179,7 @@ fn a_jump_to_a_non_canonical_address_has_address_0_and_the_jump() {
     assert_eq!(code[0], 0xff, "the first byte of an indirect jump");
 }
 
-/// Overflows its stack; with a handler that has no stack to run on, if there is an argument.
+/// Overflows its stack. With an argument, it installs a handler that has no stack to run on.
 const OVERFLOW: &str = r#"
 static volatile int never;
 static void handler(int signal) { _exit(9); }
@@ -214,7 +215,7 @@ fn a_stack_overflow_has_the_address_that_overflowed_handled_or_not() {
         run.is_held_at(&exception);
         let mut frozen = run.spawned.freeze(&Need::default()).expect("stops");
         let stack = frozen
-            .thread(exception.thread_id)
+            .thread(exception.thread_id, &mut Direct)
             .expect("known")
             .stack
             .expect("the one above");
@@ -222,7 +223,7 @@ fn a_stack_overflow_has_the_address_that_overflowed_handled_or_not() {
     }
 }
 
-/// Handles 1000 faults and one signal from outside, ignores others, and ends well.
+/// Handles 1000 faults and one signal from outside, ignores other signals, and exits.
 const HANDLES: &str = r#"
 static volatile int faults, sent;
 static void on_fault(int signal, siginfo_t *info, void *context) {
@@ -251,7 +252,7 @@ fn a_program_that_handles_its_signals_does_not_crash() {
     assert_eq!(run.spawned.exception(), None);
     assert!(
         matches!(run.spawned.wait(LONG), Ok(Outcome::Exited(_))),
-        "asking again is allowed"
+        "a second wait is permitted"
     );
     assert_eq!(
         run.spawned
@@ -263,7 +264,7 @@ fn a_program_that_handles_its_signals_does_not_crash() {
     );
 }
 
-/// Resets the handler and faults again, as crash reporters do.
+/// The handler resets itself, and the program faults again, as with crash reporters.
 #[test]
 fn a_second_fault_after_the_handler_gave_up_is_the_crash() {
     let source = r#"
@@ -292,14 +293,14 @@ int main(void) {
     assert_eq!(exception.address, exception.context.instruction_pointer());
 }
 
-/// Counts for ever, with two threads, and makes more.
+/// Counts forever in one thread, and creates threads in another.
 const COUNTS: &str = r#"
 static volatile uint64_t counter;
 static void *count(void *unused) { for (;;) { ++counter; if (counter % 1024 == 0) sched_yield(); } }
 static void *nothing(void *unused) { return 0; }
 int main(void) {
     pthread_t thread, other;
-    /* Before there is anything for the tracer to answer: between two waits nobody does. */
+    /* Printed first, because creating threads stops the program until the tracer waits. */
     printf("%p\n", (void *)&counter); fflush(stdout);
     pthread_create(&thread, 0, count, 0);
     for (;;) { pthread_create(&other, 0, nothing, 0); pthread_join(other, 0); }
@@ -317,14 +318,14 @@ fn when_the_time_has_passed_the_program_can_be_held_again_and_again() {
     let at = run.numbers_of_running()[0];
     let mut last = 0;
     for _ in 0..30 {
-        // It does count between the captures, be the machine ever so slow.
+        // It counts between the captures, no matter how slow the machine is.
         loop {
             assert_eq!(run.spawned.wait(Duration::from_millis(2)), Ok(Outcome::Elapsed));
             let mut frozen = run.spawned.freeze(&Need::default()).expect("stops");
             let now = read(&mut *frozen, at);
             assert_eq!(read(&mut *frozen, at), now);
             for id in frozen.thread_ids().expect("listed") {
-                assert!(frozen.thread(id).expect("known").context.is_some());
+                assert!(frozen.thread(id, &mut Direct).expect("known").context.is_some());
             }
             frozen.thaw();
             if now > last {
@@ -349,7 +350,7 @@ fn dropping_it_kills_the_program() {
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
 }
 
-/// Stops itself by job control; a process beside it has it go on.
+/// Stops itself by job control. A second process continues it.
 const STOPS: &str = r#"
 int main(void) {
     pid_t self = getpid();
@@ -371,7 +372,7 @@ fn job_control_works_as_without_us() {
     assert_eq!(run("stops", STOPS, &[]).wait_status() >> 8, 7);
 }
 
-/// A thread that is not the first becomes another program, which crashes.
+/// A thread other than the first executes another program, which crashes.
 const BECOMES: &str = r#"
 static void *become(void *self) { char *words[] = {self, "crash", 0}; execv(self, words); return 0; }
 static void *idle(void *unused) { for (;;) pause(); }
@@ -396,7 +397,7 @@ fn a_program_that_becomes_another_is_followed() {
 }
 
 #[test]
-fn a_process_made_like_a_thread_is_not_taken_for_one() {
+fn a_process_made_like_a_thread_crashes_as_a_process() {
     let source = r#"
 static int child(void *unused) { *(volatile int *)8 = 1; return 0; }
 int main(void) {
@@ -406,11 +407,17 @@ int main(void) {
     return WIFSIGNALED(status) ? 3 : 4;
 }
 "#;
+    let mut run = run("clones", source, &[]);
+    let program = run.spawned.process_id();
+    let exception = run.crash();
+    assert_ne!(exception.thread_id, program);
     assert_eq!(
-        run("clones", source, &[]).wait_status() >> 8,
-        3,
-        "its crash is its own affair"
+        (exception.thread_id, exception.address),
+        (run.spawned.process_id(), 8)
     );
+    run.is_held_at(&exception);
+    assert_eq!(run.wait_status() >> 8, 3, "its parent learns of the crash");
+    assert_eq!(run.spawned.process_id(), program);
 }
 
 #[test]
@@ -450,6 +457,6 @@ fn the_program_sees_the_world_as_if_started_from_a_shell() {
     assert_eq!(
         ignored & 1 << (libc::SIGPIPE - 1),
         0,
-        "Rust's habit does not spread"
+        "SIGPIPE is not ignored as in Rust programs"
     );
 }

@@ -1,11 +1,15 @@
-//! Victims for the tests of this crate: small C programs, built when a test needs them.
+//! Victims for the tests of this crate: small C programs that are compiled when a test needs them.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 
-/// What all victims begin with.
+use dumpwright_fixtures::child::Talking;
+use dumpwright_fixtures::proc::Stat;
+use dumpwright_fixtures::scratch;
+
+/// The first lines of all victims.
 const PROLOGUE: &str = r#"
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -24,9 +28,9 @@ const PROLOGUE: &str = r#"
 #include <unistd.h>
 "#;
 
-/// Builds the C program `source` and returns its path.
+/// Compiles the C program `source` and returns its path.
 pub fn build(name: &str, source: &str) -> PathBuf {
-    let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let program = scratch().join(name);
     let mut compiler = Command::new("cc")
         .args([
             "-g",
@@ -56,34 +60,21 @@ pub fn build(name: &str, source: &str) -> PathBuf {
     program
 }
 
-/// A victim that is running. It is killed when this is dropped.
-pub struct Victim {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
-}
+/// A running victim. Dropping this kills it.
+pub struct Victim(Talking);
 
-#[allow(dead_code, reason = "no test file needs everything")]
+#[allow(dead_code, reason = "no test file uses all of it")]
 impl Victim {
-    /// Builds and starts it.
+    /// Compiles and starts a victim.
     pub fn start(name: &str, source: &str) -> Self {
-        let mut child = Command::new(build(name, source))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        Self {
-            input: child.stdin.take(),
-            output: BufReader::new(child.stdout.take().expect("piped")),
-            child,
-        }
+        Self(Talking::start(&mut Command::new(build(name, source))))
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.0.pid()
     }
 
-    /// The next line it prints, as numbers.
+    /// Reads the next line that it prints, and parses it as numbers.
     pub fn numbers(&mut self) -> Vec<u64> {
         let line = self.line();
         line.split_ascii_whitespace()
@@ -95,30 +86,25 @@ impl Victim {
             .collect()
     }
 
-    /// The next line it prints.
+    /// Reads the next line that it prints; empty at the end of its output.
     pub fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("the victim prints text");
-        line.trim_end().to_string()
+        self.0.line().unwrap_or_default().trim_end().to_owned()
     }
 
-    /// Ends its standard input, which victims take as the wish that they end.
+    /// Closes its standard input, which makes victims end.
     pub fn close(&mut self) {
-        self.input = None;
+        self.0.close();
     }
 
-    /// Closes its input and waits for its end.
+    /// Closes its standard input and waits until it has ended.
     pub fn finish(&mut self) -> std::process::ExitStatus {
         self.close();
-        self.child.wait().expect("ends")
+        self.0.wait()
     }
 
-    /// Its state, as /proc shows it.
+    /// Returns its state, as /proc shows it.
     pub fn state(&self) -> char {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it lives");
-        stat.rsplit_once(") ")
-            .and_then(|(_, rest)| rest.chars().next())
-            .expect("well formed")
+        Stat::of(self.pid()).expect("it lives").state()
     }
 
     /// Waits until its state is `state`.
@@ -128,7 +114,15 @@ impl Victim {
         }
     }
 
-    /// A word of its memory, read past the library.
+    /// Waits until nobody traces it.
+    pub fn until_untraced(&self) {
+        let path = format!("/proc/{}/status", self.pid());
+        while !std::fs::read_to_string(&path).is_ok_and(|text| text.contains("TracerPid:\t0\n")) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Reads a word of its memory, without using the library.
     pub fn word(&self, at: u64) -> u64 {
         let mut bytes = [0; 8];
         let memory = std::fs::File::open(format!("/proc/{}/mem", self.pid())).expect("opens");
@@ -136,18 +130,12 @@ impl Victim {
         u64::from_le_bytes(bytes)
     }
 
-    /// Waits until a counter in its memory has moved on, which shows that the thread that counts is running.
+    /// Waits until a counter in its memory has changed, which shows that the counting thread is
+    /// running.
     pub fn until_counted(&self, at: u64) {
         let before = self.word(at);
         while self.word(at) == before {
             std::thread::yield_now();
         }
-    }
-}
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
