@@ -1,39 +1,48 @@
-//! Counters of memory: the machine's and the process'.
+//! Memory counters of the machine and of a process.
+
+use std::os::windows::io::BorrowedHandle;
 
 use dumpwright_target::{
-    BasicMemory, BasicPerformance, DirtyPages, Fault, FileCache, FileCacheTransition, KernelPages, Number,
-    Performance, PrivateMemory, ResidentPages, SystemMemory, VirtualSize, VmCounters, WorkingSet,
+    BasicMemory, BasicPerformance, Diagnostic, DirtyPages, Fault, FileCache, FileCacheTransition,
+    KernelPages, Number, Performance, PrivateMemory, ResidentPages, Subject, SystemMemory, VirtualSize,
+    VmCounters, WorkingSet,
 };
 use windows_sys::Wdk::System::SystemInformation::{SystemBasicInformation, SystemPerformanceInformation};
 use windows_sys::Wdk::System::Threading::ProcessVmCounters;
-use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::Foundation::{NTSTATUS, STATUS_INFO_LENGTH_MISMATCH};
 use windows_sys::Win32::System::ProcessStatus::{K32GetPerformanceInfo, PERFORMANCE_INFORMATION};
 
 use crate::access::Access;
+use crate::error::{Losses, last_fault, nt_fault};
 use crate::memory::{int_at, word_at};
-use crate::query::{self, nt_fault};
+use crate::query;
 
-/// SystemFileCacheInformation, which windows-sys does not name.
+/// SystemFileCacheInformation, which windows-sys does not declare.
 const FILE_CACHE: i32 = 21;
 
-/// The machine's memory.
+/// Returns the memory counters of the machine, and a diagnostic if some of them are missing.
 ///
 /// # Errors
-/// The system does not even tell how much it has.
-pub(crate) fn system() -> Result<Option<SystemMemory>, Fault> {
-    let basic = query::system::<64>(SystemBasicInformation)
-        .map_err(|status| nt_fault("ask for the machine's memory".to_owned(), status))?;
-    let performance = performance();
-    let file_cache = query::system::<64>(FILE_CACHE).ok();
+/// The system does not report its basic memory facts.
+pub(crate) fn system() -> Result<(SystemMemory, Option<Diagnostic>), Fault> {
+    let fault = |what: &str, status| nt_fault(format!("query {what} of the machine"), status);
+    let mut losses = Losses::default();
+    let basic = query::system::<64>(SystemBasicInformation).map_err(|status| fault("the memory", status))?;
+    let performance = performance().map_err(|status| fault("the memory counters", status));
+    let performance = losses.keep(performance).flatten();
+    let file_cache = query::optional(query::system::<64>(FILE_CACHE));
+    let file_cache = file_cache.map_err(|status| fault("the file cache", status));
+    let file_cache = losses.keep(file_cache).flatten();
+    let basic_performance = losses.keep(basic_performance());
     let (dirty, resident, kernel) = performance.as_ref().map(|bytes| added(bytes)).unwrap_or_default();
-    Ok(Some(SystemMemory {
+    let memory = SystemMemory {
         basic: basic_memory(&basic),
         file_cache: file_cache.as_ref().map(file_cache_of).unwrap_or_default(),
         file_cache_transition: file_cache.as_ref().map(|bytes| FileCacheTransition {
             transition_re_purpose_count: int_at(bytes, 56),
             flags: int_at(bytes, 60),
         }),
-        basic_performance: basic_performance(),
+        basic_performance,
         performance: performance
             .as_ref()
             .map(|bytes| performance_of(bytes))
@@ -41,11 +50,13 @@ pub(crate) fn system() -> Result<Option<SystemMemory>, Fault> {
         dirty,
         resident,
         kernel,
-    }))
+    };
+    let lost = losses.diagnostic(Subject::Stream("SystemMemoryInfo"));
+    Ok((memory, lost))
 }
 
-/// SYSTEM_BASIC_INFORMATION: a reserved word, then as the stream has it, but for a gap behind the words of 32 bits, and the number of processors
-/// as one byte.
+/// Converts SYSTEM_BASIC_INFORMATION: a reserved 32-bit number, then the members of the stream in
+/// the same order, with a gap after the 32-bit numbers and the number of processors as one byte.
 fn basic_memory(bytes: &[u8; 64]) -> BasicMemory {
     BasicMemory {
         timer_resolution: int_at(bytes, 4),
@@ -61,7 +72,8 @@ fn basic_memory(bytes: &[u8; 64]) -> BasicMemory {
     }
 }
 
-/// SYSTEM_FILECACHE_INFORMATION: as the stream has it, but for a gap behind the number of faults.
+/// Converts SYSTEM_FILECACHE_INFORMATION: the members of the stream in the same order, with a gap
+/// after the number of page faults.
 fn file_cache_of(bytes: &[u8; 64]) -> FileCache {
     FileCache {
         current_size: word_at(bytes, 0),
@@ -74,17 +86,28 @@ fn file_cache_of(bytes: &[u8; 64]) -> FileCache {
     }
 }
 
-/// SYSTEM_PERFORMANCE_INFORMATION as long as this system has it: 312 bytes, which all have, and what later ones have added twice.
-fn performance() -> Option<Vec<u8>> {
+/// Queries SYSTEM_PERFORMANCE_INFORMATION with the length that this system supports: 312 bytes,
+/// which all systems have, or one of the two longer forms of later systems.
+///
+/// # Errors
+/// The kernel's status.
+fn performance() -> Result<Option<Vec<u8>>, NTSTATUS> {
     const ALL: usize = 312;
-    fn of<const N: usize>() -> Option<Vec<u8>> {
-        let (bytes, filled) = query::system_in_part::<N>(SystemPerformanceInformation).ok()?;
-        (filled >= ALL).then(|| bytes[..filled.min(N)].to_vec())
+    fn of<const N: usize>() -> Result<Option<Vec<u8>>, NTSTATUS> {
+        let answer = query::optional(query::system_in_part::<N>(SystemPerformanceInformation))?;
+        let long_enough = answer.filter(|(_, filled)| *filled >= ALL);
+        Ok(long_enough.map(|(bytes, filled)| bytes[..filled.min(N)].to_vec()))
     }
-    of::<376>().or_else(of::<344>).or_else(of::<ALL>)
+    for longest_first in [of::<376>, of::<344>] {
+        match longest_first() {
+            Ok(None) | Err(STATUS_INFO_LENGTH_MISMATCH) => {}
+            answer => return answer,
+        }
+    }
+    of::<ALL>()
 }
 
-/// The first 312 bytes have the stream's own order and widths.
+/// Converts the first 312 bytes, which have the order and widths of the stream.
 fn performance_of(bytes: &[u8]) -> Performance {
     let mut performance = Performance::default();
     let mut at = 0;
@@ -100,7 +123,7 @@ fn performance_of(bytes: &[u8]) -> Performance {
     performance
 }
 
-/// What later systems have added.
+/// Converts the members that later systems have added.
 fn added(bytes: &[u8]) -> (Option<DirtyPages>, Option<ResidentPages>, Option<KernelPages>) {
     let has = |len: usize| bytes.len() >= len;
     (
@@ -121,13 +144,20 @@ fn added(bytes: &[u8]) -> (Option<DirtyPages>, Option<ResidentPages>, Option<Ker
     )
 }
 
-/// How much is left, by the documented function: the kernel's counters of it have but 32 bits.
-fn basic_performance() -> Option<BasicPerformance> {
+/// Returns the available and committed pages from the documented function, because the kernel's
+/// counters have only 32 bits.
+///
+/// # Errors
+/// The function fails.
+fn basic_performance() -> Result<BasicPerformance, Fault> {
     let mut info = PERFORMANCE_INFORMATION::default();
     let len = u32::try_from(size_of::<PERFORMANCE_INFORMATION>()).expect("small");
-    // SAFETY: fills the structure of that size.
-    let done = unsafe { K32GetPerformanceInfo(&mut info, len) };
-    (done != 0).then_some(BasicPerformance {
+    // SAFETY: the system writes at most the structure's size to the local one.
+    let done = unsafe { K32GetPerformanceInfo(&raw mut info, len) };
+    if done == 0 {
+        return Err(last_fault("query the available memory of the machine".to_owned()));
+    }
+    Ok(BasicPerformance {
         available_pages: info.PhysicalAvailable as u64,
         committed_pages: info.CommitTotal as u64,
         commit_limit: info.CommitLimit as u64,
@@ -135,26 +165,34 @@ fn basic_performance() -> Option<BasicPerformance> {
     })
 }
 
-/// The process' memory. Its job's is not told: no class for it is documented.
+/// Returns the memory counters of a process. Those of its job are absent, because no class for them
+/// is documented.
 ///
 /// # Errors
-/// The process may not be asked.
-pub(crate) fn process(access: &Access) -> Result<Option<VmCounters>, Fault> {
-    let bytes = vm_counters(access.process).map_err(|status| {
+/// The query is refused.
+pub(crate) fn process(access: &Access<'_>) -> Result<Option<VmCounters>, Fault> {
+    let bytes = vm_counters(access.process()).map_err(|status| {
         nt_fault(
-            format!("ask for the memory counters of process {}", access.id),
+            format!("query the memory counters of process {}", access.id),
             status,
         )
     })?;
     Ok(Some(vm_counters_of(&bytes)))
 }
 
-/// VM_COUNTERS as long as this system has it: with private memory (EX2, Windows 10), with private usage (EX), or the plain one.
-fn vm_counters(process: HANDLE) -> Result<Vec<u8>, i32> {
-    query::process::<112>(process, ProcessVmCounters)
-        .map(Vec::from)
-        .or_else(|_| query::process::<96>(process, ProcessVmCounters).map(Vec::from))
-        .or_else(|_| query::process::<88>(process, ProcessVmCounters).map(Vec::from))
+/// Queries VM_COUNTERS in the longest form that this system supports: with private memory (EX2,
+/// Windows 10), with private usage (EX), or the plain form.
+fn vm_counters(process: BorrowedHandle<'_>) -> Result<Vec<u8>, NTSTATUS> {
+    fn of<const N: usize>(process: BorrowedHandle<'_>) -> Result<Vec<u8>, NTSTATUS> {
+        query::process::<N>(process, ProcessVmCounters).map(Vec::from)
+    }
+    for longest_first in [of::<112>, of::<96>] {
+        match longest_first(process) {
+            Err(STATUS_INFO_LENGTH_MISMATCH) => {}
+            answer => return answer,
+        }
+    }
+    of::<88>(process)
 }
 
 fn vm_counters_of(bytes: &[u8]) -> VmCounters {
@@ -183,9 +221,12 @@ fn vm_counters_of(bytes: &[u8]) -> VmCounters {
     }
 }
 
-/// What these tests would catch: a number taken from a neighbour's place, in another unit, of another process, or marked as known where the system does not tell it.
+/// These tests would catch: a number that is read at another number's offset, in another unit or
+/// from another process; a number that is marked as known although the system does not report it.
 #[cfg(test)]
 mod tests {
+    use std::os::windows::io::AsRawHandle;
+
     use windows_sys::Win32::System::Memory::{MEM_COMMIT, MEM_RESERVE, PAGE_READWRITE, VirtualAlloc};
     use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
     use windows_sys::Win32::System::SystemInformation::{
@@ -204,7 +245,7 @@ mod tests {
             return;
         }
         wait();
-        // SAFETY: new memory of that size, which is written inside.
+        // SAFETY: the memory is new and has this size, and the writes are inside it.
         unsafe {
             let at =
                 VirtualAlloc(std::ptr::null(), MUCH, MEM_COMMIT | MEM_RESERVE, PAGE_READWRITE).cast::<u8>();
@@ -228,17 +269,23 @@ mod tests {
             grown(|counters| counters.working_set.working_set_size) >= MUCH as u64 / 2,
             "{after:?}"
         );
-        // Wine 8 has all of its address space reserved from the beginning, so this one need not grow.
+        // Wine 8 reserves its whole address space at the beginning, so this number need not grow.
         let size = after.virtual_size.as_ref().expect("known");
         assert!(
             size.virtual_size >= after.working_set.working_set_size,
             "{after:?}"
         );
         assert!(size.peak_virtual_size >= size.virtual_size, "{after:?}");
-        // What Windows' own function says of the child, which stands still.
+        // The result of Windows' own function for the child, which is waiting.
         let mut said = PROCESS_MEMORY_COUNTERS::default();
-        // SAFETY: fills the structure of that size.
-        let done = unsafe { K32GetProcessMemoryInfo(access.process, &mut said, size_of_val(&said) as u32) };
+        // SAFETY: the function fills the structure, which has the declared size.
+        let done = unsafe {
+            K32GetProcessMemoryInfo(
+                access.process().as_raw_handle(),
+                &mut said,
+                size_of_val(&said) as u32,
+            )
+        };
         assert_ne!(done, 0);
         let set = &after.working_set;
         assert_eq!(
@@ -269,13 +316,14 @@ mod tests {
 
     #[test]
     fn the_machine_has_the_memory_that_windows_says() {
-        let memory = system().expect("asked").expect("known");
+        let (memory, lost) = system().expect("asked");
+        assert_eq!(lost, None);
         let mut status = MEMORYSTATUSEX {
             dwLength: size_of::<MEMORYSTATUSEX>() as u32,
             ..MEMORYSTATUSEX::default()
         };
         let mut info = SYSTEM_INFO::default();
-        // SAFETY: these fill the structures.
+        // SAFETY: the functions fill the structures.
         unsafe {
             assert_ne!(GlobalMemoryStatusEx(&mut status), 0);
             GetSystemInfo(&mut info);
@@ -309,7 +357,7 @@ mod tests {
             basic.active_processors_affinity_mask,
             info.dwActiveProcessorMask as u64
         );
-        // What is left changes all the time, but has limits.
+        // The available memory changes all the time, but within limits.
         let left = memory.basic_performance.expect("known");
         assert!(left.available_pages > 0);
         assert!(left.available_pages <= basic.number_of_physical_pages.into());
@@ -320,7 +368,7 @@ mod tests {
 
     #[test]
     fn each_number_is_taken_from_its_own_place() {
-        // Each word says where it is.
+        // The value of each word is its own offset.
         let bytes: Vec<u8> = (0..376_u32 / 4)
             .flat_map(|index| (index * 4).to_le_bytes())
             .collect();
@@ -328,7 +376,7 @@ mod tests {
         let performance = performance_of(&bytes);
         assert_eq!(performance.io_other_transfer_count, word(24));
         assert_eq!(performance.io_read_operation_count, 32);
-        // The places that Microsoft's structure has: 70 numbers from 32 on.
+        // The offsets in Microsoft's structure: 70 numbers from 32 on.
         assert_eq!(performance.available_pages, 44);
         assert_eq!(performance.system_calls, 308);
         let (dirty, resident, kernel) = added(&bytes);

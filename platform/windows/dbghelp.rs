@@ -1,6 +1,7 @@
-//! The system's own writer of dumps: `MiniDumpWriteDump`, of the DbgHelp that Windows has or of another one.
+//! Calls `MiniDumpWriteDump` of the system's DbgHelp or of another one.
 //!
-//! A [`Callback`] stands behind its callback function, so that one callback works with this writer and with dumpwright's.
+//! A [`Callback`] is connected to DbgHelp's callback function, so the same callback works with
+//! DbgHelp and with dumpwright's own writer.
 
 mod conversation;
 mod exception;
@@ -16,7 +17,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use dumpwright_callback::abi::native::{
+use dumpwright_abi::native::{
     MINIDUMP_CALLBACK_INFORMATION, MINIDUMP_EXCEPTION_INFORMATION, MINIDUMP_USER_STREAM,
     MINIDUMP_USER_STREAM_INFORMATION,
 };
@@ -30,14 +31,14 @@ use windows_sys::Win32::System::LibraryLoader::{
 };
 use windows_sys::Win32::System::Threading::GetCurrentThreadId;
 
-use self::conversation::Conversation;
+use self::conversation::DbgHelpConversation;
 use self::exception::Pointers;
-pub use self::process::{Process, Subject};
+pub use self::process::{OpenProcess, ProcessOrSnapshot};
 pub use self::refusal::Refusal;
 pub use self::version::FileVersion;
-use crate::access::last_fault;
+use crate::error::last_fault;
 
-/// `MiniDumpWriteDump`, with pointers to structures of `dumpwright_callback::abi`.
+/// The type of `MiniDumpWriteDump`, with pointers to the structures of `dumpwright_abi`.
 type WriteDump = unsafe extern "system" fn(
     *mut c_void,
     u32,
@@ -48,14 +49,15 @@ type WriteDump = unsafe extern "system" fn(
     *const MINIDUMP_CALLBACK_INFORMATION,
 ) -> i32;
 
-/// All functions of DbgHelp are for one thread at a time, says its documentation; so all calls wait for each other, whichever DLL they are
-/// of.
+/// Serialises all calls to all DbgHelp DLLs, because its documentation says that the functions of
+/// DbgHelp are single-threaded.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// The thread that is inside DbgHelp, or 0. What it runs of ours meanwhile is a callback.
+/// The id of the thread that is inside DbgHelp, or 0. If this crate is called on that thread, a
+/// callback is the caller.
 static INSIDE: AtomicU32 = AtomicU32::new(0);
 
-/// A DbgHelp. It stays loaded until the program ends, as whatever it has loaded itself does.
+/// A loaded DbgHelp. It stays loaded until the program ends, like the DLLs that it loads itself.
 #[derive(Debug, Clone)]
 pub struct DbgHelp {
     write: WriteDump,
@@ -63,50 +65,54 @@ pub struct DbgHelp {
     version: Option<FileVersion>,
 }
 
-/// What is to be dumped and where it goes.
+/// The target and the output of a dump.
 #[derive(Debug, Clone, Copy)]
-pub struct Order<'a> {
-    /// The process, or a snapshot of one.
-    pub subject: Subject<'a>,
-    /// The file that is written to, from its position on; `None` if the callback takes over the output.
+pub struct Arguments<'a> {
+    /// The process or process snapshot to dump.
+    pub subject: ProcessOrSnapshot<'a>,
+    /// The output file. The dump is written from its current position on. `None` if the callback
+    /// takes over the output.
     pub file: Option<BorrowedHandle<'a>>,
-    /// `MINIDUMP_TYPE`. What this DbgHelp does not know it refuses.
+    /// The dump type (`MINIDUMP_TYPE`). DbgHelp refuses flags that its version does not know.
     pub dump_type: u32,
-    /// What happened to the process.
+    /// The exception, if there was one.
     pub exception: Option<Crash<'a>>,
-    /// Streams of the caller's own: type and bytes.
+    /// The user streams: type and bytes.
     pub user_streams: &'a [(u32, &'a [u8])],
 }
 
-/// What happened to a process.
+/// An exception of the target.
 #[derive(Debug, Clone, Copy)]
 pub enum Crash<'a> {
-    /// As it is told here.
+    /// The exception is supplied by the caller.
     Told(&'a Exception),
-    /// As the process has it in its memory.
+    /// The exception is in the memory of the target.
     InTarget {
-        /// The thread it happened in.
+        /// The id of the thread that raised the exception.
         thread_id: u32,
-        /// The address of its `EXCEPTION_POINTERS`.
+        /// The address of the `EXCEPTION_POINTERS`.
         pointers: u64,
     },
 }
 
 impl DbgHelp {
-    /// The one that Windows has.
+    /// Loads the system's DbgHelp.
     ///
     /// # Errors
-    /// It has none with `MiniDumpWriteDump`.
+    /// The system has no DLL with `MiniDumpWriteDump`.
     pub fn system() -> Result<Self, Fault> {
-        // From Windows 10 on the first one forwards to the second one; both have the function under the same name.
+        // From Windows 10 on, the first DLL forwards the function to the second one. Both export it
+        // with the same name.
         let load = |name: &str| Self::find(name.encode_utf16().collect(), LOAD_LIBRARY_SEARCH_SYSTEM32, name);
         load("dbghelp.dll").or_else(|first| load("dbgcore.dll").map_err(|_| first))
     }
 
-    /// The one in this file. What it needs is looked for beside it, then in the system's folder.
+    /// Loads a DbgHelp from a file. DLLs that it needs are searched in the folder of the file, then
+    /// in the system's folder.
     ///
     /// # Errors
-    /// The file is not there, is no DLL of this program's kind, or has no `MiniDumpWriteDump`.
+    /// The file does not exist, is not a DLL of this program's architecture, or does not have
+    /// `MiniDumpWriteDump`.
     pub fn load(file: &Path) -> Result<Self, Fault> {
         let shown = file.display().to_string();
         let absolute = std::path::absolute(file)
@@ -117,80 +123,95 @@ impl DbgHelp {
 
     fn find(mut name: Vec<u16>, flags: u32, shown: &str) -> Result<Self, Fault> {
         name.push(0);
-        // SAFETY: the name ends with NUL. What the DLL does when it is loaded is the caller's wish.
+        // SAFETY: the name ends with NUL. The DLL runs its own code when it is loaded; the caller
+        // named it as a DbgHelp, and the flags exclude all folders except its own and the system's.
         let module = unsafe { LoadLibraryExW(name.as_ptr(), ptr::null_mut(), flags) };
         if module.is_null() {
-            return Err(last_fault(format!("load {shown}"))
-                .advise("name a DbgHelp of this program's kind (64-bit), or use --backend dumpwright"));
+            return Err(
+                last_fault(format!("load {shown}")).advise("use a 64-bit DbgHelp, or --backend dumpwright")
+            );
         }
-        // SAFETY: the module stays loaded; the name ends with NUL.
+        // SAFETY: the module was loaded above and is never freed, and the name ends with NUL.
         let Some(function) = (unsafe { GetProcAddress(module, c"MiniDumpWriteDump".as_ptr().cast()) }) else {
-            let reason = "it has no MiniDumpWriteDump, or forwards it to a DLL that is not there";
+            let reason = "it has no MiniDumpWriteDump, or forwards it to a DLL that does not exist";
             let fault = Fault::new(FaultKind::Unsupported, format!("use {shown}"), reason);
             return Err(fault.with_os_code(ERROR_PROC_NOT_FOUND.cast_signed()));
         };
-        // The function may lie in another DLL, which the first one forwards to; that one's version counts.
+        // The function may be in another DLL, to which the first one forwards it. The version of
+        // that DLL is reported.
         let module = module_of(function as *const c_void).unwrap_or(module);
         Ok(Self {
-            // SAFETY: the function of this name has these parameters, in all versions of DbgHelp.
+            // SAFETY: a call through either type is unsafe. The parameters are those in
+            // minidumpapiset.h and in all versions of DbgHelp.
             write: unsafe {
                 std::mem::transmute::<unsafe extern "system" fn() -> isize, WriteDump>(function)
             },
             file: file_name(module).unwrap_or_else(|| shown.into()),
-            // SAFETY: the module stays loaded.
-            version: unsafe { version::of(module) },
+            version: version::of(module),
         })
     }
 
-    /// The file that the function lies in.
+    /// Returns the DLL that contains the function.
     #[must_use]
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// That file's version, from its resources.
+    /// Returns the version of that DLL, from its resources.
     #[must_use]
     pub fn version(&self) -> Option<FileVersion> {
         self.version
     }
 
-    /// Calls `MiniDumpWriteDump`. The target's threads run again when this returns.
+    /// Calls `MiniDumpWriteDump`. The target's threads are running again when this function
+    /// returns.
     ///
     /// # Errors
-    /// There is no dump; what was written to the file is of no use.
+    /// There is no dump, and the content of the file is not usable.
     ///
     /// # Panics
-    /// When the callback panics, with that panic. DbgHelp is answered FALSE, and Cancel with TRUE, until it returns; no panic passes through it.
-    pub fn write_dump(&self, order: Order<'_>, callback: Option<&mut dyn Callback>) -> Result<(), Refusal> {
-        // SAFETY: asks nothing of its caller.
+    /// If the callback panics, this function panics with the same payload. Until DbgHelp returns,
+    /// Cancel is answered with TRUE and every other question with FALSE. The panic does not unwind
+    /// through DbgHelp.
+    pub fn write_dump(
+        &self,
+        arguments: Arguments<'_>,
+        callback: Option<&mut dyn Callback>,
+    ) -> Result<(), Refusal> {
+        // SAFETY: the function has no parameters and returns an integer.
         let this_thread = unsafe { GetCurrentThreadId() };
         if INSIDE.load(Ordering::Relaxed) == this_thread {
-            return Err(Refusal::from_inside(&order));
+            return Err(Refusal::from_inside(&arguments));
         }
-        let pointers = order.exception.map(Pointers::new).transpose();
-        let pointers = pointers.map_err(|reason| Refusal::argument(&order, reason))?;
-        let list = user_streams(&order)?;
+        let pointers = arguments.exception.map(Pointers::new).transpose();
+        let pointers = pointers.map_err(|reason| Refusal::argument(&arguments, reason))?;
+        let list = user_streams(&arguments)?;
         let streams = MINIDUMP_USER_STREAM_INFORMATION {
             UserStreamCount: u32::try_from(list.len())
-                .map_err(|_| Refusal::argument(&order, "there are more than 2^32 user streams"))?,
+                .map_err(|_| Refusal::argument(&arguments, "there are 2^32 user streams or more"))?,
             UserStreamArray: list.as_ptr().expose_provenance() as u64,
         };
-        let mut conversation = Conversation::new(callback, order.subject.is_snapshot());
-        let information = conversation.as_mut().map(Conversation::information);
+        let conversation = DbgHelpConversation::new(callback, arguments.subject.is_snapshot());
+        let information = conversation.as_ref().map(DbgHelpConversation::information);
         let exception = pointers.as_ref().map(Pointers::information);
-        let file = order.file.map_or(ptr::null_mut(), |file| file.as_raw_handle());
+        let file = arguments
+            .file
+            .map_or(ptr::null_mut(), |file| file.as_raw_handle());
 
         let one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         INSIDE.store(this_thread, Ordering::Relaxed);
-        // SAFETY: handles are open as long as they are borrowed. The structures and whatever they point to outlive the call: they are locals
-        // of this function. The function of the callback lets no panic pass.
+        // SAFETY: the function has this type. Handles are open as long as they are borrowed, and a
+        // snapshot is not freed. The structures and everything that they point to are local or
+        // borrowed by `arguments`, and outlive the call. The conversation is not accessed until the
+        // call has returned. The callback function lets no panic unwind, and only one thread at a
+        // time is in DbgHelp.
         let (done, code) = unsafe {
             SetLastError(0);
             let done = (self.write)(
-                order.subject.handle(),
-                order.subject.id(),
+                arguments.subject.handle(),
+                arguments.subject.id(),
                 file,
-                order.dump_type,
+                arguments.dump_type,
                 exception.as_ref().map_or(ptr::null(), ptr::from_ref),
                 if list.is_empty() {
                     ptr::null()
@@ -209,40 +230,43 @@ impl DbgHelp {
         if done {
             return Ok(());
         }
-        Err(Refusal::new(self, &order, Hresult(code)))
+        Err(Refusal::new(self, &arguments, Hresult(code)))
     }
 }
 
-/// The caller's streams as C has them.
-fn user_streams(order: &Order<'_>) -> Result<Vec<MINIDUMP_USER_STREAM>, Refusal> {
+/// Converts the user streams to C structures.
+fn user_streams(arguments: &Arguments<'_>) -> Result<Vec<MINIDUMP_USER_STREAM>, Refusal> {
     let one = |(stream_type, bytes): &(u32, &[u8])| {
         let size = u32::try_from(bytes.len());
-        let size = size.map_err(|_| Refusal::argument(order, "a user stream has 4 GiB or more"))?;
+        let size = size.map_err(|_| Refusal::argument(arguments, "a user stream has 4 GiB or more"))?;
         Ok(MINIDUMP_USER_STREAM {
             Type: *stream_type,
             BufferSize: size,
             Buffer: bytes.as_ptr().expose_provenance() as u64,
         })
     };
-    order.user_streams.iter().map(one).collect()
+    arguments.user_streams.iter().map(one).collect()
 }
 
-/// The DLL that this address lies in.
+/// Returns the DLL that contains an address.
 fn module_of(address: *const c_void) -> Option<HMODULE> {
     let flags = GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT;
     let mut module = ptr::null_mut();
-    // SAFETY: with this flag the second parameter is any address.
+    // SAFETY: with the first flag, the second parameter may be any address. With the second flag,
+    // the module's reference count is not increased, and its handle, which is written to a local
+    // variable, must not be freed.
     let found = unsafe { GetModuleHandleExW(flags, address.cast(), &mut module) };
     (found != 0).then_some(module)
 }
 
-/// The file of a DLL.
+/// Returns the file of a DLL.
 fn file_name(module: HMODULE) -> Option<PathBuf> {
     const LONGEST: usize = 1 << 15;
     let mut buffer = vec![0; MAX_PATH as usize];
     loop {
         let room = u32::try_from(buffer.len()).expect("short");
-        // SAFETY: writes at most so many units to the buffer.
+        // SAFETY: the module is loaded. The system writes at most this number of units to the
+        // buffer.
         let len = unsafe { GetModuleFileNameW(module, buffer.as_mut_ptr(), room) } as usize;
         match len {
             0 => return None,

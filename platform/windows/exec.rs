@@ -1,51 +1,55 @@
-//! Programs started to be dumped: after a while, or at the moment an exception kills them.
+//! Starts programs in order to dump them, after some time or when an exception is about to end
+//! them.
 //!
-//! The program is debugged by us from its first instruction on. Exceptions meet us before they meet the program, and a second time
-//! when the program has handled them nowhere: the first time they are passed on (runtimes live on exceptions), the second
-//! time ends the wait. Nothing in a debugged process runs until its debugger has let it go on.
+//! This crate is the program's debugger, from its first instruction on. A debugger sees an
+//! exception before the program does, and a second time if the program has not handled it. The
+//! first time, the exception is passed on, because runtimes use exceptions in normal operation. The
+//! second time ends the wait. After each event, all threads of a debugged process are suspended
+//! until the debugger continues it.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::marker::PhantomData;
-use std::os::windows::io::{AsRawHandle, BorrowedHandle};
+use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use dumpwright_target::{Exception, Fault, FaultKind, Frozen, Need, Target};
+use dumpwright_target::{CpuContext, Exception, Fault, FaultKind, Frozen, Need, Target};
 use windows_sys::Win32::Foundation::{
-    CloseHandle, DBG_CONTINUE, DBG_EXCEPTION_NOT_HANDLED, ERROR_SEM_TIMEOUT, EXCEPTION_BREAKPOINT, HANDLE,
-    NTSTATUS,
+    DBG_CONTINUE, DBG_EXCEPTION_NOT_HANDLED, ERROR_SEM_TIMEOUT, EXCEPTION_BREAKPOINT, HANDLE, NTSTATUS,
 };
 use windows_sys::Win32::System::Diagnostics::Debug::{
     CREATE_PROCESS_DEBUG_EVENT, ContinueDebugEvent, DEBUG_EVENT, EXCEPTION_DEBUG_EVENT, EXCEPTION_DEBUG_INFO,
     EXIT_PROCESS_DEBUG_EVENT, LOAD_DLL_DEBUG_EVENT, WaitForDebugEvent,
 };
-use windows_sys::Win32::System::Threading::{
-    DEBUG_ONLY_THIS_PROCESS, OpenThread, THREAD_GET_CONTEXT, THREAD_QUERY_INFORMATION,
-};
+use windows_sys::Win32::System::Threading::DEBUG_ONLY_THIS_PROCESS;
 
 use crate::WindowsProcess;
-use crate::access::{fault, last_error, last_fault};
-use crate::{crash, registers};
+use crate::access::thread_rights;
+use crate::crash;
+use crate::error::{fault, last_error, last_fault};
+use crate::registers;
 
-/// How long a killed program may take to end.
+/// How long to wait for a killed program to end.
 const DYING_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A program that was started to be dumped. Dropping it kills the program.
+/// A program that was started in order to be dumped. Dropping this value kills the program.
 ///
-/// It stays on the thread that started it, because the system tells that one only what happens in it.
+/// The value cannot be sent to another thread, because the system reports debug events only to the
+/// thread that started the program.
 #[derive(Debug)]
 pub struct Spawned {
     program: String,
     child: Child,
     process: WindowsProcess,
-    /// The event that is being looked at: its thread, and how the program goes on.
+    /// The current debug event: its thread, and the status with which the program continues.
     pending: Option<(u32, NTSTATUS)>,
-    /// Whether the breakpoint has been passed that the system puts in front of each debugged program.
+    /// Whether the initial breakpoint has been seen, which the system raises in every debugged
+    /// program.
     begun: bool,
     exception: Option<Exception>,
-    /// How the program ended, once it has.
+    /// The exit status of the program, after it has ended.
     ended: Option<ExitStatus>,
     _of_this_thread: PhantomData<*const ()>,
 }
@@ -53,35 +57,36 @@ pub struct Spawned {
 /// How a [wait](Spawned::wait) ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The time has passed; the program is running.
+    /// The time has elapsed. The program is running.
     Elapsed,
-    /// An exception is about to kill the program. All of it stands still until the next wait, and
-    /// [`Spawned::exception`] has the facts.
+    /// An exception is about to end the program. All of its threads are suspended until the next
+    /// wait, and [`Spawned::exception`] returns the exception.
     Dying {
-        /// The thread.
+        /// The id of the thread that raised the exception.
         thread_id: u32,
-        /// The code of the exception.
+        /// The exception code.
         code: u32,
     },
     /// The program has ended.
     Exited(ExitStatus),
 }
 
-/// What a debug event means.
+/// The meaning of a debug event.
 enum Event {
-    /// Nothing that ends a wait.
+    /// The event does not end a wait. The program continues with this status.
     Passed(NTSTATUS),
     Dying(Box<Exception>),
     Ended,
 }
 
 impl Spawned {
-    /// Starts `program`, looked up in `PATH`, and holds it before its first instruction.
+    /// Starts `program`, which is looked up in `PATH`, and holds it before its first instruction.
     ///
-    /// `stdout` becomes its standard output, if given; all else is inherited.
+    /// `stdout` becomes the program's standard output, if it is `Some`. Everything else is
+    /// inherited.
     ///
     /// # Errors
-    /// There is no such program, it cannot be executed, or it is no 64-bit one.
+    /// There is no such program, it cannot be executed, or it is not a 64-bit program.
     pub fn start(
         program: &OsStr,
         arguments: &[OsString],
@@ -101,7 +106,10 @@ impl Spawned {
             .spawn()
             .map_err(|error| cannot_start(&operation, &error))?;
         let id = child.id();
-        // SAFETY: the handle belongs to `child`, which lives as long as the process does here.
+        // SAFETY: the handle belongs to `child`, which is stored in the same value as the process
+        // and closes the handle when it is dropped. The process does not use the handle then. The
+        // handle is not a snapshot, and no callback can declare it to be one, because `Spawned`
+        // does not forward `as_snapshot`.
         let process = unsafe { WindowsProcess::with_handle(child.as_raw_handle(), id) };
         tracing::debug!(id, program = name, "started");
         let mut spawned = Self {
@@ -114,15 +122,17 @@ impl Spawned {
             ended: None,
             _of_this_thread: PhantomData,
         };
-        // The first event is that of the process itself. From here on, whatever fails ends the program.
+        // The first event is the creation of the process. From here on, every error kills the
+        // program, because `spawned` is dropped.
         spawned.next(Some(DYING_PATIENCE))?;
         Ok(spawned)
     }
 
-    /// Lets the program run until `after` has passed, or it ends, or an exception is about to kill it.
+    /// Lets the program run until `after` has elapsed, the program has ended, or an exception is
+    /// about to end it.
     ///
     /// # Errors
-    /// The system does not tell what happens in it.
+    /// The system does not report the debug events of the program.
     pub fn wait(&mut self, after: Duration) -> Result<Outcome, Fault> {
         self.exception = None;
         if let Some(status) = self.ended {
@@ -148,16 +158,16 @@ impl Spawned {
         }
     }
 
-    /// What is killing the program, after [`Outcome::Dying`].
+    /// Returns the exception that is about to end the program, after [`Outcome::Dying`].
     #[must_use]
     pub fn exception(&self) -> Option<Exception> {
         self.exception.clone()
     }
 
-    /// Ends the program, if it has not ended by itself, and says how it ended.
+    /// Kills the program, if it has not ended by itself, and returns its exit status.
     ///
     /// # Errors
-    /// It may not be ended, or does not end.
+    /// The program may not be killed, or does not end in time.
     pub fn kill(&mut self) -> Result<ExitStatus, Fault> {
         if let Some(status) = self.ended {
             return Ok(status);
@@ -173,39 +183,43 @@ impl Spawned {
                 Some(Event::Ended) => return self.status(),
                 Some(_) => {}
                 None => {
-                    let reason = "it has not ended in time";
+                    let reason = "it did not end in time";
                     return Err(Fault::new(FaultKind::System, operation, reason));
                 }
             }
         }
     }
 
-    /// As [`WindowsProcess::hold_clone`].
+    /// Sets whether the process is held by a process snapshot, as [`WindowsProcess::hold_clone`]
+    /// does.
     pub fn hold_clone(&mut self, clones: bool) {
         self.process.hold_clone(clones);
     }
 
-    /// Lets the program go on from the event that it stands at, if any.
+    /// Continues the program from the current event, if there is one.
     fn go_on(&mut self) -> Result<(), Fault> {
         let Some((thread, status)) = self.pending.take() else {
             return Ok(());
         };
-        // SAFETY: asks nothing of its caller.
+        // SAFETY: the parameters are integers, and the system refuses those of an event that is not
+        // pending.
         if unsafe { ContinueDebugEvent(self.child.id(), thread, status) } == 0 {
             return Err(last_fault(self.following()));
         }
         Ok(())
     }
 
-    /// The next event, at which the program stands still; `None` if there is none in time.
+    /// Waits for the next event, at which all threads of the program are suspended. Returns `None`
+    /// if there is no event in time.
     fn next(&mut self, patience: Option<Duration>) -> Result<Option<Event>, Fault> {
         let mut event = DEBUG_EVENT::default();
-        // Rounded up, so that what is left of a millisecond is not spun away. The largest number means for ever.
+        // Rounded up, so that the last fraction of a millisecond does not cause a busy loop.
+        // `u32::MAX` means to wait without a limit.
         let milliseconds = patience.map_or(u32::MAX, |patience| {
             u32::try_from(patience.as_nanos().div_ceil(1_000_000))
                 .map_or(u32::MAX - 1, |ms| ms.min(u32::MAX - 1))
         });
-        // SAFETY: the structure is the system's, and ours to be filled.
+        // SAFETY: the event is written to a local structure of the system's type.
         if unsafe { WaitForDebugEvent(&raw mut event, milliseconds) } == 0 {
             return match last_error() {
                 ERROR_SEM_TIMEOUT => Ok(None),
@@ -213,8 +227,9 @@ impl Spawned {
             };
         }
         if event.dwProcessId != self.child.id() {
-            // Of another program that this thread debugs. It is not ours to judge.
-            // SAFETY: asks nothing of its caller.
+            // The event belongs to another program that this thread debugs. The program continues
+            // as if it had no debugger.
+            // SAFETY: the parameters are integers, and come from the event that was just received.
             unsafe { ContinueDebugEvent(event.dwProcessId, event.dwThreadId, DBG_EXCEPTION_NOT_HANDLED) };
             return Ok(Some(Event::Passed(DBG_CONTINUE)));
         }
@@ -230,9 +245,9 @@ impl Spawned {
 
     fn meaning(&mut self, event: &DEBUG_EVENT) -> Event {
         match event.dwDebugEventCode {
-            // SAFETY: the code says which member of the union the system has filled.
+            // SAFETY: the event code means that the system has filled this member of the union.
             EXCEPTION_DEBUG_EVENT => self.raised(event.dwThreadId, unsafe { &event.u.Exception }),
-            // SAFETY: as above; the file is handed over to the debugger.
+            // SAFETY: as above. The debugger owns the file handle, and it is read once.
             CREATE_PROCESS_DEBUG_EVENT => unsafe { close(event.u.CreateProcessInfo.hFile) },
             // SAFETY: as above.
             LOAD_DLL_DEBUG_EVENT => unsafe { close(event.u.LoadDll.hFile) },
@@ -251,20 +266,28 @@ impl Spawned {
             return Event::Passed(DBG_EXCEPTION_NOT_HANDLED);
         }
         tracing::debug!(thread, code, "about to kill the program");
-        match registers_of(thread) {
+        match self.registers_of(thread) {
             Ok(context) => {
-                // SAFETY: the record is the system's structure, whose size this is, and plain numbers.
-                let record = unsafe { (&raw const info.ExceptionRecord).cast::<[u8; 0x98]>().read() };
-                Event::Dying(Box::new(crash::from_record(thread, &record, context)))
+                let record = crash::record_here(&info.ExceptionRecord);
+                Event::Dying(Box::new(crash::from_record(thread, record, context)))
             }
-            Err(code) => {
-                tracing::debug!(thread, code, "no registers of the thread that is about to die");
+            Err(fault) => {
+                tracing::debug!(thread, %fault, "cannot read the registers of the thread that raised the exception");
                 Event::Passed(DBG_EXCEPTION_NOT_HANDLED)
             }
         }
     }
 
-    /// How the program ended, which it has: its last event is pending.
+    /// Reads the registers of the thread of the current event.
+    fn registers_of(&self, thread: u32) -> Result<CpuContext, Fault> {
+        let handle = self.process.access()?.open_thread(thread, thread_rights::READ)?;
+        let operation = || format!("read the registers of thread {thread} of {}", self.program);
+        registers::read(handle.as_handle(), None)
+            .map(|registers| registers.context)
+            .map_err(|code| fault(operation(), code))
+    }
+
+    /// Returns the exit status of the program, after its last event was received.
     fn status(&mut self) -> Result<ExitStatus, Fault> {
         self.go_on()?;
         let status = self
@@ -276,7 +299,7 @@ impl Spawned {
     }
 
     fn following(&self) -> String {
-        format!("follow {} (process {})", self.program, self.child.id())
+        format!("debug {} (process {})", self.program, self.child.id())
     }
 }
 
@@ -306,34 +329,21 @@ impl Drop for Spawned {
         if self.ended.is_none()
             && let Err(fault) = self.kill()
         {
-            tracing::debug!(%fault, "the program could not be followed to its end");
+            tracing::debug!(%fault, "could not wait for the end of the program");
         }
     }
 }
 
-/// Closes the file of an event, which is the debugger's.
+/// Closes the file handle of an event, which the debugger owns.
 ///
 /// # Safety
-/// The handle was given with the event and is not used any more.
+/// The handle came with the event and is used nowhere else, or it is null.
 unsafe fn close(file: HANDLE) -> Event {
     if !file.is_null() {
-        // SAFETY: as the caller promises.
-        unsafe { CloseHandle(file) };
+        // SAFETY: the caller guarantees that nothing else uses the handle.
+        drop(unsafe { OwnedHandle::from_raw_handle(file) });
     }
     Event::Passed(DBG_CONTINUE)
-}
-
-/// The registers of a thread that stands at an event. A code of the system's is the error.
-fn registers_of(thread: u32) -> Result<dumpwright_target::CpuContext, u32> {
-    // SAFETY: asks nothing of its caller.
-    let handle = unsafe { OpenThread(THREAD_GET_CONTEXT | THREAD_QUERY_INFORMATION, 0, thread) };
-    if handle.is_null() {
-        return Err(last_error());
-    }
-    let context = registers::read(handle, None);
-    // SAFETY: opened above, and closed once.
-    unsafe { CloseHandle(handle) };
-    context
 }
 
 fn cannot_start(operation: &str, error: &io::Error) -> Fault {
@@ -343,8 +353,10 @@ fn cannot_start(operation: &str, error: &io::Error) -> Fault {
         None => fault,
     };
     match error.kind() {
-        io::ErrorKind::NotFound => fault.advise("is the name right, and the program in PATH?"),
-        io::ErrorKind::PermissionDenied => fault.advise("is it a program, and may this user execute it?"),
+        io::ErrorKind::NotFound => fault.advise("check the name, and that the program is in PATH"),
+        io::ErrorKind::PermissionDenied => {
+            fault.advise("check that it is a program, and that this user may execute it")
+        }
         _ => fault,
     }
 }

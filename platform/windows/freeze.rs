@@ -1,109 +1,75 @@
-//! Its threads: found, held one by one, and let go.
+//! Finds the threads of a process, suspends them one by one, and resumes them.
 //!
-//! A thread is suspended when it has been chosen for the dump, and its registers are read at once. Suspending takes effect
-//! some time after the call returns; reading the registers waits for it. Threads that are left out are never touched.
+//! A thread is suspended when it has been selected for the dump, and its registers are read
+//! immediately. A suspension takes effect some time after the call returns; reading the registers
+//! waits for it. Threads that are left out are never suspended.
 
+use std::collections::HashMap;
+use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dumpwright_target::{CpuContext, Fault, FaultKind, Holding, XStateLayout};
-use windows_sys::Wdk::System::SystemInformation::{NtQuerySystemInformation, SystemProcessInformation};
-use windows_sys::Win32::Foundation::{
-    CloseHandle, ERROR_INVALID_PARAMETER, HANDLE, STATUS_INFO_LENGTH_MISMATCH, STILL_ACTIVE,
-};
-use windows_sys::Win32::System::Threading::{
-    GetExitCodeThread, GetProcessIdOfThread, OpenThread, ResumeThread, SuspendThread, THREAD_ACCESS_RIGHTS,
-    THREAD_GET_CONTEXT, THREAD_QUERY_INFORMATION, THREAD_SUSPEND_RESUME,
-};
+use windows_sys::Wdk::System::SystemInformation::SystemProcessInformation;
+use windows_sys::Win32::System::Threading::{ResumeThread, SuspendThread};
 
-use crate::access::{Access, fault, last_error, last_fault};
+use crate::access::{Access, exit_status, thread_rights};
+use crate::error::{last_error, nt_fault};
+use crate::memory::int_at;
 use crate::patience::{Asker, NoRegisters};
+use crate::query;
 use crate::snapshot::ThreadEntry;
-use crate::{nt, threads};
 
-/// A handle of a thread, closed when it is dropped.
+/// A thread to dump. It is suspended, unless it had already ended or belongs to a process snapshot.
 #[derive(Debug)]
-pub(crate) struct ThreadHandle(HANDLE);
-
-// SAFETY: handles are numbers, which mean the same to all threads; the system's functions that take them may be called by any.
-unsafe impl Send for ThreadHandle {}
-// SAFETY: as above.
-unsafe impl Sync for ThreadHandle {}
-
-impl ThreadHandle {
-    /// Opens a thread of this process; another one may have got its number since it was listed.
-    fn open(access: &Access, id: u32, rights: THREAD_ACCESS_RIGHTS) -> Result<Self, Fault> {
-        let operation = || format!("open thread {id} of process {}", access.id);
-        let gone = || ended_before(access, operation());
-        // SAFETY: asks nothing of its caller.
-        let handle = unsafe { OpenThread(rights, 0, id) };
-        if handle.is_null() {
-            return Err(match last_error() {
-                ERROR_INVALID_PARAMETER => gone(),
-                code => access.failure(operation(), code),
-            });
-        }
-        let handle = Self(handle);
-        // SAFETY: the handle is open.
-        match unsafe { GetProcessIdOfThread(handle.0) } {
-            owner if owner == access.id => Ok(handle),
-            0 => Err(last_fault(operation())),
-            _ => Err(gone()),
-        }
-    }
-
-    pub(crate) fn get(&self) -> HANDLE {
-        self.0
-    }
-}
-
-impl Drop for ThreadHandle {
-    fn drop(&mut self) {
-        // SAFETY: it was opened by us and is closed once.
-        unsafe { CloseHandle(self.0) };
-    }
-}
-
-/// A thread that is to be dumped.
-#[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct SuspendedThread {
     pub(crate) id: u32,
-    /// How often it had been suspended before.
+    /// The suspend count before this crate suspended the thread.
     pub(crate) suspend_count: u32,
     pub(crate) registers: Result<CpuContext, Fault>,
-    /// It had ended already, with this status; somebody keeps a handle of it.
+    /// Why the extended state could not be read, if it was requested.
+    pub(crate) not_extended: Option<Fault>,
+    /// The exit code, if the thread had already ended. It still exists because a handle of it is
+    /// open somewhere.
     pub(crate) exit_status: Option<u32>,
-    /// What a snapshot says of it, if it is one's.
+    /// The thread's entry in the process snapshot, if the target is one.
     pub(crate) entry: Option<ThreadEntry>,
-    /// Behind all others, because it is needed to let the thread go. `None` for threads of snapshots that have ended since.
-    pub(crate) handle: Option<Arc<ThreadHandle>>,
-    /// Whether it is to be resumed.
+    /// `None` for a thread of a snapshot that has ended since, or that may not be opened.
+    handle: Option<Arc<OwnedHandle>>,
+    /// Whether the thread must be resumed.
     suspended: bool,
 }
 
-/// The threads of one process. Dropping it lets them run on.
+impl SuspendedThread {
+    pub(crate) fn handle(&self) -> Option<BorrowedHandle<'_>> {
+        self.handle.as_ref().map(|handle| handle.as_handle())
+    }
+}
+
+/// The threads of a process. Dropping this value resumes those that it has suspended.
 #[derive(Debug)]
-pub(crate) struct Threads {
-    held: Vec<Held>,
-    /// The faults of those that could not even be opened.
-    lost: Vec<(u32, Fault)>,
+pub(crate) struct TargetThreads {
+    held: Vec<SuspendedThread>,
+    /// The index of each thread in `held`, or the reason why it could not be held. A process can
+    /// have tens of thousands of threads, and each one is looked up several times.
+    places: HashMap<u32, Result<usize, Fault>>,
     asker: Asker,
-    /// What is read of registers beyond x87 and SSE.
+    /// The layout of the registers beyond x87 and SSE, if they are read.
     extended: Option<XStateLayout>,
-    /// The threads of a snapshot, which are not held.
-    snapshot: Option<Vec<ThreadEntry>>,
-    /// The priority class that the snapshot tells.
+    /// The threads of a process snapshot, which are not suspended.
+    snapshot: Option<Entries>,
+    /// The priority class from the process snapshot.
     pub(crate) priority_class: Option<u32>,
-    /// When the first was suspended.
+    /// When the first thread was suspended.
     since: Option<Instant>,
 }
 
-impl Threads {
-    /// None of the threads yet.
+impl TargetThreads {
+    /// Creates the list, with no thread held yet.
     pub(crate) fn new(extended: Option<XStateLayout>) -> Self {
         Self {
             held: Vec::new(),
-            lost: Vec::new(),
+            places: HashMap::new(),
             asker: Asker::default(),
             extended,
             snapshot: None,
@@ -112,110 +78,105 @@ impl Threads {
         }
     }
 
-    /// The threads of a snapshot of a process that has this priority class.
+    /// Creates the list for a process snapshot with these threads and this priority class.
     pub(crate) fn of_snapshot(entries: Vec<ThreadEntry>, priority_class: u32) -> Self {
         let mut threads = Self::new(None);
-        threads.snapshot = Some(entries);
+        threads.snapshot = Some(Entries::new(entries));
         threads.priority_class = Some(priority_class);
         threads
     }
 
-    /// The ids of all threads that the process has now, in the order in which they were made (as Windows lists them).
+    /// Returns the ids of all threads that the process has now, in the order in which they were
+    /// created. That is the order in which Windows lists them.
     ///
     /// # Errors
-    /// The system does not list them, or the process has ended.
-    pub(crate) fn list(&self, access: &Access) -> Result<Vec<u32>, Fault> {
+    /// The system does not list the threads, or the process has ended.
+    pub(crate) fn list(&self, access: &Access<'_>) -> Result<Vec<u32>, Fault> {
         match &self.snapshot {
-            Some(entries) => Ok(entries.iter().map(|entry| entry.id).collect()),
+            Some(entries) => Ok(entries.ids.clone()),
             None => list(access),
         }
     }
 
-    /// The ids of the threads that are held, or that the snapshot has.
+    /// Returns the ids of the threads that are held, or that the snapshot has.
     pub(crate) fn ids(&self) -> Vec<u32> {
         match &self.snapshot {
-            Some(entries) => entries.iter().map(|entry| entry.id).collect(),
+            Some(entries) => entries.ids.clone(),
             None => self.held.iter().map(|held| held.id).collect(),
         }
     }
 
-    /// Holds a thread, if it is not held yet, and reads its registers.
-    pub(crate) fn hold(&mut self, access: &Access, id: u32) {
-        if self.find(id).is_ok() || self.lost.iter().any(|(lost, _)| *lost == id) {
+    /// Suspends a thread, if it is not held yet, and reads its registers.
+    pub(crate) fn hold(&mut self, access: &Access<'_>, id: u32) {
+        if self.places.contains_key(&id) {
             return;
         }
         let held = match self.snapshot.as_mut() {
             Some(entries) => of_snapshot(access, entries, id),
             None => self.suspend(access, id),
         };
-        match held {
-            Ok(held) => self.held.push(held),
-            Err(fault) => self.lost.push((id, fault)),
+        let place = held.map(|held| {
+            self.held.push(held);
+            self.held.len() - 1
+        });
+        self.places.insert(id, place);
+    }
+
+    /// Returns a thread that is held.
+    ///
+    /// # Errors
+    /// The thread is not held, or could not be held.
+    pub(crate) fn find(&self, id: u32) -> Result<&SuspendedThread, Fault> {
+        match self.places.get(&id) {
+            Some(Ok(place)) => Ok(&self.held[*place]),
+            Some(Err(fault)) => Err(fault.clone()),
+            None => Err(not_held(id)),
         }
     }
 
-    /// What is known of a thread since it was held.
-    ///
-    /// # Errors
-    /// It could not be held.
-    pub(crate) fn find(&self, id: u32) -> Result<&Held, Fault> {
-        let held = self.held.iter().find(|held| held.id == id);
-        held.ok_or_else(|| {
-            let lost = self.lost.iter().find(|(lost, _)| *lost == id);
-            lost.map_or_else(
-                || {
-                    Fault::new(
-                        FaultKind::NoSuchProcess,
-                        format!("examine thread {id}"),
-                        "it is not held",
-                    )
-                },
-                |(_, fault)| fault.clone(),
-            )
-        })
-    }
-
-    /// Lets all threads run on, and tells how long the first of them stood still.
+    /// Resumes all threads, and returns how long the first one was suspended.
     pub(crate) fn release(&mut self) -> Holding {
         for held in &mut self.held {
             if !std::mem::take(&mut held.suspended) {
                 continue;
             }
             let Some(handle) = &held.handle else { continue };
-            // SAFETY: the handle is open and has the right to resume the thread.
-            if unsafe { ResumeThread(handle.get()) } == u32::MAX {
-                tracing::debug!(thread = held.id, code = last_error(), "not resumed: it has ended");
+            if let Err(code) = resume(handle.as_handle()) {
+                tracing::error!(
+                    thread = held.id,
+                    code,
+                    "the thread cannot be resumed and stays suspended"
+                );
             }
         }
         let pause = self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
         self.asker.end();
         Holding {
             hold: if self.snapshot.is_some() { "clone" } else { "stop" },
+            tracer: None,
             pause,
         }
     }
 
-    fn suspend(&mut self, access: &Access, id: u32) -> Result<Held, Fault> {
-        let handle = ThreadHandle::open(
-            access,
-            id,
-            THREAD_QUERY_INFORMATION | THREAD_GET_CONTEXT | THREAD_SUSPEND_RESUME,
-        )?;
+    fn suspend(&mut self, access: &Access<'_>, id: u32) -> Result<SuspendedThread, Fault> {
+        let handle = access.open_thread(id, thread_rights::SUSPEND)?;
         self.since.get_or_insert_with(Instant::now);
-        // SAFETY: the handle is open and has the right to suspend the thread.
-        let before = unsafe { SuspendThread(handle.get()) };
+        // SAFETY: the handle is open as long as it is borrowed. The thread belongs to the target,
+        // which is another process, so it holds no lock that this program waits for.
+        let before = unsafe { SuspendThread(handle.as_raw_handle()) };
         if before == u32::MAX {
             let code = last_error();
-            let status = exit_status(&handle);
+            let status = exit_status(handle.as_handle());
             let operation = format!("suspend thread {id} of process {}", access.id);
             let fault = match status {
-                Some(_) => ended_before(access, operation),
+                Some(_) => access.thread_ended(operation),
                 None => access.failure(operation, code),
             };
-            return Ok(Held {
+            return Ok(SuspendedThread {
                 id,
                 suspend_count: 0,
                 registers: Err(fault),
+                not_extended: None,
                 exit_status: status,
                 entry: None,
                 handle: Some(Arc::new(handle)),
@@ -224,11 +185,11 @@ impl Threads {
         }
         let handle = Arc::new(handle);
         let operation = || format!("read the registers of thread {id} of process {}", access.id);
-        let registers = if before > 0 && threads::has_not_begun(handle.get()) {
+        let registers = if before > 0 && has_not_begun(handle.as_handle()) {
             Err(Fault::new(
                 FaultKind::NoSuchProcess,
                 operation(),
-                "it has not begun to run",
+                "it has not started to run yet",
             ))
         } else {
             let told = self.asker.registers(&handle, self.extended.as_ref());
@@ -241,10 +202,24 @@ impl Threads {
                 ),
             })
         };
-        Ok(Held {
+        let (registers, code) = match registers {
+            Ok(registers) => (Ok(registers.context), registers.not_extended),
+            Err(fault) => (Err(fault), None),
+        };
+        Ok(SuspendedThread {
             id,
             suspend_count: before,
-            exit_status: registers.is_err().then(|| exit_status(&handle)).flatten(),
+            not_extended: code.map(|code| {
+                let operation = format!(
+                    "read the extended registers of thread {id} of process {}",
+                    access.id
+                );
+                access.failure(operation, code)
+            }),
+            exit_status: registers
+                .is_err()
+                .then(|| exit_status(handle.as_handle()))
+                .flatten(),
             registers,
             entry: None,
             handle: Some(handle),
@@ -253,66 +228,102 @@ impl Threads {
     }
 }
 
-impl Drop for Threads {
+impl Drop for TargetThreads {
     fn drop(&mut self) {
         self.release();
     }
 }
 
-/// A thread as a snapshot has it. If it still lives, a handle of it tells what the snapshot does not.
-fn of_snapshot(access: &Access, entries: &mut [ThreadEntry], id: u32) -> Result<Held, Fault> {
-    let entry = entries
-        .iter()
-        .find(|entry| entry.id == id)
-        .cloned()
-        .ok_or_else(|| {
-            Fault::new(
-                FaultKind::NoSuchProcess,
-                format!("examine thread {id} of process {}", access.id),
-                "the snapshot has no such thread",
-            )
-        })?;
-    let rights = THREAD_QUERY_INFORMATION | THREAD_GET_CONTEXT | THREAD_SUSPEND_RESUME;
-    Ok(Held {
+/// The threads of a process snapshot.
+#[derive(Debug)]
+struct Entries {
+    /// The ids, in the snapshot's order.
+    ids: Vec<u32>,
+    /// The entries that have not been requested yet.
+    left: HashMap<u32, ThreadEntry>,
+}
+
+impl Entries {
+    fn new(entries: Vec<ThreadEntry>) -> Self {
+        Self {
+            ids: entries.iter().map(|entry| entry.id).collect(),
+            left: entries.into_iter().map(|entry| (entry.id, entry)).collect(),
+        }
+    }
+}
+
+/// Returns a thread of a process snapshot. If the thread still exists, its handle supplies the
+/// facts that the snapshot does not have.
+fn of_snapshot(access: &Access<'_>, entries: &mut Entries, id: u32) -> Result<SuspendedThread, Fault> {
+    let mut entry = entries.left.remove(&id).ok_or_else(|| {
+        Fault::new(
+            FaultKind::NoSuchProcess,
+            format!("examine thread {id} of process {}", access.id),
+            "the snapshot has no such thread",
+        )
+    })?;
+    Ok(SuspendedThread {
         id,
         suspend_count: entry.suspend_count,
-        registers: entry.registers.clone().ok_or_else(|| {
+        registers: entry.registers.take().ok_or_else(|| {
             Fault::new(
                 FaultKind::Unreadable,
                 format!("read the registers of thread {id} of process {}", access.id),
                 "the snapshot was taken without them",
             )
         }),
+        not_extended: None,
         exit_status: entry.exit.map(|exit| exit.status),
         entry: Some(entry),
-        handle: ThreadHandle::open(access, id, rights).ok().map(Arc::new),
+        handle: access.open_thread(id, thread_rights::SUSPEND).ok().map(Arc::new),
         suspended: false,
     })
 }
 
-/// The fault of a thread that had ended before it was held, alone or with its whole process.
-fn ended_before(access: &Access, operation: String) -> Fault {
-    if access.has_ended() {
-        let reason = format!("process {} has ended", access.id);
-        return Fault::new(FaultKind::Gone, operation, reason);
+/// Resumes a thread that has been suspended once. Nobody else will, so the attempt is repeated.
+///
+/// # Errors
+/// The system's Win32 code, if the thread stays suspended.
+fn resume(thread: BorrowedHandle<'_>) -> Result<(), u32> {
+    const ATTEMPTS: usize = 3;
+    let mut code = 0;
+    for _ in 0..ATTEMPTS {
+        // SAFETY: the handle is open as long as it is borrowed. The thread was suspended once, and
+        // is not resumed again after a success.
+        if unsafe { ResumeThread(thread.as_raw_handle()) } != u32::MAX {
+            return Ok(());
+        }
+        code = last_error();
+        if exit_status(thread).is_some() {
+            return Ok(());
+        }
     }
+    Err(code)
+}
+
+/// Returns the fault of a query about a thread that is not held.
+fn not_held(id: u32) -> Fault {
+    #[cfg(test)]
+    tests::made_fault(id);
     Fault::new(
         FaultKind::NoSuchProcess,
-        operation,
-        "it has ended before it could be held",
+        format!("examine thread {id}"),
+        "it is not suspended",
     )
 }
 
-/// With what a thread has ended, if it has.
-fn exit_status(handle: &ThreadHandle) -> Option<u32> {
-    let mut code = 0;
-    // SAFETY: the handle is open; the code goes to a local integer.
-    let told = unsafe { GetExitCodeThread(handle.get(), &raw mut code) };
-    (told != 0 && code != STILL_ACTIVE.cast_unsigned()).then_some(code)
+/// Whether a thread is still being created and has not started to run.
+///
+/// On Wine 8, a new thread is listed with a suspend count of one before the thread that creates it
+/// has started it. If the creating thread is suspended at that moment, the new thread never becomes
+/// ready to report its registers. Such a thread has no TEB yet. On Windows, every thread has a TEB
+/// from the beginning.
+fn has_not_begun(thread: BorrowedHandle<'_>) -> bool {
+    query::thread_basic(thread).is_ok_and(|basic| basic.teb == 0)
 }
 
-/// Offsets in `SYSTEM_PROCESS_INFORMATION` and in the `SYSTEM_THREAD_INFORMATION`s that follow it (x64; the numbers of
-/// winternl.h).
+/// Offsets and sizes of `SYSTEM_PROCESS_INFORMATION` and of the `SYSTEM_THREAD_INFORMATION`s that
+/// follow it (x64; from winternl.h).
 mod layout {
     pub(super) const NEXT: usize = 0;
     pub(super) const THREADS: usize = 4;
@@ -322,57 +333,30 @@ mod layout {
     pub(super) const THREAD_ID: usize = 0x30;
 }
 
-/// The ids of the threads of a process, as the kernel lists them.
-fn list(access: &Access) -> Result<Vec<u32>, Fault> {
+/// The maximum size in bytes of the kernel's table of all processes and their threads. The table of
+/// a machine with a million threads has 80 MB.
+const LARGEST_TABLE: usize = 256 << 20;
+
+/// Queries the ids of the threads of a process from the kernel.
+///
+/// # Errors
+/// The kernel supplies no list, or the process has ended.
+pub(crate) fn list(access: &Access<'_>) -> Result<Vec<u32>, Fault> {
     let operation = || format!("list the threads of process {}", access.id);
-    let table = processes().map_err(|code| fault(operation(), code))?;
-    match threads_of(&table, access.id) {
+    let table = query::system_list(SystemProcessInformation, LARGEST_TABLE)
+        .map_err(|status| nt_fault(operation(), status))?;
+    match threads_of(table.bytes(), access.id) {
         Some(ids) if !ids.is_empty() => Ok(ids),
         _ => Err(Fault::new(FaultKind::Gone, operation(), "it has ended")),
     }
 }
 
-/// The kernel's table of all processes with their threads. A code of the system's is the error.
-fn processes() -> Result<Vec<u8>, u32> {
-    /// How often the table may have grown since its size was told.
-    const ATTEMPTS: usize = 20;
-    /// A machine with a million threads has 80 MB.
-    const LARGEST: usize = 256 << 20;
-    let mut size = 64 << 10;
-    for _ in 0..ATTEMPTS {
-        // In words, because the kernel wants the buffer aligned.
-        let mut buffer = vec![0_u64; size / 8];
-        let mut needed = 0;
-        // SAFETY: writes at most so many bytes to the buffer, and the size to a local integer.
-        let status = unsafe {
-            NtQuerySystemInformation(
-                SystemProcessInformation,
-                buffer.as_mut_ptr().cast(),
-                (buffer.len() * 8) as u32,
-                &raw mut needed,
-            )
-        };
-        if status >= 0 {
-            let bytes = buffer.iter().flat_map(|word| word.to_le_bytes());
-            return Ok(bytes.take(size.min((needed as usize).max(8))).collect());
-        }
-        if status != STATUS_INFO_LENGTH_MISMATCH {
-            return Err(nt::win32_error(status));
-        }
-        // It may grow until the next call.
-        size = (size * 2).max(needed as usize + 0x8000).next_multiple_of(8);
-        if size > LARGEST {
-            break;
-        }
-    }
-    Err(nt::win32_error(STATUS_INFO_LENGTH_MISMATCH))
-}
-
-/// The ids of the threads of a process in the kernel's table; `None` if the process is not there.
+/// Returns the ids of the threads of a process in the kernel's table, or `None` if the process is
+/// not in the table.
 fn threads_of(table: &[u8], process: u32) -> Option<Vec<u32>> {
     let u32_at = |at: usize| {
         let bytes = table.get(at..at.checked_add(4)?)?;
-        Some(u32::from_le_bytes(bytes.try_into().expect("four bytes")))
+        Some(int_at(bytes, 0))
     };
     let mut at = 0;
     loop {
@@ -383,7 +367,7 @@ fn threads_of(table: &[u8], process: u32) -> Option<Vec<u32>> {
             });
             return Some(threads.collect());
         }
-        // 0 in the last entry.
+        // The last entry has 0 here.
         let next = u32_at(at + layout::NEXT)? as usize;
         if next == 0 {
             return None;

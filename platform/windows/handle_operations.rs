@@ -1,9 +1,10 @@
-//! What was done with its handles, where Application Verifier keeps a record of it.
+//! Reads the operations on a process's handles, if Application Verifier records them.
 //!
-//! `verifier.dll` knows how to read the record. It is a part of Windows that not every machine has (Wine 8 does not), and is loaded for this from the system's
-//! folder, from nowhere else.
+//! `verifier.dll` can read the record. This DLL is a part of Windows that not every machine has
+//! (Wine 8 does not have it). It is loaded from the system's folder only.
 
 use std::ffi::c_void;
+use std::os::windows::io::AsRawHandle;
 
 use dumpwright_target::{HandleOperation, HandleOperationKind};
 use windows_sys::Win32::Foundation::{FreeLibrary, HANDLE, HMODULE};
@@ -18,28 +19,39 @@ use windows_sys::core::w;
 
 use crate::access::Access;
 
-/// More than a record is ever set to hold.
+/// The maximum number of operations. No record is configured to hold more.
 const MOST: usize = 1 << 16;
 
-/// VerifierEnumerateResource.
+/// The type of `VerifierEnumerateResource`.
 type Enumerate =
     unsafe extern "system" fn(HANDLE, u32, u32, AVRF_RESOURCE_ENUMERATE_CALLBACK, *mut c_void) -> u32;
 
-/// What was done with handles, as the record has it: the latest first. Nothing if nobody keeps one.
-pub(crate) fn handle_operations(access: &Access) -> Vec<HandleOperation> {
+/// Returns the operations on handles in the order of the record, the latest first. Returns none if
+/// there is no record.
+pub(crate) fn handle_operations(access: &Access<'_>) -> Vec<HandleOperation> {
     let Some(verifier) = Verifier::load() else {
         return Vec::new();
     };
-    verifier
-        .enumerate()
-        .map(|enumerate| operations(enumerate, access.process))
-        .unwrap_or_default()
+    let Some(enumerate) = verifier.enumerate() else {
+        return Vec::new();
+    };
+    // SAFETY: the function is the documented one, and its DLL stays loaded until this function
+    // returns. The handle is open as long as it is borrowed.
+    unsafe { operations(enumerate, access.process().as_raw_handle()) }
 }
 
-/// Asks for the record with this function. It fails for processes that have none, and for those whose record makes no sense: what it has told by then counts.
-fn operations(enumerate: Enumerate, process: HANDLE) -> Vec<HandleOperation> {
+/// Reads the record with this function.
+///
+/// The function fails for a process that has no record or a malformed one. Operations that it has
+/// reported before it failed are returned.
+///
+/// # Safety
+/// `enumerate` is `VerifierEnumerateResource` or a function that calls the callback in the same
+/// way. The handle is open, or the function does not use it.
+unsafe fn operations(enumerate: Enumerate, process: HANDLE) -> Vec<HandleOperation> {
     let mut found: Vec<HandleOperation> = Vec::new();
-    // SAFETY: the function calls `take` with one operation each time, and with our list, which lives until it returns; flags 0 suspend nothing.
+    // SAFETY: for this resource type, the function calls `take` with one operation each time and
+    // with the pointer to the list, which nothing else uses until the function returns.
     let code = unsafe {
         enumerate(
             process,
@@ -53,12 +65,14 @@ fn operations(enumerate: Enumerate, process: HANDLE) -> Vec<HandleOperation> {
     found
 }
 
-/// Takes one operation of the record.
+/// Adds one operation of the record to the list.
 ///
 /// # Safety
-/// `operation` is one, and `found` the list that was given with the question; `level` may be written.
+/// `operation` points to an operation. `found` is the pointer to the list that was passed to the
+/// function. `level` can be written.
 unsafe extern "system" fn take(operation: *mut c_void, found: *mut c_void, level: *mut u32) -> u32 {
-    // SAFETY: promised by the caller. The structure need not be aligned.
+    // SAFETY: the caller guarantees that one points to an operation, which need not be aligned
+    // here, and that the other points to the list, which nothing else uses in the meantime.
     let (operation, found) = unsafe {
         (
             operation.cast::<AVRF_HANDLE_OPERATION>().read_unaligned(),
@@ -71,12 +85,12 @@ unsafe extern "system" fn take(operation: *mut c_void, found: *mut c_void, level
     } else {
         HeapEnumerationStop
     };
-    // SAFETY: promised by the caller.
+    // SAFETY: the caller guarantees that it can be written.
     unsafe { level.write(next.cast_unsigned()) };
     0
 }
 
-/// An operation, unless its place in the record is not in use.
+/// Converts an operation. Returns `None` if the entry of the record is unused.
 fn translate(operation: &AVRF_HANDLE_OPERATION) -> Option<HandleOperation> {
     let kinds = [
         (OperationDbOPEN, HandleOperationKind::Open),
@@ -97,12 +111,13 @@ fn translate(operation: &AVRF_HANDLE_OPERATION) -> Option<HandleOperation> {
     })
 }
 
-/// `verifier.dll`, loaded.
+/// A loaded `verifier.dll`.
 struct Verifier(HMODULE);
 
 impl Verifier {
     fn load() -> Option<Self> {
-        // SAFETY: the name is a literal; the system's own DLL is loaded, which has nothing against it.
+        // SAFETY: the name ends with NUL. The DLL is searched in the system's folder only, and
+        // programs may load it.
         let library = unsafe {
             LoadLibraryExW(
                 w!("verifier.dll"),
@@ -114,7 +129,8 @@ impl Verifier {
     }
 
     fn enumerate(&self) -> Option<Enumerate> {
-        // SAFETY: the name ends with NUL; the function of this name has this signature (avrfsdk.h).
+        // SAFETY: the library is loaded as long as `self` exists, and the name ends with NUL. A
+        // call through either type is unsafe. The signature is that of avrfsdk.h.
         unsafe {
             let function = GetProcAddress(self.0, c"VerifierEnumerateResource".as_ptr().cast())?;
             Some(std::mem::transmute::<
@@ -127,20 +143,23 @@ impl Verifier {
 
 impl Drop for Verifier {
     fn drop(&mut self) {
-        // SAFETY: it was loaded once and is freed once; nothing of it is kept.
+        // SAFETY: the library was loaded once and is freed once. The function from it is not kept
+        // beyond `handle_operations`.
         unsafe { FreeLibrary(self.0) };
     }
 }
 
-/// What these tests would catch: an operation that is lost, or translated into another; a record that never ends; a depth that is believed. The function that
-/// Windows has is played by another one: Wine 8 has no verifier.dll.
+/// These tests would catch: an operation that is lost or converted to another one; a record that
+/// never ends; a depth that is not checked. A function of the tests replaces the one of Windows,
+/// because Wine 8 has no verifier.dll.
 #[cfg(test)]
 mod tests {
     use windows_sys::Win32::System::ApplicationVerifier::AVRF_BACKTRACE_INFORMATION;
 
     use super::*;
 
-    /// Calls with operations 0 to 4, of which there are three kinds, as the documentation says the system's function does.
+    /// Reports operations with the types 0 to 4, of which three are defined, in the documented way
+    /// of the system's function.
     unsafe extern "system" fn five(
         _: HANDLE,
         flags: u32,
@@ -163,14 +182,15 @@ mod tests {
                 },
             };
             let mut level = 0;
-            // SAFETY: an operation, and the context that came with the callback.
+            // SAFETY: the first pointer points to an operation, and the context was passed with the
+            // callback.
             unsafe { callback.expect("one")((&raw mut operation).cast(), context, &mut level) };
             assert_eq!(level, 0);
         }
         0
     }
 
-    /// Goes on until it is told to stop.
+    /// Reports operations until the callback stops it.
     unsafe extern "system" fn endless(
         _: HANDLE,
         _: u32,
@@ -184,7 +204,8 @@ mod tests {
         };
         let mut level = 0;
         while level == 0 {
-            // SAFETY: an operation, and the context that came with the callback.
+            // SAFETY: the first pointer points to an operation, and the context was passed with the
+            // callback.
             unsafe { callback.expect("one")((&raw mut operation).cast(), context, &mut level) };
         }
         0
@@ -192,7 +213,8 @@ mod tests {
 
     #[test]
     fn operations_are_taken_as_they_are() {
-        let found = operations(five, std::ptr::null_mut());
+        // SAFETY: the function calls the callback as documented, and does not use the handle.
+        let found = unsafe { operations(five, std::ptr::null_mut()) };
         let kinds: Vec<_> = found.iter().map(|operation| operation.kind.value()).collect();
         assert_eq!(kinds, [1, 2, 3]);
         let second = &found[1];
@@ -206,7 +228,9 @@ mod tests {
 
     #[test]
     fn a_record_without_end_is_ended() {
-        assert_eq!(operations(endless, std::ptr::null_mut()).len(), MOST);
+        // SAFETY: as above.
+        let found = unsafe { operations(endless, std::ptr::null_mut()) };
+        assert_eq!(found.len(), MOST);
     }
 
     #[test]

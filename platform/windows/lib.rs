@@ -1,16 +1,18 @@
 //! Live Windows processes as dumpwright targets.
-// What stands behind this is not there on other systems, where its links would lead nowhere.
+// On other systems, the attribute below removes the rest of this documentation. Its links would not
+// resolve there.
 #![cfg(windows)]
 //!
-//! * [`WindowsProcess`] is a process that runs already, [`ProcessSnapshot`] a copy of one, [`Spawned`] a program that is
-//!   started to be dumped.
-//! * [`exception`] translates what an exception handler is given.
-//! * [`DbgHelp`](dbghelp::DbgHelp) is the system's own writer of dumps.
+//! * [`WindowsProcess`] is a process that is already running, [`ProcessSnapshot`] is a copy of one,
+//!   and [`Spawned`] is a program that is started in order to be dumped.
+//! * [`exception`] reads the arguments of an exception handler.
+//! * [`DbgHelp`](dbghelp::DbgHelp) is Microsoft's dump writer, the system's or another version.
 //!
-//! A process is held by suspending its threads, each right after it was chosen for the dump; those that are left out run on. Nothing is written into
-//! the process and no code runs in it.
+//! A live process is held by suspending its threads. Each thread is suspended right after it was
+//! selected for the dump, and threads that are left out keep running. The backend writes nothing to
+//! the process and runs no code in it.
 //!
-//! Only x86-64 is supported: this program and its target must both be.
+//! Only x86-64 is supported, for this program and for the target.
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("dumpwright supports Windows on x86-64 only; build it for x86_64-pc-windows-msvc or -gnu");
@@ -19,6 +21,7 @@ mod access;
 mod counters;
 mod crash;
 pub mod dbghelp;
+mod error;
 mod exec;
 mod freeze;
 mod frozen;
@@ -28,7 +31,6 @@ mod handles;
 mod memory;
 mod modules;
 mod nt;
-mod owned;
 mod patience;
 mod privilege;
 mod process;
@@ -49,106 +51,154 @@ pub use exec::{Outcome, Spawned};
 pub use privilege::use_debug_privilege;
 pub use snapshot::ProcessSnapshot;
 
-use dumpwright_target::{Fault, Frozen, Need, Snapshot, Target};
+use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
+
+use dumpwright_target::{Fault, FaultKind, Frozen, Need, SnapshotHandle, Target};
 use windows_sys::Win32::Foundation::HANDLE;
 
-use crate::access::{Access, refuse_own};
+use crate::access::{Access, open_process, refuse_own};
 use crate::frozen::FrozenProcess;
 use crate::snapshot::GivenSnapshot;
 
-/// A process that is running.
+/// A live Windows process.
 #[derive(Debug)]
 pub struct WindowsProcess {
-    access: Access,
-    /// What a callback has said the handle to be.
-    given: Option<GivenSnapshot>,
+    id: u32,
+    handle: TargetHandle,
+    /// The snapshot that the handle refers to, after a callback has answered that it is one.
+    given: Option<GivenSnapshot<'static>>,
     clones: bool,
 }
 
+#[derive(Debug)]
+enum TargetHandle {
+    /// Opened by this crate; a handle of a process.
+    Opened(OwnedHandle),
+    /// Supplied by the caller, who keeps it open. It can be the handle of a process, the handle of
+    /// a snapshot, or invalid.
+    Given(usize),
+}
+
 impl WindowsProcess {
-    /// The process with this id.
+    /// Opens the process with this id.
     ///
     /// # Errors
-    /// There is no such process, it is this very one, it has ended, it may not be examined, or it is no 64-bit one.
+    /// There is no such process, it is the calling process, it has ended, it may not be examined,
+    /// or it is not a 64-bit process.
     pub fn open(id: u32) -> Result<Self, Fault> {
         refuse_own(id)?;
-        let access = Access::open(id)?;
-        access.check()?;
-        Ok(Self::new(access))
+        let process = Self::new(TargetHandle::Opened(open_process(id)?), id);
+        process.access()?;
+        Ok(process)
     }
 
-    /// The process of a handle that the caller has, and keeps open as long as this is used. What is wrong with it is told
-    /// when it is [frozen](Target::freeze): that it is no process, or another than `id`, or one that cannot be dumped.
+    /// Uses a handle of the caller's, which the caller keeps open while this value is used.
     ///
-    /// If a callback answers IsProcessSnapshot with S_FALSE, the handle is taken for one that `PssCaptureSnapshot` has given.
+    /// [`freeze`](Target::freeze) reports an error if the handle is not a handle of a process, if
+    /// it refers to a process with another id than `id`, or if the process cannot be dumped.
+    ///
+    /// If a callback answers IsProcessSnapshot with S_FALSE, the handle is taken for a snapshot
+    /// from `PssCaptureSnapshot`.
     ///
     /// # Safety
-    /// Nobody else closes the handle while this is used: it might then be one of something else. If it is said to be a
-    /// snapshot, it is one (the functions that take these believe their caller).
+    /// The caller must not close the handle while this value is used, because the system could
+    /// reuse it for another object. If a callback answers that the handle is a snapshot, this must
+    /// be true, because the system's snapshot functions do not check their argument. The snapshot
+    /// must not be freed while this value is used.
     #[must_use]
     pub unsafe fn with_handle(process: HANDLE, id: u32) -> Self {
-        Self::new(Access::borrowed(process, id))
+        Self::new(TargetHandle::Given(process.expose_provenance()), id)
     }
 
-    pub(crate) fn access(&self) -> &Access {
-        &self.access
-    }
-
-    fn new(access: Access) -> Self {
+    fn new(handle: TargetHandle, id: u32) -> Self {
         Self {
-            access,
+            id,
+            handle,
             given: None,
             clones: false,
         }
     }
 
-    /// Whether the process is held by a snapshot, a copy of its memory that the system makes in a moment, instead of by
-    /// stopping its threads. Where the system has no snapshots (before Windows 8.1), or cannot make one of this process,
-    /// its threads are stopped, and the report says so.
+    /// Returns the handle. It is not necessarily the handle of a process.
+    fn raw_handle(&self) -> HANDLE {
+        match &self.handle {
+            TargetHandle::Opened(handle) => handle.as_raw_handle(),
+            TargetHandle::Given(handle) => std::ptr::with_exposed_provenance_mut(*handle),
+        }
+    }
+
+    /// Returns the handles through which the process is examined.
+    ///
+    /// # Errors
+    /// The process cannot be dumped, or the handle does not refer to it.
+    pub(crate) fn access(&self) -> Result<Access<'_>, Fault> {
+        let access = match &self.handle {
+            TargetHandle::Opened(handle) => Access::of(handle.as_handle(), self.id),
+            // SAFETY: the caller of `with_handle` keeps the handle open while this
+            // value is used.
+            TargetHandle::Given(_) => unsafe { Access::of_unknown(self.raw_handle(), self.id) }?,
+        };
+        access.check()?;
+        Ok(access)
+    }
+
+    /// Sets whether the process is held by a process snapshot instead of by suspending its threads.
+    ///
+    /// A snapshot is a copy of the process's memory, which the system makes almost instantly. If
+    /// the system has no snapshots (before Windows 8.1), or cannot make one of this process, the
+    /// threads are suspended and the report has a note.
     pub fn hold_clone(&mut self, clones: bool) {
         self.clones = clones;
     }
 
-    /// A snapshot of the process, which the caller may keep and dump later; `None` where the system has no snapshots
-    /// (before Windows 8.1).
+    /// Takes a snapshot of the process, which the caller can keep and dump later. Returns `None` if
+    /// the system has no snapshots (before Windows 8.1).
     ///
     /// # Errors
-    /// The system could not make one.
+    /// The system could not take the snapshot, or the process cannot be dumped.
     pub fn snapshot(&self) -> Result<Option<ProcessSnapshot>, Fault> {
-        self.access.check()?;
-        ProcessSnapshot::capture(self.access.process, self.access.id)
+        ProcessSnapshot::capture(self.access()?.process(), self.id)
     }
 }
 
 impl Target for WindowsProcess {
     fn process_id(&self) -> u32 {
-        self.access.id
+        self.id
     }
 
     fn process_handle(&self) -> u64 {
-        self.access.process.addr() as u64
+        self.raw_handle().addr() as u64
     }
 
-    fn as_snapshot(&mut self) -> Option<Snapshot> {
-        if self.access.is_owned() {
-            // Opened here, as a process.
+    fn as_snapshot(&mut self) -> Option<SnapshotHandle> {
+        let TargetHandle::Given(_) = self.handle else {
             return None;
-        }
-        // SAFETY: whoever gave the handle has promised that it is a snapshot if it is said to be one.
-        let given = unsafe { GivenSnapshot::of(self.access.process) }?;
-        let clone_handle = given.memory().map(|handle| handle.addr() as u64);
+        };
+        // SAFETY: the caller of `with_handle` guarantees that the handle is a snapshot if a
+        // callback answers that it is one, and that the snapshot is not freed while this value is
+        // used.
+        let given = unsafe { GivenSnapshot::of(self.raw_handle()) }?;
+        let clone_handle = given.memory().map(|handle| handle.as_raw_handle().addr() as u64);
         self.given = Some(given);
-        Some(Snapshot { clone_handle })
+        Some(SnapshotHandle { clone_handle })
     }
 
     fn freeze(&mut self, need: &Need) -> Result<Box<dyn Frozen + '_>, Fault> {
         if let Some(given) = &self.given {
             return Ok(Box::new(FrozenProcess::of_snapshot(given, need)?));
         }
-        self.access.check()?;
+        if need.max_pause.is_some() {
+            return Err(Fault::new(
+                FaultKind::Unsupported,
+                format!("suspend process {}", self.id),
+                "the pause of a process cannot be limited on Windows",
+            )
+            .advise("make the dump without a pause limit"));
+        }
+        let access = self.access()?;
         let frozen = match self.clones {
-            true => FrozenProcess::clone_of(&self.access, need)?,
-            false => FrozenProcess::freeze(&self.access, need)?,
+            true => FrozenProcess::clone_of(access, need)?,
+            false => FrozenProcess::freeze(access, need)?,
         };
         Ok(Box::new(frozen))
     }

@@ -1,86 +1,95 @@
-//! The loaded modules, as the loader lists them.
+//! Lists the loaded modules from the loader's list.
 
-mod image;
 mod loader;
-mod version;
 
+use dumpwright_image::Pe;
+use dumpwright_target::{AddressRange, Diagnostic, Fault, FaultKind, Memory, Module, Subject, Window};
+use std::collections::HashMap;
 use std::ffi::CStr;
-
-use dumpwright_target::{Fault, FaultKind, Module, Remark, Subject};
 use windows_sys::Win32::System::LibraryLoader::GetModuleHandleA;
-use windows_sys::Win32::System::Memory::{MEM_COMMIT, MEM_IMAGE, MEMORY_BASIC_INFORMATION, VirtualQueryEx};
+use windows_sys::Win32::System::Memory::{MEM_COMMIT, MEM_IMAGE};
 
 use crate::access::Access;
-use crate::memory::Memory;
-use image::Image;
+use crate::read::OwnMemory;
+use crate::regions;
 use loader::Loaded;
 
 /// The modules of a process.
 #[derive(Debug)]
-pub(crate) struct Modules {
-    /// In the loader's order, the main program first.
+pub(crate) struct LoadedModules {
+    /// In the loader's order, with the main program first. No two have the same load address.
     loaded: Vec<Loaded>,
-    remarks: Vec<Remark>,
+    /// The index in `loaded` of the module at each load address.
+    places: HashMap<u64, usize>,
+    diagnostics: Vec<Diagnostic>,
 }
 
-impl Modules {
+impl LoadedModules {
     /// Finds the modules.
     ///
     /// # Errors
-    /// The process tells of none: it has ended, or is not yet set up.
-    pub(crate) fn find(access: &Access) -> Result<Self, Fault> {
-        let mut remarks = Vec::new();
-        let loaded = loader::modules(access, &mut remarks)?;
+    /// No module was found: the process has ended, or is not initialised yet.
+    pub(crate) fn find(access: &Access<'_>, memory: &mut dyn Memory) -> Result<Self, Fault> {
+        let mut diagnostics = Vec::new();
+        let loaded = loader::modules(access, memory, &mut diagnostics)?;
         tracing::debug!(process = access.id, modules = loaded.len(), "modules found");
-        Ok(Self { loaded, remarks })
+        let places = loaded.iter().zip(0..).map(|(loaded, place)| (loaded.base, place));
+        Ok(Self {
+            places: places.collect(),
+            loaded,
+            diagnostics,
+        })
     }
 
-    /// The load addresses, in the loader's order.
+    /// Returns the load addresses, in the loader's order.
     pub(crate) fn bases(&self) -> Vec<u64> {
         self.loaded.iter().map(|loaded| loaded.base).collect()
     }
 
-    /// Takes what was noted since the last call.
-    pub(crate) fn take_remarks(&mut self) -> Vec<Remark> {
-        std::mem::take(&mut self.remarks)
+    /// Takes the diagnostics that were added since the last call.
+    pub(crate) fn take_diagnostics(&mut self) -> Vec<Diagnostic> {
+        std::mem::take(&mut self.diagnostics)
     }
 
-    /// Everything about the module at `base`, from its headers in memory: its file may be another one by now.
+    /// Returns everything about the module at `base`. It is read from the headers in memory,
+    /// because the file may have been replaced since.
     ///
     /// # Errors
-    /// There is none, or it has been unloaded meanwhile.
-    pub(crate) fn module(&mut self, access: &Access, base: u64) -> Result<Module, Fault> {
+    /// There is no module at `base`, or it has been unloaded.
+    pub(crate) fn module(
+        &mut self,
+        access: &Access<'_>,
+        memory: &mut dyn Memory,
+        base: u64,
+    ) -> Result<Module, Fault> {
         let gone = |reason: &str| {
             let operation = format!("describe the module at {base:#x} of process {}", access.id);
             Fault::new(FaultKind::Gone, operation, reason)
         };
-        let loaded = self.loaded.iter().find(|loaded| loaded.base == base);
-        let loaded = loaded.ok_or_else(|| gone("the loader's list has none there"))?;
-        let (module, broken) = describe(access, loaded);
+        let loaded = self.places.get(&base).map(|place| &self.loaded[*place]);
+        let loaded = loaded.ok_or_else(|| gone("the loader's list has no module there"))?;
+        let (module, broken) = describe(memory, loaded);
         if let Some(reason) = broken {
             if !is_image(access, base) {
-                return Err(gone("it has been unloaded meanwhile"));
+                return Err(gone("it has been unloaded"));
             }
             let reason = format!(
-                "its headers in memory make no sense ({reason}): size and time stamp are the loader's, and version and PDB are not known"
+                "its headers in memory cannot be used ({reason}): size and time stamp come from the loader, version and PDB are not known"
             );
-            self.remarks.push(Remark::note(Subject::Module(base), reason));
+            self.diagnostics
+                .push(Diagnostic::note(Subject::Module(base), reason));
         }
         Ok(module)
     }
 }
 
-/// Whether an image is mapped there.
-fn is_image(access: &Access, base: u64) -> bool {
-    let mut info = MEMORY_BASIC_INFORMATION::default();
-    let at = std::ptr::without_provenance(base as usize);
-    // SAFETY: fills the structure of that size; the address is one of the other process.
-    let len = unsafe { VirtualQueryEx(access.memory, at, &mut info, size_of_val(&info)) };
-    len != 0 && info.State == MEM_COMMIT && info.Type == MEM_IMAGE
+/// Whether an image is mapped at `base`. If the system does not say, there is one.
+fn is_image(access: &Access<'_>, base: u64) -> bool {
+    regions::query(access, base).map_or(true, |info| info.State == MEM_COMMIT && info.Type == MEM_IMAGE)
 }
 
-/// The module that the loader knows so, and what is wrong with its headers if there is something.
-fn describe(memory: &impl Memory, loaded: &Loaded) -> (Module, Option<&'static str>) {
+/// Describes a module of the loader's list. Also returns the reason, if its headers cannot be used.
+fn describe(memory: &mut dyn Memory, loaded: &Loaded) -> (Module, Option<String>) {
     let mut module = Module {
         base: loaded.base,
         size: loaded.size.into(),
@@ -91,32 +100,47 @@ fn describe(memory: &impl Memory, loaded: &Loaded) -> (Module, Option<&'static s
         cv_record: Vec::new(),
         misc_record: Vec::new(),
     };
-    match Image::parse(memory, loaded.base) {
-        Ok(image) => {
-            module.size = image.size.into();
-            module.checksum = image.checksum;
-            module.timestamp = image.timestamp;
-            module.version = version::fixed_file_info(&image);
-            module.cv_record = image.cv_record();
-            module.misc_record = image.misc_record();
+    match Pe::read(memory, loaded.base) {
+        Ok(Some(image)) => {
+            module.size = image.size().into();
+            module.checksum = image.checksum();
+            module.timestamp = image.timestamp();
+            if let Some(range) = AddressRange::at(loaded.base, module.size) {
+                let memory = &mut Window::new(memory, range);
+                module.version = image.version(memory);
+                module.cv_record = image.cv_record(memory);
+                module.misc_record = image.misc_record(memory);
+            }
             (module, None)
         }
-        Err(reason) => (module, Some(reason)),
+        Ok(None) => (module, Some("they do not begin with MZ".to_owned())),
+        Err(malformed) => (module, Some(malformed.to_string())),
     }
 }
 
-/// The version of one of the system's own DLLs, four numbers. They have one address in all processes, until the machine is started anew.
-pub(crate) fn system_version(access: &Access, library: &CStr) -> Option<[u32; 4]> {
-    // SAFETY: the name ends with NUL.
+/// Returns the version of a system DLL that is loaded in the calling process.
+pub(crate) fn system_version(library: &CStr) -> Option<[u16; 4]> {
+    // SAFETY: the name ends with NUL. The result is not dereferenced, but passed to the system as
+    // an address to read from. It is null if there is no such DLL, and no image is mapped there.
     let base = unsafe { GetModuleHandleA(library.as_ptr().cast()) };
-    let image = Image::parse(access, base.addr() as u64).ok()?;
-    let words = version::fixed_file_info(&image)?;
-    Some([
-        words[2] >> 16,
-        words[2] & 0xffff,
-        words[3] >> 16,
-        words[3] & 0xffff,
-    ])
+    version_here(base.addr() as u64)
+}
+
+/// Returns the file version of the image that the calling process has loaded at `base`, as four
+/// numbers. It is read from memory, because the file may have been replaced since.
+pub(crate) fn version_here(base: u64) -> Option<[u16; 4]> {
+    let mut own = OwnMemory;
+    let image = Pe::read(&mut own, base).ok()??;
+    let range = AddressRange::at(base, image.size().into())?;
+    let words = image.version(&mut Window::new(&mut own, range))?;
+    let [high, low] = [words[2], words[3]].map(u32::to_le_bytes);
+    let halves = [
+        [high[2], high[3]],
+        [high[0], high[1]],
+        [low[2], low[3]],
+        [low[0], low[1]],
+    ];
+    Some(halves.map(u16::from_le_bytes))
 }
 
 #[cfg(test)]

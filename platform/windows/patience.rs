@@ -1,52 +1,54 @@
-//! Reading registers with a limit of time.
+//! Reads registers with a time limit.
 //!
-//! GetThreadContext waits until the thread has come to its stop, and one that does not come there, because it is stuck in
-//! a driver, would have us wait for ever while the whole process stands still. So another thread of ours asks. If the answer takes
-//! too long it is left alone: it gets its answer when the process runs again, and ends.
+//! GetThreadContext waits until the thread has stopped. A thread that is stuck in a driver does not
+//! stop, and the dumper would wait forever while the whole process is suspended. Therefore a worker
+//! thread reads the registers. If the result takes too long, the worker is abandoned: it gets its
+//! result when the process runs again, and then ends.
 
+use std::os::windows::io::{AsHandle, OwnedHandle};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use dumpwright_target::{CpuContext, XStateLayout};
+use dumpwright_target::XStateLayout;
 
-use crate::freeze::ThreadHandle;
-use crate::registers;
+use crate::registers::{self, ThreadRegisters};
 
-/// How long registers are waited for. Others come at once; a machine under load may take its time.
+/// How long to wait for the registers of a thread. Usually they are available at once, but a
+/// machine under load may need longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why there are no registers.
+/// Why the registers of a thread could not be read.
 #[derive(Debug)]
 pub(crate) enum NoRegisters {
-    /// The system's code.
+    /// The system refused, with this Win32 code.
     Refused(u32),
     /// The thread did not stop in time.
     TooLate,
 }
 
-/// Who asks for registers.
+/// Reads registers through a worker thread.
 #[derive(Debug, Default)]
 pub(crate) struct Asker {
-    /// Started when first needed.
+    /// The worker thread, which is started when it is first needed.
     worker: Option<Worker>,
 }
 
 #[derive(Debug)]
 struct Worker {
-    orders: Sender<(Arc<ThreadHandle>, Option<XStateLayout>)>,
-    answers: Receiver<Result<CpuContext, u32>>,
+    orders: Sender<(Arc<OwnedHandle>, Option<XStateLayout>)>,
+    answers: Receiver<Result<ThreadRegisters, u32>>,
     thread: JoinHandle<()>,
 }
 
 impl Worker {
     fn start() -> Option<Self> {
-        let (orders, received) = channel::<(Arc<ThreadHandle>, Option<XStateLayout>)>();
+        let (orders, received) = channel::<(Arc<OwnedHandle>, Option<XStateLayout>)>();
         let (answer, answers) = channel();
         let work = move || {
             for (handle, layout) in received {
-                let registers = registers::read(handle.get(), layout.as_ref());
+                let registers = registers::read(handle.as_handle(), layout.as_ref());
                 drop(handle);
                 if answer.send(registers).is_err() {
                     break;
@@ -66,18 +68,18 @@ impl Worker {
 }
 
 impl Asker {
-    /// The registers of a suspended thread.
+    /// Reads the registers of a suspended thread.
     pub(crate) fn registers(
         &mut self,
-        thread: &Arc<ThreadHandle>,
+        thread: &Arc<OwnedHandle>,
         layout: Option<&XStateLayout>,
-    ) -> Result<CpuContext, NoRegisters> {
+    ) -> Result<ThreadRegisters, NoRegisters> {
         if self.worker.is_none() {
             self.worker = Worker::start();
         }
         let Some(worker) = &self.worker else {
-            // No thread can be had for it.
-            return registers::read(thread.get(), layout).map_err(NoRegisters::Refused);
+            // The worker thread could not be started.
+            return registers::read(thread.as_handle(), layout).map_err(NoRegisters::Refused);
         };
         let order = (Arc::clone(thread), layout.cloned());
         let answer = match worker.orders.send(order) {
@@ -87,18 +89,18 @@ impl Asker {
         match answer {
             Ok(answer) => answer.map_err(NoRegisters::Refused),
             Err(_) => {
-                // Left alone; the next thread gets another worker.
+                // The worker is abandoned, and the next call starts a new one.
                 self.worker = None;
                 Err(NoRegisters::TooLate)
             }
         }
     }
 
-    /// Ends the worker, so that nothing of it is left.
+    /// Ends the worker thread and waits for it.
     pub(crate) fn end(&mut self) {
         if let Some(worker) = self.worker.take() {
             drop(worker.orders);
-            // It is waiting for orders, and ends.
+            // The worker is waiting for orders, and ends because the channel is closed.
             let _ = worker.thread.join();
         }
     }

@@ -1,9 +1,12 @@
-//! Snapshots of processes: made by the system, given by a caller, and what they hold.
+//! Process snapshots: taken by this crate or supplied by a caller, and their content.
 //!
-//! The functions are Windows 8.1's (`processsnapshot.h`), and bound at run time. A snapshot has a copy of the process' memory,
-//! which is a process itself (without threads), and the registers of its threads.
+//! The functions exist since Windows 8.1 (`processsnapshot.h`) and are looked up at run time. A
+//! snapshot has a copy of the process's memory, which is itself a process (without threads), and
+//! the registers of the process's threads.
 
 use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle};
 
 use dumpwright_target::{CpuContext, Fault, FaultKind, ThreadExit, ThreadTimes};
 use windows_sys::Win32::Foundation::{FILETIME, HANDLE};
@@ -18,19 +21,21 @@ use windows_sys::Win32::System::Diagnostics::ProcessSnapshotting::{
 };
 use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
-use crate::access::fault;
+use crate::error::fault;
 use crate::nt::bound;
 use crate::registers;
 
-/// `HPSS`.
-type Handle = *mut c_void;
+/// The handle of a snapshot. It is not a kernel handle; only the snapshot functions accept it.
+type Hpss = *mut c_void;
+/// The handle of a position in a snapshot (`HPSSWALK`).
+type HpssWalk = *mut c_void;
 
-/// How many threads a snapshot may have.
+/// The maximum number of threads that are read from a snapshot.
 const MOST_THREADS: usize = 1 << 20;
 
-/// What is captured: memory, threads with their registers, and handles with all that is known of them, as Microsoft's
-/// documentation of process snapshots does it. Without `PSS_CREATE_RELEASE_SECTION`, after which the system does
-/// not tell the name of the copy's program any more.
+/// What a snapshot captures: memory, threads with their registers, and handles with all facts about
+/// them, as in Microsoft's documentation of process snapshots. `PSS_CREATE_RELEASE_SECTION` is
+/// omitted, because the system then no longer reports the name of the copy's program.
 const CAPTURED: u32 = PSS_CAPTURE_VA_CLONE
     | PSS_CAPTURE_HANDLES
     | PSS_CAPTURE_HANDLE_NAME_INFORMATION
@@ -53,43 +58,39 @@ const _: () = {
     assert!(std::mem::offset_of!(PSS_PROCESS_INFORMATION, ProcessId) == 28);
 };
 
-/// The functions that look into snapshots.
+/// The functions that read snapshots.
 #[derive(Clone, Copy)]
 struct Looking {
-    query: unsafe extern "system" fn(Handle, i32, *mut c_void, u32) -> u32,
-    walk: unsafe extern "system" fn(Handle, i32, Handle, *mut c_void, u32) -> u32,
-    create_marker: unsafe extern "system" fn(*const c_void, *mut Handle) -> u32,
-    free_marker: unsafe extern "system" fn(Handle) -> u32,
+    query: unsafe extern "system" fn(Hpss, i32, *mut c_void, u32) -> u32,
+    walk: unsafe extern "system" fn(Hpss, i32, HpssWalk, *mut c_void, u32) -> u32,
+    create_marker: unsafe extern "system" fn(*const c_void, *mut HpssWalk) -> u32,
+    free_marker: unsafe extern "system" fn(HpssWalk) -> u32,
 }
 
 impl Looking {
     fn bind() -> Option<Self> {
         Some(Self {
             query: bound!(
-                c"kernel32.dll",
+                Kernel32,
                 c"PssQuerySnapshot",
-                unsafe extern "system" fn(Handle, i32, *mut c_void, u32) -> u32
+                fn(Hpss, i32, *mut c_void, u32) -> u32
             )?,
             walk: bound!(
-                c"kernel32.dll",
+                Kernel32,
                 c"PssWalkSnapshot",
-                unsafe extern "system" fn(Handle, i32, Handle, *mut c_void, u32) -> u32
+                fn(Hpss, i32, HpssWalk, *mut c_void, u32) -> u32
             )?,
             create_marker: bound!(
-                c"kernel32.dll",
+                Kernel32,
                 c"PssWalkMarkerCreate",
-                unsafe extern "system" fn(*const c_void, *mut Handle) -> u32
+                fn(*const c_void, *mut HpssWalk) -> u32
             )?,
-            free_marker: bound!(
-                c"kernel32.dll",
-                c"PssWalkMarkerFree",
-                unsafe extern "system" fn(Handle) -> u32
-            )?,
+            free_marker: bound!(Kernel32, c"PssWalkMarkerFree", fn(HpssWalk) -> u32)?,
         })
     }
 }
 
-/// A thread, as a snapshot has it.
+/// A thread of a snapshot.
 #[derive(Debug, Clone)]
 pub(crate) struct ThreadEntry {
     pub(crate) id: u32,
@@ -101,27 +102,31 @@ pub(crate) struct ThreadEntry {
     pub(crate) registers: Option<CpuContext>,
 }
 
-/// A snapshot that somebody keeps as long as this is used.
+/// A snapshot that somebody else owns and keeps at least for `'s`.
 #[derive(Debug, Clone)]
-pub(crate) struct GivenSnapshot {
+pub(crate) struct GivenSnapshot<'s> {
     handle: usize,
-    /// The process it was made of.
+    /// The id of the process that the snapshot was taken of.
     pub(crate) process_id: u32,
-    /// `NORMAL_PRIORITY_CLASS` and the like.
+    /// The priority class, such as `NORMAL_PRIORITY_CLASS`.
     pub(crate) priority_class: u32,
-    /// The copy of its memory; null if it has none.
+    /// The handle of the copy of the process's memory, or 0 if there is none.
     memory: usize,
+    kept: PhantomData<&'s ProcessSnapshot>,
 }
 
-impl GivenSnapshot {
-    /// Looks into a snapshot; `None` if this system has none, or the handle is not one.
+impl<'s> GivenSnapshot<'s> {
+    /// Reads the facts of a snapshot. Returns `None` if this system has no snapshots, or if the
+    /// handle is not a snapshot.
     ///
     /// # Safety
-    /// The handle is one of a snapshot, or one that the system's functions recognise as none.
-    pub(crate) unsafe fn of(handle: Handle) -> Option<Self> {
+    /// The handle is that of a snapshot that is not freed during `'s`, or a handle that the
+    /// system's functions recognise as invalid.
+    pub(crate) unsafe fn of(handle: Hpss) -> Option<Self> {
         let functions = Looking::bind()?;
         let mut process = PSS_PROCESS_INFORMATION::default();
-        // SAFETY: as the caller promises; the structure is the system's, and ours to be filled.
+        // SAFETY: the caller guarantees that the handle is that of a snapshot or is recognised as
+        // invalid. The structure of this class is written to a local variable of its size.
         let code = unsafe {
             (functions.query)(
                 handle,
@@ -135,7 +140,8 @@ impl GivenSnapshot {
             return None;
         }
         let mut copy = PSS_VA_CLONE_INFORMATION::default();
-        // SAFETY: as above.
+        // SAFETY: the system has just confirmed that the handle is that of a snapshot. The
+        // structure of this class is written to a local variable of its size.
         let code = unsafe {
             (functions.query)(
                 handle,
@@ -153,25 +159,37 @@ impl GivenSnapshot {
             } else {
                 0
             },
+            kept: PhantomData,
         })
     }
 
-    /// The copy of the process' memory, which is a process.
-    pub(crate) fn memory(&self) -> Option<HANDLE> {
-        (self.memory != 0).then(|| std::ptr::with_exposed_provenance_mut(self.memory))
+    /// Returns the copy of the process's memory, which is itself a process.
+    pub(crate) fn memory(&self) -> Option<BorrowedHandle<'s>> {
+        // SAFETY: the system supplied this handle with the snapshot, and keeps it open until the
+        // snapshot is freed, which does not happen before the end of `'s`.
+        let borrow =
+            || unsafe { BorrowedHandle::borrow_raw(std::ptr::with_exposed_provenance_mut(self.memory)) };
+        (self.memory != 0).then(borrow)
     }
 
-    /// Its threads.
+    /// Returns the threads of the snapshot.
     ///
     /// # Errors
     /// The snapshot was taken without threads, or is broken.
     pub(crate) fn threads(&self) -> Result<Vec<ThreadEntry>, Fault> {
         let operation = || format!("list the threads in the snapshot of process {}", self.process_id);
-        let missing = || Fault::new(FaultKind::System, operation(), "this system has no snapshots");
+        let missing = || {
+            Fault::new(
+                FaultKind::System,
+                operation(),
+                "this system has no process snapshots",
+            )
+        };
         let functions = Looking::bind().ok_or_else(missing)?;
         let handle = std::ptr::with_exposed_provenance_mut(self.handle);
-        let mut marker: Handle = std::ptr::null_mut();
-        // SAFETY: without an allocator the marker comes from the system's heap; it goes to a local variable.
+        let mut marker: HpssWalk = std::ptr::null_mut();
+        // SAFETY: without an allocator, the marker is allocated on the system's heap. Its handle is
+        // written to a local variable.
         let code = unsafe { (functions.create_marker)(std::ptr::null(), &raw mut marker) };
         if code != 0 {
             return Err(fault(operation(), code));
@@ -179,8 +197,9 @@ impl GivenSnapshot {
         let mut threads = Vec::new();
         let end = loop {
             let mut entry = PSS_THREAD_ENTRY::default();
-            // SAFETY: the snapshot is kept by whoever gave it, the marker was made above; the structure is the system's, and ours
-            // to be filled.
+            // SAFETY: the snapshot is not freed during `'s`, and the marker was created above and
+            // is not freed yet. The structure of this class is written to a local variable of its
+            // size.
             let code = unsafe {
                 (functions.walk)(
                     handle,
@@ -193,30 +212,33 @@ impl GivenSnapshot {
             if code != 0 || threads.len() == MOST_THREADS {
                 break code;
             }
-            // SAFETY: the system has filled the entry, and its registers belong to the snapshot.
+            // SAFETY: the system has filled the entry. Its registers belong to the snapshot, which
+            // is not freed during `'s`.
             threads.push(unsafe { thread(&entry) });
         };
-        // SAFETY: made above, and freed once.
+        // SAFETY: the marker was created above and is freed once.
         unsafe { (functions.free_marker)(marker) };
         match end {
             // ERROR_NO_MORE_ITEMS.
             259 => Ok(threads),
             _ if !threads.is_empty() => Ok(threads),
-            // ERROR_NOT_FOUND: it was taken without threads.
+            // ERROR_NOT_FOUND means that the snapshot was taken without threads.
             code => Err(fault(operation(), code)),
         }
     }
 }
 
+/// Converts a thread of a snapshot.
+///
 /// # Safety
-/// The entry was filled by the system, and the snapshot it is of is not freed meanwhile.
+/// The entry was filled by the system, and its snapshot is not freed during the call.
 unsafe fn thread(entry: &PSS_THREAD_ENTRY) -> ThreadEntry {
     let has_registers =
         !entry.ContextRecord.is_null() && usize::from(entry.SizeOfContextRecord) >= size_of::<CONTEXT>();
     let registers = has_registers.then(|| {
         let mut bytes = vec![0_u8; size_of::<CONTEXT>()];
-        // SAFETY: the record has at least as many bytes, as it says, and belongs to the snapshot; it may stand at an address
-        // that is not aligned.
+        // SAFETY: the entry declares that the record has at least this many bytes. The record
+        // belongs to the snapshot, which is not freed in the meantime. Bytes need no alignment.
         unsafe {
             std::ptr::copy_nonoverlapping(entry.ContextRecord.cast::<u8>(), bytes.as_mut_ptr(), bytes.len());
         };
@@ -243,37 +265,44 @@ unsafe fn thread(entry: &PSS_THREAD_ENTRY) -> ThreadEntry {
     }
 }
 
-/// A time in units of 100 ns.
+/// Converts a time to units of 100 ns.
 pub(crate) fn units(time: FILETIME) -> u64 {
     u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime)
 }
 
-/// A snapshot of a process, made by the system in a moment while the process runs on. Freed when it is dropped.
+/// A snapshot of a process. The system takes it almost instantly, and the process keeps running.
+/// The snapshot is freed when this value is dropped.
 ///
-/// To have Microsoft's `MiniDumpWriteDump` dump it, [`handle`](Self::handle) is given in place of the process' handle, with
-/// the id of the process, and the callback answers IsProcessSnapshot with S_FALSE.
+/// To dump it with Microsoft's `MiniDumpWriteDump`, pass [`handle`](Self::handle) instead of the
+/// process's handle, pass the id of the process, and answer IsProcessSnapshot with S_FALSE in the
+/// callback.
 #[derive(Debug)]
 pub struct ProcessSnapshot {
     handle: usize,
     process_id: u32,
-    free: unsafe extern "system" fn(HANDLE, Handle) -> u32,
+    free: unsafe extern "system" fn(HANDLE, Hpss) -> u32,
 }
 
 impl ProcessSnapshot {
-    /// A snapshot of a process; `None` where the system has none (before Windows 8.1).
-    pub(crate) fn capture(process: HANDLE, id: u32) -> Result<Option<Self>, Fault> {
-        type Capture = unsafe extern "system" fn(HANDLE, u32, u32, *mut Handle) -> u32;
-        let functions = bound!(c"kernel32.dll", c"PssCaptureSnapshot", Capture).zip(bound!(
-            c"kernel32.dll",
-            c"PssFreeSnapshot",
-            unsafe extern "system" fn(HANDLE, Handle) -> u32
-        ));
+    /// Takes a snapshot of a process. Returns `None` if the system has no snapshots (before Windows
+    /// 8.1).
+    ///
+    /// # Errors
+    /// The system could not take the snapshot.
+    pub(crate) fn capture(process: BorrowedHandle<'_>, id: u32) -> Result<Option<Self>, Fault> {
+        let functions = bound!(
+            Kernel32,
+            c"PssCaptureSnapshot",
+            fn(HANDLE, u32, u32, *mut Hpss) -> u32
+        )
+        .zip(bound!(Kernel32, c"PssFreeSnapshot", fn(HANDLE, Hpss) -> u32));
         let Some((capture, free)) = functions else {
             return Ok(None);
         };
-        let mut handle: Handle = std::ptr::null_mut();
-        // SAFETY: a handle that is none, or lacks rights, is an error; the snapshot goes to a local variable.
-        let code = unsafe { capture(process, CAPTURED, CONTEXT_ALL, &raw mut handle) };
+        let mut handle: Hpss = std::ptr::null_mut();
+        // SAFETY: the signature is that of processsnapshot.h. The process's handle is open as long
+        // as it is borrowed, and the snapshot's handle is written to a local variable.
+        let code = unsafe { capture(process.as_raw_handle(), CAPTURED, CONTEXT_ALL, &raw mut handle) };
         if code != 0 {
             return Err(fault(format!("take a snapshot of process {id}"), code));
         }
@@ -284,32 +313,66 @@ impl ProcessSnapshot {
         }))
     }
 
-    /// The system's handle of the snapshot (`HPSS`), which is no handle of a process.
+    /// Returns the system's handle of the snapshot (`HPSS`). It is not a process handle.
     #[must_use]
     pub fn handle(&self) -> *mut c_void {
         std::ptr::with_exposed_provenance_mut(self.handle)
     }
 
-    /// The process it was made of.
+    /// Returns the id of the process that the snapshot was taken of.
     #[must_use]
     pub fn process_id(&self) -> u32 {
         self.process_id
     }
 
-    /// What it holds.
-    pub(crate) fn look(&self) -> Option<GivenSnapshot> {
-        // SAFETY: the handle is the one that the system has given for this snapshot.
+    /// Reads the facts of the snapshot.
+    pub(crate) fn look(&self) -> Option<GivenSnapshot<'_>> {
+        // SAFETY: the system supplied this handle for this snapshot. The snapshot is freed when
+        // `self` is dropped, and so not while it is borrowed.
         unsafe { GivenSnapshot::of(self.handle()) }
     }
 }
 
 impl Drop for ProcessSnapshot {
     fn drop(&mut self) {
-        // SAFETY: the snapshot was made by us in this process, and is freed once.
+        // SAFETY: the signature is that of processsnapshot.h. The snapshot was taken by this
+        // process and is freed once. Everything that belongs to it was borrowed from `self` and is
+        // no longer in use.
         let code = unsafe { (self.free)(GetCurrentProcess(), self.handle()) };
         if code != 0 {
             tracing::debug!(code, "the snapshot could not be freed");
         }
+    }
+}
+
+/// The copy of a process's memory in a snapshot that this crate took. Dropping this value frees the
+/// snapshot.
+#[derive(Debug)]
+pub(crate) struct MemoryCopy {
+    /// The snapshot that the handle belongs to.
+    _snapshot: ProcessSnapshot,
+    handle: usize,
+}
+
+impl MemoryCopy {
+    /// Returns the copy in this snapshot, or `None` if there is none.
+    pub(crate) fn of(snapshot: ProcessSnapshot) -> Option<Self> {
+        let handle = snapshot.look()?.memory;
+        if handle == 0 {
+            return None;
+        }
+        Some(Self {
+            _snapshot: snapshot,
+            handle,
+        })
+    }
+}
+
+impl AsHandle for MemoryCopy {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        // SAFETY: the handle belongs to the snapshot and is open until the snapshot is freed, which
+        // happens when `self` is dropped.
+        unsafe { BorrowedHandle::borrow_raw(std::ptr::with_exposed_provenance_mut(self.handle)) }
     }
 }
 

@@ -1,6 +1,6 @@
-//! The machine and its Windows.
+//! Facts about the machine and its version of Windows.
 
-use dumpwright_target::{Cpu, CpuInformation, Fault, Need, Platform, System};
+use dumpwright_target::{Cpu, CpuInformation, Diagnostic, Fault, FaultKind, Need, Platform, Subject, System};
 use windows_sys::Win32::Foundation::{ERROR_PROC_NOT_FOUND, ERROR_SUCCESS};
 use windows_sys::Win32::System::Registry::{HKEY_LOCAL_MACHINE, RRF_RT_REG_SZ, RegGetValueW};
 use windows_sys::Win32::System::SystemInformation::{
@@ -9,22 +9,24 @@ use windows_sys::Win32::System::SystemInformation::{
 use windows_sys::Win32::System::Threading::IsProcessorFeaturePresent;
 use windows_sys::core::w;
 
-use crate::access::Access;
+use crate::error::{fault, nt_fault};
 use crate::modules;
 use crate::nt::bound;
 use crate::process::text;
-use crate::query::nt_fault;
 use crate::registers;
 
-/// VER_PLATFORM_WIN32_NT, the only one there is of `dwPlatformId` on 64-bit systems.
+/// VER_PLATFORM_WIN32_NT, the only value of `dwPlatformId` on 64-bit systems.
 const WINDOWS_NT: u32 = 2;
 
-/// What can be said without asking the process.
-pub(crate) fn system(access: &Access, need: &Need) -> Result<System, Fault> {
+/// Returns the facts about the system. The process is not queried.
+///
+/// # Errors
+/// The system does not report its version.
+pub(crate) fn system(need: &Need, diagnostics: &mut Vec<Diagnostic>) -> Result<System, Fault> {
     let version = version()?;
     let machine = machine();
     Ok(System {
-        // The process is x86-64, as we are; no other is opened.
+        // Only x86-64 processes are opened.
         cpu: Cpu::Amd64,
         platform: Platform::WindowsNt,
         processor_level: machine.wProcessorLevel,
@@ -38,7 +40,11 @@ pub(crate) fn system(access: &Access, need: &Need) -> Result<System, Fault> {
         product_type: version.wProductType,
         suite_mask: version.wSuiteMask,
         version_text: text(&version.szCSDVersion),
-        build: build(access),
+        build: build().unwrap_or_else(|fault| {
+            let subject = Subject::Stream("MiscInfo");
+            diagnostics.push(Diagnostic::missing(subject, fault.to_string()));
+            String::new()
+        }),
         cpu_information: CpuInformation::Features(features()),
         extended_state: need.extended_state.then(registers::extended_layout).flatten(),
         page_size: machine.dwPageSize.into(),
@@ -47,24 +53,25 @@ pub(crate) fn system(access: &Access, need: &Need) -> Result<System, Fault> {
 
 fn machine() -> SYSTEM_INFO {
     let mut info = SYSTEM_INFO::default();
-    // SAFETY: fills the structure.
-    unsafe { GetNativeSystemInfo(&mut info) };
+    // SAFETY: the facts are written to a local structure.
+    unsafe { GetNativeSystemInfo(&raw mut info) };
     info
 }
 
-type RtlGetVersion = unsafe extern "system" fn(*mut OSVERSIONINFOW) -> i32;
-
-/// The system's version. `GetVersionEx` tells programs that do not name it in their manifest an older one.
+/// Returns the version of Windows. `GetVersionEx` is not used, because it reports an older version
+/// to programs whose manifest does not name the real one.
 fn version() -> Result<OSVERSIONINFOEXW, Fault> {
-    let operation = || "ask for the version of Windows".to_owned();
+    let operation = || "query the version of Windows".to_owned();
     let mut version = OSVERSIONINFOEXW {
         dwOSVersionInfoSize: u32::try_from(size_of::<OSVERSIONINFOEXW>()).expect("small"),
         ..OSVERSIONINFOEXW::default()
     };
-    let Some(get) = bound!(c"ntdll.dll", c"RtlGetVersion", RtlGetVersion) else {
-        return Err(crate::access::fault(operation(), ERROR_PROC_NOT_FOUND));
+    let Some(get) = bound!(Ntdll, c"RtlGetVersion", fn(*mut OSVERSIONINFOW) -> i32) else {
+        return Err(fault(operation(), ERROR_PROC_NOT_FOUND));
     };
-    // SAFETY: fills as much as the structure's size says.
+    // SAFETY: the signature is that of wdm.h. The structure declares by its size that it is the
+    // longer one, which begins with the shorter one in the signature. The system writes no more
+    // than that size.
     let status = unsafe { get((&raw mut version).cast()) };
     if status < 0 {
         return Err(nt_fault(operation(), status));
@@ -73,11 +80,13 @@ fn version() -> Result<OSVERSIONINFOEXW, Fault> {
     Ok(version)
 }
 
-/// Bit `i` says whether the processor has feature `i`. There are numbers up to 63 (PROCESSOR_FEATURE_MAX); systems answer larger ones with no.
+/// Returns the processor features: bit `i` is set if the processor has feature `i`. Numbers up to
+/// 63 are defined (PROCESSOR_FEATURE_MAX). Systems report larger numbers as absent.
 fn features() -> [u64; 2] {
     let word = |first: u32| {
         (0..64).fold(0, |word, bit| {
-            // SAFETY: asks nothing of its caller.
+            // SAFETY: the function takes an integer and returns one. Undefined feature numbers are
+            // allowed.
             let present = unsafe { IsProcessorFeaturePresent(first + bit) } != 0;
             word | u64::from(present) << bit
         })
@@ -85,37 +94,43 @@ fn features() -> [u64; 2] {
     [word(0), word(64)]
 }
 
-/// The text of the system's build, such as "19041.1.amd64fre.vb_release.191206-1406". Where the registry has none, as in Wine, the version of
-/// kernel32.dll, which is what DbgHelp 6.3.9600 was seen to write.
-fn build(access: &Access) -> String {
-    let in_registry = registry_text(
-        w!("SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion"),
-        w!("BuildLabEx"),
-    );
-    in_registry
-        .or_else(|| {
-            let version = modules::system_version(access, c"kernel32.dll")?;
-            Some(version.map(|number| number.to_string()).join("."))
-        })
-        .unwrap_or_default()
+/// Returns the text of the system's build, such as "19041.1.amd64fre.vb_release.191206-1406". If
+/// the registry has none, as on Wine, it is the version of kernel32.dll, which DbgHelp 6.3.9600 was
+/// seen to write.
+///
+/// # Errors
+/// Neither can be read.
+fn build() -> Result<String, Fault> {
+    if let Some(build) = build_in_registry() {
+        return Ok(build);
+    }
+    let version = modules::system_version(c"kernel32.dll").ok_or_else(|| {
+        Fault::new(
+            FaultKind::System,
+            "query the build of Windows",
+            "the registry does not have it, and the version of kernel32.dll cannot be read",
+        )
+    })?;
+    Ok(version.map(|number| number.to_string()).join("."))
 }
 
-/// A text of the machine's registry, if it is there and not empty.
-fn registry_text(key: *const u16, name: *const u16) -> Option<String> {
-    /// MiscInfo has room for 260 units.
+/// Returns the text of the build from the registry, if it exists and is not empty.
+fn build_in_registry() -> Option<String> {
+    /// MiscInfo has space for 260 units.
     const UNITS: usize = 512;
     let mut units = [0_u16; UNITS];
     let mut len = u32::try_from(size_of_val(&units)).expect("small");
-    // SAFETY: both names are texts that end with NUL (the caller's are literals); writes at most the buffer's length to the buffer.
+    // SAFETY: both names are literals that end with NUL. The system writes at most the buffer's
+    // length to the buffer, and the length of the text to the local integer.
     let code = unsafe {
         RegGetValueW(
             HKEY_LOCAL_MACHINE,
-            key,
-            name,
+            w!("SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion"),
+            w!("BuildLabEx"),
             RRF_RT_REG_SZ,
             std::ptr::null_mut(),
             units.as_mut_ptr().cast(),
-            &mut len,
+            &raw mut len,
         )
     };
     (code == ERROR_SUCCESS)
@@ -123,7 +138,8 @@ fn registry_text(key: *const u16, name: *const u16) -> Option<String> {
         .filter(|text| !text.is_empty())
 }
 
-/// What these tests would catch: facts other than those that Windows' own functions, the compatibility database aside, tell every program.
+/// These tests would catch: facts that differ from those that Windows' own functions report to
+/// every program, apart from the compatibility database.
 #[cfg(test)]
 mod tests {
     use windows_sys::Win32::System::SystemInformation::{
@@ -134,21 +150,11 @@ mod tests {
 
     use super::*;
 
-    const WAITS: &str = "system::tests::a_child_that_waits";
-
-    #[test]
-    fn a_child_that_waits() {
-        if crate::testing::is_victim(WAITS) {
-            crate::testing::wait();
-        }
-    }
-
     #[test]
     fn the_machine_is_the_one_that_windows_describes() {
-        let victim = crate::testing::Victim::that(WAITS);
-        let system = system(&victim.access(), &Need::default()).expect("known");
+        let system = system(&Need::default(), &mut Vec::new()).expect("known");
         let mut info = SYSTEM_INFO::default();
-        // SAFETY: fills the structure.
+        // SAFETY: the function fills the structure.
         unsafe { GetSystemInfo(&mut info) };
         assert_eq!(system.processors, info.dwNumberOfProcessors);
         assert_eq!(system.page_size, u64::from(info.dwPageSize));
@@ -157,7 +163,7 @@ mod tests {
             (info.wProcessorLevel, info.wProcessorRevision)
         );
         assert_eq!((system.cpu, system.platform.value()), (Cpu::Amd64, 2));
-        // Windows compares by itself whether it is of this version, product and suite.
+        // Windows itself compares its version, product and suite with these values.
         let mut said = OSVERSIONINFOEXW {
             dwOSVersionInfoSize: size_of::<OSVERSIONINFOEXW>() as u32,
             dwMajorVersion: system.version[0],
@@ -168,7 +174,7 @@ mod tests {
             ..OSVERSIONINFOEXW::default()
         };
         let kinds = VER_MAJORVERSION | VER_MINORVERSION | VER_BUILDNUMBER | VER_PRODUCT_TYPE;
-        // SAFETY: a number from numbers, and a structure of the size that it says.
+        // SAFETY: the mask is computed from integers, and the structure has the declared size.
         let is_so = unsafe {
             let mask = [
                 VER_MAJORVERSION,
@@ -190,7 +196,8 @@ mod tests {
     fn features_are_those_of_the_processor() {
         let [low, _] = features();
         let is_present = |feature: u32| low >> feature & 1 != 0;
-        // PF_XMMI64_INSTRUCTIONS_AVAILABLE, PF_SSE3, PF_COMPARE_EXCHANGE128, PF_SSE4_2, PF_AVX2, asked of CPUID.
+        // PF_XMMI64_INSTRUCTIONS_AVAILABLE, PF_SSE3, PF_COMPARE_EXCHANGE128, PF_SSE4_2, PF_AVX2.
+        // CPUID supplies the expected values.
         assert!(is_present(10));
         assert_eq!(is_present(13), std::arch::is_x86_feature_detected!("sse3"));
         assert_eq!(is_present(14), std::arch::is_x86_feature_detected!("cmpxchg16b"));

@@ -1,6 +1,7 @@
-//! For tests: a child process that prepares something, tells what it did, and then waits.
+//! A child process for tests, which prepares something, prints facts about it, and then waits.
 //!
-//! The child is this very test program, told to run one test only: one that does nothing but in such a child.
+//! The child is this test program, started with the name of a single test. That test does nothing
+//! in any other process.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -9,12 +10,12 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use crate::access::Access;
 
-/// Names the test that the child is to run.
+/// The environment variable with the name of the test that the child runs.
 const ROLE: &str = "DUMPWRIGHT_VICTIM";
-/// What lines begin with by which the child tells; the test program says things of its own.
+/// The prefix of the child's lines with facts. The test program prints other lines too.
 const TELLS: &str = "victim: ";
 
-/// A child process that waits until it is told to go on, or dropped.
+/// A child process that waits until it is resumed or dropped.
 pub(crate) struct Victim {
     child: Child,
     told: BTreeMap<String, String>,
@@ -23,7 +24,7 @@ pub(crate) struct Victim {
 }
 
 impl Victim {
-    /// Starts a child that runs the test of this full name, until it waits.
+    /// Starts a child that runs the test with this full name, and returns when it waits.
     pub(crate) fn that(test: &str) -> Self {
         let program = std::env::current_exe().expect("there is one");
         let mut child = Command::new(program)
@@ -45,7 +46,7 @@ impl Victim {
         victim
     }
 
-    /// Takes what it tells until it waits.
+    /// Reads the child's facts until it waits.
     fn listen(&mut self) {
         loop {
             let mut line = String::new();
@@ -62,7 +63,7 @@ impl Victim {
         }
     }
 
-    /// Lets it go on until it waits again.
+    /// Resumes the child, and returns when it waits again.
     pub(crate) fn go_on(&mut self) {
         self.to_child.write_all(b".").expect("it waits");
         self.to_child.flush().expect("it waits");
@@ -73,18 +74,18 @@ impl Victim {
         self.child.id()
     }
 
-    /// What the backend asks it through.
-    pub(crate) fn access(&self) -> Access {
-        Access::of(self.id())
+    /// Opens the child for the backend.
+    pub(crate) fn access(&self) -> Access<'static> {
+        Access::of_id(self.id())
     }
 
-    /// What it has told under this name.
+    /// Returns the fact with this name.
     pub(crate) fn text(&self, name: &str) -> &str {
         let text = self.told.get(name);
         text.unwrap_or_else(|| panic!("it has not told {name}: {:?}", self.told))
     }
 
-    /// The number that it has told under this name.
+    /// Returns the fact with this name as a number.
     pub(crate) fn number(&self, name: &str) -> u64 {
         self.text(name).parse().expect("a number")
     }
@@ -97,17 +98,17 @@ impl Drop for Victim {
     }
 }
 
-/// Whether this is the child that is to run this test.
+/// Whether this process is the child that runs this test.
 pub(crate) fn is_victim(test: &str) -> bool {
     std::env::var(ROLE).is_ok_and(|role| role == test)
 }
 
-/// In the child: tells something.
+/// Prints a fact, in the child.
 pub(crate) fn tell(name: impl Display, value: impl Display) {
     println!("{TELLS}{name}={value}");
 }
 
-/// In the child: waits until it is told to go on. Ends it when nobody is there any more to tell it so.
+/// Waits in the child until it is resumed. Ends the child if the test program has closed its input.
 pub(crate) fn wait() {
     println!("{TELLS}waits");
     std::io::stdout().flush().expect("somebody listens");

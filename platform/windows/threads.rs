@@ -1,58 +1,75 @@
-//! What is known of a thread.
+//! Facts about a thread.
 
 use std::ffi::c_void;
+use std::os::windows::io::{AsRawHandle, BorrowedHandle};
 
 use dumpwright_target::{
-    AddressRange, Fault, FaultKind, Remark, Stack, Subject, Thread, ThreadExit, ThreadTimes,
+    AddressRange, Diagnostic, Fault, FaultKind, Memory, MemoryExt, Stack, Subject, Thread, ThreadExit,
+    ThreadTimes,
 };
-use windows_sys::Wdk::System::Threading::{ThreadBasicInformation, ThreadQuerySetWin32StartAddress};
+use windows_sys::Wdk::System::Threading::ThreadQuerySetWin32StartAddress;
 use windows_sys::Win32::Foundation::{FILETIME, HANDLE, LocalFree};
 use windows_sys::Win32::System::Threading::{GetPriorityClass, GetThreadPriority, GetThreadTimes};
 
 use crate::access::Access;
-use crate::freeze::{Held, Threads};
-use crate::nt::{self, bound};
+use crate::error::{self, Losses, last_fault, nt_fault};
+use crate::freeze::{SuspendedThread, TargetThreads};
+use crate::nt::bound;
+use crate::query::{self, ThreadBasic};
+use crate::regions;
 use crate::snapshot::units;
-use crate::{read, regions};
 
-/// `GetThreadPriority` says so when it fails.
+/// The result of `GetThreadPriority` when it fails.
 const THREAD_PRIORITY_ERROR_RETURN: i32 = i32::MAX;
 /// `NORMAL_PRIORITY_CLASS`.
 const NORMAL_PRIORITY_CLASS: u32 = 0x20;
 
-/// Offsets in the TEB (x64): those of the `NT_TIB` at its beginning, and `DeallocationStack`.
+/// Offsets in the TEB (x64): two in the `NT_TIB` at its beginning, and `DeallocationStack`.
 mod teb {
     pub(super) const STACK_BASE: u64 = 0x08;
     pub(super) const STACK_LIMIT: u64 = 0x10;
     pub(super) const DEALLOCATION_STACK: u64 = 0x1478;
 }
 
-/// The longest stack that is believed. The linker's default is 1 MiB; programs that want more ask for megabytes.
+/// The maximum size of a stack in bytes; larger bounds are rejected. The linker's default is 1 MiB,
+/// and programs that need more request megabytes.
 const LONGEST_STACK: u64 = 1 << 30;
-/// How much is kept of memory that a stack pointer points into and that is not the thread's stack by its own words.
+/// The maximum number of bytes that are stored if the stack pointer points to memory outside the
+/// stack that the TEB describes.
 const UNKNOWN_STACK: u64 = 1 << 20;
 
-/// Everything about a thread.
+/// Returns everything about a thread. `with_times`: whether its times and its start address are
+/// needed.
 pub(crate) fn thread(
-    access: &Access,
-    threads: &Threads,
+    access: &Access<'_>,
+    memory: &mut dyn Memory,
+    threads: &TargetThreads,
     id: u32,
-    remarks: &mut Vec<Remark>,
+    with_times: bool,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Result<Thread, Fault> {
     let held = threads.find(id)?;
-    let handle = held.handle.as_ref().map(|handle| handle.get());
-    let basic = handle.and_then(basic);
+    let handle = held.handle();
+    let operation = |what: &str| format!("query {what} of thread {id} of process {}", access.id);
+    let mut losses = Losses::default();
+    let basic = handle.and_then(|handle| {
+        let basic = query::thread_basic(handle);
+        losses.keep(basic.map_err(|status| nt_fault(operation("the TEB and the affinity"), status)))
+    });
+    if let Some(fault) = &held.not_extended {
+        losses.add(fault.clone());
+    }
     let exit = exit(held, handle);
     let context = match &held.registers {
         Ok(context) => Some(context.clone()),
         Err(fault) => {
             let subject = Subject::Thread(id);
-            remarks.push(match exit {
-                Some(_) => Remark::left_out(subject, "it has ended, and has no registers"),
+            diagnostics.push(match exit {
+                Some(_) => Diagnostic::left_out(subject, "it has ended and has no registers"),
                 None if fault.kind == FaultKind::NoSuchProcess => {
-                    Remark::left_out(subject, "it has not begun to run, and has no registers")
+                    Diagnostic::left_out(subject, "it has not started to run yet and has no registers")
                 }
-                None => Remark::missing(subject, fault.to_string()),
+                None => Diagnostic::missing(subject, fault.to_string()),
             });
             None
         }
@@ -63,142 +80,179 @@ pub(crate) fn thread(
         .map_or(basic.map_or(0, |basic| basic.teb), |entry| entry.teb);
     let stack = context
         .as_ref()
-        .and_then(|context| stack(access, teb, context.stack_pointer(), id, remarks));
-    Ok(Thread {
+        .and_then(|context| stack(access, memory, teb, context.stack_pointer(), id, diagnostics));
+    let thread = Thread {
         id,
-        handle: handle.map_or(0, |handle| handle.addr() as u64),
+        handle: handle.map_or(0, |handle| handle.as_raw_handle().addr() as u64),
         suspend_count: held.suspend_count,
-        priority_class: threads.priority_class.unwrap_or_else(|| priority_class(access)),
-        priority: priority(held, handle),
+        priority_class: threads.priority_class.unwrap_or(NORMAL_PRIORITY_CLASS),
+        priority: losses
+            .keep(priority(held, handle).map_err(|code| error::fault(operation("the priority"), code)))
+            .unwrap_or(0),
         teb,
         context,
         stack,
         interrupted: Vec::new(),
-        name: handle.and_then(name),
+        name: handle.and_then(|handle| {
+            let name = name(handle).map_err(|code| error::fault(operation("the name"), code));
+            losses.keep(name).flatten()
+        }),
         times: match &held.entry {
             Some(entry) => Some(entry.times),
-            None => handle.and_then(|handle| times(handle, basic)),
+            None => handle
+                .filter(|_| with_times)
+                .and_then(|handle| times(handle, basic, &mut losses, &operation)),
         },
         exit,
         backing_store: None,
-    })
+    };
+    // A thread that has ended does not have all facts.
+    if thread.exit.is_none() {
+        diagnostics.extend(losses.diagnostic(Subject::Thread(id)));
+    }
+    Ok(thread)
 }
 
-/// The stack of a thread that has this stack pointer.
-pub(crate) fn stack_at(access: &Access, threads: &Threads, id: u32, pointer: u64) -> Option<Stack> {
+/// Returns the stack of a thread for this stack pointer.
+pub(crate) fn stack_at(
+    access: &Access<'_>,
+    memory: &mut dyn Memory,
+    threads: &TargetThreads,
+    id: u32,
+    pointer: u64,
+) -> Option<Stack> {
     let held = threads.find(id).ok()?;
     let teb = match &held.entry {
         Some(entry) => entry.teb,
-        None => basic(held.handle.as_ref()?.get())?.teb,
+        None => query::thread_basic(held.handle()?).ok()?.teb,
     };
-    stack(access, teb, pointer, id, &mut Vec::new())
+    stack(access, memory, teb, pointer, id, &mut Vec::new())
 }
 
-/// What `THREAD_BASIC_INFORMATION` says.
-#[derive(Debug, Clone, Copy)]
-struct Basic {
-    teb: u64,
-    affinity: u64,
-}
-
-fn basic(handle: HANDLE) -> Option<Basic> {
-    // Status, TEB, process and thread id, affinity, priorities.
-    let words: [u64; 6] = nt::thread_information(handle, ThreadBasicInformation).ok()?;
-    Some(Basic {
-        teb: words[1],
-        affinity: words[4],
-    })
-}
-
-/// Whether a thread is only being made, and is nothing but a number yet.
-///
-/// Under Wine 8 a thread is known, suspended once, before the thread that makes it has started it. If the latter is suspended at that
-/// moment, the new one never comes to where it could be asked for its registers. It has no TEB then; on Windows each thread has
-/// one from the beginning.
-pub(crate) fn has_not_begun(handle: HANDLE) -> bool {
-    basic(handle).is_some_and(|basic| basic.teb == 0)
-}
-
-/// How it ended, if it has.
-fn exit(held: &Held, handle: Option<HANDLE>) -> Option<ThreadExit> {
+/// Returns how the thread ended, if it has ended.
+fn exit(held: &SuspendedThread, handle: Option<BorrowedHandle<'_>>) -> Option<ThreadExit> {
     if let Some(exit) = held.entry.as_ref().and_then(|entry| entry.exit) {
         return Some(exit);
     }
     let status = held.exit_status?;
-    let ended = handle.and_then(all_times).map_or(0, |[_, ended, _, _]| ended);
+    let times = handle.and_then(|handle| all_times(handle, String::new()).ok());
+    let ended = times.map_or(0, |[_, ended, _, _]| ended);
     Some(ThreadExit { status, time: ended })
 }
 
-/// Creation, end, time in the kernel, time in user code.
-fn all_times(handle: HANDLE) -> Option<[u64; 4]> {
+/// Returns four times: creation, end, time in the kernel, time in user code.
+///
+/// # Errors
+/// The system does not report them. `operation` is that of the fault.
+fn all_times(handle: BorrowedHandle<'_>, operation: String) -> Result<[u64; 4], Fault> {
     let mut times = [FILETIME::default(); 4];
     let [created, ended, kernel, user] = &mut times;
-    // SAFETY: the handle is open; the times go to local structures.
-    let told = unsafe { GetThreadTimes(handle, created, ended, kernel, user) };
-    (told != 0).then(|| times.map(units))
+    // SAFETY: the handle is open as long as it is borrowed. The times are written to local
+    // structures.
+    let known = unsafe { GetThreadTimes(handle.as_raw_handle(), created, ended, kernel, user) };
+    if known == 0 {
+        return Err(last_fault(operation));
+    }
+    Ok(times.map(units))
 }
 
-fn times(handle: HANDLE, basic: Option<Basic>) -> Option<ThreadTimes> {
-    let [created, _, kernel, user] = all_times(handle)?;
-    let start: Result<[u64; 1], _> = nt::thread_information(handle, ThreadQuerySetWin32StartAddress);
+fn times(
+    handle: BorrowedHandle<'_>,
+    basic: Option<ThreadBasic>,
+    losses: &mut Losses,
+    operation: &dyn Fn(&str) -> String,
+) -> Option<ThreadTimes> {
+    let [created, _, kernel, user] = losses.keep(all_times(handle, operation("the times")))?;
+    let start = query::thread(handle, ThreadQuerySetWin32StartAddress);
+    let start = start.map_err(|status| nt_fault(operation("the start address"), status));
     Some(ThreadTimes {
         created,
         kernel,
         user,
-        start_address: start.map_or(0, |[address]| address),
+        start_address: losses.keep(start).map_or(0, u64::from_le_bytes),
         affinity: basic.map_or(0, |basic| basic.affinity),
     })
 }
 
-fn priority_class(access: &Access) -> u32 {
-    // SAFETY: a handle that is none is an error.
-    match unsafe { GetPriorityClass(access.process) } {
-        0 => NORMAL_PRIORITY_CLASS,
-        class => class,
+/// Returns the priority class of a process.
+///
+/// # Errors
+/// The system does not report it.
+pub(crate) fn priority_class(access: &Access<'_>) -> Result<u32, Fault> {
+    // SAFETY: the handle is open as long as it is borrowed. The result is an integer.
+    match unsafe { GetPriorityClass(access.process().as_raw_handle()) } {
+        0 => Err(last_fault(format!(
+            "query the priority class of process {}",
+            access.id
+        ))),
+        class => Ok(class),
     }
 }
 
-/// The priority within the class.
-fn priority(held: &Held, handle: Option<HANDLE>) -> i32 {
-    // SAFETY: the handle is open.
-    let told = handle.map(|handle| unsafe { GetThreadPriority(handle) });
-    match told.filter(|told| *told != THREAD_PRIORITY_ERROR_RETURN) {
-        Some(priority) => priority,
-        None => held.entry.as_ref().map_or(0, |entry| entry.priority),
+/// Returns the priority within the priority class.
+///
+/// # Errors
+/// The system's Win32 code.
+fn priority(held: &SuspendedThread, handle: Option<BorrowedHandle<'_>>) -> Result<i32, u32> {
+    // SAFETY: the handle is open as long as it is borrowed. The result is an integer.
+    let known = handle.map(|handle| unsafe { GetThreadPriority(handle.as_raw_handle()) });
+    match (known, &held.entry) {
+        (Some(known), _) if known != THREAD_PRIORITY_ERROR_RETURN => Ok(known),
+        (_, Some(entry)) => Ok(entry.priority),
+        (None, None) => Ok(0),
+        (Some(_), None) => Err(error::last_error()),
     }
 }
 
-/// Its name, which `SetThreadDescription` gives (Windows 10, 1607).
-fn name(handle: HANDLE) -> Option<String> {
-    /// Longer names than any debugger shows.
+/// Returns the name that `SetThreadDescription` has set (Windows 10, 1607).
+///
+/// # Errors
+/// The system's HRESULT.
+fn name(handle: BorrowedHandle<'_>) -> Result<Option<String>, u32> {
+    /// The maximum length in 16-bit units. No debugger shows longer names.
     const LONGEST: usize = 32 << 10;
-    let ask = bound!(
-        c"kernel32.dll",
+    let Some(ask) = bound!(
+        Kernel32,
         c"GetThreadDescription",
-        unsafe extern "system" fn(HANDLE, *mut *mut u16) -> i32
-    )?;
+        fn(HANDLE, *mut *mut u16) -> i32
+    ) else {
+        return Ok(None);
+    };
     let mut text: *mut u16 = std::ptr::null_mut();
-    // SAFETY: the handle is open; the text goes to a local variable. Success is any result without the sign, 0x10000000 in
-    // truth.
-    if unsafe { ask(handle, &raw mut text) } < 0 || text.is_null() {
-        return None;
+    // SAFETY: the signature is that of processthreadsapi.h. The handle is open as long as it is
+    // borrowed, and the address of the text is written to a local variable. All results that are
+    // not negative mean success; the function was seen to return 0x10000000.
+    let result = unsafe { ask(handle.as_raw_handle(), &raw mut text) };
+    if result < 0 {
+        return Err(result.cast_unsigned());
     }
-    // SAFETY: the system gives a text that ends with 0, in memory that LocalFree frees, once.
+    if text.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: after success the text ends with 0 and the caller owns it. It is read up to the 0,
+    // and freed once by the documented function.
     let name = unsafe {
         let length = (0..LONGEST).take_while(|index| *text.add(*index) != 0).count();
         let name = String::from_utf16_lossy(std::slice::from_raw_parts(text, length));
         LocalFree(text.cast::<c_void>());
         name
     };
-    (!name.is_empty()).then_some(name)
+    Ok((!name.is_empty()).then_some(name))
 }
 
-/// The part in use of the stack that the pointer points into.
+/// Returns the part of a stack that is in use.
 ///
-/// The thread's own words about its stack, in the TEB, are its process' memory, and believed only as far as they make
-/// sense.
-fn stack(access: &Access, teb: u64, pointer: u64, id: u32, remarks: &mut Vec<Remark>) -> Option<Stack> {
-    let word = |offset: u64| read::word(access, teb.checked_add(offset)?);
+/// The TEB describes the thread's stack. It is memory of the target, so its values are used only if
+/// they are plausible.
+fn stack(
+    access: &Access<'_>,
+    memory: &mut dyn Memory,
+    teb: u64,
+    pointer: u64,
+    id: u32,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Stack> {
+    let mut word = |offset: u64| memory.word(teb.checked_add(offset)?, 8).ok();
     let bounds = (teb != 0)
         .then(|| word(teb::STACK_BASE).zip(word(teb::STACK_LIMIT)))
         .flatten()
@@ -207,23 +261,35 @@ fn stack(access: &Access, teb: u64, pointer: u64, id: u32, remarks: &mut Vec<Rem
         if let Some(range) = AddressRange::new(pointer, base).filter(|_| pointer >= limit) {
             return Some(Stack { range, pointer });
         }
-        // Below what is committed, but in what is reserved: the stack has overflown, or is about to grow.
+        // The pointer is below the committed part but in the reserved part: the stack has
+        // overflowed or is about to grow.
         let reserved = word(teb::DEALLOCATION_STACK).filter(|lowest| *lowest <= limit);
         if (reserved.unwrap_or(limit)..limit).contains(&pointer) {
             let range = AddressRange::new(limit, base)?;
             return Some(Stack { range, pointer });
         }
     }
-    // On a stack of the program's own making, or without a TEB that makes sense.
-    let region = regions::readable_at(access, pointer)?;
+    // The thread uses a stack that the program has allocated itself, or its TEB is not plausible.
+    let region = match regions::readable_at(access, pointer) {
+        Ok(region) => region?,
+        Err(code) => {
+            let operation = format!(
+                "find the stack of thread {id} of process {} at {pointer:#x}",
+                access.id
+            );
+            let reason = error::fault(operation, code).to_string();
+            diagnostics.push(Diagnostic::missing(Subject::Thread(id), reason));
+            return None;
+        }
+    };
     let whole = AddressRange::new(pointer, region.end())?;
     let range = AddressRange::at(pointer, whole.len().min(UNKNOWN_STACK))?;
     if range != whole {
         let reason = format!(
-            "where its stack at {pointer:#x} ends is not known: {} bytes of it are kept",
+            "the end of its stack at {pointer:#x} is not known; {} bytes of it are stored",
             range.len()
         );
-        remarks.push(Remark::note(Subject::Thread(id), reason));
+        diagnostics.push(Diagnostic::note(Subject::Thread(id), reason));
     }
     Some(Stack { range, pointer })
 }

@@ -1,134 +1,154 @@
-//! As whom it acts: the token of the process, and those of threads that act as somebody else.
+//! Reads the token of a process, and the tokens of threads that impersonate.
 
-use dumpwright_target::{Fault, Privilege, Remark, Sid, SidAndAttributes, Subject, Token};
+use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
+
+use dumpwright_target::{Diagnostic, Fault, FaultKind, Privilege, Sid, SidAndAttributes, Subject, Token};
 use windows_sys::Win32::Foundation::{
-    ERROR_BAD_LENGTH, ERROR_CANT_OPEN_ANONYMOUS, ERROR_INSUFFICIENT_BUFFER, ERROR_INVALID_HANDLE,
-    ERROR_INVALID_PARAMETER, ERROR_NO_TOKEN, GetLastError, HANDLE, STILL_ACTIVE,
+    ERROR_BAD_LENGTH, ERROR_CALL_NOT_IMPLEMENTED, ERROR_CANT_OPEN_ANONYMOUS, ERROR_INSUFFICIENT_BUFFER,
+    ERROR_INVALID_FUNCTION, ERROR_INVALID_PARAMETER, ERROR_NO_TOKEN, ERROR_NOT_SUPPORTED,
 };
 use windows_sys::Win32::Security::{
-    GetTokenInformation, TOKEN_INFORMATION_CLASS, TOKEN_QUERY, TokenGroups, TokenIntegrityLevel,
-    TokenPrimaryGroup, TokenPrivileges, TokenRestrictedSids, TokenSessionId, TokenStatistics, TokenUser,
+    GetTokenInformation, TOKEN_ACCESS_MASK, TOKEN_INFORMATION_CLASS, TOKEN_QUERY, TokenGroups,
+    TokenIntegrityLevel, TokenPrimaryGroup, TokenPrivileges, TokenRestrictedSids, TokenSessionId,
+    TokenStatistics, TokenUser,
 };
-use windows_sys::Win32::System::Threading::{
-    GetExitCodeThread, GetProcessIdOfThread, OpenProcessToken, OpenThread, OpenThreadToken,
-    THREAD_QUERY_INFORMATION,
-};
+use windows_sys::Win32::System::Threading::{OpenProcessToken, OpenThreadToken};
 
-use crate::access::{Access, fault};
+use crate::access::{Access, exit_status, thread_rights};
+use crate::error::{Losses, fault, last_error};
 use crate::memory::{int_at, word_at};
-use crate::owned::Owned;
+use crate::query::{QueryAttempt, grow};
 
-/// Of a list that says it is longer, no more is believed. Tokens hold a thousand groups at most.
+/// The maximum number of entries that are read from a list. Tokens have at most a thousand groups.
 const MOST: usize = 4096;
-/// No fact about a token is longer.
+/// The maximum length of a fact about a token, in bytes.
 const LONGEST: usize = 1 << 20;
 
-/// The token of the process, and behind it those of threads that act as somebody else. What is wrong with one thread costs only its token.
+/// Returns the token of the process, followed by the tokens of threads that impersonate. If the
+/// token of a thread cannot be read, only this token is missing.
+///
+/// # Errors
+/// The token of the process cannot be read.
 pub(crate) fn tokens(
-    access: &Access,
+    access: &Access<'_>,
     threads: &[u32],
-    remarks: &mut Vec<Remark>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Result<Vec<Token>, Fault> {
     let operation = || format!("read the token of process {}", access.id);
-    let own = process_token(access.process).map_err(|code| fault(operation(), code))?;
-    let mut tokens = vec![token(&own, access.id, operation)?];
+    let own = open(access.process(), TOKEN_QUERY).map_err(|code| fault(operation(), code))?;
+    let mut losses = Losses::default();
+    let mut tokens = vec![token(own.as_handle(), access.id, &mut losses, operation)?];
+    diagnostics.extend(losses.diagnostic(Subject::Stream("Token")));
     for thread in threads {
         let operation = || format!("read the token of thread {thread}");
-        let found = match thread_token(access.id, *thread) {
+        let mut losses = Losses::default();
+        let found = match thread_token(access, *thread, operation) {
             Ok(None) => continue,
-            Ok(Some(theirs)) => token(&theirs, *thread, operation),
-            Err(code) => Err(fault(operation(), code)),
+            Ok(Some(theirs)) => token(theirs.as_handle(), *thread, &mut losses, operation),
+            Err(fault) => Err(fault),
         };
-        match found {
-            Ok(token) => tokens.push(token),
-            Err(fault) => remarks.push(Remark::missing(Subject::Thread(*thread), fault.to_string())),
-        }
+        tokens.extend(losses.keep(found));
+        diagnostics.extend(losses.diagnostic(Subject::Thread(*thread)));
     }
     Ok(tokens)
 }
 
-/// How far a process is trusted: the last part of its integrity label.
-pub(crate) fn integrity_level(process: HANDLE) -> Option<u32> {
-    let token = process_token(process).ok()?;
-    let label = Information::of(&token, TokenIntegrityLevel).ok()?;
+/// Returns the integrity level of a process: the last part of its integrity label. Returns `None`
+/// if the label is malformed.
+///
+/// # Errors
+/// The system's Win32 code.
+pub(crate) fn integrity_level(process: BorrowedHandle<'_>) -> Result<Option<u32>, u32> {
+    let token = open(process, TOKEN_QUERY)?;
+    let label = Information::of(token.as_handle(), TokenIntegrityLevel)?;
     // A TOKEN_MANDATORY_LABEL is one SID_AND_ATTRIBUTES.
-    let sid = label.sid_bytes(label.word(0)?)?;
-    sid.last_chunk::<4>().map(|part| u32::from_le_bytes(*part))
+    let sid = label.word(0).and_then(|address| label.sid_bytes(address));
+    let part = sid.and_then(|sid| sid.last_chunk::<4>());
+    Ok(part.map(|part| u32::from_le_bytes(*part)))
 }
 
-fn process_token(process: HANDLE) -> Result<Owned, u32> {
+/// Opens the token of a process.
+///
+/// # Errors
+/// The system's Win32 code.
+pub(crate) fn open(process: BorrowedHandle<'_>, rights: TOKEN_ACCESS_MASK) -> Result<OwnedHandle, u32> {
     let mut token = std::ptr::null_mut();
-    // SAFETY: writes a handle to the variable.
-    let done = unsafe { OpenProcessToken(process, TOKEN_QUERY, &mut token) };
-    // SAFETY: asks nothing of its caller.
-    let code = unsafe { GetLastError() };
-    // SAFETY: the handle was opened for us.
-    let token = (done != 0).then(|| unsafe { Owned::new(token) });
-    token.flatten().ok_or(code)
+    // SAFETY: the handle is open as long as it is borrowed. The token's handle is written to a
+    // local variable.
+    if unsafe { OpenProcessToken(process.as_raw_handle(), rights, &raw mut token) } == 0 {
+        return Err(last_error());
+    }
+    // SAFETY: after success, this is the handle of the token, which is new and has no other owner.
+    Ok(unsafe { OwnedHandle::from_raw_handle(token) })
 }
 
-/// The token of a thread; `None` if it acts as its process, or has ended.
-fn thread_token(process: u32, id: u32) -> Result<Option<Owned>, u32> {
-    // SAFETY: these ask nothing of their caller; the handle was opened for us.
-    let thread =
-        unsafe { Owned::new(OpenThread(THREAD_QUERY_INFORMATION, 0, id)).ok_or_else(|| GetLastError()) };
-    let thread = match thread {
+/// Opens the token of a thread. Returns `None` if the thread does not impersonate, or has ended.
+fn thread_token(
+    access: &Access<'_>,
+    id: u32,
+    operation: impl Fn() -> String,
+) -> Result<Option<OwnedHandle>, Fault> {
+    let thread = match access.open_thread(id, thread_rights::QUERY) {
         Ok(thread) => thread,
-        // It has ended. The second code is Wine 8's.
-        Err(ERROR_INVALID_PARAMETER | ERROR_INVALID_HANDLE) => return Ok(None),
-        Err(code) => return Err(code),
+        Err(ended) if matches!(ended.kind, FaultKind::NoSuchProcess | FaultKind::Gone) => return Ok(None),
+        Err(fault) => return Err(fault),
     };
-    // SAFETY: asks nothing of its caller.
-    if unsafe { GetProcessIdOfThread(thread.get()) } != process {
-        // It has ended, and another process has a thread of its number.
-        return Ok(None);
-    }
-    let mut token = std::ptr::null_mut();
-    // With our own rights, not with those of whom the calling thread may act as.
-    // SAFETY: writes a handle to the variable; it was opened for us.
-    unsafe {
-        if OpenThreadToken(thread.get(), TOKEN_QUERY, 1, &mut token) != 0 {
-            return Ok(Owned::new(token));
-        }
-        let code = GetLastError();
-        match code {
-            ERROR_NO_TOKEN => Ok(None),
-            // It acts as nobody, and nobody's token cannot be opened.
-            ERROR_CANT_OPEN_ANONYMOUS => Ok(None),
-            _ if has_ended(&thread) => Ok(None),
-            _ => Err(code),
-        }
-    }
-}
-
-fn has_ended(thread: &Owned) -> bool {
     let mut code = 0;
-    // SAFETY: writes an integer to the variable.
-    let told = unsafe { GetExitCodeThread(thread.get(), &mut code) };
-    told != 0 && code != STILL_ACTIVE.cast_unsigned()
+    // The token is opened with the rights of this program, even if the calling thread impersonates;
+    // and if that fails, with the rights of the calling thread.
+    for as_program in [1, 0] {
+        let mut token = std::ptr::null_mut();
+        // SAFETY: the handle is open as long as it is borrowed. The token's handle is written to a
+        // local variable.
+        let opened =
+            unsafe { OpenThreadToken(thread.as_raw_handle(), TOKEN_QUERY, as_program, &raw mut token) };
+        if opened != 0 {
+            // SAFETY: after success, this is the handle of the token, which is new and has no other
+            // owner.
+            return Ok(Some(unsafe { OwnedHandle::from_raw_handle(token) }));
+        }
+        code = last_error();
+        // The thread does not impersonate, or it impersonates the anonymous user, whose token
+        // cannot be opened.
+        if matches!(code, ERROR_NO_TOKEN | ERROR_CANT_OPEN_ANONYMOUS) {
+            return Ok(None);
+        }
+    }
+    match exit_status(thread.as_handle()) {
+        Some(_) => Ok(None),
+        None => Err(fault(operation(), code)),
+    }
 }
 
-fn token(token: &Owned, id: u32, operation: impl Fn() -> String) -> Result<Token, Fault> {
+fn token(
+    token: BorrowedHandle<'_>,
+    id: u32,
+    losses: &mut Losses,
+    operation: impl Fn() -> String,
+) -> Result<Token, Fault> {
     let ask = |class| Information::of(token, class).map_err(|code| fault(operation(), code));
     let malformed = || {
-        use dumpwright_target::FaultKind::Malformed;
         Fault::new(
-            Malformed,
+            FaultKind::Malformed,
             operation(),
-            "the system tells of no user that makes sense",
+            "the system reports no valid user",
         )
     };
     let user = ask(TokenUser)?;
-    // What follows is told where the system tells it.
-    let session = Information::of(token, TokenSessionId).ok();
-    let groups = Information::of(token, TokenGroups).ok();
-    let restricting = Information::of(token, TokenRestrictedSids).ok();
-    let primary_group = Information::of(token, TokenPrimaryGroup).ok();
-    let privileges = Information::of(token, TokenPrivileges).ok();
-    let statistics = Information::of(token, TokenStatistics).ok();
+    // Without the following facts, the token is still stored. A system may lack some of them.
+    let mut optional = |class| match ask(class) {
+        Err(fault) if fault.os_code.is_some_and(is_absent) => None,
+        answer => losses.keep(answer),
+    };
+    let session = optional(TokenSessionId);
+    let groups = optional(TokenGroups);
+    let restricting = optional(TokenRestrictedSids);
+    let primary_group = optional(TokenPrimaryGroup);
+    let privileges = optional(TokenPrivileges);
+    let statistics = optional(TokenStatistics);
     Ok(Token {
         id,
-        // The system does not tell the process' own handle to it.
+        // The system does not report the process's own handle of its token.
         handle: 0,
         session: session.and_then(|session| session.int(0)).unwrap_or(0),
         user: user.sid_and_attributes(0).ok_or_else(malformed)?,
@@ -142,43 +162,48 @@ fn token(token: &Owned, id: u32, operation: impl Fn() -> String) -> Result<Token
     })
 }
 
-/// A fact about a token: a structure, and behind it the identifiers that it points to.
+/// Whether this Win32 code means that the system does not have a class of information.
+fn is_absent(code: i32) -> bool {
+    matches!(
+        code.cast_unsigned(),
+        ERROR_INVALID_FUNCTION | ERROR_NOT_SUPPORTED | ERROR_INVALID_PARAMETER | ERROR_CALL_NOT_IMPLEMENTED
+    )
+}
+
+/// A fact about a token: a structure, followed by the security identifiers (SIDs) that it points
+/// to.
 struct Information {
-    /// Where the structure was when the system filled it, which its pointers count from.
+    /// The address of the structure when the system filled it, to which its pointers are relative.
     address: u64,
     bytes: Vec<u8>,
 }
 
 impl Information {
-    fn of(token: &Owned, class: TOKEN_INFORMATION_CLASS) -> Result<Self, u32> {
-        let mut len = 256;
-        loop {
-            let mut words = vec![0_u64; len / 8];
-            let mut filled = 0;
-            // SAFETY: writes at most the buffer's length to the buffer, and a length to the variable.
+    fn of(token: BorrowedHandle<'_>, class: TOKEN_INFORMATION_CLASS) -> Result<Self, u32> {
+        /// Most facts fit in this number of bytes.
+        const FIRST: usize = 256;
+        let answer = grow(FIRST, LONGEST, |buffer, filled| {
+            // SAFETY: the handle is open as long as it is borrowed. The system writes at most the
+            // buffer's length to the buffer, and the required length to the integer.
             let done = unsafe {
                 GetTokenInformation(
-                    token.get(),
+                    token.as_raw_handle(),
                     class,
-                    words.as_mut_ptr().cast(),
-                    u32::try_from(words.len() * 8).expect("limited"),
-                    &mut filled,
+                    buffer.as_mut_ptr().cast(),
+                    u32::try_from(size_of_val(buffer)).expect("limited"),
+                    filled,
                 )
             };
-            if done != 0 {
-                let address = words.as_ptr().addr() as u64;
-                let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-                bytes.truncate(filled as usize);
-                return Ok(Self { address, bytes });
+            match (done != 0).then_some(()).ok_or_else(last_error) {
+                Ok(()) => QueryAttempt::Filled,
+                Err(code @ (ERROR_INSUFFICIENT_BUFFER | ERROR_BAD_LENGTH)) => QueryAttempt::TooShort(code),
+                Err(code) => QueryAttempt::Failed(code),
             }
-            // SAFETY: asks nothing of its caller.
-            match unsafe { GetLastError() } {
-                ERROR_INSUFFICIENT_BUFFER | ERROR_BAD_LENGTH if len < LONGEST => {
-                    len = (len * 2).max((filled as usize).next_multiple_of(8)).min(LONGEST);
-                }
-                code => return Err(code),
-            }
-        }
+        })?;
+        Ok(Self {
+            address: answer.address(),
+            bytes: answer.bytes().to_vec(),
+        })
     }
 
     fn int(&self, at: usize) -> Option<u32> {
@@ -189,11 +214,11 @@ impl Information {
         self.bytes.get(at..at + 8).map(|bytes| word_at(bytes, 0))
     }
 
-    /// The bytes of the identifier at this address, which lies inside the answer.
+    /// Returns the bytes of the SID at an address inside the answer.
     fn sid_bytes(&self, address: u64) -> Option<&[u8]> {
         let at = usize::try_from(address.checked_sub(self.address)?).ok()?;
         let bytes = self.bytes.get(at..)?;
-        // Revision 1, the number of parts, the authority.
+        // Revision 1, the number of subauthorities, the authority.
         let [1, parts, ..] = *bytes else { return None };
         bytes.get(..8 + usize::from(parts) * 4)
     }
@@ -206,7 +231,7 @@ impl Information {
         Sid::new(u64::from_be_bytes(authority), parts)
     }
 
-    /// The `SID_AND_ATTRIBUTES` at this place: a pointer and a word.
+    /// Returns the `SID_AND_ATTRIBUTES` at an offset: a pointer and a 32-bit number.
     fn sid_and_attributes(&self, at: usize) -> Option<SidAndAttributes> {
         Some(SidAndAttributes {
             sid: self.sid(self.word(at)?)?,
@@ -214,7 +239,7 @@ impl Information {
         })
     }
 
-    /// A count, and as many `SID_AND_ATTRIBUTES`.
+    /// Parses a count and this number of `SID_AND_ATTRIBUTES`.
     fn groups(&self) -> Vec<SidAndAttributes> {
         let count = self.int(0).unwrap_or(0) as usize;
         (0..count.min(MOST))
@@ -222,7 +247,7 @@ impl Information {
             .collect()
     }
 
-    /// A count, and as many `LUID_AND_ATTRIBUTES`, of 12 bytes each.
+    /// Parses a count and this number of `LUID_AND_ATTRIBUTES`, with 12 bytes each.
     fn privileges(&self) -> Vec<Privilege> {
         let count = self.int(0).unwrap_or(0) as usize;
         let entries = self.bytes.get(4..).unwrap_or_default().chunks_exact(12);
@@ -234,8 +259,9 @@ impl Information {
     }
 }
 
-/// What these tests would catch: identifiers, groups or privileges other than the child's own functions tell it; a thread that acts as somebody else and is not told
-/// of, or one that does not and is; all tokens lost with one thread; lengths and pointers that are believed.
+/// These tests would catch: SIDs, groups or privileges that differ from those that the child reads
+/// with Windows' functions; a thread that impersonates and is not reported, or the reverse; all
+/// tokens lost because of one thread; lengths and pointers that are not checked.
 #[cfg(test)]
 mod tests {
     use windows_sys::Win32::Foundation::LocalFree;
@@ -253,10 +279,10 @@ mod tests {
 
     const ACTS: &str = "tokens::tests::a_child_with_a_thread_that_impersonates";
 
-    /// An identifier in Windows' own words.
+    /// Converts a SID to text with Windows' function.
     fn words(sid: windows_sys::Win32::Security::PSID) -> String {
         let mut text: PWSTR = std::ptr::null_mut();
-        // SAFETY: the identifier came from the system; the text ends with NUL and is freed once.
+        // SAFETY: the SID came from the system. The text ends with NUL and is freed once.
         unsafe {
             assert_ne!(ConvertSidToStringSidW(sid, &mut text), 0);
             let len = (0..).take_while(|at| *text.add(*at) != 0).count();
@@ -273,7 +299,8 @@ mod tests {
         }
         let mut buffer = vec![0_u64; 8192];
         let mut len = 0;
-        // SAFETY: the handle is that of this process; the buffer has the length that is told; structures are read that were filled.
+        // SAFETY: the handle is that of this process, the buffer has the declared length, and only
+        // filled structures are read.
         unsafe {
             let mut token = std::ptr::null_mut();
             assert_ne!(OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &mut token), 0);
@@ -296,7 +323,7 @@ mod tests {
                 .map(|at| format!("{}:{}", words((*first.add(at)).Sid), (*first.add(at)).Attributes))
                 .collect();
             tell("groups", groups.join(" "));
-            // Of each number whether it is a privilege that is enabled.
+            // For each number, whether it is an enabled privilege.
             let enabled = (1..64).filter(|number| {
                 let mut set = PRIVILEGE_SET {
                     PrivilegeCount: 1,
@@ -316,7 +343,7 @@ mod tests {
         }
         let (said, heard) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            // SAFETY: these ask nothing of their caller.
+            // SAFETY: the functions have no preconditions.
             unsafe {
                 assert_ne!(ImpersonateSelf(SecurityImpersonation), 0);
                 said.send(GetCurrentThreadId()).expect("listens");
@@ -326,13 +353,13 @@ mod tests {
             }
         });
         tell("thread", heard.recv().expect("it says"));
-        // SAFETY: asks nothing of its caller.
+        // SAFETY: the function has no preconditions.
         let ended = std::thread::spawn(|| unsafe { GetCurrentThreadId() });
         tell("ended", ended.join().expect("ends"));
-        // SAFETY: asks nothing of its caller.
+        // SAFETY: the function has no preconditions.
         tell("main", unsafe { GetCurrentThreadId() });
         let mut session = 0;
-        // SAFETY: writes an integer to the variable.
+        // SAFETY: the function writes an integer to the variable.
         let told = unsafe { ProcessIdToSessionId(std::process::id(), &mut session) };
         assert_ne!(told, 0);
         tell("session", session);
@@ -344,14 +371,14 @@ mod tests {
         let victim = Victim::that(ACTS);
         let access = victim.access();
         let impersonating = victim.number("thread") as u32;
-        // Besides its two threads, one that has ended, and one of another process.
-        // SAFETY: asks nothing of its caller.
+        // In addition to its two threads, one that has ended and one of another process.
+        // SAFETY: the function has no preconditions.
         let other = unsafe { GetCurrentThreadId() };
         let threads = ["main", "ended"].map(|name| victim.number(name) as u32);
         let threads = [&threads[..], &[impersonating, other]].concat();
-        let mut remarks = Vec::new();
-        let tokens = tokens(&access, &threads, &mut remarks).expect("readable");
-        assert_eq!(remarks, [], "{threads:?}");
+        let mut diagnostics = Vec::new();
+        let tokens = tokens(&access, &threads, &mut diagnostics).expect("readable");
+        assert_eq!(diagnostics, [], "{threads:?}");
         let [own, theirs] = &tokens[..] else {
             panic!("two tokens: {tokens:?}")
         };
@@ -377,7 +404,8 @@ mod tests {
             assert_eq!(enabled.join(" "), victim.text("enabled"));
             assert_eq!(token.session, victim.number("session") as u32);
             assert_eq!(token.restricting, []);
-            // Its type (primary, impersonation) stands in the statistics behind two numbers of 64 bits and the time it ends.
+            // The statistics have the token's type (primary, impersonation) after two 64-bit
+            // numbers and the expiration time.
             let statistics = token.statistics.expect("has them");
             assert_eq!(int_at(&statistics, 24), kind);
         }
@@ -386,10 +414,13 @@ mod tests {
     #[test]
     fn a_process_has_its_level() {
         let victim = Victim::that(ACTS);
-        let level = integrity_level(victim.access().process).expect("known");
-        // Low, medium, high, system; children have their parent's.
+        let level = integrity_level(victim.access().process())
+            .expect("answers")
+            .expect("known");
+        // Low, medium, high, system. A child has the level of its parent.
         assert!([0x1000, 0x2000, 0x3000, 0x4000].contains(&level), "{level:#x}");
-        let own = process_token(own_process()).and_then(|token| Information::of(&token, TokenIntegrityLevel));
+        let own = open(this_process(), TOKEN_QUERY)
+            .and_then(|token| Information::of(token.as_handle(), TokenIntegrityLevel));
         let own = own.expect("own token");
         let text = own
             .sid(own.word(0).expect("long enough"))
@@ -398,9 +429,10 @@ mod tests {
         assert_eq!(text, format!("S-1-16-{level}"));
     }
 
-    fn own_process() -> HANDLE {
-        // SAFETY: asks nothing of its caller.
-        unsafe { GetCurrentProcess() }
+    fn this_process() -> BorrowedHandle<'static> {
+        // SAFETY: the function has no parameters. Its result is a constant that stands for this
+        // process and must not be closed.
+        unsafe { BorrowedHandle::borrow_raw(GetCurrentProcess()) }
     }
 
     #[test]
@@ -438,7 +470,7 @@ mod tests {
                 "{pointer:#x} {parts}"
             );
         }
-        // More groups and privileges than there are.
+        // The counts are larger than the numbers of groups and privileges.
         let mut bytes = u32::MAX.to_le_bytes().to_vec();
         bytes.extend([0; 20]);
         let many = Information { address: 0, bytes };

@@ -1,5 +1,5 @@
-//! What these tests would catch: members of an exception read at wrong places, a count of parameters that is believed, and
-//! pointers that are followed blindly.
+//! These tests would catch: members of an exception that are read at wrong offsets; a number of
+//! parameters that is not checked; pointers that are followed without a check.
 
 use windows_sys::Win32::System::Diagnostics::Debug::EXCEPTION_POINTERS;
 
@@ -7,7 +7,7 @@ use super::*;
 use crate::testing::{Victim, is_victim, tell, wait};
 
 fn record(parameters: u32) -> EXCEPTION_RECORD {
-    let mut information = [0; MOST_PARAMETERS];
+    let mut information = [0; 15];
     information
         .iter_mut()
         .zip(1..)
@@ -55,7 +55,7 @@ fn a_child_with_an_exception() {
             ..pointers
         };
         let other = EXCEPTION_POINTERS {
-            // No CONTEXT of this machine: the record's flags stand in the place of its own.
+            // Not a CONTEXT of this machine: all bytes at the offset of the context flags are 0.
             ContextRecord: std::ptr::from_ref(&[0_u8; 2048]).cast_mut().cast(),
             ..pointers
         };
@@ -86,7 +86,7 @@ fn an_exception_of_our_own_is_copied() {
         ExceptionRecord: &raw mut record,
         ContextRecord: &raw mut context,
     };
-    // SAFETY: the pointers lead to both structures.
+    // SAFETY: the pointers point to both structures.
     let exception = unsafe { exception_here(7, (&raw const pointers).cast()) };
     assert_is_told(&exception.expect("it is there"), 15);
     let none = EXCEPTION_POINTERS {

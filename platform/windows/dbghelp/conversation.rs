@@ -1,28 +1,32 @@
-//! A callback behind the function that `MiniDumpWriteDump` calls.
+//! Connects a [`Callback`] to the callback function that `MiniDumpWriteDump` calls.
 
 use std::any::Any;
+use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::thread::{self, ThreadId};
 
-use dumpwright_callback::abi;
-use dumpwright_callback::abi::native::{
+use dumpwright_abi::native::{
     MINIDUMP_CALLBACK_INFORMATION, MINIDUMP_CALLBACK_INPUT, MINIDUMP_CALLBACK_OUTPUT, OUTPUT_CANCEL,
 };
-use dumpwright_callback::{
-    Ask, AskKind, Callback, CancelAnswer, Hresult, ModuleWriteFlags, ProcessAsked, ThreadWriteFlags,
-};
+use dumpwright_callback::{Ask, AskKind, Callback, CancelAnswer, Hresult, ProcessAsked};
 
-/// The dialogue of one call.
-pub(super) struct Conversation<'c> {
-    callback: Answering<'c>,
-    /// Whose callback it is.
+/// The dialogue of one call of `MiniDumpWriteDump`.
+pub(super) struct DbgHelpConversation<'c> {
+    /// The thread on which the callback may run.
     thread: ThreadId,
+    /// Accessed only on that thread.
+    state: UnsafeCell<State<'c>>,
+}
+
+struct State<'c> {
+    callback: Answering<'c>,
     panic: Option<Box<dyn Any + Send>>,
 }
 
-/// The caller's callback, if there is one, and what is not asked of it.
+/// The caller's callback, if there is one, and the facts with which some questions are answered
+/// without it.
 struct Answering<'c> {
     callback: Option<&'c mut dyn Callback>,
     told: Option<ProcessAsked>,
@@ -38,7 +42,7 @@ impl Callback for Answering<'_> {
         match &mut self.callback {
             Some(callback) if callback.answers() => callback.ask(ask),
             Some(callback) => {
-                let before = flags(&ask);
+                let before = ask.write_flags();
                 callback.ask(ask.reborrow());
                 restore(&mut ask, before);
                 is_wanted(ask.kind())
@@ -52,10 +56,15 @@ impl Callback for Answering<'_> {
             callback.process(process);
         }
     }
+
+    fn answers(&self) -> bool {
+        true
+    }
 }
 
-/// What is answered when nobody answers, so that the dump is the one that is made without a callback: FALSE, but for the questions where that
-/// leaves something out or ends the dump.
+/// Returns the answer that is given when no callback answers. With these answers the dump is the
+/// same as without a callback: FALSE, except for the questions where FALSE leaves something out or
+/// ends the dump.
 fn is_wanted(kind: AskKind) -> bool {
     matches!(
         kind,
@@ -67,95 +76,92 @@ fn is_wanted(kind: AskKind) -> bool {
     )
 }
 
-/// The slot of a question that is answered with TRUE if nobody answers.
-fn flags(ask: &Ask<'_>) -> u32 {
-    match ask {
-        Ask::Module { keep, .. } | Ask::IncludeModule { keep, .. } => keep.bits(),
-        Ask::Thread { keep, .. } | Ask::ThreadEx { keep, .. } | Ask::IncludeThread { keep, .. } => {
-            keep.bits()
-        }
-        _ => 0,
+/// Undoes the changes of a callback that only observes, in the slots that DbgHelp also reads after
+/// FALSE.
+fn restore(ask: &mut Ask<'_>, write_flags: Option<u32>) {
+    if let Some(flags) = write_flags {
+        ask.set_write_flags(flags);
+    }
+    // DbgHelp also reads CheckCancel after FALSE.
+    if let Ask::Cancel { answer } = ask {
+        **answer = CancelAnswer::default();
     }
 }
 
-/// Takes back what a mere listener has left in a slot that DbgHelp would look at.
-fn restore(ask: &mut Ask<'_>, flags: u32) {
-    match ask {
-        Ask::Module { keep, .. } | Ask::IncludeModule { keep, .. } => {
-            **keep = ModuleWriteFlags::from_bits_retain(flags);
-        }
-        Ask::Thread { keep, .. } | Ask::ThreadEx { keep, .. } | Ask::IncludeThread { keep, .. } => {
-            **keep = ThreadWriteFlags::from_bits_retain(flags);
-        }
-        // CheckCancel counts also with FALSE.
-        Ask::Cancel { answer } => **answer = CancelAnswer::default(),
-        _ => {}
-    }
-}
-
-impl<'c> Conversation<'c> {
-    /// A dialogue with this callback; `None` if there is nothing to be answered.
+impl<'c> DbgHelpConversation<'c> {
+    /// Creates a dialogue with this callback. Returns `None` if there is nothing to answer.
     pub fn new(callback: Option<&'c mut dyn Callback>, is_snapshot: bool) -> Option<Self> {
         if callback.is_none() && !is_snapshot {
             return None;
         }
+        let callback = Answering {
+            callback,
+            told: None,
+            is_snapshot,
+        };
         Some(Self {
-            callback: Answering {
-                callback,
-                told: None,
-                is_snapshot,
-            },
             thread: thread::current().id(),
-            panic: None,
+            state: UnsafeCell::new(State {
+                callback,
+                panic: None,
+            }),
         })
     }
 
-    /// As the function takes it. Nothing else may use the conversation until it has returned.
-    pub fn information(&mut self) -> MINIDUMP_CALLBACK_INFORMATION {
+    /// Returns the structure for `MiniDumpWriteDump`. The conversation must not move until that
+    /// function has returned.
+    pub fn information(&self) -> MINIDUMP_CALLBACK_INFORMATION {
         MINIDUMP_CALLBACK_INFORMATION {
             CallbackRoutine: (routine as *const c_void).expose_provenance() as u64,
-            CallbackParam: ptr::from_mut(self).expose_provenance() as u64,
+            CallbackParam: ptr::from_ref(self).expose_provenance() as u64,
         }
     }
 
-    /// Goes on with the callback's panic, if there was one.
+    /// Resumes the callback's panic, if there was one.
     pub fn rethrow(self) {
-        if let Some(panic) = self.panic {
+        if let Some(panic) = self.state.into_inner().panic {
             resume_unwind(panic);
         }
     }
 }
 
-/// `MINIDUMP_CALLBACK_ROUTINE`.
+/// The callback function (`MINIDUMP_CALLBACK_ROUTINE`).
 ///
 /// # Safety
-/// `parameter` is that of [`Conversation::information`], the rest is what `MiniDumpWriteDump` calls a callback with.
+/// `parameter` comes from [`DbgHelpConversation::information`], and the conversation has not moved
+/// since and is not used by anything else. `input` and `output` are those with which
+/// `MiniDumpWriteDump` calls a callback.
 unsafe extern "system" fn routine(
     parameter: *mut c_void,
     input: *const MINIDUMP_CALLBACK_INPUT,
     output: *mut MINIDUMP_CALLBACK_OUTPUT,
 ) -> i32 {
-    let conversation = parameter.cast::<Conversation<'_>>();
-    // SAFETY: the conversation lives as long as the call of the function. Only this member is looked at, which never changes.
-    let thread = unsafe { (&raw const (*conversation).thread).read() };
-    // DbgHelp is of one thread. Should another one ever come, then a callback that is of this one is not for it.
-    if thread != thread::current().id() || input.is_null() || output.is_null() {
+    // SAFETY: the conversation outlives the call of `MiniDumpWriteDump`. It is borrowed only for
+    // reading, so this is sound on any thread: the thread's id never changes, and the rest is in a
+    // cell.
+    let conversation = unsafe { &*parameter.cast::<DbgHelpConversation<'_>>() };
+    // DbgHelp uses one thread. If it ever called from another one, the callback must not be used
+    // there.
+    if conversation.thread != thread::current().id() || input.is_null() || output.is_null() {
         return 0;
     }
-    // SAFETY: as above; on this thread nobody else uses it, because the function returns to nobody before this does. A callback that has
-    // DbgHelp called again is refused before that.
-    let conversation = unsafe { &mut *conversation };
-    if conversation.panic.is_none() {
-        let callback = &mut conversation.callback;
-        // SAFETY: the pointers are those of a MiniDumpWriteDump.
+    // SAFETY: only the thread of the conversation reaches this line, and it cannot reach it again
+    // before this function returns. A callback that calls DbgHelp through this crate is refused,
+    // and a callback that calls it in another way has no access to this conversation.
+    let state = unsafe { &mut *conversation.state.get() };
+    if state.panic.is_none() {
+        let callback = &mut state.callback;
+        // SAFETY: the caller guarantees that the pointers are those with which a MiniDumpWriteDump
+        // calls its callback.
         match catch_unwind(AssertUnwindSafe(|| unsafe {
-            abi::answer(input, output, callback)
+            dumpwright_abi::answer(input, output, callback)
         })) {
             Ok(said) => return said,
-            Err(panic) => conversation.panic = Some(panic),
+            Err(panic) => state.panic = Some(panic),
         }
     }
-    // SAFETY: the pointers are those of a MiniDumpWriteDump: the type can be read, and the slot of Cancel written.
+    // SAFETY: as above, the type can be read, and the slot of Cancel can be written if that is the
+    // type.
     unsafe {
         if (&raw const (*input).CallbackType).read_unaligned() != AskKind::Cancel as u32 {
             return 0;

@@ -1,14 +1,14 @@
-//! What happened to the process, as `MiniDumpWriteDump` is told it.
+//! The exception in the form that `MiniDumpWriteDump` takes.
 
 use std::ptr;
 
-use dumpwright_callback::abi::native::{CONTEXT, MINIDUMP_EXCEPTION_INFORMATION};
+use dumpwright_abi::native::{CONTEXT, MINIDUMP_EXCEPTION_INFORMATION};
 use dumpwright_target::Cpu;
 use windows_sys::Win32::System::Diagnostics::Debug::EXCEPTION_RECORD;
 
 use super::Crash;
 
-/// The processor family of this program's `CONTEXT`.
+/// The CPU family of this program's `CONTEXT`.
 #[cfg(target_arch = "x86_64")]
 const CPU: Cpu = Cpu::Amd64;
 #[cfg(target_arch = "aarch64")]
@@ -16,18 +16,18 @@ const CPU: Cpu = Cpu::Arm64;
 #[cfg(target_arch = "x86")]
 const CPU: Cpu = Cpu::X86;
 
-/// Registers, aligned as Windows wants them.
+/// Registers with the alignment that Windows requires.
 #[repr(C, align(16))]
-struct Registers(CONTEXT);
+struct ExceptionRegisters(CONTEXT);
 
 /// Microsoft's `EXCEPTION_POINTERS`.
 #[repr(C)]
 struct ExceptionPointers {
     record: *const EXCEPTION_RECORD,
-    registers: *const Registers,
+    registers: *const ExceptionRegisters,
 }
 
-/// Pointers, and what they point to.
+/// The pointers of an exception, and the data that they point to.
 pub(super) struct Pointers {
     thread_id: u32,
     to: To,
@@ -36,14 +36,17 @@ pub(super) struct Pointers {
 enum To {
     Ours {
         pointers: Box<ExceptionPointers>,
-        /// What the pointers point to.
-        _behind: Box<(EXCEPTION_RECORD, Registers)>,
+        /// The data that `pointers` points to.
+        _behind: Box<(EXCEPTION_RECORD, ExceptionRegisters)>,
     },
     Target(u64),
 }
 
 impl Pointers {
-    /// Copies what is told; the reason, if that is of another processor family.
+    /// Copies the exception.
+    ///
+    /// # Errors
+    /// The reason, if the registers belong to another CPU family.
     pub fn new(crash: Crash<'_>) -> Result<Self, &'static str> {
         let exception = match crash {
             Crash::InTarget { thread_id, pointers } => {
@@ -53,12 +56,11 @@ impl Pointers {
             Crash::Told(exception) => exception,
         };
         if exception.context.cpu() != CPU {
-            return Err(
-                "the exception's registers are those of another processor family than this program's",
-            );
+            return Err("the registers of the exception belong to another CPU family than this program");
         }
-        let mut registers = Registers([0; size_of::<CONTEXT>()]);
-        // Extended state that may follow is found by offsets of the system's own, and not handed over.
+        let mut registers = ExceptionRegisters([0; size_of::<CONTEXT>()]);
+        // Extended state may follow the `CONTEXT`. It is not passed on, because Windows locates it
+        // by offsets of its own.
         let len = registers.0.len();
         registers.0.copy_from_slice(&exception.context.bytes()[..len]);
         let mut record = EXCEPTION_RECORD {
@@ -87,7 +89,7 @@ impl Pointers {
         })
     }
 
-    /// As the function takes it, as long as this lives.
+    /// Returns the structure for `MiniDumpWriteDump`. It is valid as long as `self` exists.
     pub fn information(&self) -> MINIDUMP_EXCEPTION_INFORMATION {
         let (pointers, in_target) = match &self.to {
             To::Ours { pointers, .. } => (ptr::from_ref(&**pointers).expose_provenance() as u64, 0),
@@ -101,10 +103,10 @@ impl Pointers {
     }
 }
 
-/// An address of a process of this program's width.
+/// Converts an address of a process whose pointers have this program's width.
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "the processor family is this program's"
+    reason = "the CPU family is that of this program"
 )]
 fn address(value: u64) -> usize {
     value as usize

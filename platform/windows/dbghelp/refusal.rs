@@ -1,19 +1,19 @@
-//! Why `MiniDumpWriteDump` has made no dump.
+//! The reasons why `MiniDumpWriteDump` has written no dump.
 
 use std::{error, fmt, io};
 
 use dumpwright_callback::Hresult;
 use dumpwright_target::{Fault, FaultKind};
 
-use super::{DbgHelp, Order};
+use super::{Arguments, DbgHelp};
 
-/// No dump: the code that was left, and what it means.
+/// The error of a failed `MiniDumpWriteDump`: its code, and what the code means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// What the function left in the thread's last error. Microsoft's leaves an HRESULT there, or the status that a callback
-    /// answered; Wine's a code of Win32 or nothing.
+    /// The thread's last error after the call. Microsoft's DLL stores an HRESULT there, or the
+    /// status that a callback has answered. Wine's DLL stores a Win32 code or nothing.
     pub status: Hresult,
-    /// What was done to what, why it failed, and what can be done about it.
+    /// The operation, the reason for the failure, and what the user can do.
     pub fault: Fault,
 }
 
@@ -25,13 +25,14 @@ impl fmt::Display for Refusal {
 
 impl error::Error for Refusal {}
 
-/// What codes of DbgHelp mean beyond the system's words: seen with 6.3.9600 where nothing else is said.
+/// The meanings of DbgHelp's error codes, where they are more specific than the system's message.
+/// Unless something else is stated, they were observed with 6.3.9600.
 const MEANINGS: &[(Hresult, FaultKind, &str, &str)] = &[
     (
         Hresult::INVALID_ARGUMENT,
         FaultKind::Unsupported,
-        "it does not know all bits of this type, or there is no process of this id",
-        "look whether the process still runs; for later type bits use a later DbgHelp or --backend dumpwright",
+        "it does not know all flags of this dump type, or there is no process with this id",
+        "check that the process is still running; for newer flags use a newer DbgHelp or --backend dumpwright",
     ),
     (
         Hresult::ACCESS_DENIED,
@@ -42,53 +43,53 @@ const MEANINGS: &[(Hresult, FaultKind, &str, &str)] = &[
     (
         Hresult::INVALID_HANDLE,
         FaultKind::System,
-        "there is no file to write to, and the callback has not taken over the output",
-        "give a file, or answer IoStart with S_FALSE",
+        "there is no output file, and the callback has not taken over the output",
+        "pass a file, or answer IoStart with S_FALSE",
     ),
     (
         Hresult::PARTIAL_COPY,
         FaultKind::Unreadable,
-        "memory that was to be in the dump cannot be read, or the process has changed its memory meanwhile",
+        "selected memory cannot be read, or the process changed its memory during the dump",
         "try again, add with-ignore-inaccessible-memory, answer ReadMemoryFailure with S_OK, or use --backend dumpwright",
     ),
     (
         // ERROR_NOACCESS.
         Hresult(0x8007_03E6),
         FaultKind::Malformed,
-        "the pointers of the exception lead nowhere",
-        "say rightly in whose memory they are",
+        "the exception pointers are not valid addresses",
+        "check whether they point into the target or into this process",
     ),
     (
         // ERROR_PROC_NOT_FOUND.
         Hresult(0x8007_007F),
         FaultKind::Unsupported,
-        "IsProcessSnapshot was answered with S_FALSE, and this system has no snapshots",
-        "do not answer it; a snapshot is asked for with --hold clone",
+        "IsProcessSnapshot was answered with S_FALSE, but this system has no process snapshots",
+        "do not answer IsProcessSnapshot; use --hold clone to request a snapshot",
     ),
     (
         Hresult::INVALID_DATA,
         FaultKind::System,
-        "the two passes over the memory never agreed",
-        "answer IncludeVmRegion the same in both",
+        "the answers in the two passes over the memory regions never agreed",
+        "give the same answers to IncludeVmRegion in both passes",
     ),
     (
         Hresult::CANCELLED,
         FaultKind::System,
-        "the callback has cancelled it",
+        "the callback has cancelled the dump",
         "",
     ),
     (
         Hresult::E_ABORT,
         FaultKind::System,
         "the callback has answered Module or Thread with FALSE",
-        "clear the flags to leave something out",
+        "to leave a module or a thread out, clear its flags instead",
     ),
 ];
 
 impl Refusal {
-    /// The function has returned FALSE with this code.
-    pub(super) fn new(dbghelp: &DbgHelp, order: &Order<'_>, status: Hresult) -> Self {
-        // Wine's leaves nothing for most failures.
+    /// Creates the error for a call that has returned FALSE with this code.
+    pub(super) fn new(dbghelp: &DbgHelp, arguments: &Arguments<'_>, status: Hresult) -> Self {
+        // Wine's DLL stores no code for most failures.
         let status = if status == Hresult::S_OK {
             Hresult::E_FAIL
         } else {
@@ -100,7 +101,7 @@ impl Refusal {
             .unwrap_or_default()
             .display()
             .to_string();
-        let operation = format!("dump process {} with {name}", order.subject.id());
+        let operation = format!("dump process {} with {name}", arguments.subject.id());
         let known = MEANINGS.iter().find(|(code, ..)| *code == as_hresult(status));
         let fault = match known {
             Some((_, kind, meaning, advice)) => {
@@ -119,23 +120,23 @@ impl Refusal {
         }
     }
 
-    /// What was asked for cannot be told to the function.
-    pub(super) fn argument(order: &Order<'_>, reason: &str) -> Self {
-        let operation = format!("dump process {}", order.subject.id());
+    /// Creates the error for a request that cannot be passed to the function.
+    pub(super) fn argument(arguments: &Arguments<'_>, reason: &str) -> Self {
+        let operation = format!("dump process {}", arguments.subject.id());
         Self {
             status: Hresult::INVALID_ARGUMENT,
             fault: Fault::new(FaultKind::Unsupported, operation, reason),
         }
     }
 
-    /// A callback wanted a dump while it was asked about another one.
-    pub(super) fn from_inside(order: &Order<'_>) -> Self {
-        let reason = "DbgHelp does one thing at a time, and this is called by a callback of its";
-        Self::argument(order, reason)
+    /// Creates the error for a callback that requests another dump.
+    pub(super) fn from_inside(arguments: &Arguments<'_>) -> Self {
+        let reason = "DbgHelp writes one dump at a time, and this call comes from its callback";
+        Self::argument(arguments, reason)
     }
 }
 
-/// Codes of Win32 as Microsoft's function has them.
+/// Converts a Win32 code to the HRESULT that Microsoft's function would store.
 fn as_hresult(status: Hresult) -> Hresult {
     match status.0 {
         code @ 2..=0xFFFF => Hresult(0x8007_0000 | code),
@@ -143,10 +144,10 @@ fn as_hresult(status: Hresult) -> Hresult {
     }
 }
 
-/// The system's words for a code.
+/// Returns the system's message for a code.
 fn words(status: Hresult) -> String {
     let code = match status.0 {
-        // HRESULTs that carry a code of Win32; the system has words for that one.
+        // An HRESULT that contains a Win32 code. The system has a message for the Win32 code.
         hresult if hresult >> 16 == 0x8007 => hresult & 0xFFFF,
         code => code,
     };

@@ -1,11 +1,15 @@
-//! What these tests would catch: a table of processes that is followed beyond its end or for ever, and a thread that is held or let
-//! go more than once.
+//! These tests would catch: a table of processes that is followed beyond its end or forever; a
+//! thread that is suspended or resumed more than once.
 
+use std::cell::RefCell;
 use std::os::windows::io::AsRawHandle;
+
+use dumpwright_target::ThreadTimes;
 
 use super::*;
 
-/// An entry of the kernel's table: how far the next one is, the process, its threads.
+/// Builds an entry of the kernel's table: the offset of the next entry, the process, and its
+/// threads.
 fn entry(next: u32, process: u32, threads: &[u32]) -> Vec<u8> {
     let mut bytes = vec![0; layout::FIRST_THREAD + threads.len() * layout::THREAD_SIZE];
     let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
@@ -40,14 +44,55 @@ fn threads_are_found_in_the_table() {
     assert_eq!(threads_of(&entry(u32::MAX, 4, &[]), 5), None);
 }
 
+thread_local! {
+    static FAULTS: RefCell<Vec<u32>> = RefCell::default();
+}
+
+/// Called for each fault about a thread that is not held.
+pub(super) fn made_fault(id: u32) {
+    FAULTS.with_borrow_mut(|ids| ids.push(id));
+}
+
+/// Each thread is looked up many times, and a process can have tens of thousands. A lookup before
+/// the thread is held must not create a fault that nothing reads.
+#[test]
+fn a_thread_that_is_held_costs_no_fault() {
+    const COUNT: u32 = 2000;
+    // Ids that no thread has, so that the system finds nothing else.
+    let ids = || (0..COUNT).map(|index| 0x4000_0000 + 4 * index);
+    let entry = |id| ThreadEntry {
+        id,
+        teb: 0,
+        priority: 0,
+        suspend_count: 1,
+        times: ThreadTimes::default(),
+        exit: None,
+        registers: None,
+    };
+    let access = Access::own();
+    let mut threads = TargetThreads::of_snapshot(ids().map(entry).collect(), 0x20);
+    assert!(threads.list(&access).expect("listed").into_iter().eq(ids()));
+    for _ in 0..2 {
+        ids().for_each(|id| threads.hold(&access, id));
+    }
+    for id in ids() {
+        assert_eq!(threads.find(id).expect("held").id, id);
+    }
+    assert_eq!(FAULTS.take(), []);
+    assert!(threads.find(1).is_err());
+    assert_eq!(FAULTS.take(), [1]);
+    assert!(threads.ids().into_iter().eq(ids()));
+}
+
 #[test]
 fn a_thread_is_held_once_and_let_go_once() {
-    // Of this very process, so that its count can be looked at; nothing else of it is stopped.
+    // A thread of this process, so that its suspend count can be read. Nothing else in this process
+    // is suspended.
     let access = Access::own();
     let (tell_id, id) = std::sync::mpsc::channel();
     let (end, ended) = std::sync::mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
-        // SAFETY: asks nothing of its caller.
+        // SAFETY: the function has no preconditions.
         tell_id
             .send(unsafe { windows_sys::Win32::System::Threading::GetCurrentThreadId() })
             .expect("heard");
@@ -55,14 +100,14 @@ fn a_thread_is_held_once_and_let_go_once() {
     });
     let id = id.recv().expect("told");
     let suspended = || {
-        // SAFETY: the handle is the thread's, which is resumed as often as it is suspended.
+        // SAFETY: the handle belongs to the thread, which is resumed as often as it is suspended.
         unsafe {
             let before = SuspendThread(thread.as_raw_handle());
             ResumeThread(thread.as_raw_handle());
             before
         }
     };
-    let mut threads = Threads::new(None);
+    let mut threads = TargetThreads::new(None);
     assert!(threads.list(&access).expect("listed").contains(&id));
     assert!(threads.find(id).is_err(), "not held yet");
     threads.hold(&access, id);
@@ -78,9 +123,9 @@ fn a_thread_is_held_once_and_let_go_once() {
     drop(threads);
     assert_eq!(suspended(), 0, "not let go again");
 
-    // SAFETY: the handle is the thread's.
+    // SAFETY: the handle belongs to the thread.
     unsafe { SuspendThread(thread.as_raw_handle()) };
-    let mut threads = Threads::new(None);
+    let mut threads = TargetThreads::new(None);
     threads.hold(&access, id);
     assert_eq!(
         threads.find(id).expect("held").suspend_count,
@@ -94,7 +139,7 @@ fn a_thread_is_held_once_and_let_go_once() {
     drop(end);
     thread.join().expect("it ends");
 
-    let mut threads = Threads::new(None);
+    let mut threads = TargetThreads::new(None);
     threads.hold(&access, id);
     let fault = threads.find(id).expect_err("it has ended");
     assert_eq!(fault.kind, FaultKind::NoSuchProcess, "{fault}");

@@ -1,5 +1,6 @@
-//! What these tests would catch: a handle lost, one of another process, a wrong type, name, count or state of an object; counts that include our own
-//! duplicates; duplicates that are not closed; a process with very many handles that is too much.
+//! These tests would catch: a handle that is lost or belongs to another process; a wrong type,
+//! name, count or state of an object; counts that include this crate's duplicates; duplicates that
+//! are not closed; failure for a process with very many handles.
 
 use std::fs::File;
 use std::os::windows::io::IntoRawHandle;
@@ -14,7 +15,7 @@ use super::*;
 use crate::testing::{Victim, is_victim, tell, wait};
 
 const HAS: &str = "handles::tests::a_child_with_objects";
-/// Processes with 32768 are well too, but Wine takes half a millisecond for each.
+/// The number of objects. 32768 works too, but Wine needs half a millisecond for each.
 const MANY: usize = 8192;
 const HAS_MANY: &str = "handles::tests::a_child_with_many_objects";
 
@@ -29,7 +30,7 @@ fn a_child_with_objects() {
     }
     let id = std::process::id();
     let name = |what: &str| wide(&format!("dumpwright {id} {what}"));
-    // SAFETY: names end with NUL; handles are those that were made here.
+    // SAFETY: names end with NUL, and the handles were created here.
     unsafe {
         let none = std::ptr::null();
         let event = CreateEventW(none, 1, 1, name("event").as_ptr());
@@ -73,9 +74,9 @@ fn a_child_with_objects() {
 #[test]
 fn handles_lead_to_the_objects_that_the_child_has_made() {
     let victim = Victim::that(HAS);
-    let mut remarks = Vec::new();
-    let handles = handles(&victim.access(), &mut remarks).expect("listed");
-    assert_eq!(remarks, []);
+    let mut diagnostics = Vec::new();
+    let handles = handles(&victim.access(), &mut diagnostics).expect("listed");
+    assert_eq!(diagnostics, []);
     assert!(handles.is_sorted_by(|one, other| one.number < other.number));
     let find = |what: &str| handles.iter().find(|handle| handle.number == victim.number(what));
     let of = |what: &str| find(what).unwrap_or_else(|| panic!("no {what}: {handles:#?}"));
@@ -100,16 +101,16 @@ fn handles_lead_to_the_objects_that_the_child_has_made() {
         );
     }
     assert_eq!(of("auto").object_name, None);
-    // Its own handle and the second one, and not ours.
+    // The child's own handle and its second one, but not the duplicate of this process.
     assert_eq!(of("event").handle_count, 2);
     assert_eq!(of("second").handle_count, 2);
     assert_eq!(of("auto").handle_count, 1);
-    // EVENT_ALL_ACCESS, and SYNCHRONIZE as it was duplicated.
+    // EVENT_ALL_ACCESS, and SYNCHRONIZE, with which the handle was duplicated.
     assert_eq!(of("event").granted_access, 0x1f_0003);
     assert_eq!(of("second").granted_access, 0x10_0000);
     assert_eq!(of("event").information, [ObjectInformation::event(false, true)]);
     assert_eq!(of("auto").information, [ObjectInformation::event(true, false)]);
-    // Owned by a thread of the child's, once.
+    // A thread of the child owns it once.
     assert_eq!(
         of("mutex").information,
         [ObjectInformation::mutant(0, false, false)]
@@ -117,7 +118,7 @@ fn handles_lead_to_the_objects_that_the_child_has_made() {
     let section = &of("section").information;
     // SEC_COMMIT.
     assert_eq!(section[..], [ObjectInformation::section(0, 0x800_0000, 0x1_2000)]);
-    // Something else may have its number by now.
+    // Another object may have the same handle number by now.
     assert!(
         find("closed").is_none_or(|handle| handle.type_name != "Event"),
         "{:?}",
@@ -131,7 +132,7 @@ fn a_child_with_many_objects() {
         return;
     }
     for _ in 0..MANY {
-        // SAFETY: nameless events, which are never closed.
+        // SAFETY: creates events without a name, which are never closed.
         assert!(!unsafe { CreateEventW(std::ptr::null(), 0, 0, std::ptr::null()) }.is_null());
     }
     wait();
@@ -141,9 +142,9 @@ fn a_child_with_many_objects() {
 fn very_many_handles_are_all_listed_and_none_is_left_with_us() {
     let victim = Victim::that(HAS_MANY);
     let access = victim.access();
-    let mut remarks = Vec::new();
-    let handles = handles(&access, &mut remarks).expect("listed");
-    assert_eq!(remarks, []);
+    let mut diagnostics = Vec::new();
+    let handles = handles(&access, &mut diagnostics).expect("listed");
+    assert_eq!(diagnostics, []);
     let events = handles
         .iter()
         .filter(|handle| handle.type_name == "Event")
@@ -155,30 +156,26 @@ fn very_many_handles_are_all_listed_and_none_is_left_with_us() {
             .filter(|handle| handle.type_name == "Event")
             .all(|handle| handle.handle_count <= 2)
     );
-    // Other tests of this process have handles at the same time, but not thousands.
-    // SAFETY: asks nothing of its caller.
+    // Other tests of this process have open handles at the same time, but not thousands.
+    // SAFETY: the function has no preconditions.
     let id = unsafe { windows_sys::Win32::System::Threading::GetCurrentProcessId() };
     let list = crate::query::system_list(64, 256 << 20).expect("listed");
-    let ours = list[2..]
-        .chunks_exact(5)
-        .take(list[0] as usize)
-        .filter(|entry| entry[1] == u64::from(id))
-        .count();
+    let ours = list::of_system(list.bytes(), id).expect("a list").len();
     assert!(ours < 10_000, "{ours}");
 }
 
 #[test]
 fn handles_that_cannot_be_duplicated_are_told_once() {
     let mut refused = Refused::default();
-    assert_eq!(refused.remark(), None);
+    assert_eq!(refused.diagnostic(), None);
     refused.add(50);
     refused.add(50);
-    let remark = refused.remark().expect("something to tell");
-    assert_eq!(remark.gravity, dumpwright_target::Gravity::Note);
-    assert!(remark.reason.starts_with("2 handles"), "{remark}");
+    let diagnostic = refused.diagnostic().expect("something to tell");
+    assert_eq!(diagnostic.severity, dumpwright_target::Severity::Note);
+    assert!(diagnostic.reason.starts_with("2 handles"), "{diagnostic}");
     refused.add(ERROR_ACCESS_DENIED);
     assert_eq!(
-        refused.remark().expect("told").gravity,
-        dumpwright_target::Gravity::Missing
+        refused.diagnostic().expect("told").severity,
+        dumpwright_target::Severity::Missing
     );
 }

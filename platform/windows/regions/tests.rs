@@ -1,24 +1,24 @@
-//! What these tests would catch: pages that are taken for readable and are not, gaps in the map, and reads that lose what
-//! comes before an unreadable page.
+//! These tests would catch: pages that are wrongly taken for readable; gaps in the map; reads that
+//! lose the bytes before an unreadable page.
 
+use dumpwright_target::Memory;
 use windows_sys::Win32::System::Memory::{
     MEM_RELEASE, PAGE_GUARD, PAGE_NOACCESS, PAGE_READONLY, PAGE_READWRITE, VirtualAlloc, VirtualFree,
     VirtualProtect,
 };
 
 use super::*;
-use crate::read;
 use crate::testing::{Victim, is_victim, wait};
 
 const PAGE: usize = 0x1000;
 
-/// Sixteen pages of this process: the first four readable and writable, without access, guarded and read-only, then six that are only
-/// reserved; the last six were given back, if anything can be given back.
+/// Sixteen reserved pages of this process. The first four are committed: readable and writable,
+/// without access, guarded, and read-only.
 struct Pages(u64);
 
 impl Pages {
     fn new() -> Self {
-        // SAFETY: memory of our own is reserved, committed and protected, and nobody else knows of it.
+        // SAFETY: new memory is reserved, committed and protected, and nothing else uses it.
         unsafe {
             let at = VirtualAlloc(std::ptr::null(), 16 * PAGE, MEM_RESERVE, PAGE_READWRITE);
             assert!(!at.is_null());
@@ -46,7 +46,7 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: reserved by us, and released once.
+        // SAFETY: the memory was reserved by `new`, and is released once.
         unsafe {
             VirtualFree(
                 std::ptr::with_exposed_provenance_mut(self.0 as usize),
@@ -57,7 +57,7 @@ impl Drop for Pages {
     }
 }
 
-fn own() -> Access {
+fn own() -> Access<'static> {
     Access::own()
 }
 
@@ -99,7 +99,7 @@ fn beyond_all_addresses_there_is_nothing() {
 #[test]
 fn the_map_is_ascending_without_gaps_and_has_what_was_made() {
     let pages = Pages::new();
-    let map = regions(&own()).expect("it can be had");
+    let map = regions(&own(), &mut Vec::new()).expect("it can be had");
     assert_eq!(map[0].range.start(), 0);
     for pair in map.windows(2) {
         assert_eq!(pair[0].range.end(), pair[1].range.start(), "{pair:?}");
@@ -140,12 +140,13 @@ fn a_child_that_waits() {
     }
 }
 
-/// Wine 8 reads pages whatever their protection, and free addresses too where it has set some aside; behind its modules it has not.
+/// Wine 8 reads pages regardless of their protection. It also reads free addresses that it has
+/// reserved for itself. It has not reserved the addresses after modules.
 #[test]
 fn a_read_brings_what_lies_before_a_free_page() {
     let victim = Victim::that("regions::tests::a_child_that_waits");
     let access = victim.access();
-    let map = regions(&access).expect("it can be had");
+    let map = regions(&access, &mut Vec::new()).expect("it can be had");
     let pair = map.windows(2).find(|pair| {
         pair[0].kind == Some(RegionKind::Image)
             && content(&pair[0]) == Content::Readable
@@ -153,7 +154,7 @@ fn a_read_brings_what_lies_before_a_free_page() {
     });
     let end = pair.expect("a module ends somewhere")[0].range.end();
     let mut bytes = [0; 3 * PAGE];
-    let read = |at, bytes: &mut [u8]| read::read(&access, at, bytes);
+    let read = |at, bytes: &mut [u8]| (&access).read(at, bytes);
     assert_eq!(read(end - 0x800, &mut bytes).expect("it begins well"), 0x800);
     let fault = read(end, &mut bytes).expect_err("nothing is there");
     assert_eq!(fault.kind, FaultKind::Unreadable);

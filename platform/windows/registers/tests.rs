@@ -1,8 +1,8 @@
-//! What these tests would catch: registers from wrong places, wide registers that are not those of the thread, and what a
-//! flag does not cover in a dump.
+//! These tests would catch: registers from wrong offsets; wide registers that do not belong to the
+//! thread; bytes in the dump that no flag covers.
 
 use std::arch::asm;
-use std::os::windows::io::AsRawHandle;
+use std::os::windows::io::{AsHandle, AsRawHandle};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 
@@ -11,14 +11,15 @@ use windows_sys::Win32::System::Threading::{ResumeThread, SuspendThread};
 
 use super::*;
 
-/// 0: the thread has not come to its loop; 1: it is there; 2: it may end.
+/// 0: the thread has not reached its loop; 1: the thread is in the loop; 2: the thread may end.
 static STATE: AtomicU8 = AtomicU8::new(0);
 
-/// Loops with known registers until it is told to end.
+/// Loops with known registers until `STATE` is 2.
 #[target_feature(enable = "avx")]
 fn with_known_registers() {
     let wide = [0x1111_1111_1111_1111_u64, 0x2222, 0x3333, 0x4444_4444_4444_4444];
-    // SAFETY: reads the array, and writes and reads one byte of the state, which other threads use atomically as well.
+    // SAFETY: the code reads the array, and writes and reads the one byte of `STATE`, which other
+    // threads also access atomically.
     unsafe {
         asm!(
             "vmovups ymm6, [{wide}]",
@@ -35,28 +36,31 @@ fn with_known_registers() {
     }
 }
 
-/// The registers of a thread in that loop.
+/// Reads the registers of a thread in that loop.
 fn of_the_loop(layout: Option<&XStateLayout>) -> CpuContext {
-    // SAFETY: the caller has made sure that the processor has AVX.
+    // SAFETY: the caller has checked that the processor has AVX.
     let looping = thread::spawn(|| unsafe { with_known_registers() });
     while STATE.load(Ordering::SeqCst) != 1 {
         thread::yield_now();
     }
     let handle = looping.as_raw_handle();
-    // SAFETY: the handle is the thread's, which is resumed once.
+    // SAFETY: the handle belongs to the thread and is open as long as `looping` exists. The thread
+    // is resumed once.
     let context = unsafe {
         assert_eq!(SuspendThread(handle), 0);
-        let context = read(handle, layout);
+        let context = read(looping.as_handle(), layout);
         assert_eq!(ResumeThread(handle), 1);
         context
     };
     STATE.store(2, Ordering::SeqCst);
     looping.join().expect("it ends");
     STATE.store(0, Ordering::SeqCst);
-    context.expect("it can be read")
+    let registers = context.expect("it can be read");
+    assert_eq!(registers.not_extended, None);
+    registers.context
 }
 
-/// One test, because there is one state.
+/// This is a single test, because there is one `STATE`.
 #[test]
 fn a_thread_has_the_registers_that_it_has_loaded() {
     if !std::arch::is_x86_feature_detected!("avx") {
@@ -82,12 +86,12 @@ fn a_thread_has_the_registers_that_it_has_loaded() {
         .features()
         .find(|feature| feature.number == 2)
         .expect("there is AVX");
-    // Intel's manual gives this place for all processors (volume 1, section 13.4).
+    // Intel's manual gives this offset for all processors (volume 1, section 13.4).
     assert_eq!((avx.offset, avx.size), (576, 256));
     let extended = of_the_loop(Some(&layout));
     assert!(extended.is_extended());
     assert_eq!(extended.bytes().len(), layout.context_size());
-    // The upper halves of the ymm registers, behind the header of the area.
+    // The upper halves of the ymm registers follow the header of the area.
     let upper = &extended.bytes()[0x550 + 6 * 16..];
     assert_eq!(
         [word(upper, 0), word(upper, 8)],
@@ -100,7 +104,7 @@ fn a_thread_has_the_registers_that_it_has_loaded() {
 #[test]
 fn what_flags_do_not_cover_is_zero() {
     let mut bytes = vec![0xAB; size_of::<CONTEXT>()];
-    // Control registers only, and a debugger's flags.
+    // Only the control registers, and a flag for debuggers.
     bytes[0x30..0x34].copy_from_slice(&0x4010_0001_u32.to_le_bytes());
     let context = from_foreign(bytes).expect("of this family");
     let bytes = context.bytes();

@@ -1,13 +1,15 @@
-//! What these tests would catch: structures of snapshots read at wrong places, a copy that is taken without what a dump needs,
-//! that is not freed or freed twice, or that is freed though it is somebody else's, and threads that are suspended though there is a copy.
+//! These tests would catch: structures of snapshots that are read at wrong offsets; a copy that
+//! lacks what a dump needs, is not freed or is freed twice, or is freed although somebody else owns
+//! it; threads that are suspended although there is a copy.
 //!
-//! Wine 8 has no snapshots. The functions here stand in for the system's: they describe a snapshot in the
-//! structures of `processsnapshot.h`, and the live process plays the copy of its memory.
+//! Wine 8 has no snapshots. The functions in this file replace those of the system. They describe a
+//! snapshot with the structures of `processsnapshot.h`, and use the live process as the copy of its
+//! memory.
 
 use std::cell::RefCell;
 use std::ffi::c_void;
 
-use dumpwright_target::{Need, Target};
+use dumpwright_target::{Direct, Need, Target};
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::System::Diagnostics::Debug::CONTEXT;
 use windows_sys::Win32::System::Diagnostics::ProcessSnapshotting::{
@@ -15,11 +17,12 @@ use windows_sys::Win32::System::Diagnostics::ProcessSnapshotting::{
     PSS_THREAD_ENTRY, PSS_VA_CLONE_INFORMATION,
 };
 
+use super::{Hpss, HpssWalk};
 use crate::WindowsProcess;
-use crate::nt::substitutes;
+use crate::nt::{Function, Library, function, substitutes};
 use crate::testing::{Victim, is_victim, tell, wait};
 
-/// What stands for a snapshot's handle.
+/// The handle of the snapshot.
 const SNAPSHOT: usize = 0x51ea0;
 const NO_MORE_ITEMS: u32 = 259;
 
@@ -42,7 +45,7 @@ unsafe extern "system" fn capture(process: HANDLE, flags: u32, context: u32, mad
         all.process = process.expose_provenance();
         all.flags = vec![flags, context];
     });
-    // SAFETY: the caller gives a place for a handle.
+    // SAFETY: the caller passes a pointer to a handle.
     unsafe { made.write(std::ptr::without_provenance_mut(SNAPSHOT)) };
     0
 }
@@ -66,7 +69,7 @@ unsafe extern "system" fn query(snapshot: *mut c_void, class: i32, into: *mut c_
                 PriorityClass: 0x80,
                 ..PSS_PROCESS_INFORMATION::default()
             };
-            // SAFETY: the caller gives such a structure, as its size says.
+            // SAFETY: the caller passes a pointer to this structure, as the size shows.
             unsafe { into.cast::<PSS_PROCESS_INFORMATION>().write(information) };
             0
         }
@@ -85,19 +88,19 @@ unsafe extern "system" fn query(snapshot: *mut c_void, class: i32, into: *mut c_
 
 unsafe extern "system" fn create_marker(_: *const c_void, made: *mut *mut c_void) -> u32 {
     MADE.with_borrow_mut(|all| all.markers += 1);
-    // SAFETY: the caller gives a place for a handle, and the marker is freed by `free_marker`.
+    // SAFETY: the caller passes a pointer to a handle, and the marker is freed by `free_marker`.
     unsafe { made.write(Box::into_raw(Box::new(0_u32)).cast()) };
     0
 }
 
 unsafe extern "system" fn free_marker(marker: *mut c_void) -> u32 {
     MADE.with_borrow_mut(|all| all.markers -= 1);
-    // SAFETY: it was made by `create_marker`.
+    // SAFETY: the marker was created by `create_marker`.
     drop(unsafe { Box::from_raw(marker.cast::<u32>()) });
     0
 }
 
-/// Two threads: one with registers, one that had ended.
+/// Reports two threads: one with registers, and one that had ended.
 unsafe extern "system" fn walk(
     _: *mut c_void,
     class: i32,
@@ -106,7 +109,7 @@ unsafe extern "system" fn walk(
     size: u32,
 ) -> u32 {
     assert_eq!((class, size as usize), (3, size_of::<PSS_THREAD_ENTRY>()));
-    // SAFETY: it was made by `create_marker`.
+    // SAFETY: the marker was created by `create_marker`.
     let position = unsafe { &mut *marker.cast::<u32>() };
     *position += 1;
     let time = |low| windows_sys::Win32::Foundation::FILETIME {
@@ -136,21 +139,20 @@ unsafe extern "system" fn walk(
         },
         _ => return NO_MORE_ITEMS,
     };
-    // SAFETY: the caller gives such a structure, as its size says.
+    // SAFETY: the caller passes a pointer to this structure, as the size shows.
     unsafe { into.cast::<PSS_THREAD_ENTRY>().write(entry) };
     0
 }
 
-/// Gives this test's thread snapshots, of the process with this id.
+/// Replaces the system's functions on this test's thread. The snapshots are of the process with
+/// this id.
 fn provide(process_id: u32, stack_pointer: u64) {
-    /// A function under the type that all share until they are bound.
+    /// Converts a function to the type that all functions have until they are bound.
     macro_rules! erased {
-        ($function:expr, $signature:ty) => {
-            // SAFETY: whoever calls it turns it back to its own type before.
+        ($function:expr, fn($($parameter:ty),*) -> $result:ty) => {
+            // SAFETY: the caller converts the function back to its own type before the call.
             unsafe {
-                std::mem::transmute::<$signature, unsafe extern "system" fn() -> isize>(
-                    $function as $signature,
-                )
+                std::mem::transmute::<unsafe extern "system" fn($($parameter),*) -> $result, Function>($function)
             }
         };
     }
@@ -163,41 +165,25 @@ fn provide(process_id: u32, stack_pointer: u64) {
             ..CONTEXT::default()
         }));
     });
-    type Handle = *mut c_void;
     substitutes::set(vec![
         (
             c"PssCaptureSnapshot",
-            erased!(
-                capture,
-                unsafe extern "system" fn(HANDLE, u32, u32, *mut Handle) -> u32
-            ),
+            erased!(capture, fn(HANDLE, u32, u32, *mut Hpss) -> u32),
         ),
-        (
-            c"PssFreeSnapshot",
-            erased!(free, unsafe extern "system" fn(HANDLE, Handle) -> u32),
-        ),
+        (c"PssFreeSnapshot", erased!(free, fn(HANDLE, Hpss) -> u32)),
         (
             c"PssQuerySnapshot",
-            erased!(query, unsafe extern "system" fn(Handle, i32, Handle, u32) -> u32),
+            erased!(query, fn(Hpss, i32, *mut c_void, u32) -> u32),
         ),
         (
             c"PssWalkSnapshot",
-            erased!(
-                walk,
-                unsafe extern "system" fn(Handle, i32, Handle, Handle, u32) -> u32
-            ),
+            erased!(walk, fn(Hpss, i32, HpssWalk, *mut c_void, u32) -> u32),
         ),
         (
             c"PssWalkMarkerCreate",
-            erased!(
-                create_marker,
-                unsafe extern "system" fn(*const c_void, *mut Handle) -> u32
-            ),
+            erased!(create_marker, fn(*const c_void, *mut HpssWalk) -> u32),
         ),
-        (
-            c"PssWalkMarkerFree",
-            erased!(free_marker, unsafe extern "system" fn(Handle) -> u32),
-        ),
+        (c"PssWalkMarkerFree", erased!(free_marker, fn(HpssWalk) -> u32)),
     ]);
 }
 
@@ -215,15 +201,15 @@ fn victim() -> Victim {
     Victim::that("snapshot::tests::a_child_with_known_bytes")
 }
 
-/// What a dump learns of the snapshot above.
+/// Checks what a dump reads from the snapshot above.
 fn look(process: &mut WindowsProcess, victim: &Victim) {
     let bytes = victim.number("bytes");
     let mut frozen = process.freeze(&Need::default()).expect("it can be copied");
     assert_eq!(frozen.thread_ids().expect("two"), [3, 7]);
     for id in [3, 7] {
-        frozen.hold_thread(id);
+        frozen.suspend_thread(id);
     }
-    let first = frozen.thread(3).expect("it is in the snapshot");
+    let first = frozen.thread(3, &mut Direct).expect("it is in the snapshot");
     let context = first.context.expect("it has registers");
     assert_eq!(
         (context.instruction_pointer(), context.stack_pointer()),
@@ -239,7 +225,7 @@ fn look(process: &mut WindowsProcess, victim: &Victim) {
         (1 << 32 | 7, 1 << 32 | 8, 0x40_2000)
     );
     assert_eq!(times.affinity, 5);
-    let second = frozen.thread(7).expect("it is in the snapshot");
+    let second = frozen.thread(7, &mut Direct).expect("it is in the snapshot");
     assert_eq!(
         second.exit.map(|exit| (exit.status, exit.time)),
         Some((9, 1 << 32 | 10))
@@ -272,12 +258,12 @@ fn a_snapshot_of_the_callers_own_is_left_to_it() {
     let victim = victim();
     provide(victim.id(), victim.number("bytes"));
     let live = WindowsProcess::open(victim.id()).expect("it runs");
-    MADE.with_borrow_mut(|all| all.process = live.access().process.expose_provenance());
-    // SAFETY: the handle is one that the functions above know.
+    MADE.with_borrow_mut(|all| all.process = live.raw_handle().expose_provenance());
+    // SAFETY: the functions above know the handle.
     let mut process =
         unsafe { WindowsProcess::with_handle(std::ptr::without_provenance_mut(SNAPSHOT), victim.id()) };
     let snapshot = process.as_snapshot().expect("it is one");
-    assert_eq!(snapshot.clone_handle, Some(live.access().process.addr() as u64));
+    assert_eq!(snapshot.clone_handle, Some(live.process_handle()));
     look(&mut process, &victim);
     MADE.with_borrow(|all| {
         assert_eq!(all.flags, [0_u32; 0], "none is made");
@@ -290,17 +276,17 @@ fn a_process_is_no_snapshot() {
     let victim = victim();
     provide(victim.id(), 0);
     let live = WindowsProcess::open(victim.id()).expect("it runs");
-    // SAFETY: the handle is open as long as `live` is.
-    let mut process = unsafe { WindowsProcess::with_handle(live.access().process, victim.id()) };
+    // SAFETY: the handle is open as long as `live` exists.
+    let mut process = unsafe { WindowsProcess::with_handle(live.raw_handle(), victim.id()) };
     assert_eq!(process.as_snapshot(), None);
 }
 
-/// On a Windows that has snapshots this makes a real one.
+/// On a version of Windows that has snapshots, this test takes a real one.
 #[test]
 fn without_the_functions_there_is_none() {
     let victim = victim();
     let process = WindowsProcess::open(victim.id()).expect("it runs");
-    let has_them = crate::nt::function(c"kernel32.dll", c"PssCaptureSnapshot").is_some();
+    let has_them = function(Library::Kernel32, c"PssCaptureSnapshot").is_some();
     let snapshot = process.snapshot().expect("no failure");
     assert_eq!(snapshot.is_some(), has_them);
     if let Some(snapshot) = snapshot {
