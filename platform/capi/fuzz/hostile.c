@@ -1,11 +1,13 @@
-/* hostile SECONDS SEED PID SCENARIO...: dumps simulated processes and a live one again and again with a callback that answers with
- * arbitrary bytes. "200x" in the place of the seconds: so many dumps.
+/* hostile SECONDS SEED PID SCENARIO...: repeatedly dumps simulated processes and a live one, with a
+ * callback that answers with arbitrary bytes. "200x" instead of SECONDS means 200 dumps.
  *
- * `cargo xtask fuzz` builds this and the library with AddressSanitizer. A finding ends the process; the seed is the first line
- * of the output, and each dump's own seed can be given alone. What counts: nobody crashes, the target runs on, every call ends.
+ * `cargo xtask fuzz` builds this and the library with AddressSanitizer. A finding ends the process.
+ * The first line of the output has the seed of the current dump; with it alone the dump can be
+ * repeated. Nothing may crash, the target must run on, and every call must end.
  *
- * Each dump draws how hostile its callback is: what it returns, how many of the answer's bytes are arbitrary, whether it also scribbles over
- * what it is lent, and how far behind the answer it writes, as programs compiled with a wrong header do.
+ * Each dump draws how hostile its callback is: what it returns, how many bytes of the answer are
+ * arbitrary, whether it overwrites the memory that it receives, and how far behind the answer it
+ * writes, like programs that were compiled with a wrong header.
  */
 #define _GNU_SOURCE
 #if defined(_WIN32)
@@ -23,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A callback may go on for ever if it likes, and the dump with it, as with DbgHelp; this one does not. */
+/* A callback can keep a dump going forever, as with DbgHelp. This one stops after so many calls. */
 enum { MOST_QUESTIONS = 3000 };
 
 static uint64_t state;
@@ -42,7 +44,7 @@ static uint64_t below(uint64_t limit)
     return next_random() % limit;
 }
 
-/* One in so many times. */
+/* True once in `times` calls, on average. */
 static int once_in(uint64_t times)
 {
     return below(times) == 0;
@@ -50,10 +52,10 @@ static int once_in(uint64_t times)
 
 struct manners {
     unsigned questions;
-    uint64_t honest; /* one answer in so many is arbitrary */
-    size_t answer;   /* so many bytes of it */
-    int scribbles;   /* over what it is lent */
-    int takes_over;  /* output and reads */
+    uint64_t honest; /* one answer in this many is arbitrary */
+    size_t answer;   /* the number of its bytes that are arbitrary */
+    int scribbles;   /* overwrites the memory that it receives */
+    int takes_over;  /* handles output and reads */
 };
 
 static void scribble(void *bytes, size_t count)
@@ -63,7 +65,7 @@ static void scribble(void *bytes, size_t count)
         *at++ = (unsigned char)next_random();
 }
 
-/* Numbers that are more interesting than others. */
+/* Returns an arbitrary number; likely one with a meaning or at a limit. */
 static uint64_t number(void)
 {
     static const uint64_t special[] = {0,          1,          2,          7,          0x1000,     0x10000,   0x7FFFFFFF,
@@ -82,10 +84,10 @@ static BOOL CALLBACK callback(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, P
             output->Status = S_OK;
         return kind == CancelCallback || kind == IoWriteAllCallback || kind == IoFinishCallback;
     }
-    if (kind > VmPostReadCallback)
+    if (kind > CompressedMemoryStreamFinishCallback)
         abort();
-    /* Everything that is lent can be read. */
-    volatile unsigned char sum = 0; /* reads must not be left out */
+    /* All memory that the callback receives is readable. */
+    volatile unsigned char sum = 0; /* keeps the compiler from removing the reads */
     for (size_t at = 0; at < sizeof *input; at++)
         sum ^= ((volatile unsigned char *)input)[at];
     switch (kind) {
@@ -132,7 +134,7 @@ static BOOL CALLBACK callback(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, P
         output->Continue = TRUE;
     if (kind == CancelCallback && !once_in(50))
         output->Cancel = FALSE;
-    /* A snapshot ends the dump at once, and aborting ends it early. */
+    /* Claiming a snapshot fails the dump at once, and FALSE fails it early. So both are rare. */
     if (kind == IsProcessSnapshotCallback && !once_in(50))
         output->Status = S_OK;
     if ((kind == ModuleCallback || kind == ThreadCallback) && !once_in(50))
@@ -145,7 +147,7 @@ static BOOL CALLBACK callback(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, P
 static BOOL writer(void *parameter, uint64_t offset, const void *bytes, size_t count)
 {
     uint64_t *written = parameter;
-    volatile unsigned char sum = 0; /* reads must not be left out */
+    volatile unsigned char sum = 0; /* keeps the compiler from removing the reads */
     if (offset != *written)
         abort();
     *written += count;
@@ -171,12 +173,13 @@ static void dump_once(uint64_t seed, unsigned long process, int count, char **sc
     ready = ready && dumpwright_request_profile(request, profiles[below(3)]) &&
             dumpwright_request_callback(request, &information) && dumpwright_request_writer(request, writer, &written) &&
             dumpwright_request_budget(request, once_in(4) ? below(1 << 20) : 0) &&
+            dumpwright_request_max_pause(request, once_in(4) ? 1 + (uint32_t)below(1000) : 0) &&
             dumpwright_request_transcript(request, once_in(4) ? NOWHERE : NULL);
     if (!ready) {
         fprintf(stderr, "%s\n", dumpwright_last_error_message());
         abort();
     }
-    /* A defect that the library has caught is one all the same. */
+    /* A panic that the library has caught is a finding, too. */
     if (!dumpwright_dump(request) && strstr(dumpwright_last_error_message(), "a defect in dumpwright") != NULL) {
         fprintf(stderr, "seed %llu: %s\n", (unsigned long long)seed, dumpwright_last_error_message());
         abort();
@@ -199,7 +202,7 @@ int main(int count, char **arguments)
     unsigned long process = strtoul(arguments[3], NULL, 10);
     time_t end = time(NULL) + (counted ? 0 : (time_t)limit);
     do {
-        /* So that a finding can be repeated: this seed, no seconds. */
+        /* To repeat a finding, run this with its seed and 0 seconds. */
         char line[64];
         int length = snprintf(line, sizeof line, "\rseed %llu", (unsigned long long)(seed + dumps));
         if (write(1, line, (size_t)length) < 0)

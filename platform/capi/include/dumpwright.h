@@ -1,45 +1,249 @@
-/* dumpwright.h - minidumps as Microsoft's MiniDumpWriteDump writes them, callbacks and all
+/* dumpwright.h - writes minidumps the way Microsoft's MiniDumpWriteDump does, callbacks included
  *
- * GENERATED from platform/capi/header/dumpwright.h.in; `cargo xtask bless` renews it, a test holds it against its source.
+ * GENERATED from platform/capi/header/dumpwright.h.in. `cargo xtask bless` renews this file, and a
+ * test compares it with its source.
  *
- * Self-contained: C11 and C++17, GCC, Clang, MSVC and mingw. Names are those of Microsoft's dbghelp.h, so that code written for
- * it compiles with this header in its place. The layouts are asserted below for x64, x86 and arm64. (mingw-w64's dbghelp.h has three
- * of them wrong: do not mix.)
+ * The library exports MiniDumpWriteDump and MiniDumpReadDumpStream, with the names, structures and
+ * calling conventions of Microsoft's DbgHelp. Its own functions begin with dumpwright_. They offer
+ * options that MiniDumpWriteDump has no parameters for. This file documents all of them for C and
+ * C++ programs.
+ *
+ *     #include "dumpwright.h"
+ *     #include <stdio.h>
+ *
+ *     int main(void)
+ *     {
+ *         dumpwright_request *request = dumpwright_request_create(MiniDumpNormal);
+ *         BOOL done = dumpwright_request_process(request, 4711) &&
+ *                     dumpwright_request_path(request, "4711.dmp", FALSE) &&
+ *                     dumpwright_dump(request);
+ *         if (!done)
+ *             fprintf(stderr, "%s\n", dumpwright_last_error_message());
+ *         dumpwright_request_free(request);
+ *         return done ? 0 : 1;
+ *     }
+ *
+ *     cc program.c $(pkg-config --cflags --libs dumpwright)
+ *
+ * More programs are in examples/c.
+ *
+ * The header is self-contained. It compiles as C99 and later and as C++11 and later, with GCC,
+ * Clang, MSVC and mingw. Names and layouts are those of minidumpapiset.h in the Windows SDK
+ * 10.0.28000, so code written for <dbghelp.h> compiles with this header in its place. The layouts
+ * are asserted below for x64, x86 and arm64. (mingw-w64's dbghelp.h has three layouts wrong. Do not
+ * mix the two.)
+ *
+ * Two macros change the header if they are defined before it is included. Both are for Linux:
+ *
+ *  - DUMPWRIGHT_WCS: wcslen and its relatives work on WCHAR; see WIDE STRINGS.
+ *  - DUMPWRIGHT_NO_WINDOWS_NAMES: the header does not define GetLastError.
  *
  * ON WINDOWS
  *
- *  - <windows.h>, if it is wanted, comes before this header, and so does the SDK's <dbghelp.h>, nothing of which is then declared
- *    again. Link with the import library dumpwright.dll.lib (MSVC) or libdumpwright.dll.a (mingw) in the place of dbghelp.lib.
- *  - Handles are Windows' own. The calling process cannot dump itself; have another one do it (examples/c/watch.c).
- *  - Names of files that dumpwright_request... functions are given are UTF-8, whatever the code page is.
+ *  - Include <windows.h>, and the SDK's <dbghelp.h> or <minidumpapiset.h>, before this header if
+ *    the program uses them. This header does not repeat their declarations.
+ *  - Link with the import library dumpwright.dll.lib (MSVC) or libdumpwright.dll.a (mingw) instead
+ *    of dbghelp.lib.
+ *  - Handles are Windows handles. A process cannot dump itself; let another process do it, as
+ *    examples/c/watch.c does.
+ *  - File names that are passed to the dumpwright_request... functions are UTF-8, whatever the code
+ *    page is.
  *
- * WHAT PORTED CODE HAS TO CHANGE ON LINUX
+ * PORTING TO LINUX
  *
- *  - Wide strings have 16-bit units, as everywhere in minidumps, but wchar_t has 32: write u"ntdll" instead of L"ntdll", WCHAR
- *    instead of wchar_t, and use the dumpwright_wcs... functions below (define DUMPWRIGHT_WCS before including this header, and wcslen, wcscmp,
- *    wcsicmp, wcsrchr... stand for them). Or compile all of it with -fshort-wchar and leave the literals.
- *  - Paths have slashes, and names of modules have no .dll or .exe.
- *  - A process handle is the process id: (HANDLE)(intptr_t)pid. A process descriptor has dumpwright_request_pidfd. The calling process
- *    cannot dump itself; have a child or a helper do it (prctl(PR_SET_PTRACER) may be needed).
- *  - A file handle is a descriptor: (HANDLE)(intptr_t)fd. 0 is no file. It is not closed.
- *  - GetLastError() is dumpwright_last_error() here, unless DUMPWRIGHT_NO_WINDOWS_NAMES is defined.
- *  - A CONTEXT is Windows' CONTEXT; signal handlers have ucontext_t, whose registers must be copied into one.
+ *  - Programs that use little of <windows.h> compile unchanged with the compatibility headers of
+ *    dumpwright/windows.h. That file documents what they contain and what they cannot do. The rest
+ *    of this list is for all other programs.
+ *  - Wide strings: see WIDE STRINGS.
+ *  - Paths contain slashes, and module names do not end with .dll or .exe.
+ *  - A process handle is the process id: (HANDLE)(intptr_t)pid or DUMPWRIGHT_PID(pid). To dump a
+ *    process by its process descriptor (pidfd), use dumpwright_request_pidfd.
+ *  - A process cannot dump itself. Let a child or a helper process do it. The helper may need
+ *    permission from the target: prctl(PR_SET_PTRACER). A callback that compares thread ids with
+ *    GetCurrentThreadId(), because it ran inside the dumped process on Windows, must compare them
+ *    with the id of the target's thread instead.
+ *  - A file handle is a descriptor: (HANDLE)(intptr_t)fd or DUMPWRIGHT_FD(fd). NULL means that
+ *    there is no file, as on Windows. So descriptor 0, which open() returns to a daemon that has
+ *    closed its standard input, can only be passed as DUMPWRIGHT_FD(0). The library does not close
+ *    the descriptor. A regular file that was opened with O_APPEND must be empty.
+ *  - There are no process snapshots, and PssCaptureSnapshot has no counterpart. A callback must not
+ *    answer IsProcessSnapshotCallback with S_FALSE, or the call fails with 0x8007007F. Remove that
+ *    case from the callback.
+ *  - GetLastError() returns dumpwright_last_error(), unless DUMPWRIGHT_NO_WINDOWS_NAMES is defined.
+ *  - CONTEXT is the structure of Windows. The registers of a signal handler's ucontext_t must be
+ *    copied into one.
  *
- * RULES FOR CALLBACKS, on every system
+ * WIDE STRINGS on Linux
  *
- *  - The structures and what they point to are lent for one call. What a callback writes to them, apart from the answer and the buffers
- *    of the Vm questions, is ignored.
- *  - A callback runs on the thread that asked for the dump. It may ask for other dumps.
- *  - It may throw a C++ exception: the target is let go, then the exception goes on to the caller of MiniDumpWriteDump or
- *    dumpwright_dump. DbgHelp does not promise that.
- *  - It must not leave by longjmp, by a structured exception (Windows: an access violation that the caller's __except takes, say), nor by
- *    ending its thread: then nobody lets go of the target before the process ends, and on Windows not even then. So it is with DbgHelp.
+ *  - Strings in minidumps have 16-bit units, while wchar_t has 32 bits on Linux. WCHAR is char16_t
+ *    here. Write u"ntdll" instead of L"ntdll", WCHAR instead of wchar_t, and std::u16string instead
+ *    of std::wstring.
+ *  - The dumpwright_wcs... functions below work on WCHAR. If DUMPWRIGHT_WCS is defined before this
+ *    header is included, the names wcslen, wcscmp, wcsicmp, wcsrchr and others stand for them.
+ *  - dumpwright_wide_to_utf16 and dumpwright_utf8_to_utf16 convert wchar_t and UTF-8 text to WCHAR.
+ *    dumpwright_utf8 converts WCHAR text to UTF-8. In C++, dumpwright/strings.hpp converts
+ *    std::string, std::wstring and std::u16string. Never pass the bytes of a std::wstring as a
+ *    stream: readers would show only the first character of such a CommentStreamW.
+ *  - The compiler option -fshort-wchar makes wchar_t and L"..." 16 bits wide, but only in the code
+ *    that is compiled with it. The C and C++ libraries still use 32 bits: their wcslen, wprintf and
+ *    std::wstring read beyond the end of such strings. The option is suitable for C code with wide
+ *    literals and WCHAR strings that calls the dumpwright_wcs... functions; with it, this header
+ *    replaces wcslen and its relatives in C by itself. It is not suitable for C++ code that uses
+ *    std::wstring.
+ *
+ * CALLBACKS, on every system
+ *
+ *  - The library calls callbacks and writer functions on the thread that requested the dump, and
+ *    does the rest of its work on a thread of its own.
+ *  - The structures that a callback receives, and all that they point to, are valid during that
+ *    call only. The library reads the answer in the output structure and the buffers of VmPreRead
+ *    and VmPostRead, and ignores all other changes. (DbgHelp also uses what a callback writes to
+ *    the text of Module.FullPath. This library does not; use MiniDumpFilterModulePaths to remove
+ *    folder names.)
+ *  - A callback must set the statuses that it answers with: they do not contain S_OK when it is
+ *    called.
+ *  - When a 64-bit program dumps a 32-bit process, Thread.Context holds 32-bit registers:
+ *    SizeOfContext is 716, and the bytes are a WOW64_CONTEXT. Do not read Rip or Rsp then. (DbgHelp
+ *    presents the 64-bit context of such threads, which Linux does not have.)
+ *  - A callback may write other dumps.
+ *  - A callback may throw a C++ exception. The library resumes the target, and then the exception
+ *    continues to the caller of MiniDumpWriteDump or dumpwright_dump. DbgHelp does not promise
+ *    that.
+ *  - A callback must not leave by longjmp, by a structured exception (such as an access violation
+ *    that the caller handles with __except on Windows), or by ending its thread. The target would
+ *    stay suspended until the calling process ends, and on Windows even after that. The same is
+ *    true of DbgHelp.
+ *
+ * CALLBACK TYPES, in the order in which they are sent
+ *
+ * In this list the names lack "Callback" at their end. "Default" is what the output structure
+ * contains when the callback is called. A callback that does not handle a type should return TRUE
+ * for IncludeThread, IncludeModule, Module and Thread, and FALSE for all others.
+ *
+ *   IsProcessSnapshot    Is hProcess a process snapshot? If so, return TRUE with Status S_FALSE.
+ *                        Default: E_NOTIMPL.
+ *   VmStart              Return TRUE with Status S_FALSE to receive VmQuery, VmPreRead and
+ *                        VmPostRead. Default: E_NOTIMPL.
+ *   IoStart              Return TRUE with Status S_FALSE to write the dump yourself. IoWriteAll and
+ *                        IoFinish follow later. Default: E_NOTIMPL.
+ *   SecondaryFlags       Return TRUE with MiniSecondaryWithoutPowerInfo to omit the processor's
+ *                        clock rates. Default: 0.
+ *   Cancel               Return TRUE with Cancel TRUE to fail the dump with 0x800704C7. Set
+ *                        CheckCancel to TRUE in every call to be asked again during the dump.
+ *                        Default: both FALSE.
+ *   IncludeThread,       Sent for each thread and each module. Return FALSE, or clear
+ *   IncludeModule        ThreadWriteThread or ModuleWriteModule, to leave it out. Clear other flags
+ *                        to leave out parts of it. Flags cannot be added, with one exception:
+ *                        IncludeModule may add ModuleReferencedByMemory. Default: all that is
+ *                        possible with this dump type.
+ *   Module, Thread       Sent with the facts about each included module and thread. Clear flags to
+ *                        leave out parts of it. FALSE fails the dump with E_ABORT. Default: the
+ *                        flags that were left by the types before.
+ *   Memory,              Return TRUE with a range to add it to the dump or to remove it. Sent again
+ *   RemoveMemory         until the callback returns FALSE or MemorySize is 0. Not sent for full
+ *                        memory. Default: an empty range.
+ *   IncludeVmRegion      Full memory only. Sent for each region, in two passes whose answers must
+ *                        agree. Return TRUE with Continue TRUE, after narrowing the region to some
+ *                        of its pages if you like, or setting RegionSize to 0 to leave it out.
+ *                        Without Continue or with FALSE, this region and all further ones are
+ *                        included and not sent. Default: the region, Continue FALSE.
+ *   IoWriteAll           Sent for each part of the file, in the order of offsets. Return TRUE with
+ *                        Status S_OK if all bytes were written. Any other status fails the dump and
+ *                        becomes the error code, even S_FALSE (1) or a number of bytes. FALSE fails
+ *                        it with E_FAIL. Default: E_FAIL.
+ *   IoFinish             The file is complete, or writing it failed. Return TRUE with Status S_OK.
+ *                        A status that means failure fails the dump and becomes the error code.
+ *                        FALSE fails it with E_FAIL. Default: E_FAIL.
+ *   WriteKernelMinidump  Return TRUE with a Handle to request a kernel dump. There never is one:
+ *                        KernelMinidumpStatus is then sent with 0xD0000002. Default: NULL.
+ *
+ * These are sent between the others:
+ *
+ *   ReadMemoryFailure    Selected memory could not be read. Return TRUE with Status S_OK to leave
+ *                        it out. Any other answer fails the dump. Default: S_FALSE.
+ *   VmQuery              Which region is at this address? Return TRUE with VmQueryStatus S_OK to
+ *                        supply VmQueryResult, E_NOTIMPL to let the library ask the system (like
+ *                        FALSE), or E_NOINTERFACE if there are no more regions. Any other status
+ *                        fails the dump. Default: E_NOTIMPL.
+ *   VmPreRead            Sent before a read. Return TRUE with VmReadStatus S_OK after storing the
+ *                        first VmReadBytesCompleted bytes in Buffer. The library reads the rest.
+ *                        Default: E_NOTIMPL, 0 bytes.
+ *   VmPostRead           Sent after a read. Changes to the bytes in Buffer take effect whatever is
+ *                        returned. Return TRUE with VmReadStatus and VmReadBytesCompleted set to
+ *                        replace the result of the read as well. Default: E_NOTIMPL, and the number
+ *                        of bytes that were read.
+ *
+ * These are never sent: ThreadEx, which is for Itanium processors, and CompressedMemoryStreamStart
+ * and CompressedMemoryStreamFinish, which belong to MiniDumpWithMemoryCompressed, a dump type that
+ * the library refuses.
+ *
+ * ERRORS
+ *
+ * Functions that return BOOL return FALSE (0) on failure. Then dumpwright_last_error() is the error
+ * code, and dumpwright_last_error_message() is a text that explains it. On Linux the code is also
+ * in errno; on Windows GetLastError() returns it. Except those of MiniDumpReadDumpStream, codes are
+ * HRESULTs:
+ *
+ *   0x80070057 E_INVALIDARG    A parameter is wrong: there is no such process, the handle is not a
+ *                              handle of that process, the dump type is impossible, ...
+ *   0x80070005 E_ACCESSDENIED  The caller may not read the process, another debugger traces it, or
+ *                              it has ended. Or the caller may not write the output.
+ *   0x80070006 E_HANDLE        There is no output: no file was given and the callback does not
+ *                              write the dump, or the file is not open.
+ *   0x80070032                 The process cannot be dumped: it is the calling process, a kernel
+ *                              thread, or of a kind that is not supported.
+ *   0x8007007F                 The callback answered IsProcessSnapshot with S_FALSE, but the target
+ *                              is not a snapshot.
+ *   0x8007012B                 Selected memory cannot be read, and nothing allows the dump to go on
+ *                              without it (see ReadMemoryFailure).
+ *   0x800703E6                 The exception's structures cannot be read.
+ *   0x800706F8                 A user stream cannot be read.
+ *   0x800704C7                 The callback cancelled the dump (Cancel).
+ *   0x80004004 E_ABORT         The callback returned FALSE for Module or Thread.
+ *   0x8007000D                 The two passes of IncludeVmRegion did not agree.
+ *   0x80070050                 The file exists and was not to be replaced, or its name is that of a
+ *                              symbolic link.
+ *   0x80070070                 The disk is full.
+ *   0x800700DF                 The dump is too large for the format or the file system.
+ *   0x8007000E E_OUTOFMEMORY   The system could not start a thread.
+ *   0x80004005 E_FAIL          Any other failure. The message explains it.
+ *   0x8000FFFF E_UNEXPECTED    A defect in the library. Please report it.
+ *
+ * In addition there are the statuses with which a callback fails the dump and, on Windows, other
+ * error codes of the system as HRESULT_FROM_WIN32. The library does not throw exceptions of its
+ * own.
+ *
+ * TRACING (LINUX)
+ *
+ * The process is stopped with ptrace, by a helper process that the library starts for the time of a
+ * dump. The rest of the program sees nothing of the stops: a wait for the process, if it is a child
+ * of the program, ends only when the child does. The helper is a child of the program without an
+ * exit signal. Only a wait with __WALL or __WCLONE for any child may report its end.
+ *
+ * Where the system refuses the helper, a thread of the program traces the process, and the report's
+ * `tracer` is "in-process". That happens to a child of the program if kernel.yama.ptrace_scope is
+ * 1, and the program neither has CAP_SYS_PTRACE nor is named in the child's prctl(PR_SET_PTRACER).
+ * Then a waitpid for the child in another thread may return because of a stop, even without
+ * WUNTRACED; check WIFSTOPPED and wait again. The program also receives SIGCHLD for the stops.
+ *
+ * A debugger can dump its own debuggee: on the thread that traces it, while all threads of the
+ * debuggee are stopped. The library leaves the stops as they are and consumes no notification of
+ * them; the report's `tracer` is "caller". A process that another program traces, or another thread
+ * of the same program, cannot be dumped: the call fails with E_ACCESSDENIED.
+ *
+ * THREADS
+ *
+ * All functions can be called from any thread, and each thread has its own last error and last
+ * report. A request must not be used by several threads at the same time. Several dumps can be
+ * written at the same time, but on Linux only one of each process, because a process has only one
+ * tracer: the others fail with E_ACCESSDENIED.
  */
 #ifndef DUMPWRIGHT_H
 #define DUMPWRIGHT_H
 
 #if defined(__GNUC__) || defined(__clang__)
-/* Anonymous structures and empty arrays, as Microsoft's header has them, are no mistake of whoever includes this. */
+/* Like Microsoft's header, this one has anonymous structures and empty arrays. Compilers must not
+ * warn the programs that include it about them. */
 #pragma GCC system_header
 #elif defined(_MSC_VER)
 #pragma warning(push)
@@ -50,6 +254,10 @@
 #include <stdint.h>
 #if !defined(_WIN32) && !defined(__cplusplus) && __SIZEOF_WCHAR_T__ != 2
 #include <uchar.h>
+#endif
+#if !defined(_WIN32) && !defined(__cplusplus) && __SIZEOF_WCHAR_T__ == 2 && !defined(DUMPWRIGHT_WCS)
+/* With -fshort-wchar, the C library's wcslen and its relatives still expect 32-bit units. */
+#define DUMPWRIGHT_WCS 1
 #endif
 #if defined(_WIN32) || defined(DUMPWRIGHT_WCS) || __SIZEOF_WCHAR_T__ == 2
 #include <wchar.h>
@@ -65,19 +273,24 @@
 #define DUMPWRIGHT_ARM64 1
 #define DUMPWRIGHT_BY_CPU(x64, x86, arm64) (arm64)
 #else
-#error "dumpwright.h knows x64, x86 and arm64"
+#error "dumpwright.h supports x64, x86 and arm64 only"
 #endif
 
-/* What holds a CONTEXT by value is aligned to 16 on x64 and arm64. Compilers differ in whether `#pragma pack(4)` lowers that, so it
- * is said where it counts, and the gap before the CONTEXT is a member. */
+/* On x64 and arm64, structures that contain a CONTEXT by value are aligned to 16 bytes. Compilers
+ * disagree whether `#pragma pack(4)` lowers that alignment. So these structures state their
+ * alignment explicitly, and the gap before the CONTEXT is a member (DUMPWRIGHT_PAD). */
 #if defined(DUMPWRIGHT_X86)
 #define DUMPWRIGHT_ALIGN16
 #define DUMPWRIGHT_PAD
 #elif defined(_MSC_VER)
 #define DUMPWRIGHT_ALIGN16 __declspec(align(16))
-#define DUMPWRIGHT_PAD ULONG dumpwright_pad;
 #else
 #define DUMPWRIGHT_ALIGN16 __attribute__((aligned(16)))
+#endif
+/* Microsoft's header names this member on arm64 only. */
+#if defined(DUMPWRIGHT_ARM64)
+#define DUMPWRIGHT_PAD ULONG Pad;
+#elif defined(DUMPWRIGHT_X64)
 #define DUMPWRIGHT_PAD ULONG dumpwright_pad;
 #endif
 
@@ -97,7 +310,7 @@
 extern "C" {
 #endif
 
-/* ---- Windows' basic types, if <windows.h> has not brought them ------------------------------------------------------------ */
+/* ---- Basic types of Windows, unless <windows.h> was included before ---- */
 
 #if !defined(_WINDEF_) && !defined(_MINWINDEF_) && !defined(_WINNT_)
 
@@ -152,6 +365,7 @@ typedef unsigned short USHORT;
 typedef unsigned int ULONG32;
 typedef int LONG32;
 typedef unsigned int UINT32;
+typedef int INT32;
 typedef void *PVOID;
 typedef void *LPVOID;
 typedef void *HANDLE;
@@ -161,17 +375,11 @@ typedef const WCHAR *PCWSTR;
 typedef DWORD *PDWORD;
 typedef ULONG *PULONG;
 typedef BOOL *PBOOL;
-#if defined(_WIN32)
 typedef unsigned long long ULONG64;
 typedef unsigned long long ULONGLONG;
 typedef unsigned long long DWORD64;
+typedef long long LONG64;
 typedef long long LONGLONG;
-#else
-typedef uint64_t ULONG64;
-typedef uint64_t ULONGLONG;
-typedef uint64_t DWORD64;
-typedef int64_t LONGLONG;
-#endif
 typedef uintptr_t ULONG_PTR;
 typedef size_t SIZE_T;
 #ifndef INVALID_HANDLE_VALUE
@@ -326,6 +534,41 @@ typedef struct _EXCEPTION_POINTERS {
 } EXCEPTION_POINTERS, *PEXCEPTION_POINTERS;
 DUMPWRIGHT_SIZE(EXCEPTION_RECORD, 152, 80, 152);
 
+#if !defined(DUMPWRIGHT_X86)
+/* The registers of a 32-bit thread on a 64-bit system. Thread.Context contains this structure when
+ * SizeOfContext is 716. */
+typedef struct _WOW64_FLOATING_SAVE_AREA {
+    DWORD ControlWord, StatusWord, TagWord, ErrorOffset, ErrorSelector, DataOffset, DataSelector;
+    BYTE RegisterArea[80];
+    DWORD Cr0NpxState;
+} WOW64_FLOATING_SAVE_AREA, *PWOW64_FLOATING_SAVE_AREA;
+typedef struct _WOW64_CONTEXT {
+    DWORD ContextFlags;
+    DWORD Dr0, Dr1, Dr2, Dr3, Dr6, Dr7;
+    WOW64_FLOATING_SAVE_AREA FloatSave;
+    DWORD SegGs, SegFs, SegEs, SegDs;
+    DWORD Edi, Esi, Ebx, Edx, Ecx, Eax;
+    DWORD Ebp, Eip, SegCs, EFlags, Esp, SegSs;
+    BYTE ExtendedRegisters[512];
+} WOW64_CONTEXT, *PWOW64_CONTEXT;
+DUMPWRIGHT_ASSERT(sizeof(WOW64_CONTEXT) == 716);
+DUMPWRIGHT_ASSERT(offsetof(WOW64_CONTEXT, Eip) == 0xb8);
+#endif
+
+typedef struct _SYSTEMTIME {
+    WORD wYear, wMonth, wDayOfWeek, wDay, wHour, wMinute, wSecond, wMilliseconds;
+} SYSTEMTIME, *PSYSTEMTIME, *LPSYSTEMTIME;
+typedef struct _TIME_ZONE_INFORMATION {
+    LONG Bias;
+    WCHAR StandardName[32];
+    SYSTEMTIME StandardDate;
+    LONG StandardBias;
+    WCHAR DaylightName[32];
+    SYSTEMTIME DaylightDate;
+    LONG DaylightBias;
+} TIME_ZONE_INFORMATION, *PTIME_ZONE_INFORMATION, *LPTIME_ZONE_INFORMATION;
+DUMPWRIGHT_SIZE(TIME_ZONE_INFORMATION, 172, 172, 172);
+
 #define PAGE_NOACCESS 0x01
 #define PAGE_READONLY 0x02
 #define PAGE_READWRITE 0x04
@@ -347,6 +590,19 @@ DUMPWRIGHT_SIZE(EXCEPTION_RECORD, 152, 80, 152);
 
 DUMPWRIGHT_SIZE(CONTEXT, 1232, 716, 912);
 
+#ifndef MAX_PATH
+#define MAX_PATH 260
+#endif
+
+/* Older SDKs lack this structure. */
+#ifndef MAXIMUM_XSTATE_FEATURES
+#define MAXIMUM_XSTATE_FEATURES 64
+typedef struct _XSTATE_FEATURE {
+    DWORD Offset;
+    DWORD Size;
+} XSTATE_FEATURE, *PXSTATE_FEATURE;
+#endif
+
 #if !defined(VS_FFI_SIGNATURE)
 #define VS_FFI_SIGNATURE 0xFEEF04BDL
 typedef struct tagVS_FIXEDFILEINFO {
@@ -367,10 +623,13 @@ typedef struct tagVS_FIXEDFILEINFO {
 #endif
 DUMPWRIGHT_SIZE(VS_FIXEDFILEINFO, 52, 52, 52);
 
-/* Status codes that callbacks answer with, and that calls end with. */
+/* Status codes that callbacks answer with and that calls fail with. */
 #ifndef S_OK
 #define S_OK ((HRESULT)0)
 #define S_FALSE ((HRESULT)1)
+#endif
+#ifndef E_UNEXPECTED
+#define E_UNEXPECTED ((HRESULT)0x8000FFFF)
 #endif
 #ifndef E_NOTIMPL
 #define E_NOTIMPL ((HRESULT)0x80004001)
@@ -398,9 +657,13 @@ DUMPWRIGHT_SIZE(VS_FIXEDFILEINFO, 52, 52, 52);
 #define HRESULT_FROM_WIN32(code) ((HRESULT)(code) <= 0 ? (HRESULT)(code) : (HRESULT)(((code) & 0xFFFF) | 0x80070000))
 #endif
 
-/* ---- Microsoft's dbghelp.h, the part about minidumps ----------------------------------------------------------------------- */
+/* ---- The part of Microsoft's dbghelp.h that is about minidumps ---- */
 
-#if !defined(_DBGHELP_) && !defined(_APISETMINIDUMP_)
+/* These declarations are skipped if <dbghelp.h> or <minidumpapiset.h> was included before. The
+ * SDK's <minidumpapiset.h>, which its <dbghelp.h> includes, is recognized by the macro
+ * MINIDUMP_SIGNATURE. Its include guard, _MINIDUMP_H, would not do: many programs use that name for
+ * a header of their own. mingw-w64's <dbghelp.h> is recognized by its guard, _DBGHELP_. */
+#if !defined(_DBGHELP_) && !defined(MINIDUMP_SIGNATURE)
 
 typedef enum _MINIDUMP_TYPE {
     MiniDumpNormal = 0x0,
@@ -430,7 +693,9 @@ typedef enum _MINIDUMP_TYPE {
     MiniDumpScanInaccessiblePartialPages = 0x800000,
     MiniDumpFilterWriteCombinedMemory = 0x1000000,
     MiniDumpNoIgnoreInaccessibleMemory = 0x2000000,
-    MiniDumpValidTypeFlags = 0x3ffffff,
+    MiniDumpWithMemoryCompressed = 0x4000000,
+    MiniDumpValidTypeFlags = 0x5ffffff,
+    MiniDumpValidTypeFlagsEx = 0x7ffffff,
 } MINIDUMP_TYPE;
 
 typedef enum _MINIDUMP_CALLBACK_TYPE {
@@ -455,6 +720,8 @@ typedef enum _MINIDUMP_CALLBACK_TYPE {
     VmQueryCallback = 0x12,
     VmPreReadCallback = 0x13,
     VmPostReadCallback = 0x14,
+    CompressedMemoryStreamStartCallback = 0x15,
+    CompressedMemoryStreamFinishCallback = 0x16,
 } MINIDUMP_CALLBACK_TYPE;
 
 typedef enum _THREAD_WRITE_FLAGS {
@@ -479,6 +746,7 @@ typedef enum _MODULE_WRITE_FLAGS {
 
 typedef enum _MINIDUMP_SECONDARY_FLAGS {
     MiniSecondaryWithoutPowerInfo = 0x1,
+    MiniSecondaryValidFlags = 0x1,
 } MINIDUMP_SECONDARY_FLAGS;
 
 typedef enum _MINIDUMP_STREAM_TYPE {
@@ -507,6 +775,21 @@ typedef enum _MINIDUMP_STREAM_TYPE {
     ProcessVmCountersStream = 0x16,
     IptTraceStream = 0x17,
     ThreadNamesStream = 0x18,
+    CompressedMemoryStream = 0x19,
+    CompressedMemoryStreamSQL = 0x7000,
+    ceStreamNull = 0x8000,
+    ceStreamSystemInfo = 0x8001,
+    ceStreamException = 0x8002,
+    ceStreamModuleList = 0x8003,
+    ceStreamProcessList = 0x8004,
+    ceStreamThreadList = 0x8005,
+    ceStreamThreadContextList = 0x8006,
+    ceStreamThreadCallStackList = 0x8007,
+    ceStreamMemoryVirtualList = 0x8008,
+    ceStreamMemoryPhysicalList = 0x8009,
+    ceStreamBucketParameters = 0x800a,
+    ceStreamProcessModuleMap = 0x800b,
+    ceStreamDiagnosisList = 0x800c,
     LastReservedStream = 0xffff,
 } MINIDUMP_STREAM_TYPE;
 
@@ -534,7 +817,7 @@ typedef enum _dumpwright_stream_type {
 
 #pragma pack(push, 4)
 
-/* A region of memory in Windows' terms. */
+/* A memory region, with the values of MEMORY_BASIC_INFORMATION. */
 typedef struct _MINIDUMP_MEMORY_INFO {
     ULONG64 BaseAddress;
     ULONG64 AllocationBase;
@@ -547,7 +830,7 @@ typedef struct _MINIDUMP_MEMORY_INFO {
     ULONG32 __alignment2;
 } MINIDUMP_MEMORY_INFO, *PMINIDUMP_MEMORY_INFO;
 
-/* The facts of a thread, as ThreadCallback shows them. StackBase is the upper end. */
+/* The thread of ThreadCallback. StackBase is the upper end of its stack. */
 typedef struct DUMPWRIGHT_ALIGN16 _MINIDUMP_THREAD_CALLBACK {
     ULONG ThreadId;
     HANDLE ThreadHandle;
@@ -558,7 +841,7 @@ typedef struct DUMPWRIGHT_ALIGN16 _MINIDUMP_THREAD_CALLBACK {
     ULONG64 StackEnd;
 } MINIDUMP_THREAD_CALLBACK, *PMINIDUMP_THREAD_CALLBACK;
 
-/* The same with a backing store, for ThreadExCallback. */
+/* The thread of ThreadExCallback, with the ends of its backing store. */
 typedef struct DUMPWRIGHT_ALIGN16 _MINIDUMP_THREAD_EX_CALLBACK {
     ULONG ThreadId;
     HANDLE ThreadHandle;
@@ -576,7 +859,7 @@ typedef struct _MINIDUMP_INCLUDE_THREAD_CALLBACK {
     ULONG ThreadId;
 } MINIDUMP_INCLUDE_THREAD_CALLBACK, *PMINIDUMP_INCLUDE_THREAD_CALLBACK;
 
-/* The facts of a module, as ModuleCallback shows them. */
+/* The module of ModuleCallback. */
 typedef struct _MINIDUMP_MODULE_CALLBACK {
     PWCHAR FullPath;
     ULONG64 BaseOfImage;
@@ -595,7 +878,7 @@ typedef struct _MINIDUMP_INCLUDE_MODULE_CALLBACK {
     ULONG64 BaseOfImage;
 } MINIDUMP_INCLUDE_MODULE_CALLBACK, *PMINIDUMP_INCLUDE_MODULE_CALLBACK;
 
-/* Output: the file, and for IoWriteAllCallback what is to be written where. */
+/* The output file. IoWriteAllCallback adds the bytes to write and their offset. */
 typedef struct _MINIDUMP_IO_CALLBACK {
     HANDLE Handle;
     ULONG64 Offset;
@@ -615,14 +898,14 @@ typedef struct _MINIDUMP_VM_QUERY_CALLBACK {
     ULONG64 Offset;
 } MINIDUMP_VM_QUERY_CALLBACK, *PMINIDUMP_VM_QUERY_CALLBACK;
 
-/* A read that is about to be done. */
+/* A memory read that is about to happen. */
 typedef struct _MINIDUMP_VM_PRE_READ_CALLBACK {
     ULONG64 Offset;
     PVOID Buffer;
     ULONG Size;
 } MINIDUMP_VM_PRE_READ_CALLBACK, *PMINIDUMP_VM_PRE_READ_CALLBACK;
 
-/* A read that has been done. */
+/* A memory read that has happened. */
 typedef struct _MINIDUMP_VM_POST_READ_CALLBACK {
     ULONG64 Offset;
     PVOID Buffer;
@@ -631,7 +914,22 @@ typedef struct _MINIDUMP_VM_POST_READ_CALLBACK {
     HRESULT Status;
 } MINIDUMP_VM_POST_READ_CALLBACK, *PMINIDUMP_VM_POST_READ_CALLBACK;
 
-/* A question. */
+/* The answer to CompressedMemoryStreamStartCallback. */
+typedef struct _MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK {
+    ULONG32 MaxParallelism;
+    ULONG32 MaxTransferSize;
+    PVOID NumaNodeInfoArray;
+    ULONG32 NumaNodeInfoArraySize;
+    ULONG32 Reserved;
+} MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK, *PMINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK;
+
+/* The result of compressing the memory. */
+typedef struct _MINIDUMP_COMPRESSED_MEMORY_STREAM_FINISH_CALLBACK {
+    ULONG64 CompressedStreamSize;
+    ULONG32 StreamCompressionRate;
+} MINIDUMP_COMPRESSED_MEMORY_STREAM_FINISH_CALLBACK, *PMINIDUMP_COMPRESSED_MEMORY_STREAM_FINISH_CALLBACK;
+
+/* One call of the callback: its type and the facts of the question. */
 typedef struct DUMPWRIGHT_ALIGN16 _MINIDUMP_CALLBACK_INPUT {
     ULONG ProcessId;
     HANDLE ProcessHandle;
@@ -649,10 +947,11 @@ typedef struct DUMPWRIGHT_ALIGN16 _MINIDUMP_CALLBACK_INPUT {
         MINIDUMP_VM_QUERY_CALLBACK VmQuery;
         MINIDUMP_VM_PRE_READ_CALLBACK VmPreRead;
         MINIDUMP_VM_POST_READ_CALLBACK VmPostRead;
+        MINIDUMP_COMPRESSED_MEMORY_STREAM_FINISH_CALLBACK CompressedMemoryStreamFinish;
     };
 } MINIDUMP_CALLBACK_INPUT, *PMINIDUMP_CALLBACK_INPUT;
 
-/* The answer to a question, prefilled. */
+/* The answer. It holds the default answer when the callback is called. */
 typedef struct _MINIDUMP_CALLBACK_OUTPUT {
     union {
         ULONG ModuleWriteFlags;
@@ -679,6 +978,7 @@ typedef struct _MINIDUMP_CALLBACK_OUTPUT {
             HRESULT VmReadStatus;
             ULONG VmReadBytesCompleted;
         };
+        MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK CompressedMemoryStreamStart;
         HRESULT Status;
     };
 } MINIDUMP_CALLBACK_OUTPUT, *PMINIDUMP_CALLBACK_OUTPUT;
@@ -686,35 +986,38 @@ typedef struct _MINIDUMP_CALLBACK_OUTPUT {
 typedef BOOL(WINAPI *MINIDUMP_CALLBACK_ROUTINE)(PVOID CallbackParam, PMINIDUMP_CALLBACK_INPUT CallbackInput,
                                                PMINIDUMP_CALLBACK_OUTPUT CallbackOutput);
 
-/* The callback, and what it is given as its first argument. */
+/* The callback routine and its first argument. */
 typedef struct _MINIDUMP_CALLBACK_INFORMATION {
     MINIDUMP_CALLBACK_ROUTINE CallbackRoutine;
     PVOID CallbackParam;
 } MINIDUMP_CALLBACK_INFORMATION, *PMINIDUMP_CALLBACK_INFORMATION;
 
-/* What happened to the process. With ClientPointers, the pointers are addresses in the process that is dumped. */
+/* The exception. With ClientPointers, the pointers are addresses in the target. */
 typedef struct _MINIDUMP_EXCEPTION_INFORMATION {
     ULONG32 ThreadId;
     PEXCEPTION_POINTERS ExceptionPointers;
     BOOL ClientPointers;
 } MINIDUMP_EXCEPTION_INFORMATION, *PMINIDUMP_EXCEPTION_INFORMATION;
 
-/* A stream of the caller's own. */
+/* A user stream. */
 typedef struct _MINIDUMP_USER_STREAM {
     ULONG32 Type;
     ULONG BufferSize;
     PVOID Buffer;
 } MINIDUMP_USER_STREAM, *PMINIDUMP_USER_STREAM;
 
-/* All streams of the caller's own. */
+/* All user streams. */
 typedef struct _MINIDUMP_USER_STREAM_INFORMATION {
     ULONG UserStreamCount;
     PMINIDUMP_USER_STREAM UserStreamArray;
 } MINIDUMP_USER_STREAM_INFORMATION, *PMINIDUMP_USER_STREAM_INFORMATION;
 
-/* The structures of the file. */
+/* Structures in the file. An RVA is an offset from the beginning of the file, in bytes. */
 typedef DWORD RVA;
 typedef ULONG64 RVA64;
+
+/* The address of the byte at offset `rva` of a dump that is in memory at `base`. */
+#define RVA_TO_ADDR(base, rva) ((PVOID)((ULONG_PTR)(base) + (rva)))
 
 typedef struct _MINIDUMP_LOCATION_DESCRIPTOR {
     ULONG32 DataSize;
@@ -801,6 +1104,20 @@ typedef struct _MINIDUMP_THREAD_LIST {
     ULONG32 NumberOfThreads;
     MINIDUMP_THREAD Threads[];
 } MINIDUMP_THREAD_LIST, *PMINIDUMP_THREAD_LIST;
+typedef struct _MINIDUMP_THREAD_EX {
+    ULONG32 ThreadId;
+    ULONG32 SuspendCount;
+    ULONG32 PriorityClass;
+    ULONG32 Priority;
+    ULONG64 Teb;
+    MINIDUMP_MEMORY_DESCRIPTOR Stack;
+    MINIDUMP_LOCATION_DESCRIPTOR ThreadContext;
+    MINIDUMP_MEMORY_DESCRIPTOR BackingStore;
+} MINIDUMP_THREAD_EX, *PMINIDUMP_THREAD_EX;
+typedef struct _MINIDUMP_THREAD_EX_LIST {
+    ULONG32 NumberOfThreads;
+    MINIDUMP_THREAD_EX Threads[];
+} MINIDUMP_THREAD_EX_LIST, *PMINIDUMP_THREAD_EX_LIST;
 typedef struct _MINIDUMP_EXCEPTION {
     ULONG32 ExceptionCode;
     ULONG32 ExceptionFlags;
@@ -810,7 +1127,7 @@ typedef struct _MINIDUMP_EXCEPTION {
     ULONG32 __unusedAlignment;
     ULONG64 ExceptionInformation[15];
 } MINIDUMP_EXCEPTION, *PMINIDUMP_EXCEPTION;
-typedef struct _MINIDUMP_EXCEPTION_STREAM {
+typedef struct MINIDUMP_EXCEPTION_STREAM {
     ULONG32 ThreadId;
     ULONG32 __alignment;
     MINIDUMP_EXCEPTION ExceptionRecord;
@@ -841,6 +1158,29 @@ typedef struct _MINIDUMP_MEMORY64_LIST {
     RVA64 BaseRva;
     MINIDUMP_MEMORY_DESCRIPTOR64 MemoryRanges[];
 } MINIDUMP_MEMORY64_LIST, *PMINIDUMP_MEMORY64_LIST;
+typedef struct _MINIDUMP_EXCEPTION_INFORMATION64 {
+    DWORD ThreadId;
+    ULONG64 ExceptionRecord;
+    ULONG64 ContextRecord;
+    BOOL ClientPointers;
+} MINIDUMP_EXCEPTION_INFORMATION64, *PMINIDUMP_EXCEPTION_INFORMATION64;
+typedef enum _MINIDUMP_HANDLE_OBJECT_INFORMATION_TYPE {
+    MiniHandleObjectInformationNone = 0,
+    MiniThreadInformation1 = 1,
+    MiniMutantInformation1 = 2,
+    MiniMutantInformation2 = 3,
+    MiniProcessInformation1 = 4,
+    MiniProcessInformation2 = 5,
+    MiniEventInformation1 = 6,
+    MiniSectionInformation1 = 7,
+    MiniSemaphoreInformation1 = 8,
+    MiniHandleObjectInformationTypeMax = 9,
+} MINIDUMP_HANDLE_OBJECT_INFORMATION_TYPE;
+typedef struct _MINIDUMP_HANDLE_OBJECT_INFORMATION {
+    RVA NextInfoRva;
+    ULONG32 InfoType;
+    ULONG32 SizeOfInfo;
+} MINIDUMP_HANDLE_OBJECT_INFORMATION;
 typedef struct _MINIDUMP_HANDLE_DESCRIPTOR {
     ULONG64 Handle;
     RVA TypeNameRva;
@@ -850,12 +1190,45 @@ typedef struct _MINIDUMP_HANDLE_DESCRIPTOR {
     ULONG32 HandleCount;
     ULONG32 PointerCount;
 } MINIDUMP_HANDLE_DESCRIPTOR, *PMINIDUMP_HANDLE_DESCRIPTOR;
+typedef struct _MINIDUMP_HANDLE_DESCRIPTOR_2 {
+    ULONG64 Handle;
+    RVA TypeNameRva;
+    RVA ObjectNameRva;
+    ULONG32 Attributes;
+    ULONG32 GrantedAccess;
+    ULONG32 HandleCount;
+    ULONG32 PointerCount;
+    RVA ObjectInfoRva;
+    ULONG32 Reserved0;
+} MINIDUMP_HANDLE_DESCRIPTOR_2, *PMINIDUMP_HANDLE_DESCRIPTOR_2;
+typedef MINIDUMP_HANDLE_DESCRIPTOR_2 MINIDUMP_HANDLE_DESCRIPTOR_N, *PMINIDUMP_HANDLE_DESCRIPTOR_N;
 typedef struct _MINIDUMP_HANDLE_DATA_STREAM {
     ULONG32 SizeOfHeader;
     ULONG32 SizeOfDescriptor;
     ULONG32 NumberOfDescriptors;
     ULONG32 Reserved;
 } MINIDUMP_HANDLE_DATA_STREAM, *PMINIDUMP_HANDLE_DATA_STREAM;
+typedef struct _MINIDUMP_HANDLE_OPERATION_LIST {
+    ULONG32 SizeOfHeader;
+    ULONG32 SizeOfEntry;
+    ULONG32 NumberOfEntries;
+    ULONG32 Reserved;
+} MINIDUMP_HANDLE_OPERATION_LIST, *PMINIDUMP_HANDLE_OPERATION_LIST;
+typedef struct _MINIDUMP_FUNCTION_TABLE_DESCRIPTOR {
+    ULONG64 MinimumAddress;
+    ULONG64 MaximumAddress;
+    ULONG64 BaseAddress;
+    ULONG32 EntryCount;
+    ULONG32 SizeOfAlignPad;
+} MINIDUMP_FUNCTION_TABLE_DESCRIPTOR, *PMINIDUMP_FUNCTION_TABLE_DESCRIPTOR;
+typedef struct _MINIDUMP_FUNCTION_TABLE_STREAM {
+    ULONG32 SizeOfHeader;
+    ULONG32 SizeOfDescriptor;
+    ULONG32 SizeOfNativeDescriptor;
+    ULONG32 SizeOfFunctionEntry;
+    ULONG32 NumberOfDescriptors;
+    ULONG32 SizeOfAlignPad;
+} MINIDUMP_FUNCTION_TABLE_STREAM, *PMINIDUMP_FUNCTION_TABLE_STREAM;
 typedef struct _MINIDUMP_UNLOADED_MODULE {
     ULONG64 BaseOfImage;
     ULONG32 SizeOfImage;
@@ -868,6 +1241,21 @@ typedef struct _MINIDUMP_UNLOADED_MODULE_LIST {
     ULONG32 SizeOfEntry;
     ULONG32 NumberOfEntries;
 } MINIDUMP_UNLOADED_MODULE_LIST, *PMINIDUMP_UNLOADED_MODULE_LIST;
+#define MINIDUMP_MISC1_PROCESS_ID 0x00000001
+#define MINIDUMP_MISC1_PROCESS_TIMES 0x00000002
+#define MINIDUMP_MISC1_PROCESSOR_POWER_INFO 0x00000004
+#define MINIDUMP_MISC3_PROCESS_INTEGRITY 0x00000010
+#define MINIDUMP_MISC3_PROCESS_EXECUTE_FLAGS 0x00000020
+#define MINIDUMP_MISC3_TIMEZONE 0x00000040
+#define MINIDUMP_MISC3_PROTECTED_PROCESS 0x00000080
+#define MINIDUMP_MISC4_BUILDSTRING 0x00000100
+#define MINIDUMP_MISC5_PROCESS_COOKIE 0x00000200
+typedef struct _XSTATE_CONFIG_FEATURE_MSC_INFO {
+    ULONG32 SizeOfInfo;
+    ULONG32 ContextSize;
+    ULONG64 EnabledFeatures;
+    XSTATE_FEATURE Features[MAXIMUM_XSTATE_FEATURES];
+} XSTATE_CONFIG_FEATURE_MSC_INFO, *PXSTATE_CONFIG_FEATURE_MSC_INFO;
 typedef struct _MINIDUMP_MISC_INFO {
     ULONG32 SizeOfInfo;
     ULONG32 Flags1;
@@ -876,11 +1264,91 @@ typedef struct _MINIDUMP_MISC_INFO {
     ULONG32 ProcessUserTime;
     ULONG32 ProcessKernelTime;
 } MINIDUMP_MISC_INFO, *PMINIDUMP_MISC_INFO;
+typedef struct _MINIDUMP_MISC_INFO_2 {
+    ULONG32 SizeOfInfo;
+    ULONG32 Flags1;
+    ULONG32 ProcessId;
+    ULONG32 ProcessCreateTime;
+    ULONG32 ProcessUserTime;
+    ULONG32 ProcessKernelTime;
+    ULONG32 ProcessorMaxMhz;
+    ULONG32 ProcessorCurrentMhz;
+    ULONG32 ProcessorMhzLimit;
+    ULONG32 ProcessorMaxIdleState;
+    ULONG32 ProcessorCurrentIdleState;
+} MINIDUMP_MISC_INFO_2, *PMINIDUMP_MISC_INFO_2;
+typedef struct _MINIDUMP_MISC_INFO_3 {
+    ULONG32 SizeOfInfo;
+    ULONG32 Flags1;
+    ULONG32 ProcessId;
+    ULONG32 ProcessCreateTime;
+    ULONG32 ProcessUserTime;
+    ULONG32 ProcessKernelTime;
+    ULONG32 ProcessorMaxMhz;
+    ULONG32 ProcessorCurrentMhz;
+    ULONG32 ProcessorMhzLimit;
+    ULONG32 ProcessorMaxIdleState;
+    ULONG32 ProcessorCurrentIdleState;
+    ULONG32 ProcessIntegrityLevel;
+    ULONG32 ProcessExecuteFlags;
+    ULONG32 ProtectedProcess;
+    ULONG32 TimeZoneId;
+    TIME_ZONE_INFORMATION TimeZone;
+} MINIDUMP_MISC_INFO_3, *PMINIDUMP_MISC_INFO_3;
+typedef struct _MINIDUMP_MISC_INFO_4 {
+    ULONG32 SizeOfInfo;
+    ULONG32 Flags1;
+    ULONG32 ProcessId;
+    ULONG32 ProcessCreateTime;
+    ULONG32 ProcessUserTime;
+    ULONG32 ProcessKernelTime;
+    ULONG32 ProcessorMaxMhz;
+    ULONG32 ProcessorCurrentMhz;
+    ULONG32 ProcessorMhzLimit;
+    ULONG32 ProcessorMaxIdleState;
+    ULONG32 ProcessorCurrentIdleState;
+    ULONG32 ProcessIntegrityLevel;
+    ULONG32 ProcessExecuteFlags;
+    ULONG32 ProtectedProcess;
+    ULONG32 TimeZoneId;
+    TIME_ZONE_INFORMATION TimeZone;
+    WCHAR BuildString[MAX_PATH];
+    WCHAR DbgBldStr[40];
+} MINIDUMP_MISC_INFO_4, *PMINIDUMP_MISC_INFO_4;
+typedef struct _MINIDUMP_MISC_INFO_5 {
+    ULONG32 SizeOfInfo;
+    ULONG32 Flags1;
+    ULONG32 ProcessId;
+    ULONG32 ProcessCreateTime;
+    ULONG32 ProcessUserTime;
+    ULONG32 ProcessKernelTime;
+    ULONG32 ProcessorMaxMhz;
+    ULONG32 ProcessorCurrentMhz;
+    ULONG32 ProcessorMhzLimit;
+    ULONG32 ProcessorMaxIdleState;
+    ULONG32 ProcessorCurrentIdleState;
+    ULONG32 ProcessIntegrityLevel;
+    ULONG32 ProcessExecuteFlags;
+    ULONG32 ProtectedProcess;
+    ULONG32 TimeZoneId;
+    TIME_ZONE_INFORMATION TimeZone;
+    WCHAR BuildString[MAX_PATH];
+    WCHAR DbgBldStr[40];
+    XSTATE_CONFIG_FEATURE_MSC_INFO XStateData;
+    ULONG32 ProcessCookie;
+} MINIDUMP_MISC_INFO_5, *PMINIDUMP_MISC_INFO_5;
+typedef MINIDUMP_MISC_INFO_5 MINIDUMP_MISC_INFO_N, *PMINIDUMP_MISC_INFO_N;
 typedef struct _MINIDUMP_MEMORY_INFO_LIST {
     ULONG SizeOfHeader;
     ULONG SizeOfEntry;
     ULONG64 NumberOfEntries;
 } MINIDUMP_MEMORY_INFO_LIST, *PMINIDUMP_MEMORY_INFO_LIST;
+#define MINIDUMP_THREAD_INFO_ERROR_THREAD 0x00000001
+#define MINIDUMP_THREAD_INFO_WRITING_THREAD 0x00000002
+#define MINIDUMP_THREAD_INFO_EXITED_THREAD 0x00000004
+#define MINIDUMP_THREAD_INFO_INVALID_INFO 0x00000008
+#define MINIDUMP_THREAD_INFO_INVALID_CONTEXT 0x00000010
+#define MINIDUMP_THREAD_INFO_INVALID_TEB 0x00000020
 typedef struct _MINIDUMP_THREAD_INFO {
     ULONG32 ThreadId;
     ULONG32 DumpFlags;
@@ -906,10 +1374,284 @@ typedef struct _MINIDUMP_THREAD_NAME_LIST {
     ULONG NumberOfThreadNames;
     MINIDUMP_THREAD_NAME ThreadNames[];
 } MINIDUMP_THREAD_NAME_LIST, *PMINIDUMP_THREAD_NAME_LIST;
+typedef struct _MINIDUMP_TOKEN_INFO_HEADER {
+    ULONG32 TokenSize;
+    ULONG32 TokenId;
+    ULONG64 TokenHandle;
+} MINIDUMP_TOKEN_INFO_HEADER, *PMINIDUMP_TOKEN_INFO_HEADER;
+typedef struct _MINIDUMP_TOKEN_INFO_LIST {
+    ULONG32 TokenListSize;
+    ULONG32 TokenListEntries;
+    ULONG32 ListHeaderSize;
+    ULONG32 ElementHeaderSize;
+} MINIDUMP_TOKEN_INFO_LIST, *PMINIDUMP_TOKEN_INFO_LIST;
+typedef struct _MINIDUMP_SYSTEM_BASIC_INFORMATION {
+    ULONG32 TimerResolution;
+    ULONG32 PageSize;
+    ULONG32 NumberOfPhysicalPages;
+    ULONG32 LowestPhysicalPageNumber;
+    ULONG32 HighestPhysicalPageNumber;
+    ULONG32 AllocationGranularity;
+    ULONG64 MinimumUserModeAddress;
+    ULONG64 MaximumUserModeAddress;
+    ULONG64 ActiveProcessorsAffinityMask;
+    ULONG32 NumberOfProcessors;
+} MINIDUMP_SYSTEM_BASIC_INFORMATION, *PMINIDUMP_SYSTEM_BASIC_INFORMATION;
+typedef struct _MINIDUMP_SYSTEM_FILECACHE_INFORMATION {
+    ULONG64 CurrentSize;
+    ULONG64 PeakSize;
+    ULONG32 PageFaultCount;
+    ULONG64 MinimumWorkingSet;
+    ULONG64 MaximumWorkingSet;
+    ULONG64 CurrentSizeIncludingTransitionInPages;
+    ULONG64 PeakSizeIncludingTransitionInPages;
+    ULONG32 TransitionRePurposeCount;
+    ULONG32 Flags;
+} MINIDUMP_SYSTEM_FILECACHE_INFORMATION, *PMINIDUMP_SYSTEM_FILECACHE_INFORMATION;
+typedef struct _MINIDUMP_SYSTEM_BASIC_PERFORMANCE_INFORMATION {
+    ULONG64 AvailablePages;
+    ULONG64 CommittedPages;
+    ULONG64 CommitLimit;
+    ULONG64 PeakCommitment;
+} MINIDUMP_SYSTEM_BASIC_PERFORMANCE_INFORMATION, *PMINIDUMP_SYSTEM_BASIC_PERFORMANCE_INFORMATION;
+typedef struct _MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION {
+    ULONG64 IdleProcessTime;
+    ULONG64 IoReadTransferCount;
+    ULONG64 IoWriteTransferCount;
+    ULONG64 IoOtherTransferCount;
+    ULONG32 IoReadOperationCount;
+    ULONG32 IoWriteOperationCount;
+    ULONG32 IoOtherOperationCount;
+    ULONG32 AvailablePages;
+    ULONG32 CommittedPages;
+    ULONG32 CommitLimit;
+    ULONG32 PeakCommitment;
+    ULONG32 PageFaultCount;
+    ULONG32 CopyOnWriteCount;
+    ULONG32 TransitionCount;
+    ULONG32 CacheTransitionCount;
+    ULONG32 DemandZeroCount;
+    ULONG32 PageReadCount;
+    ULONG32 PageReadIoCount;
+    ULONG32 CacheReadCount;
+    ULONG32 CacheIoCount;
+    ULONG32 DirtyPagesWriteCount;
+    ULONG32 DirtyWriteIoCount;
+    ULONG32 MappedPagesWriteCount;
+    ULONG32 MappedWriteIoCount;
+    ULONG32 PagedPoolPages;
+    ULONG32 NonPagedPoolPages;
+    ULONG32 PagedPoolAllocs;
+    ULONG32 PagedPoolFrees;
+    ULONG32 NonPagedPoolAllocs;
+    ULONG32 NonPagedPoolFrees;
+    ULONG32 FreeSystemPtes;
+    ULONG32 ResidentSystemCodePage;
+    ULONG32 TotalSystemDriverPages;
+    ULONG32 TotalSystemCodePages;
+    ULONG32 NonPagedPoolLookasideHits;
+    ULONG32 PagedPoolLookasideHits;
+    ULONG32 AvailablePagedPoolPages;
+    ULONG32 ResidentSystemCachePage;
+    ULONG32 ResidentPagedPoolPage;
+    ULONG32 ResidentSystemDriverPage;
+    ULONG32 CcFastReadNoWait;
+    ULONG32 CcFastReadWait;
+    ULONG32 CcFastReadResourceMiss;
+    ULONG32 CcFastReadNotPossible;
+    ULONG32 CcFastMdlReadNoWait;
+    ULONG32 CcFastMdlReadWait;
+    ULONG32 CcFastMdlReadResourceMiss;
+    ULONG32 CcFastMdlReadNotPossible;
+    ULONG32 CcMapDataNoWait;
+    ULONG32 CcMapDataWait;
+    ULONG32 CcMapDataNoWaitMiss;
+    ULONG32 CcMapDataWaitMiss;
+    ULONG32 CcPinMappedDataCount;
+    ULONG32 CcPinReadNoWait;
+    ULONG32 CcPinReadWait;
+    ULONG32 CcPinReadNoWaitMiss;
+    ULONG32 CcPinReadWaitMiss;
+    ULONG32 CcCopyReadNoWait;
+    ULONG32 CcCopyReadWait;
+    ULONG32 CcCopyReadNoWaitMiss;
+    ULONG32 CcCopyReadWaitMiss;
+    ULONG32 CcMdlReadNoWait;
+    ULONG32 CcMdlReadWait;
+    ULONG32 CcMdlReadNoWaitMiss;
+    ULONG32 CcMdlReadWaitMiss;
+    ULONG32 CcReadAheadIos;
+    ULONG32 CcLazyWriteIos;
+    ULONG32 CcLazyWritePages;
+    ULONG32 CcDataFlushes;
+    ULONG32 CcDataPages;
+    ULONG32 ContextSwitches;
+    ULONG32 FirstLevelTbFills;
+    ULONG32 SecondLevelTbFills;
+    ULONG32 SystemCalls;
+    ULONG64 CcTotalDirtyPages;
+    ULONG64 CcDirtyPageThreshold;
+    ULONG64 ResidentAvailablePages;
+    ULONG64 SharedCommittedPages;
+} MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION, *PMINIDUMP_SYSTEM_PERFORMANCE_INFORMATION;
+typedef struct _MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION_2 {
+    ULONG64 IdleProcessTime;
+    ULONG64 IoReadTransferCount;
+    ULONG64 IoWriteTransferCount;
+    ULONG64 IoOtherTransferCount;
+    ULONG32 IoReadOperationCount;
+    ULONG32 IoWriteOperationCount;
+    ULONG32 IoOtherOperationCount;
+    ULONG32 AvailablePages;
+    ULONG32 CommittedPages;
+    ULONG32 CommitLimit;
+    ULONG32 PeakCommitment;
+    ULONG32 PageFaultCount;
+    ULONG32 CopyOnWriteCount;
+    ULONG32 TransitionCount;
+    ULONG32 CacheTransitionCount;
+    ULONG32 DemandZeroCount;
+    ULONG32 PageReadCount;
+    ULONG32 PageReadIoCount;
+    ULONG32 CacheReadCount;
+    ULONG32 CacheIoCount;
+    ULONG32 DirtyPagesWriteCount;
+    ULONG32 DirtyWriteIoCount;
+    ULONG32 MappedPagesWriteCount;
+    ULONG32 MappedWriteIoCount;
+    ULONG32 PagedPoolPages;
+    ULONG32 NonPagedPoolPages;
+    ULONG32 PagedPoolAllocs;
+    ULONG32 PagedPoolFrees;
+    ULONG32 NonPagedPoolAllocs;
+    ULONG32 NonPagedPoolFrees;
+    ULONG32 FreeSystemPtes;
+    ULONG32 ResidentSystemCodePage;
+    ULONG32 TotalSystemDriverPages;
+    ULONG32 TotalSystemCodePages;
+    ULONG32 NonPagedPoolLookasideHits;
+    ULONG32 PagedPoolLookasideHits;
+    ULONG32 AvailablePagedPoolPages;
+    ULONG32 ResidentSystemCachePage;
+    ULONG32 ResidentPagedPoolPage;
+    ULONG32 ResidentSystemDriverPage;
+    ULONG32 CcFastReadNoWait;
+    ULONG32 CcFastReadWait;
+    ULONG32 CcFastReadResourceMiss;
+    ULONG32 CcFastReadNotPossible;
+    ULONG32 CcFastMdlReadNoWait;
+    ULONG32 CcFastMdlReadWait;
+    ULONG32 CcFastMdlReadResourceMiss;
+    ULONG32 CcFastMdlReadNotPossible;
+    ULONG32 CcMapDataNoWait;
+    ULONG32 CcMapDataWait;
+    ULONG32 CcMapDataNoWaitMiss;
+    ULONG32 CcMapDataWaitMiss;
+    ULONG32 CcPinMappedDataCount;
+    ULONG32 CcPinReadNoWait;
+    ULONG32 CcPinReadWait;
+    ULONG32 CcPinReadNoWaitMiss;
+    ULONG32 CcPinReadWaitMiss;
+    ULONG32 CcCopyReadNoWait;
+    ULONG32 CcCopyReadWait;
+    ULONG32 CcCopyReadNoWaitMiss;
+    ULONG32 CcCopyReadWaitMiss;
+    ULONG32 CcMdlReadNoWait;
+    ULONG32 CcMdlReadWait;
+    ULONG32 CcMdlReadNoWaitMiss;
+    ULONG32 CcMdlReadWaitMiss;
+    ULONG32 CcReadAheadIos;
+    ULONG32 CcLazyWriteIos;
+    ULONG32 CcLazyWritePages;
+    ULONG32 CcDataFlushes;
+    ULONG32 CcDataPages;
+    ULONG32 ContextSwitches;
+    ULONG32 FirstLevelTbFills;
+    ULONG32 SecondLevelTbFills;
+    ULONG32 SystemCalls;
+    ULONG64 CcTotalDirtyPages;
+    ULONG64 CcDirtyPageThreshold;
+    ULONG64 ResidentAvailablePages;
+    ULONG64 SharedCommittedPages;
+    ULONG64 MdlPagesAllocated;
+    ULONG64 PfnDatabaseCommittedPages;
+    ULONG64 SystemPageTableCommittedPages;
+    ULONG64 ContiguousPagesAllocated;
+} MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION_2, *PMINIDUMP_SYSTEM_PERFORMANCE_INFORMATION_2;
+#define MINIDUMP_SYSMEMINFO1_FILECACHE_TRANSITIONREPURPOSECOUNT_FLAGS 0x0001
+#define MINIDUMP_SYSMEMINFO1_BASICPERF 0x0002
+#define MINIDUMP_SYSMEMINFO1_PERF_CCTOTALDIRTYPAGES_CCDIRTYPAGETHRESHOLD 0x0004
+#define MINIDUMP_SYSMEMINFO1_PERF_RESIDENTAVAILABLEPAGES_SHAREDCOMMITPAGES 0x0008
+#define MINIDUMP_SYSMEMINFO1_PERF_MDLPAGESALLOCATED_PFNDATABASECOMMITTEDPAGES 0x0010
+#define MINIDUMP_SYSMEMINFO1_PERF_SYSTEMPAGETABLECOMMITTEDPAGES_CONTIGUOUSPAGESALLOCATED 0x0020
+typedef struct _MINIDUMP_SYSTEM_MEMORY_INFO_1 {
+    USHORT Revision;
+    USHORT Flags;
+    MINIDUMP_SYSTEM_BASIC_INFORMATION BasicInfo;
+    MINIDUMP_SYSTEM_FILECACHE_INFORMATION FileCacheInfo;
+    MINIDUMP_SYSTEM_BASIC_PERFORMANCE_INFORMATION BasicPerfInfo;
+    MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION PerfInfo;
+} MINIDUMP_SYSTEM_MEMORY_INFO_1, *PMINIDUMP_SYSTEM_MEMORY_INFO_1;
+typedef struct _MINIDUMP_SYSTEM_MEMORY_INFO_2 {
+    USHORT Revision;
+    USHORT Flags;
+    MINIDUMP_SYSTEM_BASIC_INFORMATION BasicInfo;
+    MINIDUMP_SYSTEM_FILECACHE_INFORMATION FileCacheInfo;
+    MINIDUMP_SYSTEM_BASIC_PERFORMANCE_INFORMATION BasicPerfInfo;
+    MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION_2 PerfInfo;
+} MINIDUMP_SYSTEM_MEMORY_INFO_2, *PMINIDUMP_SYSTEM_MEMORY_INFO_2;
+typedef MINIDUMP_SYSTEM_MEMORY_INFO_2 MINIDUMP_SYSTEM_MEMORY_INFO_N, *PMINIDUMP_SYSTEM_MEMORY_INFO_N;
+#define MINIDUMP_PROCESS_VM_COUNTERS 0x0001
+#define MINIDUMP_PROCESS_VM_COUNTERS_VIRTUALSIZE 0x0002
+#define MINIDUMP_PROCESS_VM_COUNTERS_EX 0x0004
+#define MINIDUMP_PROCESS_VM_COUNTERS_EX2 0x0008
+#define MINIDUMP_PROCESS_VM_COUNTERS_JOB 0x0010
+typedef struct _MINIDUMP_PROCESS_VM_COUNTERS_1 {
+    USHORT Revision;
+    USHORT Flags;
+    ULONG32 PageFaultCount;
+    ULONG64 PeakWorkingSetSize;
+    ULONG64 WorkingSetSize;
+    ULONG64 QuotaPeakPagedPoolUsage;
+    ULONG64 QuotaPagedPoolUsage;
+    ULONG64 QuotaPeakNonPagedPoolUsage;
+    ULONG64 QuotaNonPagedPoolUsage;
+    ULONG64 PagefileUsage;
+    ULONG64 PeakPagefileUsage;
+    ULONG64 PrivateUsage;
+} MINIDUMP_PROCESS_VM_COUNTERS_1, *PMINIDUMP_PROCESS_VM_COUNTERS_1;
+typedef struct _MINIDUMP_PROCESS_VM_COUNTERS_2 {
+    USHORT Revision;
+    USHORT Flags;
+    ULONG32 PageFaultCount;
+    ULONG64 PeakWorkingSetSize;
+    ULONG64 WorkingSetSize;
+    ULONG64 QuotaPeakPagedPoolUsage;
+    ULONG64 QuotaPagedPoolUsage;
+    ULONG64 QuotaPeakNonPagedPoolUsage;
+    ULONG64 QuotaNonPagedPoolUsage;
+    ULONG64 PagefileUsage;
+    ULONG64 PeakPagefileUsage;
+    ULONG64 PeakVirtualSize;
+    ULONG64 VirtualSize;
+    ULONG64 PrivateUsage;
+    ULONG64 PrivateWorkingSetSize;
+    ULONG64 SharedCommitUsage;
+    ULONG64 JobSharedCommitUsage;
+    ULONG64 JobPrivateCommitUsage;
+    ULONG64 JobPeakPrivateCommitUsage;
+    ULONG64 JobPrivateCommitLimit;
+    ULONG64 JobTotalCommitLimit;
+} MINIDUMP_PROCESS_VM_COUNTERS_2, *PMINIDUMP_PROCESS_VM_COUNTERS_2;
+typedef MINIDUMP_PROCESS_VM_COUNTERS_2 MINIDUMP_PROCESS_VM_COUNTERS_N, *PMINIDUMP_PROCESS_VM_COUNTERS_N;
+typedef struct _MINIDUMP_USER_RECORD {
+    ULONG32 Type;
+    MINIDUMP_LOCATION_DESCRIPTOR Memory;
+} MINIDUMP_USER_RECORD, *PMINIDUMP_USER_RECORD;
 
 #pragma pack(pop)
 
-/* Layouts, as Microsoft's compiler has them: x64, x86, arm64. */
+/* Sizes and offsets that Microsoft's compiler uses on x64, x86 and arm64. */
 DUMPWRIGHT_SIZE(MINIDUMP_MEMORY_INFO, 48, 48, 48);
 DUMPWRIGHT_OFFSET(MINIDUMP_MEMORY_INFO, BaseAddress, 0, 0, 0);
 DUMPWRIGHT_OFFSET(MINIDUMP_MEMORY_INFO, AllocationBase, 8, 8, 8);
@@ -972,6 +1714,15 @@ DUMPWRIGHT_OFFSET(MINIDUMP_VM_POST_READ_CALLBACK, Buffer, 8, 8, 8);
 DUMPWRIGHT_OFFSET(MINIDUMP_VM_POST_READ_CALLBACK, Size, 16, 12, 16);
 DUMPWRIGHT_OFFSET(MINIDUMP_VM_POST_READ_CALLBACK, Completed, 20, 16, 20);
 DUMPWRIGHT_OFFSET(MINIDUMP_VM_POST_READ_CALLBACK, Status, 24, 20, 24);
+DUMPWRIGHT_SIZE(MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK, 24, 20, 24);
+DUMPWRIGHT_OFFSET(MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK, MaxParallelism, 0, 0, 0);
+DUMPWRIGHT_OFFSET(MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK, MaxTransferSize, 4, 4, 4);
+DUMPWRIGHT_OFFSET(MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK, NumaNodeInfoArray, 8, 8, 8);
+DUMPWRIGHT_OFFSET(MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK, NumaNodeInfoArraySize, 16, 12, 16);
+DUMPWRIGHT_OFFSET(MINIDUMP_COMPRESSED_MEMORY_STREAM_START_CALLBACK, Reserved, 20, 16, 20);
+DUMPWRIGHT_SIZE(MINIDUMP_COMPRESSED_MEMORY_STREAM_FINISH_CALLBACK, 12, 12, 12);
+DUMPWRIGHT_OFFSET(MINIDUMP_COMPRESSED_MEMORY_STREAM_FINISH_CALLBACK, CompressedStreamSize, 0, 0, 0);
+DUMPWRIGHT_OFFSET(MINIDUMP_COMPRESSED_MEMORY_STREAM_FINISH_CALLBACK, StreamCompressionRate, 8, 8, 8);
 DUMPWRIGHT_SIZE(MINIDUMP_CALLBACK_INPUT, 1312, 772, 992);
 DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_INPUT, ProcessId, 0, 0, 0);
 DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_INPUT, ProcessHandle, 4, 4, 4);
@@ -988,6 +1739,7 @@ DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_INPUT, SecondaryFlags, 16, 12, 16);
 DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_INPUT, VmQuery, 16, 12, 16);
 DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_INPUT, VmPreRead, 16, 12, 16);
 DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_INPUT, VmPostRead, 16, 12, 16);
+DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_INPUT, CompressedMemoryStreamFinish, 16, 12, 16);
 DUMPWRIGHT_SIZE(MINIDUMP_CALLBACK_OUTPUT, 52, 52, 52);
 DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_OUTPUT, ModuleWriteFlags, 0, 0, 0);
 DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_OUTPUT, ThreadWriteFlags, 0, 0, 0);
@@ -1003,6 +1755,7 @@ DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_OUTPUT, VmQueryStatus, 0, 0, 0);
 DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_OUTPUT, VmQueryResult, 4, 4, 4);
 DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_OUTPUT, VmReadStatus, 0, 0, 0);
 DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_OUTPUT, VmReadBytesCompleted, 4, 4, 4);
+DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_OUTPUT, CompressedMemoryStreamStart, 0, 0, 0);
 DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_OUTPUT, Status, 0, 0, 0);
 DUMPWRIGHT_SIZE(MINIDUMP_CALLBACK_INFORMATION, 16, 8, 16);
 DUMPWRIGHT_OFFSET(MINIDUMP_CALLBACK_INFORMATION, CallbackRoutine, 0, 0, 0);
@@ -1018,128 +1771,331 @@ DUMPWRIGHT_OFFSET(MINIDUMP_USER_STREAM, Buffer, 8, 8, 8);
 DUMPWRIGHT_SIZE(MINIDUMP_USER_STREAM_INFORMATION, 12, 8, 12);
 DUMPWRIGHT_OFFSET(MINIDUMP_USER_STREAM_INFORMATION, UserStreamCount, 0, 0, 0);
 DUMPWRIGHT_OFFSET(MINIDUMP_USER_STREAM_INFORMATION, UserStreamArray, 4, 4, 4);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_LOCATION_DESCRIPTOR) == 8);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_MEMORY_DESCRIPTOR) == 16);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_MEMORY_DESCRIPTOR64) == 16);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_HEADER) == 32);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_DIRECTORY) == 12);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_SYSTEM_INFO) == 56);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_THREAD) == 48);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_EXCEPTION) == 152);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_EXCEPTION_STREAM) == 168);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_MODULE) == 108);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_MEMORY64_LIST) == 16);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_HANDLE_DESCRIPTOR) == 32);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_HANDLE_DATA_STREAM) == 16);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_UNLOADED_MODULE) == 24);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_UNLOADED_MODULE_LIST) == 12);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_MISC_INFO) == 24);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_MEMORY_INFO_LIST) == 16);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_THREAD_INFO) == 64);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_THREAD_INFO_LIST) == 12);
-DUMPWRIGHT_ASSERT(sizeof(MINIDUMP_THREAD_NAME) == 12);
+DUMPWRIGHT_SIZE(MINIDUMP_LOCATION_DESCRIPTOR, 8, 8, 8);
+DUMPWRIGHT_SIZE(MINIDUMP_LOCATION_DESCRIPTOR64, 16, 16, 16);
+DUMPWRIGHT_SIZE(MINIDUMP_MEMORY_DESCRIPTOR, 16, 16, 16);
+DUMPWRIGHT_SIZE(MINIDUMP_MEMORY_DESCRIPTOR64, 16, 16, 16);
+DUMPWRIGHT_SIZE(MINIDUMP_HEADER, 32, 32, 32);
+DUMPWRIGHT_SIZE(MINIDUMP_DIRECTORY, 12, 12, 12);
+DUMPWRIGHT_SIZE(MINIDUMP_STRING, 4, 4, 4);
+DUMPWRIGHT_SIZE(CPU_INFORMATION, 24, 24, 24);
+DUMPWRIGHT_SIZE(MINIDUMP_SYSTEM_INFO, 56, 56, 56);
+DUMPWRIGHT_SIZE(MINIDUMP_THREAD, 48, 48, 48);
+DUMPWRIGHT_SIZE(MINIDUMP_THREAD_LIST, 4, 4, 4);
+DUMPWRIGHT_SIZE(MINIDUMP_THREAD_EX, 64, 64, 64);
+DUMPWRIGHT_SIZE(MINIDUMP_THREAD_EX_LIST, 4, 4, 4);
+DUMPWRIGHT_SIZE(MINIDUMP_EXCEPTION, 152, 152, 152);
+DUMPWRIGHT_SIZE(MINIDUMP_MODULE, 108, 108, 108);
+DUMPWRIGHT_SIZE(MINIDUMP_MODULE_LIST, 4, 4, 4);
+DUMPWRIGHT_SIZE(MINIDUMP_MEMORY_LIST, 4, 4, 4);
+DUMPWRIGHT_SIZE(MINIDUMP_MEMORY64_LIST, 16, 16, 16);
+DUMPWRIGHT_SIZE(MINIDUMP_EXCEPTION_INFORMATION64, 24, 24, 24);
+DUMPWRIGHT_SIZE(MINIDUMP_HANDLE_OBJECT_INFORMATION, 12, 12, 12);
+DUMPWRIGHT_SIZE(MINIDUMP_HANDLE_DESCRIPTOR, 32, 32, 32);
+DUMPWRIGHT_SIZE(MINIDUMP_HANDLE_DESCRIPTOR_2, 40, 40, 40);
+DUMPWRIGHT_SIZE(MINIDUMP_HANDLE_DATA_STREAM, 16, 16, 16);
+DUMPWRIGHT_SIZE(MINIDUMP_HANDLE_OPERATION_LIST, 16, 16, 16);
+DUMPWRIGHT_SIZE(MINIDUMP_FUNCTION_TABLE_DESCRIPTOR, 32, 32, 32);
+DUMPWRIGHT_SIZE(MINIDUMP_FUNCTION_TABLE_STREAM, 24, 24, 24);
+DUMPWRIGHT_SIZE(MINIDUMP_UNLOADED_MODULE, 24, 24, 24);
+DUMPWRIGHT_SIZE(MINIDUMP_UNLOADED_MODULE_LIST, 12, 12, 12);
+DUMPWRIGHT_SIZE(XSTATE_CONFIG_FEATURE_MSC_INFO, 528, 528, 528);
+DUMPWRIGHT_SIZE(MINIDUMP_MISC_INFO, 24, 24, 24);
+DUMPWRIGHT_SIZE(MINIDUMP_MISC_INFO_2, 44, 44, 44);
+DUMPWRIGHT_SIZE(MINIDUMP_MISC_INFO_3, 232, 232, 232);
+DUMPWRIGHT_SIZE(MINIDUMP_MISC_INFO_4, 832, 832, 832);
+DUMPWRIGHT_SIZE(MINIDUMP_MISC_INFO_5, 1364, 1364, 1364);
+DUMPWRIGHT_SIZE(MINIDUMP_MEMORY_INFO_LIST, 16, 16, 16);
+DUMPWRIGHT_SIZE(MINIDUMP_THREAD_NAME, 12, 12, 12);
+DUMPWRIGHT_SIZE(MINIDUMP_THREAD_NAME_LIST, 4, 4, 4);
+DUMPWRIGHT_SIZE(MINIDUMP_THREAD_INFO, 64, 64, 64);
+DUMPWRIGHT_SIZE(MINIDUMP_THREAD_INFO_LIST, 12, 12, 12);
+DUMPWRIGHT_SIZE(MINIDUMP_TOKEN_INFO_HEADER, 16, 16, 16);
+DUMPWRIGHT_SIZE(MINIDUMP_TOKEN_INFO_LIST, 16, 16, 16);
+DUMPWRIGHT_SIZE(MINIDUMP_SYSTEM_BASIC_INFORMATION, 52, 52, 52);
+DUMPWRIGHT_SIZE(MINIDUMP_SYSTEM_FILECACHE_INFORMATION, 60, 60, 60);
+DUMPWRIGHT_SIZE(MINIDUMP_SYSTEM_BASIC_PERFORMANCE_INFORMATION, 32, 32, 32);
+DUMPWRIGHT_SIZE(MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION, 344, 344, 344);
+DUMPWRIGHT_SIZE(MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION_2, 376, 376, 376);
+DUMPWRIGHT_SIZE(MINIDUMP_SYSTEM_MEMORY_INFO_1, 492, 492, 492);
+DUMPWRIGHT_SIZE(MINIDUMP_SYSTEM_MEMORY_INFO_2, 524, 524, 524);
+DUMPWRIGHT_SIZE(MINIDUMP_PROCESS_VM_COUNTERS_1, 80, 80, 80);
+DUMPWRIGHT_SIZE(MINIDUMP_PROCESS_VM_COUNTERS_2, 152, 152, 152);
+DUMPWRIGHT_SIZE(MINIDUMP_USER_RECORD, 12, 12, 12);
+DUMPWRIGHT_SIZE(MINIDUMP_EXCEPTION_STREAM, 168, 168, 168);
 
-/* Dumps a process into a file.
+/* Writes a minidump of a process to a file or through a callback.
  *
- * FALSE: there is no dump, dumpwright_last_error() is an HRESULT, and so is errno (on Windows GetLastError()); dumpwright_last_error_message()
- * says more. TRUE: there is one, and dumpwright_last_report() says what it lacks, if anything.
+ *   hProcess         The process. Windows: a handle with PROCESS_QUERY_INFORMATION and
+ *                    PROCESS_VM_READ, and with PROCESS_DUP_HANDLE for MiniDumpWithHandleData; or
+ *                    the handle of a process snapshot, if the callback answers
+ *                    IsProcessSnapshotCallback with S_FALSE. Linux: the process id as a pointer,
+ *                    DUMPWRIGHT_PID(pid).
+ *   ProcessId        The id of the same process, or 0. If it is the id of another process, the call
+ *                    fails with E_INVALIDARG.
+ *   hFile            A file handle (Linux: a descriptor) that is open for writing. Disk files are
+ *                    written from their beginning; bytes after the end of the dump stay in the
+ *                    file. Pipes and other devices receive the bytes in the order of offsets. NULL
+ *                    means that there is no file: then the callback must answer IoStartCallback
+ *                    with S_FALSE. The function does not close the handle. If it fails, the content
+ *                    of the file is unusable.
+ *   DumpType         MINIDUMP_TYPE flags.
+ *   ExceptionParam   An exception for the dump, or NULL. The function copies the structures that it
+ *                    points to. If ClientPointers is TRUE, they are in the memory of hProcess.
+ *   UserStreamParam  The caller's own streams, or NULL. They are copied. A stream whose type is
+ *                    above LastReservedStream (0xFFFF) replaces the library's stream of that type.
+ *                    The call fails with E_INVALIDARG if a type is 0, if it is one of Microsoft's
+ *                    types that the library writes itself, or if two streams have the same type.
+ *                    (Under the dbghelp profiles, all types are accepted.)
+ *   CallbackParam    The callback and its parameter, or NULL.
  *
- * hProcess   Windows: a handle with PROCESS_QUERY_INFORMATION, PROCESS_VM_READ and, for handle data, PROCESS_DUP_HANDLE; that of a
- *            snapshot if the callback answers IsProcessSnapshotCallback with S_FALSE. Linux: the process id as a pointer. It must be of the
- *            process of ProcessId, which may be 0.
- * hFile      A handle (Linux: a descriptor) that is open for writing; files on disks are written from their beginning. 0: no file,
- *            the callback answers IoStartCallback with S_FALSE. It stays open. After FALSE the file is worth nothing.
- * The behaviour is that of the profile dbghelp10: what Microsoft's DbgHelp does with a callback, mistakes included. The variable
- * DUMPWRIGHT_PROFILE chooses another one: dbghelp63, or documented. */
+ * Returns TRUE if a dump was written. dumpwright_last_report() then lists what it lacks. Returns
+ * FALSE if there is no dump; see ERRORS at the top of this file.
+ *
+ * The process is suspended while the function reads it, and runs again before the function returns.
+ * (A process snapshot is read while the process runs.)
+ *
+ * The function follows the profile "documented": what Microsoft documents and users expect. The
+ * environment variable DUMPWRIGHT_PROFILE can name another profile: "dbghelp63" or "dbghelp10",
+ * which is what Microsoft's DbgHelp was observed to do with a callback, including its mistakes. Any
+ * other value makes every dump fail with E_INVALIDARG. Only the C library reads the variable. */
 BOOL WINAPI MiniDumpWriteDump(HANDLE hProcess, DWORD ProcessId, HANDLE hFile, MINIDUMP_TYPE DumpType,
                               PMINIDUMP_EXCEPTION_INFORMATION ExceptionParam,
                               PMINIDUMP_USER_STREAM_INFORMATION UserStreamParam,
                               PMINIDUMP_CALLBACK_INFORMATION CallbackParam);
 
-/* Finds a stream of a dump in memory. Any of the three last may be NULL. FALSE: the code is ERROR_NOT_FOUND (no such stream),
- * ERROR_INVALID_DATA (no minidump, or a damaged one) or ERROR_NOACCESS; nothing is stored then. */
+/* Finds a stream of a dump that is in memory.
+ *
+ *   BaseOfDump     The address of the dump, for example of a mapped file.
+ *   StreamNumber   The type of the stream, a MINIDUMP_STREAM_TYPE. If the dump has several streams
+ *                  of the type, the first one is found.
+ *   Dir            Receives the address of the stream's directory entry. May be NULL.
+ *   StreamPointer  Receives the address of the stream. May be NULL.
+ *   StreamSize     Receives the size of the stream in bytes. May be NULL.
+ *
+ * The addresses point into the dump and are valid as long as it is in memory. The function checks
+ * that the directory and every page of the stream can be read, but not the content of the stream.
+ *
+ * Returns TRUE if the stream was found. Otherwise it stores nothing and returns FALSE.
+ * dumpwright_last_error() is then a plain Windows error code, as with DbgHelp:
+ *
+ *   ERROR_NOT_FOUND (1168)        The dump has no such stream.
+ *   ERROR_INVALID_DATA (13)       This is not a minidump, or it is damaged: its directory or the
+ *                                 stream reaches beyond readable memory, or it claims to have more
+ *                                 than 65536 streams.
+ *   ERROR_NOACCESS (998)          There is no readable memory at BaseOfDump.
+ *   ERROR_INVALID_PARAMETER (87)  BaseOfDump is NULL. */
 BOOL WINAPI MiniDumpReadDumpStream(PVOID BaseOfDump, ULONG StreamNumber, PMINIDUMP_DIRECTORY *Dir, PVOID *StreamPointer,
                                    ULONG *StreamSize);
 
 #endif /* no <dbghelp.h> */
 
-/* ---- What DbgHelp has not --------------------------------------------------------------------------------------------------- */
+/* ---- Functions that DbgHelp does not have ---- */
 
-/* Why the calling thread's last call failed; 0 and "" after one that succeeded. Good until its next call. */
+/* Returns the error code of the calling thread's last call, or 0 if it succeeded. Every function
+ * that returns BOOL sets it. */
 uint32_t dumpwright_last_error(void);
+
+/* Returns an English text that explains the error of the calling thread's last call: the operation,
+ * the object, the system's reason and, where possible, what to do. Returns "" if the call
+ * succeeded. Never returns NULL.
+ *
+ * The library owns the text. It is valid until the thread calls another function that returns BOOL,
+ * or ends. */
 const char *dumpwright_last_error_message(void);
 
-/* What a dump holds and lacks. Later versions add members at the end; `size` is what there is. */
-enum { DUMPWRIGHT_NOTE = 0, DUMPWRIGHT_LEFT_OUT = 1, DUMPWRIGHT_MISSING = 2 };
-typedef struct dumpwright_remark {
-    int gravity;      /* DUMPWRIGHT_MISSING: it was asked for, exists, and could not be got */
-    const char *text; /* what, and why */
-} dumpwright_remark;
+/* How much a diagnostic matters. */
+enum {
+    DUMPWRIGHT_NOTE = 0,     /* worth knowing; nothing is lost */
+    DUMPWRIGHT_LEFT_OUT = 1, /* left out on purpose, or the system does not have it */
+    DUMPWRIGHT_MISSING = 2   /* was requested and exists, but could not be obtained */
+};
+
+/* One diagnostic of a dump. */
+typedef struct dumpwright_diagnostic {
+    int severity;     /* DUMPWRIGHT_NOTE, DUMPWRIGHT_LEFT_OUT or DUMPWRIGHT_MISSING */
+    const char *text; /* the subject and the reason, in English; UTF-8 */
+} dumpwright_diagnostic;
+
+/* What a dump contains and what it lacks. Later versions of the library add members at the end. */
 typedef struct dumpwright_report {
-    size_t size;
-    BOOL complete;      /* nothing is missing */
-    uint32_t dump_type; /* what was effective */
-    uint64_t bytes;     /* size of the dump */
-    uint64_t memory_bytes;
-    uint32_t memory_ranges;
-    uint32_t threads;
-    uint32_t modules;
-    uint32_t pause_microseconds; /* for how long the process was held */
-    const char *hold;            /* how */
-    size_t remark_count;
-    const dumpwright_remark *remarks; /* what is missing first */
+    size_t size;                 /* of this structure in bytes; shows which members exist */
+    BOOL complete;               /* TRUE if nothing is DUMPWRIGHT_MISSING */
+    uint32_t dump_type;          /* MINIDUMP_TYPE, after contradictions were resolved */
+    uint64_t bytes;              /* size of the dump in bytes */
+    uint64_t memory_bytes;       /* how many of them are memory of the process */
+    uint32_t memory_ranges;      /* number of memory ranges in the dump */
+    uint32_t threads;            /* number of threads in the dump */
+    uint32_t modules;            /* number of modules in the dump */
+    uint32_t pause_microseconds; /* how long the process was suspended; at most 0xFFFFFFFF */
+    const char *hold;            /* see dumpwright_request_hold; "simulated" for a scenario */
+    size_t diagnostic_count;     /* number of elements of `diagnostics` */
+    const dumpwright_diagnostic *diagnostics; /* those of the highest severity first */
+    const char *tracer; /* Linux: "helper", "in-process" or "caller", see TRACING; otherwise NULL */
 } dumpwright_report;
 
-/* About the calling thread's last dump; NULL if the last attempt failed. Good until its next attempt. */
+/* Returns the report about the dump that the calling thread wrote last. Returns NULL if it has not
+ * written one, or if the last attempt failed.
+ *
+ * The library owns the report and all that it points to. They are valid until the thread calls
+ * MiniDumpWriteDump or dumpwright_dump again, or ends. */
 const dumpwright_report *dumpwright_last_report(void);
 
-/* A dump that is described step by step: what cannot be said to MiniDumpWriteDump. All functions that return BOOL fail with
- * FALSE and leave an error as above. Pointers that are given are used until the request is freed, except where it says that something
- * is copied. One thread at a time may use a request. */
+/* ---- Requests: dumps with options that MiniDumpWriteDump has no parameters for ----
+ *
+ * A request describes a dump: what is dumped, where the dump goes, and options. Create a request,
+ * set the process and the output, call dumpwright_dump, and free the request. A request can be used
+ * for several dumps and changed between them. A function that is called again replaces what was set
+ * before.
+ *
+ * Functions that return BOOL return FALSE and set the last error if they fail; the request is then
+ * unchanged. A request that is NULL is E_INVALIDARG. Strings are copied; file names are bytes on
+ * Linux and UTF-8 on Windows. Handles, descriptors and functions must stay valid as long as the
+ * request is used. */
 typedef struct dumpwright_request dumpwright_request;
+
+/* Creates a request for a dump of this type, a combination of MINIDUMP_TYPE flags. The caller must
+ * free it with dumpwright_request_free. Returns NULL only after a defect in the library. */
 dumpwright_request *dumpwright_request_create(uint32_t dump_type);
+
+/* Frees a request. Does nothing if it is NULL. */
 void dumpwright_request_free(dumpwright_request *request);
 
-/* What is dumped: one of these. A handle or a process descriptor cannot be mistaken for a later process with the same id; it
- * stays open as long as the request is used. A scenario is a simulated process, described by a file. */
+/* -- The process: one of these functions must be called. -- */
+
+/* Sets the process to dump: the live process with this id. dumpwright_dump checks whether it
+ * exists. An id of 0 is E_INVALIDARG. */
 BOOL dumpwright_request_process(dumpwright_request *request, uint32_t process_id);
+
 #if defined(_WIN32)
+/* Sets the process to dump by a handle, which must have the access rights that MiniDumpWriteDump
+ * needs. Unlike an id, a handle never refers to a later process. The caller keeps it open as long
+ * as the request is used. E_INVALIDARG if it is not a handle of a process. */
 BOOL dumpwright_request_handle(dumpwright_request *request, HANDLE process);
 #else
+/* Sets the process to dump by a process descriptor (see pidfd_open(2)). Unlike an id, a descriptor
+ * never refers to a later process. The caller keeps it open as long as the request is used.
+ * E_INVALIDARG if it is not a process descriptor or its process is not in the caller's pid
+ * namespace, E_ACCESSDENIED if the process has ended. */
 BOOL dumpwright_request_pidfd(dumpwright_request *request, int pidfd);
 #endif
+
+/* Sets a simulated process to dump. A scenario describes it: a TOML file, see docs/scenario.md.
+ * This function reads the file. E_INVALIDARG if the file cannot be read or has an error. */
 BOOL dumpwright_request_scenario(dumpwright_request *request, const char *file);
 
-/* Where the dump goes: one of these, or to the callback. A path gets its file only when the dump is whole, readable by its owner only. A
- * writer gets all bytes front to back and returns FALSE to fail the dump; it may throw. */
-typedef BOOL (*dumpwright_writer)(void *parameter, uint64_t offset, const void *bytes, size_t count);
+/* -- The output: one of these functions, or a callback that writes the dump. -- */
+
+/* Sets the output to an open file, like the parameter hFile of MiniDumpWriteDump. NULL, which is
+ * also the initial state, means that there is no file. */
 BOOL dumpwright_request_file(dumpwright_request *request, HANDLE file);
+
+#if !defined(_WIN32)
+/* Sets the output to an open descriptor, which may be 0. Otherwise like dumpwright_request_file. A
+ * negative number is E_INVALIDARG. */
+BOOL dumpwright_request_fd(dumpwright_request *request, int descriptor);
+#endif
+
+/* Sets the output to a file with this name.
+ *
+ * The file appears under its name only when the whole dump has been written. A dump that fails
+ * leaves no file. On Linux only its owner can read the file; on Windows the folder's access rights
+ * apply. If the file exists, dumpwright_dump fails with 0x80070050 unless `replace` is TRUE. It
+ * never writes through a symbolic link (0x80070050). If the name is that of a device or a pipe, the
+ * bytes are written there directly. */
 BOOL dumpwright_request_path(dumpwright_request *request, const char *file, BOOL replace);
+
+/* A function that receives the bytes of a dump, in one or more calls and in the order of offsets.
+ * It is called on the thread that calls dumpwright_dump.
+ *
+ *   parameter  The parameter of dumpwright_request_writer.
+ *   offset     The number of bytes that came before.
+ *   bytes      The bytes. They are valid during the call only.
+ *   count      The number of bytes.
+ *
+ * Returns TRUE if it has taken all bytes. FALSE fails the dump with E_FAIL. It may throw a C++
+ * exception, like a callback. */
+typedef BOOL (*dumpwright_writer)(void *parameter, uint64_t offset, const void *bytes, size_t count);
+
+/* Sets the output to a function, which receives `parameter` and the bytes. A function that is NULL
+ * is E_INVALIDARG. */
 BOOL dumpwright_request_writer(dumpwright_request *request, dumpwright_writer writer, void *parameter);
 
-/* What else MiniDumpWriteDump can be given. The structures are copied, exceptions and streams with all they lead to; for ClientPointers the
- * process has to be set before. */
+/* -- The other parameters of MiniDumpWriteDump. NULL removes what was set before. -- */
+
+/* Sets the callback. The structure is copied; what CallbackParam points to is not. If the output is
+ * a path or a writer, callbacks receive INVALID_HANDLE_VALUE as the file handle. */
 BOOL dumpwright_request_callback(dumpwright_request *request, const MINIDUMP_CALLBACK_INFORMATION *callback);
+
+/* Sets the exception. This function copies the structures and all that they point to. If
+ * ClientPointers is TRUE, it reads them from the live process of the request, which must have been
+ * set before (otherwise E_INVALIDARG). 0x800703E6 if they cannot be read. */
 BOOL dumpwright_request_exception(dumpwright_request *request, const MINIDUMP_EXCEPTION_INFORMATION *exception);
+
+/* Sets the caller's own streams, whose bytes are copied. 0x800706F8 if they cannot be read, and
+ * 0x800700DF if they have more than 4 GiB together. The rules for their types are those of
+ * MiniDumpWriteDump; dumpwright_dump checks them. */
 BOOL dumpwright_request_user_streams(dumpwright_request *request, const MINIDUMP_USER_STREAM_INFORMATION *streams);
 
-/* Whose behaviour is followed: "documented", "dbghelp63" or "dbghelp10". Default: DUMPWRIGHT_PROFILE, else dbghelp10. */
+/* -- Options -- */
+
+/* Chooses whose behaviour is followed where Microsoft's documentation and DbgHelp differ:
+ * "documented", "dbghelp63" or "dbghelp10". Other names are E_INVALIDARG. Default: the profile in
+ * the environment variable DUMPWRIGHT_PROFILE, or else "documented". */
 BOOL dumpwright_request_profile(dumpwright_request *request, const char *name);
 
-/* How a live process is held: "stop", or on Windows "clone": by a snapshot, a copy of its memory that the system makes in a moment. Where
- * there are no snapshots (before Windows 8.1) its threads are stopped, and the report says so. */
+/* Chooses how a live process is kept from changing while it is read:
+ *
+ *   "stop"   The process is suspended. This is the default.
+ *   "clone"  Windows only. The system makes a process snapshot, a copy of the memory, for which it
+ *            suspends the process only for a moment. If there are no process snapshots (before
+ *            Windows 8.1) or the system cannot make one, the process is suspended as with "stop",
+ *            and the report has a note about it.
+ *
+ * Other names are E_INVALIDARG. */
 BOOL dumpwright_request_hold(dumpwright_request *request, const char *name);
 
-/* A limit to the bytes of memory in the dump; what goes first is said in the documentation of SizeBudget. 0: none. */
+/* Limits the time for which a live Linux process is suspended, in milliseconds. 0 means no limit,
+ * which is the default. When the time has passed, the process is resumed at once, even while the
+ * callback runs or the output is blocked. Nothing more is read from it; the report lists what is
+ * missing, and deferred memory that was not read is filled with 0xDD, and after 64 MiB with zeros.
+ * If not even the threads and the memory map are known by then, dumpwright_dump fails.
+ *
+ * Even without this limit, a live Linux process is resumed in this way if the output takes nothing
+ * for 10 seconds. Dumps of live Windows processes fail if there is a limit. */
+BOOL dumpwright_request_max_pause(dumpwright_request *request, uint32_t milliseconds);
+
+/* Limits the bytes of memory in the dump. 0 means no limit, which is the default. Threads, modules
+ * and other streams are not counted.
+ *
+ * If the memory does not fit, the most useful part is kept, in this order: stacks, from their
+ * innermost frames on; ranges that the callback adds and code around instruction pointers; then
+ * other memory. In dumps of full memory, private writable regions come before other writable
+ * regions, those before read-only regions, and small regions before large ones. The report lists
+ * what was dropped. The documentation of the Rust type SizeBudget has the details. */
 BOOL dumpwright_request_budget(dumpwright_request *request, uint64_t bytes);
 
-/* Writes the dialogue with the callback to a file, also when the dump fails: one JSON object a line. NULL: to none. */
+/* Sets the file to which dumpwright_dump writes the dialogue with the callback, one JSON object per
+ * line (docs/transcript.md), even if the dump fails. NULL, the default, means no such file. An
+ * existing file is replaced; on Linux only its owner can read the new one, because it contains
+ * bytes that the callback supplies. If the transcript cannot be written, dumpwright_dump fails. */
 BOOL dumpwright_request_transcript(dumpwright_request *request, const char *file);
 
-/* The time in the dump's header, in seconds since 1970. */
+/* Sets whether the answers of the callback are checked for misuse: answers in a field that is
+ * ignored, a status that does not mean what the answer intends, a list of ranges that never ends, a
+ * callback that excludes everything, and more. Each finding is a diagnostic of severity 2 in the
+ * report (dumpwright_last_report), with the text "callback: ..."; after a failure, the findings are
+ * lines of dumpwright_last_error_message. Default: the environment variable DUMPWRIGHT_LINT, which
+ * switches the check on if it is set and is not "0". */
+BOOL dumpwright_request_lint(dumpwright_request *request, BOOL checks);
+
+/* Sets the time in the dump's header, in seconds since 1970. Default: the current time, or the time
+ * in the scenario. */
 BOOL dumpwright_request_time(dumpwright_request *request, uint32_t seconds);
 
-/* Makes the dump. TRUE and FALSE mean what they mean for MiniDumpWriteDump. The request can be used again. */
+/* Writes the dump that the request describes. Like MiniDumpWriteDump, it returns TRUE if a dump was
+ * written, which dumpwright_last_report() then describes, and FALSE if there is no dump.
+ * E_INVALIDARG if no process was set. The request is unchanged and can be used again. */
 BOOL dumpwright_dump(dumpwright_request *request);
 
 #ifdef __cplusplus
@@ -1153,7 +2109,53 @@ static inline DWORD GetLastError(void)
 }
 #endif
 
-/* ---- Strings of 16-bit units ------------------------------------------------------------------------------------------------ */
+#if !defined(_WIN32)
+/* ---- Handles on Linux ----
+ *
+ * A HANDLE is a number: a process id where a function expects a process, a descriptor where it
+ * expects a file. A plain number will do, but a handle can also carry a tag that tells a process
+ * from a file. With the tag, descriptor 0 has a handle that is not NULL. The library accepts both
+ * forms and passes callbacks the form that it was given. */
+
+/* Returns the tagged handle of a descriptor, or INVALID_HANDLE_VALUE if the number is negative, as
+ * after an open() that failed. */
+static inline HANDLE dumpwright_handle_of_fd(int descriptor)
+{
+    return descriptor < 0 ? INVALID_HANDLE_VALUE : (HANDLE)(uintptr_t)(0x40000000u | (uint32_t)descriptor);
+}
+
+/* Returns the tagged handle of a process id, or NULL for 0. */
+static inline HANDLE dumpwright_handle_of_pid(uint32_t process_id)
+{
+    return process_id == 0 ? NULL : (HANDLE)(uintptr_t)(0x20000000u | process_id);
+}
+
+/* Returns the descriptor of a handle in either form, or -1 if it is not the handle of a file. */
+static inline int dumpwright_fd_of_handle(HANDLE handle)
+{
+    uintptr_t number = (uintptr_t)handle;
+    if (number >> 29 == 2)
+        return (int)(number & 0x1fffffff);
+    return number == 0 || number > INT32_MAX || number >> 29 == 1 ? -1 : (int)number;
+}
+
+/* Returns the process id of a handle in either form, or 0 if it is not the handle of a process. */
+static inline uint32_t dumpwright_pid_of_handle(HANDLE handle)
+{
+    uintptr_t number = (uintptr_t)handle;
+    if (number >> 29 == 1)
+        return (uint32_t)(number & 0x1fffffff);
+    return number > INT32_MAX || number >> 29 == 2 ? 0 : (uint32_t)number;
+}
+
+#define DUMPWRIGHT_FD(descriptor) dumpwright_handle_of_fd(descriptor)
+#define DUMPWRIGHT_PID(process_id) dumpwright_handle_of_pid((uint32_t)(process_id))
+#endif
+
+/* ---- Strings of 16-bit units ----
+ *
+ * The dumpwright_wcs... functions do for WCHAR strings what the functions of <wchar.h> with similar
+ * names do for wchar_t strings. */
 
 static inline size_t dumpwright_wcslen(const WCHAR *text)
 {
@@ -1163,7 +2165,8 @@ static inline size_t dumpwright_wcslen(const WCHAR *text)
     return length;
 }
 
-/* A to Z are taken for a to z if `fold`. */
+/* Compares at most `most` units. If `fold` is not 0, A to Z are equal to a to z. Used by the four
+ * functions below. */
 static inline int dumpwright_wcscompare(const WCHAR *left, const WCHAR *right, size_t most, int fold)
 {
     for (size_t at = 0; at < most; at++) {
@@ -1232,7 +2235,8 @@ static inline WCHAR *dumpwright_wcsstr(const WCHAR *text, const WCHAR *wanted)
     }
 }
 
-/* At most `size` units, the final 0 included, which is always there unless `size` is 0. Returns the length of the whole text. */
+/* Copies at most `size` units, including the final 0, which is always written unless `size` is 0.
+ * Returns the length of the whole text in units, without the final 0. */
 static inline size_t dumpwright_wcslcpy(WCHAR *into, const WCHAR *text, size_t size)
 {
     size_t length = dumpwright_wcslen(text);
@@ -1244,7 +2248,110 @@ static inline size_t dumpwright_wcslcpy(WCHAR *into, const WCHAR *text, size_t s
     return length;
 }
 
-/* What stands behind the last slash or backslash. */
+/* Returns the length of the text in units, but at most `most`, and reads no further than that. */
+static inline size_t dumpwright_wcsnlen(const WCHAR *text, size_t most)
+{
+    size_t length = 0;
+    while (length < most && text[length] != 0)
+        length++;
+    return length;
+}
+
+/* Like wcscpy, wcsncpy and wcscat. Prefer dumpwright_wcslcpy, which always ends the text with 0 and
+ * never writes beyond `size` units. */
+static inline WCHAR *dumpwright_wcscpy(WCHAR *into, const WCHAR *text)
+{
+    size_t at = 0;
+    do
+        into[at] = text[at];
+    while (text[at++] != 0);
+    return into;
+}
+
+static inline WCHAR *dumpwright_wcsncpy(WCHAR *into, const WCHAR *text, size_t size)
+{
+    size_t length = dumpwright_wcsnlen(text, size);
+    for (size_t at = 0; at < size; at++)
+        into[at] = at < length ? text[at] : (WCHAR)0;
+    return into;
+}
+
+static inline WCHAR *dumpwright_wcscat(WCHAR *into, const WCHAR *text)
+{
+    dumpwright_wcscpy(into + dumpwright_wcslen(into), text);
+    return into;
+}
+
+/* Stores a character at index `at` of `into`, in one or two units, if they and a final 0 fit into
+ * `size` units. Returns 1 or 2, the number of units that it takes. A value that is not a character
+ * becomes U+FFFD. Used by the functions below. */
+static inline size_t dumpwright_put_utf16(WCHAR *into, size_t size, size_t at, uint32_t character)
+{
+    if (character > 0x10FFFF || (character >= 0xD800 && character < 0xE000))
+        character = 0xFFFD;
+    if (character >= 0x10000) {
+        if (at + 2 < size) {
+            into[at] = (WCHAR)(0xD800 + ((character - 0x10000) >> 10));
+            into[at + 1] = (WCHAR)(0xDC00 + ((character - 0x10000) & 0x3FF));
+        } else if (at < size) {
+            into[at] = 0;
+        }
+        return 2;
+    }
+    if (at + 1 < size)
+        into[at] = (WCHAR)character;
+    return 1;
+}
+
+/* Converts wchar_t text to UTF-16. Writes at most `size` units, including the final 0, which is
+ * always written unless `size` is 0. If `size` is 0, `into` may be NULL. Returns the length of the
+ * whole result in units, without the final 0. Values that are not characters become U+FFFD. On
+ * Windows the text is copied. */
+static inline size_t dumpwright_wide_to_utf16(WCHAR *into, size_t size, const wchar_t *text)
+{
+    size_t length = 0;
+    for (; *text != 0; text++) {
+        if (sizeof(wchar_t) == 2) {
+            if (length + 1 < size)
+                into[length] = (WCHAR)*text;
+            length++;
+        } else {
+            length += dumpwright_put_utf16(into, size, length, (uint32_t)*text);
+        }
+    }
+    if (size > 0)
+        into[length < size ? length : size - 1] = 0;
+    return length;
+}
+
+/* Converts UTF-8 text to UTF-16, like dumpwright_wide_to_utf16. Each byte that is not part of valid
+ * UTF-8 becomes U+FFFD. */
+static inline size_t dumpwright_utf8_to_utf16(WCHAR *into, size_t size, const char *text)
+{
+    static const uint32_t smallest[] = {0, 0x80, 0x800, 0x10000};
+    size_t length = 0;
+    while (*text != 0) {
+        uint32_t character = (unsigned char)*text++;
+        int valid = character < 0x80 || (character >= 0xC2 && character <= 0xF4);
+        size_t more = 0, at = 0;
+        if (valid && character >= 0x80) {
+            more = character >= 0xF0 ? 3 : character >= 0xE0 ? 2 : 1;
+            character &= 0x3Fu >> more;
+            while (at < more && ((unsigned char)text[at] & 0xC0) == 0x80)
+                character = character << 6 | ((unsigned char)text[at++] & 0x3Fu);
+        }
+        if (valid && at == more && character >= smallest[more])
+            text += more;
+        else
+            character = 0xFFFD; /* for this byte alone; decoding resumes at the next one */
+        length += dumpwright_put_utf16(into, size, length, character);
+    }
+    if (size > 0)
+        into[length < size ? length : size - 1] = 0;
+    return length;
+}
+
+/* Returns the part of a path after its last slash or backslash. */
 static inline const WCHAR *dumpwright_file_name(const WCHAR *path)
 {
     const WCHAR *name = path;
@@ -1255,7 +2362,9 @@ static inline const WCHAR *dumpwright_file_name(const WCHAR *path)
     return name;
 }
 
-/* The text in UTF-8, cut off to fit `size` bytes with the final 0. Half surrogates become question marks. */
+/* Converts UTF-16 text to UTF-8. Writes at most `size` bytes, including the final 0, and truncates
+ * the text between two characters if it does not fit. Unpaired surrogates become question marks.
+ * Returns `into`. */
 static inline char *dumpwright_utf8(char *into, size_t size, const WCHAR *text)
 {
     size_t used = 0;
@@ -1286,6 +2395,10 @@ static inline char *dumpwright_utf8(char *into, size_t size, const WCHAR *text)
 
 #if defined(DUMPWRIGHT_WCS) && !defined(_WIN32)
 #define wcslen dumpwright_wcslen
+#define wcsnlen dumpwright_wcsnlen
+#define wcscpy dumpwright_wcscpy
+#define wcsncpy dumpwright_wcsncpy
+#define wcscat dumpwright_wcscat
 #define wcscmp dumpwright_wcscmp
 #define wcsncmp dumpwright_wcsncmp
 #define wcsicmp dumpwright_wcsicmp

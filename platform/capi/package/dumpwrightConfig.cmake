@@ -1,4 +1,9 @@
-# dumpwright::dumpwright is the shared library, dumpwright::static the static one.
+# Targets:
+#
+#   dumpwright::dumpwright  the shared library
+#   dumpwright::static      the static library
+#   dumpwright::windows     the shared library for programs that are written for Windows: dumpwright's
+#                           headers take the place of <windows.h> and <dbghelp.h>
 get_filename_component(_dumpwright_prefix "${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)
 
 if(NOT TARGET dumpwright::dumpwright)
@@ -13,6 +18,11 @@ if(NOT TARGET dumpwright::dumpwright)
     IMPORTED_LOCATION "${_dumpwright_prefix}/lib/libdumpwright.a"
     INTERFACE_INCLUDE_DIRECTORIES "${_dumpwright_prefix}/include"
     INTERFACE_LINK_LIBRARIES "gcc_s;util;rt;pthread;m;dl")
+
+  add_library(dumpwright::windows INTERFACE IMPORTED)
+  set_target_properties(dumpwright::windows PROPERTIES
+    INTERFACE_INCLUDE_DIRECTORIES "${_dumpwright_prefix}/include/dumpwright"
+    INTERFACE_LINK_LIBRARIES dumpwright::dumpwright)
 endif()
 
 unset(_dumpwright_prefix)

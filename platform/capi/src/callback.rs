@@ -1,14 +1,14 @@
-//! A C function as the engine's callback.
+//! Presents a C function to the engine as its callback.
 
 use std::ffi::c_void;
 
+use dumpwright::callback::ProcessAsked;
 use dumpwright::{Ask, Callback};
-use dumpwright_callback::ProcessAsked;
-use dumpwright_callback::abi::Exchange;
-use dumpwright_callback::abi::native::{MINIDUMP_CALLBACK_INPUT, MINIDUMP_CALLBACK_OUTPUT};
+use dumpwright_abi::Exchange;
+use dumpwright_abi::native::{MINIDUMP_CALLBACK_INPUT, MINIDUMP_CALLBACK_OUTPUT};
 
-use crate::Bool;
 use crate::conversation::Caller;
+use crate::{Bool, FALSE};
 
 /// Microsoft's `MINIDUMP_CALLBACK_ROUTINE`. It may throw.
 pub(crate) type Routine = unsafe extern "system-unwind" fn(
@@ -25,32 +25,34 @@ pub struct CallbackInformation {
     pub(crate) parameter: *mut c_void,
 }
 
-/// The function and its parameter.
+/// A callback function and its parameter.
 #[derive(Clone, Copy)]
 pub(crate) struct CFunction {
     pub routine: Routine,
     pub parameter: Parameter,
 }
 
-/// What the function is given as its first argument. Only handed back to it, on the caller's thread.
+/// The parameter of a caller's function. It is only passed back to that function, on the caller's
+/// thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Parameter(pub *mut c_void);
 
-// SAFETY: the pointer is never followed here; the engine's thread only carries it.
+// SAFETY: this library never dereferences the pointer; the engine's thread only stores it.
 unsafe impl Send for Parameter {}
 // SAFETY: as above.
 unsafe impl Sync for Parameter {}
 
 impl CFunction {
-    /// The function in the caller's structure; `None` for a NULL pointer or a NULL function, both of which DbgHelp takes for no callback.
+    /// Returns the function in the caller's structure. Returns `None` if the pointer or the
+    /// function is NULL; DbgHelp takes both to mean that there is no callback.
     ///
     /// # Safety
-    /// The pointer is NULL or leads to such a structure.
+    /// The pointer is NULL or points to a valid structure.
     pub unsafe fn from_pointer(information: *const CallbackInformation) -> Option<Self> {
         if information.is_null() {
             return None;
         }
-        // SAFETY: the caller says that it can be read; it may be unaligned.
+        // SAFETY: the caller guarantees that it is valid for reads. It may be unaligned.
         let CallbackInformation { routine, parameter } = unsafe { information.read_unaligned() };
         routine.map(|routine| Self {
             routine,
@@ -59,7 +61,7 @@ impl CFunction {
     }
 }
 
-/// The function in a dialogue about one target.
+/// A callback function during one dump.
 pub(crate) struct CCallback<'c> {
     function: CFunction,
     caller: &'c Caller,
@@ -80,25 +82,32 @@ impl<'c> CCallback<'c> {
 
 impl Callback for CCallback<'_> {
     fn ask(&mut self, mut ask: Ask<'_>) -> bool {
-        let CFunction { routine, parameter } = self.function;
-        let process = self.process;
-        let exchange = &mut self.exchange;
-        let mut said = false;
-        let mut task = || {
-            said = exchange.put(&mut ask, process, |input, output| {
-                let Parameter(parameter) = parameter;
-                // SAFETY: the caller has given this function as one that can be called with its parameter and these structures,
-                // on the thread that this runs on.
-                unsafe { routine(parameter, input, output) }
-            });
-        };
-        // SAFETY: the closure uses a question's plain facts and slots and the structures of the exchange; none of it
-        // belongs to a thread.
-        unsafe { self.caller.run(&mut task) };
-        said
+        let Self {
+            function: CFunction { routine, parameter },
+            caller,
+            exchange,
+            process,
+        } = self;
+        exchange.put(&mut ask, *process, |input, output| {
+            let mut said = FALSE;
+            let (routine, parameter) = (*routine, *parameter);
+            let mut task = || {
+                // SAFETY: the caller guarantees that the function can be called with its parameter
+                // and these structures, on the thread that this closure runs on.
+                said = unsafe { routine(parameter.0, input, output) };
+            };
+            // SAFETY: the closure uses the structures of the exchange and the caller's parameter.
+            // None of them is bound to a thread.
+            unsafe { caller.run(&mut task) };
+            said
+        })
     }
 
     fn process(&mut self, process: ProcessAsked) {
         self.process = process;
+    }
+
+    fn answers(&self) -> bool {
+        true
     }
 }

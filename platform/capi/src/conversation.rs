@@ -1,46 +1,55 @@
-//! The engine on a thread of its own, C functions on the caller's.
+//! Runs the engine on a thread of its own, and C functions on the caller's thread.
 //!
-//! Two things may unwind, and must not meet. A panic of ours has to end here: on the engine's thread it does. An exception
-//! that a C++ callback throws, or a panic of a callback in another Rust program, has to go on to the caller: so there
-//! is nothing on the caller's thread that would catch it (`catch_unwind` ends the process when it meets somebody else's exception).
-//! When it passes, the engine is told that nobody answers any more; it lets go of the target and ends, and only then the exception goes on.
+//! Two kinds of unwinding must be kept apart:
 //!
-//! So a callback also runs on the thread that asked for the dump, as with DbgHelp, whose users rely on it (thread-local
-//! variables, locks that they hold).
+//! * A panic of this library must not reach the caller. On the engine's thread it ends with the
+//!   thread; on the caller's thread `contain` catches it.
+//! * An exception that a C++ callback throws, or a panic of a callback in another Rust program,
+//!   must continue to the caller. `catch_unwind` ends the process when a foreign exception reaches
+//!   it. So a task, which calls a C function and does nothing else, runs outside of `catch_unwind`.
+//!
+//! When an exception passes through, the `Conversation` is dropped. That closes the channel on
+//! which the engine waits for answers. The engine unwinds, resumes the target and ends. Only then
+//! does the exception continue.
+//!
+//! A callback therefore runs on the thread that requested the dump, as with DbgHelp. Users of
+//! DbgHelp rely on that (thread-local variables, locks that they hold).
 
-use std::any::Any;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, Builder, JoinHandle};
 
+use crate::boundary::{contain, defect};
 use crate::last::Failure;
-use dumpwright::Hresult;
 
-/// What the engine calls to have something done on the caller's thread.
+/// The engine's side: runs tasks on the caller's thread.
 pub(crate) struct Caller {
     tasks: Sender<Task>,
     done: Receiver<()>,
 }
 
-/// Something to be done while the engine waits.
+/// A closure that calls a C function while the engine waits.
 struct Task(*mut (dyn FnMut() + 'static));
 
-// SAFETY: the engine waits in `Caller::run` while the other thread uses the pointer, so there is one user at a time;
-// that what the closure has captured may be used from the other thread is what `Caller::run` demands.
+// SAFETY: the engine waits in `Caller::run` while the other thread uses the pointer, so only one
+// thread uses it at a time. `Caller::run` requires that what the closure has captured may be used
+// from the other thread.
 unsafe impl Send for Task {}
 
-/// What unwinds the engine when the caller's thread has gone.
+/// The payload that unwinds the engine when an exception has left the caller's frame.
 struct CallerHasGone;
 
 impl Caller {
-    /// Has the caller's thread run `task`, and waits for it.
+    /// Runs `task` on the caller's thread and waits until it has returned. A task must only call a
+    /// C function, because nothing on that thread would catch a panic of this library.
     ///
     /// # Safety
     /// What `task` uses may be used from the other thread while this one waits.
     pub unsafe fn run(&self, task: &mut dyn FnMut()) {
         let task: *mut (dyn FnMut() + '_) = task;
-        // SAFETY: only the lifetime changes. The other thread is done with the pointer before this function returns or
-        // unwinds: either it has said so, or it has dropped its sender, which it does when the task's frames are gone.
+        // SAFETY: only the lifetime changes. The other thread no longer uses the pointer when this
+        // function returns or unwinds: either it has sent `done`, or it has dropped its sender,
+        // which happens after the task's frames are gone.
         let task =
             unsafe { std::mem::transmute::<*mut (dyn FnMut() + '_), *mut (dyn FnMut() + 'static)>(task) };
         if self.tasks.send(Task(task)).is_err() || self.done.recv().is_err() {
@@ -49,15 +58,15 @@ impl Caller {
     }
 }
 
-/// The caller's side. Dropping it ends the conversation and waits for the engine.
+/// The caller's side. Dropping it closes the channels and waits until the engine has ended.
 struct Conversation<T> {
     done: Option<Sender<()>>,
-    engine: Option<JoinHandle<T>>,
+    engine: Option<JoinHandle<Result<T, Failure>>>,
     was_panicking: bool,
 }
 
 impl<T> Conversation<T> {
-    fn end(&mut self) -> Option<thread::Result<T>> {
+    fn end(&mut self) -> Option<thread::Result<Result<T, Failure>>> {
         drop(self.done.take());
         self.engine.take().map(JoinHandle::join)
     }
@@ -66,62 +75,71 @@ impl<T> Conversation<T> {
 impl<T> Drop for Conversation<T> {
     fn drop(&mut self) {
         if self.end().is_some() && thread::panicking() && !self.was_panicking {
-            // Only somebody else's exception comes this way. Ours would be a defect between a question and its C function,
-            // where there is hardly any code; it must not reach the caller.
-            eprintln!("dumpwright: a defect while a callback was called; the process is ended");
+            // A foreign exception does not count as panicking here. So this is a panic of this
+            // library, between receiving a task and calling its C function, where there is hardly
+            // any code. It must not reach the caller.
+            // `eprintln!` panics when standard error is full.
+            let text = b"dumpwright: a defect in dumpwright while it called a callback; ending the process\n";
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), text);
             std::process::abort();
         }
     }
 }
 
-/// Runs `engine` on a thread of its own while this one does what it is asked to.
+/// Runs `engine` on a thread of its own, and its tasks on this thread.
 pub(crate) fn converse<T: Send>(
     engine: impl FnOnce(&Caller) -> Result<T, Failure> + Send,
 ) -> Result<T, Failure> {
-    let (tasks, inbox) = channel::<Task>();
+    let (mut conversation, inbox) = contain(|| begin(engine))?;
+    while let Some(Task(task)) = contain(|| Ok(inbox.recv().ok()))? {
+        // SAFETY: the sender waits in `Caller::run`, and lends the closure until it receives
+        // `done`.
+        unsafe { (*task)() };
+        contain(|| {
+            if let Some(done) = &conversation.done {
+                // The engine waits for this. If it has ended instead, the next `recv` fails.
+                let _ = done.send(());
+            }
+            Ok(())
+        })?;
+    }
+    contain(|| {
+        let ended = conversation.end().expect("it has not been ended before");
+        ended.unwrap_or_else(|panic| Err(defect(&*panic)))
+    })
+}
+
+/// Starts the engine's thread. Its tasks arrive at the returned receiver.
+fn begin<'e, T: Send + 'e>(
+    engine: impl FnOnce(&Caller) -> Result<T, Failure> + Send + 'e,
+) -> Result<(Conversation<T>, Receiver<Task>), Failure> {
+    let (tasks, inbox) = channel();
     let (done, answers) = channel();
     let caller = Caller { tasks, done: answers };
     let thread = Builder::new().name("dumpwright".to_owned());
-    // SAFETY: the thread uses what is borrowed by `engine`, and it has ended before this function returns or
-    // unwinds: `Conversation` joins it.
+    // SAFETY: the thread uses what `engine` borrows. It has ended when `converse` returns or
+    // unwinds, because the `Conversation` joins it, even if something panics below in this
+    // function.
     let thread = unsafe { thread.spawn_unchecked(move || engine(&caller)) };
-    let engine =
-        thread.map_err(|error| Failure::new(OUT_OF_MEMORY, format!("cannot start a thread: {error}")))?;
-    let mut conversation = Conversation {
+    let engine = thread.map_err(|error| {
+        Failure::new(
+            OUT_OF_MEMORY,
+            format!("cannot start the thread that writes the dump: {error}"),
+        )
+    })?;
+    let conversation = Conversation {
         done: Some(done),
         engine: Some(engine),
         was_panicking: thread::panicking(),
     };
-    while let Ok(Task(task)) = inbox.recv() {
-        // SAFETY: whoever sent it waits in `Caller::run`, and lends it until it is told that it is done.
-        unsafe { (*task)() };
-        if let Some(done) = &conversation.done {
-            // The engine waits for this; if it has died instead, the next task does not come.
-            let _ = done.send(());
-        }
-    }
-    let ended = conversation.end().expect("it is ended once");
-    ended.unwrap_or_else(|panic| {
-        Err(Failure::new(
-            Hresult::E_FAIL.0,
-            format!("a defect in dumpwright, please report it: {}", words(&*panic)),
-        ))
-    })
+    Ok((conversation, inbox))
 }
 
 /// E_OUTOFMEMORY.
 const OUT_OF_MEMORY: u32 = 0x8007_000E;
 
-fn words(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no reason given")
-}
-
-/// What these tests would catch: a panic of the engine that reaches the caller, tasks on the wrong thread, and an engine that goes on
-/// when the caller has gone.
+/// These tests would catch: a panic of the engine that reaches the caller, tasks on the wrong
+/// thread, an engine that continues after an exception has left the caller.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,7 +150,7 @@ mod tests {
         let here = thread::current().id();
         let mut ran_on = None;
         let there = converse(|caller| {
-            // SAFETY: thread ids may be used anywhere.
+            // SAFETY: thread ids may be used on any thread.
             unsafe { caller.run(&mut || ran_on = Some(thread::current().id())) };
             Ok(thread::current().id())
         });
@@ -143,7 +161,7 @@ mod tests {
     #[test]
     fn panics_of_the_engine_are_failures() {
         let failure = converse::<()>(|_| panic!("number {}", 17)).expect_err("it panicked");
-        assert_eq!(failure.code, 0x8000_4005);
+        assert_eq!(failure.code, 0x8000_FFFF);
         assert!(failure.message.contains("number 17"), "{}", failure.message);
     }
 
@@ -157,8 +175,9 @@ mod tests {
         }
         struct Seen;
         let let_go = AtomicBool::new(false);
-        // A panic that no hook hears of stands for an exception; a C++ program throws a real one in `tests/programs.rs`. It is
-        // ours, so a thread that panics already is what lets it pass.
+        // `resume_unwind`, which calls no panic hook, stands for an exception. (A C++ program
+        // throws a real one in `tests/programs.rs`.) The `Conversation` takes it for a panic of
+        // this library and would abort, unless the thread was panicking before. So this thread is.
         let outcome = thread::scope(|scope| {
             scope
                 .spawn(|| {
@@ -168,13 +187,13 @@ mod tests {
                             let caught = std::panic::catch_unwind(|| {
                                 converse::<()>(|caller| {
                                     let _target = Target(self.0);
-                                    // SAFETY: it uses nothing.
+                                    // SAFETY: the closure uses nothing.
                                     unsafe { caller.run(&mut || resume_unwind(Box::new(Seen))) };
-                                    unreachable!("nobody is there to answer");
+                                    unreachable!("the caller's thread has unwound");
                                 })
                             });
                             assert!(caught.is_err_and(|seen| seen.is::<Seen>()));
-                            assert!(self.0.load(Ordering::Relaxed), "the target was let go before");
+                            assert!(self.0.load(Ordering::Relaxed), "the target was dropped before");
                         }
                     }
                     let _dumps = DumpsWhilePanicking(&let_go);

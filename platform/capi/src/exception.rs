@@ -1,31 +1,31 @@
-//! The exception that a caller hands over.
+//! Copies the exception that a caller passes.
 
 use dumpwright::target::{Cpu, CpuContext, Exception};
 
 use crate::last::Failure;
 use crate::memory::{self, Space};
 use crate::process::Client;
-use dumpwright_callback::abi::native::{CONTEXT, MINIDUMP_EXCEPTION_INFORMATION};
+use dumpwright_abi::ExceptionRecord;
+use dumpwright_abi::native::{CONTEXT, MINIDUMP_EXCEPTION_INFORMATION};
 
-/// ERROR_NOACCESS as an HRESULT: what DbgHelp 6.3.9600 answers to pointers that cannot be read.
+/// ERROR_NOACCESS as an HRESULT: the error of DbgHelp 6.3.9600 for pointers that cannot be read.
 const NO_ACCESS: u32 = 0x8007_03E6;
 
-/// `EXCEPTION_MAXIMUM_PARAMETERS`.
-const MOST_PARAMETERS: usize = 15;
-
-/// Size of a pointer, and so of all members of `EXCEPTION_RECORD` behind the first two.
+/// The size of a pointer in bytes.
 const WORD: usize = size_of::<usize>();
 
-/// Code and flags, then record, address, number of parameters (a 32-bit number with padding behind it), parameters.
-const RECORD_SIZE: usize = 8 + 3 * WORD + MOST_PARAMETERS * WORD;
-
-/// Copies what the caller's structure leads to. `None` when it says that there is no exception: it has no pointers.
+/// Copies the exception that the caller's structure points to. Returns `None` if there is none: the
+/// pointer or its `ExceptionPointers` is NULL.
 ///
-/// `client` finds the process that is dumped, for `ClientPointers`.
+/// `client` returns the process that is dumped. It is called if `ClientPointers` is set.
+///
+/// # Errors
+/// The structures cannot be read, or `ClientPointers` is set and there is no process to read them
+/// from.
 ///
 /// # Safety
-/// The pointer is NULL or leads to such a structure.
-#[allow(clippy::useless_conversion, reason = "of use where pointers have 32 bits")]
+/// The pointer is NULL or points to a valid structure.
+#[allow(clippy::useless_conversion, reason = "needed where pointers have 32 bits")]
 pub(crate) unsafe fn from_pointer(
     information: *const MINIDUMP_EXCEPTION_INFORMATION,
     client: impl FnOnce() -> Result<Option<Client>, Failure>,
@@ -33,7 +33,7 @@ pub(crate) unsafe fn from_pointer(
     if information.is_null() {
         return Ok(None);
     }
-    // SAFETY: the caller says that it can be read; it may be unaligned.
+    // SAFETY: the caller guarantees that it is valid for reads. It may be unaligned.
     let information = unsafe { information.read_unaligned() };
     if information.ExceptionPointers == 0 {
         return Ok(None);
@@ -42,7 +42,8 @@ pub(crate) unsafe fn from_pointer(
         0 => None,
         _ => Some(client()?.ok_or_else(|| {
             Failure::argument(
-                "ClientPointers is set, but the target has no memory that could be looked into (it is simulated, or its handle is no process)",
+                "ClientPointers is set, but there is no live process to read the exception from: the process is simulated, \
+                 was not set before, or its handle does not match its id",
             )
         })?),
     };
@@ -54,44 +55,48 @@ pub(crate) unsafe fn from_pointer(
         };
         Failure::new(
             NO_ACCESS,
-            format!("the exception's {what} cannot be read in {whose} (is ClientPointers right?)"),
+            format!("cannot read the exception's {what} in {whose}; check the pointers and ClientPointers"),
         )
     };
     let pointers: [u8; 2 * WORD] = memory::array(space, u64::from(information.ExceptionPointers))
         .ok_or_else(|| no_access("pointers"))?;
     let [record, context] = [word(&pointers, 0), word(&pointers, WORD)];
-    let record: [u8; RECORD_SIZE] = memory::array(space, record).ok_or_else(|| no_access("record"))?;
+    let record: [u8; ExceptionRecord::SIZE] =
+        memory::array(space, record).ok_or_else(|| no_access("record"))?;
     let context: [u8; size_of::<CONTEXT>()] =
         memory::array(space, context).ok_or_else(|| no_access("context"))?;
-    let context = CpuContext::from_bytes(CPU, context.to_vec()).expect("of the family's size");
-    let count = number(&record, 8 + 2 * WORD) as usize;
+    let context = CpuContext::from_bytes(CPU, context.to_vec()).expect("it has the size of a CONTEXT");
+    let record = ExceptionRecord::from_bytes(&record);
     Ok(Some(Exception {
         thread_id: information.ThreadId,
-        code: number(&record, 0),
-        flags: number(&record, 4),
-        record: word(&record, 8),
-        address: word(&record, 8 + WORD),
-        parameters: (0..count.min(MOST_PARAMETERS))
-            .map(|index| word(&record, 8 + (3 + index) * WORD))
-            .collect(),
+        code: record.code,
+        flags: record.flags,
+        record: record.record,
+        address: record.address,
+        parameters: record.parameters,
         context,
     }))
 }
 
-/// The CPU family of this build, which `CONTEXT` is of.
+/// The CPU family of this build and of its `CONTEXT`.
 #[cfg(target_arch = "x86_64")]
 const CPU: Cpu = Cpu::Amd64;
+#[cfg(target_arch = "x86")]
+const CPU: Cpu = Cpu::X86;
+#[cfg(target_arch = "aarch64")]
+const CPU: Cpu = Cpu::Arm64;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64")))]
+compile_error!(
+    "the C library supports x86-64, x86 and ARM64 only: `dumpwright.h` has their CONTEXT structures"
+);
 
-fn number(bytes: &[u8], at: usize) -> u32 {
-    u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
+/// Returns the pointer at an offset.
 fn word(bytes: &[u8], at: usize) -> u64 {
     usize::from_ne_bytes(bytes[at..at + WORD].try_into().expect("a word")) as u64
 }
 
-/// What these tests would catch: members of an exception in the wrong places, a count of parameters that is believed, and
-/// pointers that are followed blindly.
+/// These tests would catch: members of an exception in the wrong places, a number of parameters
+/// that is not checked, pointers that are not checked.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,13 +110,13 @@ mod tests {
     }
 
     fn read(information: &MINIDUMP_EXCEPTION_INFORMATION) -> Result<Option<Exception>, u32> {
-        // SAFETY: a reference is such a pointer.
+        // SAFETY: a reference is valid for reads.
         unsafe { from_pointer(information, || Ok(None)) }.map_err(|failure| failure.code)
     }
 
     #[test]
     fn records_are_copied() {
-        let mut record = [0_u64; RECORD_SIZE / 8];
+        let mut record = [0_u64; ExceptionRecord::SIZE / 8];
         record[0] = 0x0000_0081_c000_0005;
         record[1] = 0x1111;
         record[2] = 0x2222;
@@ -127,8 +132,8 @@ mod tests {
             context.as_ptr().expose_provenance() as u64,
         ];
         let exception = read(&information(&pointers))
-            .expect("all can be read")
-            .expect("there is one");
+            .expect("all structures can be read")
+            .expect("there is an exception");
         assert_eq!(
             (exception.thread_id, exception.code, exception.flags),
             (7, 0xc000_0005, 0x81)

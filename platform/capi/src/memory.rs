@@ -1,4 +1,4 @@
-//! Memory that pointers lead to, read by the system: a wrong pointer is an answer, not a crash.
+//! Reads memory through the system, so that a wrong pointer is an error and not a crash.
 
 use crate::process::Client;
 
@@ -6,19 +6,20 @@ use crate::process::Client;
 #[cfg_attr(windows, path = "memory/windows.rs")]
 mod system;
 
-/// Whose memory.
+/// The process whose memory is read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Space<'c> {
-    /// The calling process'.
+    /// The calling process.
     Own,
-    /// That of the process that is dumped.
+    /// The process that is dumped.
     Of(&'c Client),
 }
 
-/// Nothing is read further than this at once, so that a lying size costs no memory.
+/// The number of bytes that are read at once. The buffer grows by this much only after a successful
+/// read, so a size that is too large costs no memory.
 const CHUNK: usize = 1 << 20;
 
-/// Copies `len` bytes from `address`; `None` if not all of them can be read.
+/// Copies `len` bytes from `address`. Returns `None` if not all of them can be read.
 pub(crate) fn copy(space: Space<'_>, address: u64, len: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     while bytes.len() < len {
@@ -30,7 +31,28 @@ pub(crate) fn copy(space: Space<'_>, address: u64, len: usize) -> Option<Vec<u8>
     Some(bytes)
 }
 
-/// The same for a few bytes.
+/// Returns whether `len` bytes from `address` can be read, all of them. It is the system that
+/// reads, so that a page that is not there is no crash.
+pub(crate) fn is_readable(space: Space<'_>, address: u64, len: u64) -> bool {
+    let Some(end) = address.checked_add(len) else {
+        return false;
+    };
+    let mut buffer = vec![0; CHUNK.min(usize::try_from(len).unwrap_or(CHUNK))];
+    let mut at = address;
+    while at < end {
+        let now = (end - at).min(CHUNK as u64);
+        let (Ok(place), Ok(now_len)) = (usize::try_from(at), usize::try_from(now)) else {
+            return false;
+        };
+        if read(space, place, &mut buffer[..now_len]).is_none() {
+            return false;
+        }
+        at += now;
+    }
+    true
+}
+
+/// Copies `N` bytes from `address`. Returns `None` if not all of them can be read.
 pub(crate) fn array<const N: usize>(space: Space<'_>, address: u64) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     read(space, usize::try_from(address).ok()?, &mut bytes)?;
@@ -42,7 +64,8 @@ fn read(space: Space<'_>, at: usize, into: &mut [u8]) -> Option<()> {
     system::read(space, at, into)
 }
 
-/// What these tests would catch: a wrong pointer that ends the process, and a lying size that takes gigabytes.
+/// These tests would catch: a wrong pointer that ends the process, a wrong size that takes
+/// gigabytes of memory.
 #[cfg(test)]
 mod tests {
     use super::*;

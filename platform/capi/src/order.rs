@@ -1,35 +1,37 @@
-//! A dump that has been asked for, by whichever function.
+//! A requested dump and how it is written, whichever function requested it.
 
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
-use dumpwright::callback::ProcessAsked;
-use dumpwright::native::sim::SimProcess;
+use dumpwright::callback::ByRef;
 use dumpwright::policy::SizeBudget;
-use dumpwright::protocol::{Recorder, Symbols};
-use dumpwright::target::{Remark, Subject};
-use dumpwright::{Ask, Callback, Error, FileSink, Hresult, Profile, Report, Request, Sink, Target, dump};
+use dumpwright::protocol::{Lint, Recorder, Symbols};
+use dumpwright::sim::SimProcess;
+use dumpwright::target::{Diagnostic, Subject};
+use dumpwright::{Callback, Error, FileSink, Hresult, Profile, Report, Request, Sink, Target, dump};
 
-use crate::Handle;
+use crate::RawHandle;
 use crate::callback::{CCallback, CFunction};
 use crate::conversation::{Caller, converse};
 use crate::last::Failure;
-use crate::output::{Opened, Output};
+use crate::output::{NO_FILE, Opened, Output};
 use crate::process::NamedProcess;
 
-/// All that is known about a dump before it begins.
+/// A complete description of a dump.
 pub(crate) struct Order {
     pub target: Subjected,
     pub request: Request,
     pub callback: Option<CFunction>,
     pub output: Output,
-    /// Most bytes of memory.
+    /// The maximum number of bytes of memory.
     pub budget: Option<u64>,
-    /// Where the dialogue is written down.
+    /// The file for the transcript.
     pub transcript: Option<PathBuf>,
+    /// Whether the answers of the callback are checked for misuse.
+    pub lint: bool,
 }
 
-/// What is dumped.
+/// The process to be dumped.
 pub(crate) enum Subjected {
     Process(NamedProcess),
     Simulated(Box<SimProcess>),
@@ -43,6 +45,14 @@ impl Subjected {
         }
     }
 
+    /// Does what must be done on the caller's thread.
+    fn prepare(&mut self) {
+        match self {
+            Self::Process(process) => process.prepare(),
+            Self::Simulated(_) => {}
+        }
+    }
+
     fn symbols(&self) -> Symbols {
         match self {
             Self::Process(_) => Symbols::live(),
@@ -50,8 +60,8 @@ impl Subjected {
         }
     }
 
-    /// What callbacks are shown as the process' handle.
-    fn handle(&mut self) -> Handle {
+    /// Returns the process handle that callbacks receive.
+    fn handle(&mut self) -> RawHandle {
         match self {
             Self::Process(process) => process.handle(),
             Self::Simulated(process) => std::ptr::without_provenance_mut(process.process_id() as usize),
@@ -59,51 +69,91 @@ impl Subjected {
     }
 }
 
-/// The profile that the environment chooses; by default that of the DbgHelp that Windows has.
+/// Returns the profile that the environment variable `DUMPWRIGHT_PROFILE` names, or `documented`,
+/// the default of the Rust library, if the variable is not set, is empty or is not UTF-8.
 pub(crate) fn default_profile() -> Result<Profile, Failure> {
     const VARIABLE: &str = "DUMPWRIGHT_PROFILE";
     match std::env::var(VARIABLE) {
         Ok(name) if !name.is_empty() => name
             .parse()
-            .map_err(|error| Failure::argument(format!("the variable {VARIABLE}: {error}"))),
-        _ => Ok(Profile::DbgHelp10),
+            .map_err(|error| Failure::argument(format!("the environment variable {VARIABLE}: {error}"))),
+        _ => Ok(Profile::default()),
     }
 }
 
+/// Returns whether the environment variable `DUMPWRIGHT_LINT` asks for a check of the answers: it
+/// is set, and neither empty nor `0`.
+pub(crate) fn default_lint() -> bool {
+    std::env::var_os("DUMPWRIGHT_LINT").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
 impl Order {
-    /// Makes the dump: the engine on a thread of its own, the caller's functions on this one.
-    pub fn carry_out(self) -> Result<Report, Failure> {
-        // The caller has no chance to unwind before this has ended.
+    /// Writes the dump. The engine runs on a thread of its own, and the caller's functions on this
+    /// one.
+    pub fn carry_out(mut self) -> Result<Report, Failure> {
+        self.target.prepare();
         converse(move |caller| self.run(caller))
     }
 
     fn run(mut self, caller: &Caller) -> Result<Report, Failure> {
         self.request = self.request.process_handle(self.target.handle().addr() as u64);
         let mut callback = self.callback.map(|function| CCallback::new(function, caller));
-        let callback = callback.as_mut().map(|callback| callback as &mut dyn Callback);
+        let Some(callback) = &mut callback else {
+            return self.write_within_budget(None, caller);
+        };
+        if !self.lint {
+            return self.write_within_budget(Some(callback), caller);
+        }
+        let mut lint = Lint::new(callback);
+        let outcome = self.write_within_budget(Some(&mut lint), caller);
+        let findings = lint
+            .findings()
+            .iter()
+            .map(|finding| format!("callback: {finding}"));
+        match outcome {
+            Ok(mut report) => {
+                let notes = findings.map(|finding| Diagnostic::note(Subject::Process, finding));
+                report.diagnostics.extend(notes);
+                Ok(report)
+            }
+            Err(failure) => {
+                let message = findings.fold(failure.message, |message, finding| message + "\n" + &finding);
+                Err(Failure::new(failure.code, message))
+            }
+        }
+    }
+
+    fn write_within_budget(
+        mut self,
+        callback: Option<&mut dyn Callback>,
+        caller: &Caller,
+    ) -> Result<Report, Failure> {
         let Some(limit) = self.budget else {
             return self.write(callback, caller);
         };
         self.request = SizeBudget::prepare(self.request);
         let mut budget = match callback {
-            Some(callback) => SizeBudget::around(Lent(callback), limit),
+            Some(callback) => SizeBudget::around(ByRef(callback), limit),
             None => SizeBudget::new(limit),
         };
         let mut report = self.write(Some(&mut budget), caller)?;
-        report.remarks.extend(budget.dropped().iter().map(|dropped| {
-            Remark::left_out(
+        report.diagnostics.extend(budget.dropped().iter().map(|dropped| {
+            Diagnostic::left_out(
                 Subject::Memory(dropped.range),
                 "dropped to stay within the size budget",
             )
         }));
-        report.remarks.sort_by_key(|remark| Reverse(remark.gravity));
+        report
+            .diagnostics
+            .sort_by_key(|diagnostic| Reverse(diagnostic.severity));
         Ok(report)
     }
 
     fn write(mut self, callback: Option<&mut dyn Callback>, caller: &Caller) -> Result<Report, Failure> {
         let mut output = Opened::open(self.output, caller)?;
         let Some(file) = self.transcript else {
-            let report = dump(self.target.target(), &self.request, callback, output.sink())?;
+            let report =
+                dump(self.target.target(), &self.request, callback, output.sink()).map_err(failure)?;
             output.publish()?;
             return Ok(report);
         };
@@ -115,14 +165,26 @@ impl Order {
             output.sink(),
         );
         let written = write_transcript(&file, &recorder.finish(&outcome).to_json_lines());
-        let report = outcome?;
+        let report = outcome.map_err(failure)?;
         written?;
         output.publish()?;
         Ok(report)
     }
 }
 
-/// What a callback puts into reads stands in a transcript, so it is kept as a dump is: new, private, and not behind a link.
+/// Converts the engine's error, with advice for C programs.
+fn failure(error: Error) -> Failure {
+    let advice = match error {
+        Error::NoOutput => NO_FILE,
+        _ => "",
+    };
+    let Failure { code, message } = error.into();
+    Failure::new(code, message + advice)
+}
+
+/// Writes a transcript. It contains the bytes that a callback supplies for reads, so it is written
+/// as carefully as a dump: to a new file that only its owner can read, and never through a symbolic
+/// link.
 fn write_transcript(file: &Path, text: &str) -> Result<(), Failure> {
     let mut sink = FileSink::create(file, true)?;
     let written = sink.append(0, text.as_bytes()).and_then(|()| sink.finish());
@@ -131,23 +193,6 @@ fn write_transcript(file: &Path, text: &str) -> Result<(), Failure> {
         Failure::new(Hresult::E_FAIL.0, message)
     })?;
     Ok(sink.publish()?)
-}
-
-/// A callback that somebody else owns.
-struct Lent<'c>(&'c mut dyn Callback);
-
-impl Callback for Lent<'_> {
-    fn ask(&mut self, ask: Ask<'_>) -> bool {
-        self.0.ask(ask)
-    }
-
-    fn process(&mut self, process: ProcessAsked) {
-        self.0.process(process);
-    }
-
-    fn answers(&self) -> bool {
-        self.0.answers()
-    }
 }
 
 impl From<dumpwright::target::Fault> for Failure {

@@ -1,4 +1,4 @@
-//! Where the bytes of a dump go.
+//! The outputs that a dump can be written to.
 
 use std::ffi::c_void;
 use std::io;
@@ -8,31 +8,33 @@ use dumpwright::{Error, FileSink, Sink};
 
 use crate::callback::Parameter;
 use crate::conversation::Caller;
-use crate::{Bool, Handle};
+use crate::{Bool, FALSE, RawHandle};
 
 #[cfg_attr(target_os = "linux", path = "output/linux.rs")]
 #[cfg_attr(windows, path = "output/windows.rs")]
 mod system;
 
+pub(crate) use system::NO_FILE;
 use system::{HandleSink, OpenFile};
 
-/// What the caller says about it.
+/// An output, as the caller has described it.
 #[derive(Clone)]
 pub(crate) enum Output {
-    /// Into this file. That of handle 0 is none.
+    /// An open file. Handle 0 means that there is no file.
     Handle(OpenFile),
-    /// Into a new file of this name.
+    /// A new file with this name.
     Path { path: PathBuf, replace: bool },
-    /// To this function.
-    Function(Writer, Parameter),
+    /// A function, and the parameter that it is called with.
+    Function(WriteFunction, Parameter),
 }
 
-/// `dumpwright_writer`: parameter, offset, bytes, their number. FALSE fails the dump. It may throw.
-pub(crate) type Writer = unsafe extern "C-unwind" fn(*mut c_void, u64, *const c_void, usize) -> Bool;
+/// `dumpwright_writer`: called with parameter, offset, bytes and their number. FALSE fails the
+/// dump. The function may throw.
+pub(crate) type WriteFunction = unsafe extern "C-unwind" fn(*mut c_void, u64, *const c_void, usize) -> Bool;
 
 impl Output {
-    /// A file handle of the caller's.
-    pub fn of_handle(handle: Handle) -> Self {
+    /// The file of a handle that the caller has passed.
+    pub fn of_handle(handle: RawHandle) -> Self {
         Self::Handle(OpenFile::of_handle(handle))
     }
 }
@@ -65,7 +67,7 @@ impl<'c> Opened<'c> {
         }
     }
 
-    /// The dump is whole.
+    /// Gives a new file its name. Called when the whole dump has been written.
     pub fn publish(self) -> Result<(), Error> {
         match self {
             Self::File(sink) => sink.publish(),
@@ -74,9 +76,9 @@ impl<'c> Opened<'c> {
     }
 }
 
-/// A function of the caller's, called on its thread.
+/// A sink that calls a function of the caller, on the caller's thread.
 pub(crate) struct FunctionSink<'c> {
-    writer: Writer,
+    writer: WriteFunction,
     parameter: Parameter,
     caller: &'c Caller,
 }
@@ -86,19 +88,18 @@ impl Sink for FunctionSink<'_> {
         let Self {
             writer, parameter, ..
         } = *self;
-        let mut taken = false;
+        let mut taken = FALSE;
         let mut task = || {
-            let Parameter(parameter) = parameter;
-            // SAFETY: the caller has given this function as one that can be called with its parameter and bytes, on the thread
-            // that this runs on.
-            taken = unsafe { writer(parameter, at, bytes.as_ptr().cast(), bytes.len()) } != 0;
+            // SAFETY: the caller guarantees that the function can be called with its parameter and
+            // with bytes, on the thread that this closure runs on.
+            taken = unsafe { writer(parameter.0, at, bytes.as_ptr().cast(), bytes.len()) };
         };
-        // SAFETY: the closure uses plain bytes.
+        // SAFETY: the closure uses plain bytes and the caller's parameter, which it only passes on.
         unsafe { self.caller.run(&mut task) };
-        if taken {
+        if taken != FALSE {
             Ok(())
         } else {
-            Err(io::Error::other("the caller's function returned FALSE"))
+            Err(io::Error::other("the writer function returned FALSE"))
         }
     }
 }

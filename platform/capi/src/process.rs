@@ -1,7 +1,9 @@
-//! The process that a caller names: [`NamedProcess`], and [`Client`], the same where only its memory counts.
+//! The process that a caller names: [`NamedProcess`], and [`Client`], of which only the memory is
+//! read.
 //!
-//! It is looked for only when it is to be held: DbgHelp too has asked its first questions by then, and callbacks may rely on
-//! having been told of IoStart however the dump ends.
+//! Whether the process exists is checked only when it is frozen. DbgHelp, too, has called the
+//! callback several times before it checks that, and callbacks may rely on being sent IoStart
+//! however the dump ends.
 
 #[cfg_attr(target_os = "linux", path = "process/linux.rs")]
 #[cfg_attr(windows, path = "process/windows.rs")]

@@ -1,24 +1,26 @@
 //! `MiniDumpWriteDump`.
 
 use dumpwright::{DumpType, Request};
-use dumpwright_callback::abi::native::{MINIDUMP_EXCEPTION_INFORMATION, MINIDUMP_USER_STREAM_INFORMATION};
+use dumpwright_abi::native::{MINIDUMP_EXCEPTION_INFORMATION, MINIDUMP_USER_STREAM_INFORMATION};
 
+use crate::boundary::contain;
 use crate::callback::{CFunction, CallbackInformation};
 use crate::last::{Failure, conclude_dump};
-use crate::order::{Order, Subjected, default_profile};
+use crate::order::{Order, Subjected, default_lint, default_profile};
 use crate::output::Output;
 use crate::process::NamedProcess;
-use crate::{Bool, Handle, exception, streams};
+use crate::{Bool, RawHandle, exception, streams};
 
-/// Microsoft's function. See the header.
+/// Writes a minidump. `dumpwright.h` has the documentation.
 ///
 /// # Safety
-/// The three last pointers are NULL or lead to their structures, and the callback can be called.
+/// Each of the last three pointers is NULL or points to a valid structure. The callback can be
+/// called.
 #[unsafe(no_mangle)]
 pub unsafe extern "system-unwind" fn MiniDumpWriteDump(
-    process: Handle,
+    process: RawHandle,
     process_id: u32,
-    file: Handle,
+    file: RawHandle,
     dump_type: u32,
     exception: *const MINIDUMP_EXCEPTION_INFORMATION,
     user_streams: *const MINIDUMP_USER_STREAM_INFORMATION,
@@ -29,7 +31,7 @@ pub unsafe extern "system-unwind" fn MiniDumpWriteDump(
         let mut request = Request::new(DumpType::from_bits_retain(dump_type))
             .profile(default_profile()?)
             .file_handle(file.addr() as u64);
-        // SAFETY: as the caller says.
+        // SAFETY: guaranteed by the caller.
         let (exception, streams, callback) = unsafe {
             (
                 exception::from_pointer(exception, || target.client())?,
@@ -50,7 +52,8 @@ pub unsafe extern "system-unwind" fn MiniDumpWriteDump(
             output: Output::of_handle(file),
             budget: None,
             transcript: None,
+            lint: default_lint(),
         })
     };
-    conclude_dump(order().and_then(Order::carry_out))
+    conclude_dump(contain(order).and_then(Order::carry_out))
 }

@@ -1,20 +1,17 @@
-//! The recorded dialogues of Microsoft's DbgHelp, held by a C program with a live Linux process.
+//! Repeats the recorded dialogues of Microsoft's DbgHelp with a C program and a live Linux process.
 //!
-//! Would catch: a question that comes to C code with another number, in another order, with another process id or handle, with another
-//! prefilled answer; an answer of C code that is not obeyed as DbgHelp obeys it; another error code.
+//! Would catch: a callback type that is sent to C code with another number, in another order, with
+//! another process id or handle, or with another default answer; an answer of C code that has
+//! another effect than with DbgHelp; another error code.
 //!
-//! `testdata/oracle` has the recordings and `tests/conformance.rs` repeats them in Rust on a twin made of data. Here `client.c` answers by
-//! the same rules what the shared library asks about `twin.c`. What two systems truly differ in is left out: names and numbers of
-//! modules, regions that the rules do not name, addresses. Scenarios that differ for other reasons are in `linux-exceptions.txt`.
+//! `testdata/oracle` contains the recordings, and `tests/engine/conformance.rs` repeats them in
+//! Rust on a simulated process. Here the shared library dumps the process of `twin.c`, and
+//! `client.c` answers by the same rules. What necessarily differs between the two systems is not
+//! compared: names and numbers of modules, regions that the rules do not name, addresses. Scenarios
+//! that differ for other reasons are listed in `linux-exceptions.txt`.
 
 #[path = "support/client.rs"]
 mod client;
-#[path = "../../../tests/conformance/names.rs"]
-#[allow(dead_code)]
-mod names;
-#[path = "../../../tests/conformance/scenario.rs"]
-#[allow(dead_code)]
-mod scenario;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "support/twin.rs"]
@@ -26,18 +23,20 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use scenario::Scenario;
+use dumpwright_fixtures::recorded::scenario::{self, Scenario};
 use twin::Twin;
 
-/// What has been reached, of about 350 that were promised: new exceptions do not make up for lost scenarios.
+/// The number of dialogues that must be equal, so that a new line in the list of exceptions cannot
+/// hide a regression. The goal was about 350.
 const AT_LEAST: usize = 374;
 
-/// How an address is written that is to be named.
+/// The marks that `client.c` puts around an address that is to be replaced by a name.
 const ADDRESS: (char, char) = ('{', '}');
-/// The same for a thread.
+/// The marks around a thread id.
 const THREAD: (char, char) = ('(', ')');
 
-/// Questions about how something is done; see `tests/conformance/compare.rs`.
+/// Callback types that depend on how reads and writes are done, and are not compared; see
+/// `tests/engine/conformance/compare.rs`.
 const SERVICE: [&str; 4] = ["IoWriteAll", "VmPreRead", "VmPostRead", "VmQuery"];
 
 fn recordings() -> PathBuf {
@@ -49,7 +48,7 @@ fn data(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Why a scenario cannot be repeated with a live process.
+/// Returns the reason why a scenario cannot be repeated with a live process, if there is one.
 fn impossible(scenario: &Scenario, line: &str) -> Option<&'static str> {
     let options = &scenario.options;
     if options.snapshot {
@@ -67,7 +66,7 @@ fn impossible(scenario: &Scenario, line: &str) -> Option<&'static str> {
     None
 }
 
-/// What `client.c` is told about a scenario.
+/// Returns the commands for `client.c` that describe a scenario.
 fn commands(scenario: &Scenario, twin: &Twin) -> String {
     let options = &scenario.options;
     let mut option = String::new();
@@ -99,7 +98,7 @@ fn commands(scenario: &Scenario, twin: &Twin) -> String {
     text + "run\n"
 }
 
-/// Names for what `client.c` has marked.
+/// Replaces addresses and thread ids that `client.c` has marked by names.
 fn named(line: &str, twin: &Twin) -> String {
     let mut text = String::new();
     let mut rest = line;
@@ -122,7 +121,7 @@ fn named(line: &str, twin: &Twin) -> String {
     text + rest
 }
 
-/// What two dialogues are compared by.
+/// The parts of a dialogue that are compared.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Parts {
     questions: Vec<String>,
@@ -130,10 +129,12 @@ struct Parts {
 }
 
 impl Parts {
-    /// `is_printed` says of a kind, its index and what stands behind it whether the recording would have it.
+    /// Extracts the parts from a transcript. `is_printed` tells from a callback type, its index and
+    /// the rest of its line whether the recording would contain it.
     fn of(transcript: &str, is_printed: impl Fn(&str, u32, &str) -> bool) -> Self {
         let mut parts = Self::default();
-        // Modules of one phase come in another order and number; what is compared is what was asked about each sort of them.
+        // The order and number of modules differ between the systems. So the calls about modules
+        // are compared as a set of the different calls about each kind of module.
         let mut modules = BTreeSet::new();
         let mut has_cancel = false;
         for line in transcript.lines() {
@@ -188,7 +189,7 @@ impl Parts {
     }
 }
 
-/// The kind of a question, its index among those of its kind, and what stands behind both.
+/// Splits a line into the callback type, its index among the calls of its type, and the rest.
 fn question(line: &str) -> Option<(&str, u32, &str)> {
     let (_, question) = line.strip_prefix('#')?.split_once(' ')?;
     let (head, rest) = question.split_once(' ')?;
@@ -196,7 +197,7 @@ fn question(line: &str) -> Option<(&str, u32, &str)> {
     Some((kind, index.parse().ok()?, rest))
 }
 
-/// Whether the harness that made the recordings was told to print a question.
+/// Whether the harness that made the recordings was told to print this call.
 fn is_printed(scenario: &Scenario, twin: &Twin, kind: &str, index: u32, question: &str) -> bool {
     let quiet = |bit| scenario.options.quiet & bit != 0;
     let is_repeated = index > 2 && question.contains("ret=1");
@@ -205,7 +206,7 @@ fn is_printed(scenario: &Scenario, twin: &Twin, kind: &str, index: u32, question
         "Memory" | "RemoveMemory" => !(quiet(8) && is_repeated),
         "Module" | "IncludeModule" => !quiet(16),
         "Thread" | "ThreadEx" | "IncludeThread" => !quiet(128),
-        // Only that of PRIV is compared.
+        // Only the region of PRIV is compared.
         "IncludeVmRegion" => {
             let shown = scenario.options.only;
             !quiet(4) && shown.is_none_or(|shown| shown.contains(twin.names.address("PRIV")))
@@ -214,12 +215,12 @@ fn is_printed(scenario: &Scenario, twin: &Twin, kind: &str, index: u32, question
     }
 }
 
-/// A question without the facts that differ between two systems.
+/// Returns a call without the facts that differ between the two systems.
 fn common(question: &str) -> String {
     const FACTS: [&str; 9] = [
         "in:", "pid", "h", "tid", "ctxsize", "ctxflags", "file", "flags", "status",
     ];
-    // A slot that names a region of the process.
+    // Keys of an answer that describe a region of the process.
     const REGION: [&str; 5] = ["abase", "aprot", "state", "prot", "type"];
     let (facts, answers) = question.split_once(" | ").unwrap_or((question, ""));
     let key = |word: &str| word.split('=').next().unwrap_or_default().to_owned();
@@ -228,7 +229,7 @@ fn common(question: &str) -> String {
     facts.chain(answers).collect::<Vec<_>>().join(" ")
 }
 
-/// A question about a module: its sort stands for its name.
+/// Returns a call about a module, with the kind of the module instead of its name.
 fn module(kind: &str, question: &str) -> String {
     let base = question.split(' ').find_map(|word| word.strip_prefix("base="));
     let sort = match base.unwrap_or_default() {
@@ -238,7 +239,8 @@ fn module(kind: &str, question: &str) -> String {
     format!("{kind} {sort} {}", common(question))
 }
 
-/// Outcome, error code, numbers of questions; of modules and regions only whether there were any.
+/// Returns the outcome, the error code and the number of calls of each type. For modules and
+/// regions it only tells whether there were any.
 fn result(line: &str) -> String {
     let succeeded = line.contains("result=1");
     let words = line.split(' ').filter_map(|word| {
@@ -255,7 +257,7 @@ fn result(line: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Scenarios that are known to differ, each with its reason.
+/// Returns the scenarios that are known to differ, each with the reason.
 fn exceptions() -> BTreeMap<String, String> {
     let text = data("linux-exceptions.txt");
     let lines = text.lines().filter(|line| !line.starts_with('#'));

@@ -1,12 +1,9 @@
-//! The examples for C programmers, built by two compilers, with and without sanitizers, and run on a live process; and the library as it
-//! is installed.
+//! The examples for C programmers, built with two compilers, with and without sanitizers, and run
+//! on a live process; and the installed library.
 //!
-//! Would catch: an example that does not compile or does not do what it says, memory errors between C code and the library, an installed
-//! library that programs do not find.
+//! Would catch: an example that does not compile or does not do what its comment says, memory
+//! errors between C code and the library, an installed library that programs do not find.
 
-#[path = "../../../tests/conformance/names.rs"]
-#[allow(dead_code)]
-mod names;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "support/twin.rs"]
@@ -17,13 +14,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use dumpwright_fixtures::repository;
 use minidump::{Minidump, MinidumpModuleList, UnifiedMemoryList};
 use twin::Twin;
 
-/// What stands in the twin's memory, in `twin.c` letter by letter.
+/// The secret in the twin's memory. `twin.c` writes it there letter by letter.
 const SECRET: &str = "open-sesame-4711";
 
-/// What the twin has at an offset of PRIV, apart from the secret.
+/// Returns the byte at an offset of PRIV in the twin, outside of the secret.
 fn private_byte(offset: u64) -> u8 {
     (3 + offset % 251) as u8
 }
@@ -42,7 +40,7 @@ const BUILDS: [(&str, &[&str]); 4] = [
 ];
 
 fn example(name: &str, compiler: &str, flags: &[&str]) -> PathBuf {
-    let source = support::repository().join("examples/c").join(format!("{name}.c"));
+    let source = repository().join("examples/c").join(format!("{name}.c"));
     support::compile(&source, name, compiler, flags)
 }
 
@@ -61,7 +59,7 @@ fn run(program: &Path, arguments: &[&str]) -> Output {
     output
 }
 
-/// Bytes at an address, if the dump has them.
+/// Returns bytes at an address, if the dump contains all of them.
 fn bytes_at(dump: &Minidump<'_, Vec<u8>>, address: u64, len: usize) -> Option<Vec<u8>> {
     let memory = dump
         .get_memory()
@@ -140,7 +138,7 @@ fn every_example_does_what_it_says() {
         let output = run(&build("stream"), &[&id]);
         assert!(
             contains(&output.stdout, SECRET.as_bytes()),
-            "nothing is left out without a reason"
+            "without a limit, the memory with the secret is in the dump"
         );
         let whole = output.stdout.len();
         let output = run(&build("stream"), &[&id, "0x8000"]);
@@ -195,7 +193,7 @@ fn the_installed_library_is_found() {
             .args(["run", "--quiet", "--package", "xtask", "--", "install-capi"])
             .arg(&prefix)
             .arg("dev")
-            .current_dir(support::repository()),
+            .current_dir(repository()),
     );
     let twin = Twin::start();
     let id = twin.id.to_string();
@@ -209,7 +207,7 @@ fn the_installed_library_is_found() {
     let program = folder.path().join("stream");
     succeeds(
         Command::new("gcc")
-            .arg(support::repository().join("examples/c/stream.c"))
+            .arg(repository().join("examples/c/stream.c"))
             .args(flags.split_whitespace())
             .arg("-o")
             .arg(&program),
@@ -221,12 +219,12 @@ fn the_installed_library_is_found() {
         .expect("it was just built");
     assert!(dump.status.success() && dump.stdout.starts_with(b"MDMP"));
 
-    // By CMake, all examples; the library's place is in the programs.
+    // By CMake, all examples. CMake stores the path of the library in the programs.
     let build = folder.path().join("build");
     succeeds(
         Command::new("cmake")
             .arg("-S")
-            .arg(support::repository().join("examples/c"))
+            .arg(repository().join("examples/c"))
             .arg("-B")
             .arg(&build)
             .arg(format!("-DCMAKE_PREFIX_PATH={}", prefix.display())),
@@ -239,7 +237,53 @@ fn the_installed_library_is_found() {
     );
     assert!(fs::read(&file).expect("the dump").starts_with(b"MDMP"));
 
-    // The static library, with what it says it needs.
+    // An unchanged program for Windows, by pkg-config and by CMake.
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/windows_style/iowrite.c");
+    let flags = succeeds(
+        Command::new("pkg-config")
+            .args(["--cflags", "--libs", "dumpwright-windows"])
+            .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")),
+    );
+    let program = folder.path().join("iowrite");
+    succeeds(
+        Command::new("gcc")
+            .arg(&source)
+            .args(flags.split_whitespace())
+            .arg(format!("-Wl,-rpath,{}", prefix.join("lib").display()))
+            .arg("-o")
+            .arg(&program),
+    );
+    let project = folder.path().join("project");
+    fs::create_dir(&project).expect("a folder of ours");
+    let text = fs::read_to_string(&source).expect("the source");
+    let text = text
+        .replace("windows.h", "Windows.h")
+        .replace("dbghelp.h", "DbgHelp.h");
+    fs::write(project.join("iowrite.c"), text).expect("a file of ours");
+    fs::write(
+        project.join("CMakeLists.txt"),
+        "cmake_minimum_required(VERSION 3.16)\nproject(unchanged C)\nfind_package(dumpwright REQUIRED)\n\
+         add_executable(iowrite iowrite.c)\ntarget_link_libraries(iowrite dumpwright::windows)\n",
+    )
+    .expect("a file of ours");
+    let build = folder.path().join("project-build");
+    succeeds(
+        Command::new("cmake")
+            .arg("-S")
+            .arg(&project)
+            .arg("-B")
+            .arg(&build)
+            .arg(format!("-DCMAKE_PREFIX_PATH={}", prefix.display())),
+    );
+    succeeds(Command::new("cmake").arg("--build").arg(&build));
+    for program in [program, build.join("iowrite")] {
+        let file = folder.path().join("unchanged.dmp");
+        let output = run(&program, &[&id, file.to_str().expect("a plain path")]);
+        assert!(output.stdout.ends_with(b"closed\n"));
+        assert!(fs::read(&file).expect("the dump").starts_with(b"MDMP"));
+    }
+
+    // The static library, with the flags that pkg-config lists for it.
     let flags = succeeds(
         Command::new("pkg-config")
             .args(["--static", "--libs", "--cflags", "dumpwright"])
@@ -249,7 +293,7 @@ fn the_installed_library_is_found() {
     let program = folder.path().join("static-stream");
     succeeds(
         Command::new("gcc")
-            .arg(support::repository().join("examples/c/stream.c"))
+            .arg(repository().join("examples/c/stream.c"))
             .args(flags.split_whitespace())
             .arg("-o")
             .arg(&program),

@@ -1,17 +1,18 @@
-//! The C library of Windows, run under Wine: `dumpwright.dll` and programs that mingw-w64 builds with it.
+//! The C library for Windows, run under Wine: `dumpwright.dll`, and programs that mingw-w64 builds
+//! with it.
 //!
-//! Would catch: a DLL that exports other functions than the header declares, or needs DLLs that come with a compiler; a header that
-//! compilers of Windows do not take, alone or beside Windows' own; a callback that is asked other things than Microsoft's DLL asks it; a
-//! wrong error code; a handle, a pointer or an answer that does harm; an exception that does not reach the caller, or leaves the
-//! target suspended; a stream that is not found where it is; an example that does not do what it says; a crash whose dump names another
-//! thread, code or address.
+//! Would catch: a DLL that exports other functions than the header declares, or that needs DLLs of
+//! a compiler; a header that compilers for Windows reject, alone or together with headers of
+//! Windows; a callback that is called in another way than by Microsoft's DLL; a wrong error code; a
+//! handle, a pointer or an answer that does harm; an exception that does not reach the caller, or
+//! leaves the target suspended; a stream that is not found; an example that does not do what its
+//! comment says; a crash whose dump names another thread, code or address.
 //!
-//! Each target says by its exit code whether all its threads could run to their end.
+//! The exit code of each target tells whether all its threads could run to their end.
 #![cfg(target_os = "linux")]
 
-#[path = "../../../tests/support/windows.rs"]
-#[allow(dead_code)]
-mod machine;
+#[path = "support/misuse.rs"]
+mod printed;
 #[path = "support/streams.rs"]
 mod streams;
 
@@ -29,5 +30,7 @@ mod hostile;
 mod library;
 #[path = "windows/misuse.rs"]
 mod misuse;
-#[path = "windows/workshop.rs"]
-mod workshop;
+#[path = "windows/scratch.rs"]
+mod scratch;
+
+use dumpwright_fixtures::windows as machine;

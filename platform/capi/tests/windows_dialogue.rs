@@ -1,22 +1,15 @@
-//! The recorded dialogues of Microsoft's DbgHelp, held under Wine by a C program with a Windows process and `dumpwright.dll`; and the dumps
-//! that came of them, summarized as the recordings are.
+//! Repeats the recorded dialogues of Microsoft's DbgHelp under Wine, with a C program, a Windows
+//! process and `dumpwright.dll`. Also compares summaries of the dumps with those in the recordings.
 //!
-//! Would catch: a question of the Windows library that comes with another fact, in another order or number than DbgHelp's; an answer that
-//! is obeyed differently; another error code; a stream, thread, module or range of memory that DbgHelp has in such a dump and ours has not;
-//! a thread that stays suspended.
+//! Would catch: a call of the callback with another fact, in another order or number than by
+//! DbgHelp; an answer with another effect; another error code; a stream, thread, module or range of
+//! memory that a dump of DbgHelp contains and that of this library does not; a thread that stays
+//! suspended.
 //!
-//! The same program is tried with Microsoft's own DLL, whose dialogues must be the recorded ones: what differs there is the harness'.
-//! Any other library can be measured (`DUMPWRIGHT_PEERS`, an ignored test); with `DUMPWRIGHT_TRANSCRIPTS`, transcripts
-//! are left in that folder. Both work on Windows itself, where there are GCC for Windows and no Wine.
-
-#[path = "../../../tests/conformance/compare.rs"]
-#[allow(dead_code)]
-mod compare;
-#[path = "../../../tests/conformance/names.rs"]
-mod names;
-#[path = "../../../tests/conformance/scenario.rs"]
-#[allow(dead_code)]
-mod scenario;
+//! The same program is run with Microsoft's DLL, whose dialogues must be the recorded ones. A
+//! difference there comes from the harness. An ignored test measures any other library
+//! (`DUMPWRIGHT_PEERS`). If `DUMPWRIGHT_TRANSCRIPTS` is set, transcripts are written to that
+//! folder. Both also work on Windows itself, with GCC for Windows and without Wine.
 
 #[path = "support/client.rs"]
 mod client;
@@ -28,17 +21,16 @@ mod record;
 mod session;
 #[path = "windows_dialogue/summary.rs"]
 mod summary;
-#[path = "../../../tests/support/windows.rs"]
-#[allow(dead_code)]
-mod windows;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use compare::Parts;
+use dumpwright_fixtures::recorded::compare::Parts;
+use dumpwright_fixtures::recorded::names;
+use dumpwright_fixtures::recorded::scenario::{self, Scenario};
+use dumpwright_fixtures::windows;
 use origin::Origin;
-use scenario::Scenario;
 use session::{Facts, Session};
 use summary::Wishes;
 
@@ -48,7 +40,7 @@ fn data(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What the client is told about a scenario.
+/// Returns the commands for the client that describe a scenario.
 fn commands(scenario: &Scenario, options: &str, session: &Session) -> String {
     let has = |option: &str| options.split(' ').any(|word| word == option);
     let facts = &session.facts;
@@ -103,7 +95,8 @@ fn commands(scenario: &Scenario, options: &str, session: &Session) -> String {
     text + &client::rules(scenario, &threads) + "run\n"
 }
 
-/// Names for what `client.c` has marked: `{ADDRESS}` and `(THREAD)`.
+/// Replaces addresses and thread ids that `client.c` has marked, `{ADDRESS}` and `(THREAD)`, by
+/// names.
 fn named(line: &str, facts: &Facts) -> String {
     let mut text = String::new();
     let mut rest = line;
@@ -129,7 +122,7 @@ fn named(line: &str, facts: &Facts) -> String {
     }
 }
 
-/// What the recordings note of a thread's stack, instead of the address behind it.
+/// Returns the note about a thread's stack that the recordings have instead of its end address.
 fn stack_note(line: &str, facts: &Facts) -> String {
     let value = |key: &str| {
         let text = line.split(' ').find_map(|word| word.strip_prefix(key))?;
@@ -150,7 +143,7 @@ fn stack_note(line: &str, facts: &Facts) -> String {
     }
 }
 
-/// Runs a scenario; returns its transcript with the summary of the dump.
+/// Runs a scenario. Returns its transcript and the summary of the dump.
 fn transcript(session: &mut Session, scenario: &Scenario, options: &str) -> Result<String, String> {
     let commands = commands(scenario, options, session);
     let told = session.ask(&commands)?;
@@ -168,13 +161,14 @@ fn transcript(session: &mut Session, scenario: &Scenario, options: &str) -> Resu
     Ok(text)
 }
 
-/// What our library has reached, by level, of 450, 430 and 300 that were promised: new exceptions do not make up for lost scenarios.
+/// The number of scenarios that must be equal with `dumpwright.dll` on each level, so that a new
+/// line in the list of exceptions cannot hide a regression. The goals were 450, 430 and 300.
 const AT_LEAST: [usize; 3] = [461, 468, 337];
 
 /// MiniDumpWithIndirectlyReferencedMemory.
 const INDIRECT: u32 = 0x40;
 
-/// The three levels that transcripts are compared by.
+/// The three levels on which transcripts are compared.
 const LEVELS: [&str; 3] = ["result", "dialogue", "dump"];
 
 struct Levels {
@@ -189,10 +183,11 @@ impl Levels {
             .map(|line| origin.in_words(&without_stack_base(line)));
         let text: String = lines.map(|line| line + "\n").collect();
         let mut dump: Vec<_> = text.lines().filter_map(summary_line).collect();
-        // Where the words on a stack lead, in stacks and in the program, depends on how the program was compiled.
+        // Which parts of stacks and of the program the words on a stack point to depends on how the
+        // program was compiled.
         let depends = |line: &String| line.starts_with("D  mem stk") || line.starts_with("D  mem target+0x");
         dump.retain(|line| dump_type & INDIRECT == 0 || !depends(line));
-        // Lists of memory are in no order that means anything.
+        // The order of memory lists has no meaning.
         dump.sort_by_key(|line| line.starts_with("D  mem").then(|| line.clone()));
         Self {
             parts: Parts::of(&text),
@@ -226,7 +221,8 @@ fn first_difference(recorded: &[String], here: &[String]) -> Option<String> {
     ))
 }
 
-/// Behind a stack there may be whatever; the note says what matters.
+/// Removes the end address of a stack from a line that has the note about it, because anything may
+/// follow a stack.
 fn without_stack_base(line: &str) -> String {
     if !line.contains("[stackbase=TEB.StackBase") {
         return line.to_owned();
@@ -238,8 +234,8 @@ fn without_stack_base(line: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// A line of the summary as far as it is compared: without offsets, sizes of the file and of lists of memory, and ranges in allocations
-/// without a name.
+/// Returns the part of a summary line that is compared: without offsets, the size of the file, the
+/// sizes of memory lists, and ranges in allocations without a name.
 fn summary_line(line: &str) -> Option<String> {
     let skipped = ["D file bytes", "D  ranges"]
         .iter()
@@ -262,14 +258,14 @@ fn summary_line(line: &str) -> Option<String> {
     Some(words.collect::<Vec<_>>().join(" "))
 }
 
-/// A library that is tried.
+/// A library under test.
 struct Subject {
-    /// What it is called where transcripts are left.
+    /// Its name in messages, and the name of the folder for its transcripts.
     name: &'static str,
     library: PathBuf,
 }
 
-/// All differences, by scenario and level, and how many are equal by level.
+/// All differences by scenario and level, and the number of equal scenarios on each level.
 struct Outcome {
     differences: BTreeMap<String, [Option<String>; 3]>,
     equal: [usize; 3],
@@ -316,7 +312,8 @@ fn hold_all(subject: &Subject) -> Outcome {
         died
     };
     let is_snapshot = |line: &str| line.contains("--pss");
-    // These show the client's own modules, which others may have brought in before.
+    // These scenarios show the client's own modules, and other scenarios may have loaded some. So
+    // each gets a client of its own.
     let is_alone = |line: &str| line.contains("--self") || line.contains("--zeropid");
     let chosen = lines.iter().filter(|line| line.contains(&only));
     let (alone, others): (Vec<&str>, Vec<&str>) = chosen.partition(|line| is_alone(line));
@@ -363,7 +360,8 @@ impl Outcome {
         );
     }
 
-    /// Compares with the differences that are known: `NAME | LEVELS | REASON`.
+    /// Compares with the known differences, one per line: `NAME | LEVELS | REASON`. Returns a
+    /// message for each surprise.
     fn surprises(&self, exceptions: &str) -> Vec<String> {
         let lines = exceptions.lines().filter(|line| !line.starts_with('#'));
         let mut known: BTreeMap<&str, &str> = lines
@@ -379,7 +377,9 @@ impl Outcome {
             let known = known.remove(name.as_str()).unwrap_or_default();
             for (level, difference) in LEVELS.iter().zip(differences) {
                 match (difference, known.split(' ').any(|known| known == *level)) {
-                    (None, true) => surprises.push(format!("{name}: {level} is equal: mend its exception")),
+                    (None, true) => {
+                        surprises.push(format!("{name}: {level} is equal: correct its exception"))
+                    }
                     (Some(difference), false) => {
                         surprises.push(format!("{name}: {level}\n        {difference}"));
                     }
@@ -390,7 +390,7 @@ impl Outcome {
         surprises.extend(
             known
                 .keys()
-                .map(|name| format!("{name} is equal, or no scenario: take its exception out")),
+                .map(|name| format!("{name} is equal or not a scenario: remove its exception")),
         );
         surprises
     }
@@ -412,10 +412,10 @@ fn judge(subject: &Subject, exceptions: &str, at_least: [usize; 3]) {
     }
 }
 
-/// The harness itself: what it makes of the DLL that was recorded are the recordings.
+/// Tests the harness itself: with the DLL that was recorded, its transcripts are the recordings.
 #[test]
 fn dialogues_of_microsofts_library_are_those_that_were_recorded() {
-    // Under its own name Wine would put its own library in its place.
+    // Under its own name, Wine would load its own library instead.
     let folder = tempfile::tempdir().expect("a temporary folder");
     let library = folder.path().join("msdbghelp.dll");
     fs::copy(windows::cache().join("dbgeng-6.3/dbghelp.dll"), &library)
@@ -427,7 +427,7 @@ fn dialogues_of_microsofts_library_are_those_that_were_recorded() {
     judge(&subject, "microsoft-exceptions.txt", [476, 475, 474]);
 }
 
-/// Ours: `dumpwright.dll`, which says of itself what it deviates in.
+/// Tests `dumpwright.dll`. Its known deviations are in `windows-exceptions.txt`.
 #[test]
 fn recorded_scenarios_are_repeated_by_our_library() {
     let subject = Subject {
@@ -437,15 +437,15 @@ fn recorded_scenarios_are_repeated_by_our_library() {
     judge(&subject, "windows-exceptions.txt", AT_LEAST);
 }
 
-/// Another library, for those who want to know how far it gets, or to record one: that of `DUMPWRIGHT_PEERS`, or Wine's own if that says
-/// `wine`. Nothing is expected of it.
+/// Measures another library, or records it: the one that `DUMPWRIGHT_PEERS` names, or Wine's own if
+/// that is `wine`. No result is required.
 #[test]
 #[ignore = "measures another library, which may take long; see testdata/oracle/README.md"]
 fn another_library_is_measured() {
     let library = match std::env::var("DUMPWRIGHT_PEERS").as_deref() {
         Ok("wine") => windows::cache().join("wine/drive_c/windows/system32/dbghelp.dll"),
         Ok(path) => PathBuf::from(path),
-        Err(_) => panic!("DUMPWRIGHT_PEERS says which library"),
+        Err(_) => panic!("set DUMPWRIGHT_PEERS to the path of the library, or to `wine`"),
     };
     assert!(library.is_file(), "{}", library.display());
     let subject = Subject {
@@ -456,12 +456,15 @@ fn another_library_is_measured() {
     hold_all(&subject).print(subject.name);
 }
 
-/// Nothing is compared: `cargo xtask record` leaves all transcripts, with what is known of the twin, in a folder.
+/// Records all transcripts, and the facts about the twin, for `cargo xtask record`. Compares
+/// nothing.
 #[test]
 #[ignore = "records; cargo xtask record calls it"]
 fn dialogues_of_any_library_are_recorded() {
-    let folder = std::env::var_os("DUMPWRIGHT_TRANSCRIPTS").expect("where to");
-    let library = std::env::var_os("DUMPWRIGHT_LIBRARY").expect("which library");
+    let folder = std::env::var_os("DUMPWRIGHT_TRANSCRIPTS")
+        .expect("DUMPWRIGHT_TRANSCRIPTS is the folder for the transcripts");
+    let library =
+        std::env::var_os("DUMPWRIGHT_LIBRARY").expect("DUMPWRIGHT_LIBRARY is the library to be recorded");
     let copy = record::Copy::of(Path::new(&library));
     let subject = Subject {
         name: record::TRACES,

@@ -1,4 +1,4 @@
-//! How Linux reads memory.
+//! Reads memory on Linux.
 
 use std::io::IoSliceMut;
 
@@ -8,7 +8,7 @@ use nix::unistd::{Pid, getpid};
 
 use super::Space;
 
-/// Fills `into` from `at`; `None` if not all of it can be read.
+/// Fills `into` with the memory at `at`. Returns `None` if not all of it can be read.
 pub(super) fn read(space: Space<'_>, at: usize, into: &mut [u8]) -> Option<()> {
     let pid = match space {
         Space::Own => getpid(),
@@ -21,10 +21,11 @@ pub(super) fn read(space: Space<'_>, at: usize, into: &mut [u8]) -> Option<()> {
         space,
     ) {
         (Ok(count), _) if count == len => Some(()),
-        // Sandboxes that forbid the call: what a caller gives is then trusted, as DbgHelp does.
+        // A sandbox forbids the system call. Then the caller's pointers are trusted, as by DbgHelp.
         (Err(Errno::ENOSYS | Errno::EPERM), Space::Own) if at != 0 => {
             let from = std::ptr::with_exposed_provenance::<u8>(at);
-            // SAFETY: the caller says that these bytes are there, and there is no way to ask the system here; `into` is ours.
+            // SAFETY: the caller guarantees that these bytes are readable, and there is no other
+            // way to check it here. `into` is valid for writes of its own length.
             unsafe { from.copy_to(into.as_mut_ptr(), len) };
             Some(())
         }
@@ -32,7 +33,7 @@ pub(super) fn read(space: Space<'_>, at: usize, into: &mut [u8]) -> Option<()> {
     }
 }
 
-/// What this test would catch: memory of the caller's that is taken for another process'.
+/// This test would catch: the caller's memory, read instead of that of another process.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,19 +1,20 @@
-//! How Windows reads memory.
+//! Reads memory on Windows.
 
 use windows_sys::Win32::System::Diagnostics::Debug::ReadProcessMemory;
 use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
 use super::Space;
 
-/// Fills `into` from `at`; `None` if not all of it can be read.
+/// Fills `into` with the memory at `at`. Returns `None` if not all of it can be read.
 pub(super) fn read(space: Space<'_>, at: usize, into: &mut [u8]) -> Option<()> {
     let process = match space {
-        // SAFETY: asks nothing of its caller.
+        // SAFETY: the function has no requirements.
         Space::Own => unsafe { GetCurrentProcess() },
         Space::Of(client) => client.handle(),
     };
     let mut count = 0;
-    // SAFETY: writes at most the length of `into` to it; whatever the handle is, it is the system that looks at it.
+    // SAFETY: the function writes at most `into.len()` bytes to `into`. The system checks the
+    // handle and the address that is read.
     let done = unsafe {
         ReadProcessMemory(
             process,

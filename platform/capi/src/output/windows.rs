@@ -1,4 +1,4 @@
-//! Files of Windows.
+//! Open files on Windows.
 
 use std::io;
 
@@ -8,47 +8,47 @@ use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_DISK, GetFileType, Write
 use windows_sys::Win32::System::IO::{GetOverlappedResult, OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0};
 use windows_sys::Win32::System::Threading::CreateEventW;
 
-use crate::Handle;
+use crate::RawHandle;
 
-/// A file of the caller's: a handle.
+/// An open file of the caller: a handle.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OpenFile(HANDLE);
 
-// SAFETY: handles are good in all threads of the process.
+// SAFETY: handles are valid in all threads of the process.
 unsafe impl Send for OpenFile {}
 
 impl OpenFile {
-    pub fn of_handle(handle: Handle) -> Self {
+    pub fn of_handle(handle: RawHandle) -> Self {
         Self(handle)
     }
 }
 
-/// Most bytes of one write: `WriteFile` counts in 32 bits.
+/// The maximum number of bytes in one write. `WriteFile` has a 32-bit count.
 const MOST: usize = 1 << 30;
 
-/// A file that the caller has opened, and closes.
+/// A sink that writes to a file that the caller has opened and will close.
 ///
-/// As DbgHelp does, files on disks are written from their beginning wherever the file's position is, and what is
-/// in them behind the dump stays. Anything else takes the bytes as they come.
+/// Disk files are written from their beginning, whatever the file position is, and bytes behind the
+/// end of the dump stay in the file, as with DbgHelp. Other files receive the bytes in order.
 pub(crate) struct HandleSink {
     file: HANDLE,
     is_on_disk: bool,
-    /// Of no use to files that are written to synchronously; without it a caller's FILE_FLAG_OVERLAPPED would let writes end before
-    /// they are done.
-    done: Event,
+    /// Signalled when a write is complete. If the caller has opened the file with
+    /// FILE_FLAG_OVERLAPPED, `WriteFile` returns before that. Other files do not need it.
+    done: WriteEvent,
 }
 
 impl HandleSink {
     pub fn new(OpenFile(file): OpenFile) -> Self {
         Self {
             file,
-            // SAFETY: whatever the handle is, it is the system that looks at it.
+            // SAFETY: the system checks the handle, whatever it is.
             is_on_disk: unsafe { GetFileType(file) } == FILE_TYPE_DISK,
-            done: Event::new(),
+            done: WriteEvent::new(),
         }
     }
 
-    /// One write; how many bytes it has taken.
+    /// Does one write and waits until it is complete. Returns the number of bytes written.
     fn write(&self, at: u64, bytes: &[u8]) -> io::Result<usize> {
         let mut state = OVERLAPPED {
             Anonymous: OVERLAPPED_0 {
@@ -57,13 +57,15 @@ impl HandleSink {
                     OffsetHigh: (at >> 32) as u32,
                 },
             },
-            // The lowest bit keeps the write from being reported to a completion port of the caller's (GetQueuedCompletionStatus).
+            // The lowest bit keeps the write from being reported to a completion port of the caller
+            // (see GetQueuedCompletionStatus).
             hEvent: self.done.0.map_addr(|address| address | 1),
             ..Default::default()
         };
         let mut count = 0;
         let len = bytes.len().min(MOST) as u32;
-        // SAFETY: bytes and state stay where they are until the write is done: either now, or when it has been waited for.
+        // SAFETY: bytes and state live until the write is complete: either WriteFile has completed
+        // it, or GetOverlappedResult waits for it.
         unsafe {
             if WriteFile(self.file, bytes.as_ptr(), len, &mut count, &mut state) == 0
                 && GetLastError() != ERROR_IO_PENDING
@@ -77,6 +79,9 @@ impl HandleSink {
         Ok(count as usize)
     }
 }
+
+/// Advice for the message that there is no file.
+pub(crate) const NO_FILE: &str = "";
 
 impl Sink for HandleSink {
     fn append(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
@@ -92,20 +97,20 @@ impl Sink for HandleSink {
     }
 }
 
-/// An event; NULL if there are no more, which the writes then tell.
-struct Event(HANDLE);
+/// A manual-reset event. NULL if the system could not create one, and then writes fail.
+struct WriteEvent(HANDLE);
 
-impl Event {
+impl WriteEvent {
     fn new() -> Self {
-        // SAFETY: no names, no attributes: nothing is pointed at.
+        // SAFETY: both pointers are NULL, which the function allows.
         Self(unsafe { CreateEventW(std::ptr::null(), 1, 0, std::ptr::null()) })
     }
 }
 
-impl Drop for Event {
+impl Drop for WriteEvent {
     fn drop(&mut self) {
         if !self.0.is_null() {
-            // SAFETY: it is ours, and closed once.
+            // SAFETY: this owns the handle and closes it once.
             unsafe { CloseHandle(self.0) };
         }
     }

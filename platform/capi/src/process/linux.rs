@@ -1,48 +1,52 @@
-//! Processes of Linux: a handle is a process id.
+//! Processes on Linux, where a process handle is a process id.
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 
 use dumpwright::native::{self, Process};
 use dumpwright::target::{Fault, FaultKind, Frozen, Need, Target};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::errno::Errno;
 
-use crate::Handle;
 use crate::last::Failure;
+use crate::{RawHandle, handle};
 
-/// What stands for one process and for no later one with the same id: a process descriptor, open as long as it is used.
+/// A reference to one process, which never refers to a later one with the same id: a process
+/// descriptor. It must stay open as long as it is used.
 pub(crate) type Reference = RawFd;
 
-/// The ways of holding a live process, the usual one first.
+/// The names of the ways in which a live process can be held, the default first.
 pub(crate) const HOLDS: [&str; 1] = ["stop"];
 
-/// A process whose memory can be read.
+/// A process whose memory is read for `ClientPointers`.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub id: u32,
 }
 
 impl Client {
-    #[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
+    #[expect(clippy::unnecessary_wraps, reason = "it can fail on other systems")]
     pub fn of_id(id: u32) -> Result<Self, Failure> {
         Ok(Self { id })
     }
 }
 
-/// A process by handle and id.
+/// A process, named by a handle and an id.
 pub(crate) struct NamedProcess {
-    handle: Handle,
+    handle: RawHandle,
     id: u32,
     process: Option<Process>,
-    /// What must still be true when the process has been found: a process descriptor's process lives.
+    /// The process, opened on the caller's thread because the caller traces it.
+    debuggee: Option<Result<Process, Fault>>,
+    /// The process descriptor that named it. Its process must still be alive when the process with
+    /// the id has been stopped; otherwise that may be a later process with the same id.
     pidfd: Option<RawFd>,
 }
 
-// SAFETY: the handle is a number.
+// SAFETY: on Linux the handle is a number, and nothing dereferences it.
 unsafe impl Send for NamedProcess {}
 
 impl NamedProcess {
-    /// A handle is a process id here. With id 0 the handle counts alone.
-    pub fn new(handle: Handle, id: u32) -> Self {
+    /// The process of this handle and this id. If the id is 0, the handle alone names it.
+    pub fn new(handle: RawHandle, id: u32) -> Self {
         let by_handle = Self::id_of(handle);
         Self {
             handle,
@@ -51,11 +55,12 @@ impl NamedProcess {
                 _ => id,
             },
             process: None,
+            debuggee: None,
             pidfd: None,
         }
     }
 
-    /// The process of this id.
+    /// The process with this id.
     pub fn of_id(id: u32) -> Self {
         Self::new(std::ptr::without_provenance_mut(id as usize), id)
     }
@@ -69,29 +74,36 @@ impl NamedProcess {
         })
     }
 
-    /// The same, held in one of the [`HOLDS`]: there is one.
+    /// Opens the process if the calling thread traces it. Only that thread can read its registers.
+    pub fn prepare(&mut self) {
+        if self.agreed_id().is_some() && native::is_debuggee(self.id) {
+            self.debuggee = Some(native::process(self.id));
+        }
+    }
+
+    /// Sets the hold, one of [`HOLDS`]. There is only one on Linux, so this does nothing.
     pub fn held(self, _: &str) -> Self {
         self
     }
 
-    /// What callbacks are shown.
-    pub fn handle(&self) -> Handle {
+    /// Returns the handle that callbacks receive.
+    pub fn handle(&self) -> RawHandle {
         self.handle
     }
 
-    /// The process for `ClientPointers`, if handle and id are of one process.
-    #[expect(clippy::unnecessary_wraps, reason = "other systems can fail")]
+    /// Returns the process for `ClientPointers`, if the handle and the id name the same process.
+    #[expect(clippy::unnecessary_wraps, reason = "it can fail on other systems")]
     pub fn client(&self) -> Result<Option<Client>, Failure> {
         Ok(self.agreed_id().map(|id| Client { id }))
     }
 
-    /// The id, if handle and id are of one process.
+    /// Returns the id, if the handle and the id name the same process.
     fn agreed_id(&self) -> Option<u32> {
         Self::id_of(self.handle).filter(|id| *id == self.id)
     }
 
-    fn id_of(handle: Handle) -> Option<u32> {
-        u32::try_from(handle.addr()).ok().filter(|id| *id != 0)
+    fn id_of(handle: RawHandle) -> Option<u32> {
+        handle::process_id(handle)
     }
 }
 
@@ -109,41 +121,53 @@ impl Target for NamedProcess {
             )
         };
         if self.agreed_id().is_none() {
-            let reason = format!("the process handle is {:#x}", self.handle.addr());
-            return Err(no_process(reason)
-                .advise("on Linux a process handle is the process id: (HANDLE)(intptr_t)pid"));
-        }
-        let process = native::process(self.id)?;
-        let frozen = self.process.insert(process).freeze(need)?;
-        if let Some(pidfd) = self.pidfd
-            && has_ended(pidfd)
-        {
-            return Err(Fault::new(
-                FaultKind::Gone,
-                format!("examine process {}", self.id),
-                "the process of the descriptor has ended",
+            let reason = format!("the process handle {:#x} does not match it", self.handle.addr());
+            return Err(no_process(reason).advise(
+                "on Linux a process handle is the process id: (HANDLE)(intptr_t)pid, or DUMPWRIGHT_PID(pid)",
             ));
         }
-        Ok(frozen)
+        let opened = self.debuggee.take();
+        let process = opened.unwrap_or_else(|| native::process(self.id))?;
+        let frozen = self.process.insert(process).freeze(need)?;
+        let examine = |kind, reason: String| Fault::new(kind, format!("examine process {}", self.id), reason);
+        match self.pidfd.map(has_ended) {
+            None | Some(Ok(false)) => Ok(frozen),
+            Some(Ok(true)) => {
+                let reason = "the process of the process descriptor has ended".to_owned();
+                Err(examine(FaultKind::Gone, reason))
+            }
+            Some(Err(error)) => {
+                let reason = format!(
+                    "cannot ask its process descriptor whether it is alive: {}",
+                    error.desc()
+                );
+                Err(examine(FaultKind::System, reason).with_os_code(error as i32))
+            }
+        }
     }
 }
 
-/// What `/proc/self/fdinfo` says of a process descriptor (`Pid:`, see pidfd_open(2)).
+/// Returns the process id of a process descriptor, from the line `Pid:` in `/proc/self/fdinfo` (see
+/// pidfd_open(2)).
 fn id_of_descriptor(pidfd: RawFd) -> Result<u32, Failure> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{pidfd}")).map_err(|error| {
-        Failure::argument(format!("cannot look into process descriptor {pidfd}: {error}"))
+        Failure::argument(format!(
+            "cannot read the process id of descriptor {pidfd} from /proc/self/fdinfo: {error}"
+        ))
     })?;
     let value = text.lines().find_map(|line| line.strip_prefix("Pid:"));
     match value.map(|value| value.trim().parse::<i64>()) {
         Some(Ok(-1)) => Err(Failure::new(
             dumpwright::Hresult::ACCESS_DENIED.0,
-            format!("the process of descriptor {pidfd} has ended"),
+            format!("the process of process descriptor {pidfd} has ended"),
         )),
-        Some(Ok(id)) if id > 0 => {
-            u32::try_from(id).map_err(|_| Failure::argument(format!("descriptor {pidfd} names process {id}")))
-        }
+        Some(Ok(id)) if id > 0 => u32::try_from(id).map_err(|_| {
+            Failure::argument(format!(
+                "process descriptor {pidfd} has the process id {id}, which is too large"
+            ))
+        }),
         Some(_) => Err(Failure::argument(format!(
-            "the process of descriptor {pidfd} is not in this pid namespace"
+            "the process of process descriptor {pidfd} is not in this pid namespace"
         ))),
         None => Err(Failure::argument(format!(
             "descriptor {pidfd} is not a process descriptor"
@@ -151,10 +175,52 @@ fn id_of_descriptor(pidfd: RawFd) -> Result<u32, Failure> {
     }
 }
 
-/// A process descriptor can be read from when its process has ended (pidfd_open(2)).
-fn has_ended(pidfd: RawFd) -> bool {
-    // SAFETY: the caller of the C function has given it, and keeps it open during the call.
-    let pidfd = unsafe { BorrowedFd::borrow_raw(pidfd) };
-    let mut entries = [PollFd::new(pidfd, PollFlags::POLLIN)];
-    !matches!(poll(&mut entries, PollTimeout::ZERO), Ok(0))
+/// Whether the process of a process descriptor has ended. Then the descriptor is readable
+/// (pidfd_open(2)).
+fn has_ended(pidfd: RawFd) -> Result<bool, Errno> {
+    ended(|| {
+        let mut entry = libc::pollfd {
+            fd: pidfd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: the array has one entry, which the kernel writes to. The kernel checks the
+        // descriptor.
+        let count = Errno::result(unsafe { libc::poll(&raw mut entry, 1, 0) })?;
+        match entry.revents & libc::POLLNVAL {
+            0 => Ok(count > 0),
+            _ => Err(Errno::EBADF),
+        }
+    })
+}
+
+/// Calls `poll` until it is not interrupted by a signal. poll(2) fails with EINTR if a signal is
+/// pending, even with timeout 0, and that says nothing about the process.
+fn ended(mut poll: impl FnMut() -> Result<bool, Errno>) -> Result<bool, Errno> {
+    loop {
+        match poll() {
+            Err(Errno::EINTR) => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// These tests would catch: a signal that is taken for the end of a process, a closed descriptor
+/// that is taken for one whose process has ended.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interruption_is_no_end() {
+        let mut answers = [Err(Errno::EINTR), Err(Errno::EINTR), Ok(false)].into_iter();
+        assert_eq!(ended(|| answers.next().expect("no more is asked")), Ok(false));
+        assert_eq!(ended(|| Ok(true)), Ok(true));
+        assert_eq!(ended(|| Err(Errno::ENOMEM)), Err(Errno::ENOMEM));
+    }
+
+    #[test]
+    fn a_descriptor_that_is_not_open_is_an_error() {
+        assert_eq!(has_ended(0x7fff_0000), Err(Errno::EBADF));
+    }
 }

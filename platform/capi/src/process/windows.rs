@@ -1,27 +1,28 @@
-//! Processes of Windows: handles of the kernel's.
+//! Processes on Windows, where a process handle is a handle of the kernel.
 
 use dumpwright::native::{self, Process};
-use dumpwright::target::{Fault, FaultKind, Frozen, Need, Snapshot, Target};
+use dumpwright::target::{Fault, FaultKind, Frozen, Need, SnapshotHandle, Target};
 use windows_sys::Win32::Foundation::GetLastError;
 use windows_sys::Win32::System::Threading::GetProcessId;
 
-use crate::Handle;
+use crate::RawHandle;
 use crate::last::Failure;
 
-/// What stands for one process and for no later one with the same id: a handle, open as long as it is used.
-pub(crate) type Reference = Handle;
+/// A reference to one process, which never refers to a later one with the same id: a handle. It
+/// must stay open as long as it is used.
+pub(crate) type Reference = RawHandle;
 
 const CLONE: &str = "clone";
 
-/// The ways of holding a live process, the usual one first.
+/// The names of the ways in which a live process can be held, the default first.
 pub(crate) const HOLDS: [&str; 2] = ["stop", CLONE];
 
-/// A process whose memory can be read.
+/// A process whose memory is read for `ClientPointers`.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub id: u32,
-    handle: Handle,
-    /// Whose the handle is, if it is not the caller's.
+    handle: RawHandle,
+    /// The owner of the handle, if the caller does not own it.
     _process: Option<Process>,
 }
 
@@ -35,35 +36,38 @@ impl Client {
         })
     }
 
-    pub fn handle(&self) -> Handle {
+    pub fn handle(&self) -> RawHandle {
         self.handle
     }
 }
 
-/// A process by handle and id.
+/// A process, named by a handle and an id.
 pub(crate) struct NamedProcess {
     id: u32,
-    /// The process of a handle, which the backend looks at when the process is to be held: what it is of, a callback may have to say
-    /// (IsProcessSnapshot). An id is looked for at once, so that callbacks are shown a handle; that there is none, is told later.
+    /// A process that was named by a handle is not examined before it is frozen, because a callback
+    /// may have to say first whether the handle is that of a snapshot (IsProcessSnapshot). A
+    /// process that was named by its id is opened at once, so that callbacks receive a handle. If
+    /// that fails, the fault is reported when the process is to be frozen.
     process: Result<Process, Fault>,
 }
 
 impl NamedProcess {
-    /// With id 0 the handle counts alone.
-    pub fn new(handle: Handle, id: u32) -> Self {
+    /// The process of this handle and this id. If the id is 0, the handle alone names it.
+    pub fn new(handle: RawHandle, id: u32) -> Self {
         let id = match id {
             0 => id_of(handle).unwrap_or(0),
             _ => id,
         };
         Self {
             id,
-            // SAFETY: the caller of the C function keeps it open during the call, and is believed what it says of snapshots, as DbgHelp
-            // believes it.
+            // SAFETY: the caller of the C function keeps the handle open during the call. If its
+            // callback says that the handle is that of a snapshot, it is used as one, as with
+            // DbgHelp.
             process: Ok(unsafe { Process::with_handle(handle, id) }),
         }
     }
 
-    /// The process of this id.
+    /// The process with this id.
     pub fn of_id(id: u32) -> Self {
         Self {
             id,
@@ -77,16 +81,20 @@ impl NamedProcess {
             let reason = std::io::Error::from_raw_os_error(code.cast_signed()).to_string();
             Fault::new(
                 FaultKind::NoSuchProcess,
-                format!("tell the process of handle {:#x}", handle.addr()),
+                format!("get the process id of handle {:#x}", handle.addr()),
                 reason,
             )
             .with_os_code(code.cast_signed())
-            .advise("it must be a handle of a process, with PROCESS_QUERY_INFORMATION")
+            .advise("pass a handle of a process that was opened with PROCESS_QUERY_INFORMATION")
         })?;
         Ok(Self::new(handle, id))
     }
 
-    /// The same, held in one of the [`HOLDS`].
+    /// Does nothing. The Linux backend has debuggees of the calling thread.
+    #[allow(clippy::unused_self, reason = "it has work on other systems")]
+    pub fn prepare(&mut self) {}
+
+    /// Sets the hold, one of [`HOLDS`].
     pub fn held(mut self, hold: &str) -> Self {
         if let Ok(process) = &mut self.process {
             process.hold_clone(hold == CLONE);
@@ -94,12 +102,13 @@ impl NamedProcess {
         self
     }
 
-    /// What callbacks are shown.
-    pub fn handle(&self) -> Handle {
+    /// Returns the handle that callbacks receive.
+    pub fn handle(&self) -> RawHandle {
         self.process.as_ref().map_or(std::ptr::null_mut(), handle_of)
     }
 
-    /// The process for `ClientPointers`. Where the handle is none of that process, as that of a snapshot, it is opened anew.
+    /// Returns the process for `ClientPointers`. If the handle is not a handle of that process, for
+    /// example that of a snapshot, this opens the process by its id.
     pub fn client(&self) -> Result<Option<Client>, Failure> {
         let handle = self.handle();
         if id_of(handle) != Ok(self.id) {
@@ -122,7 +131,7 @@ impl Target for NamedProcess {
         self.handle().addr() as u64
     }
 
-    fn as_snapshot(&mut self) -> Option<Snapshot> {
+    fn as_snapshot(&mut self) -> Option<SnapshotHandle> {
         self.process.as_mut().ok()?.as_snapshot()
     }
 
@@ -131,16 +140,16 @@ impl Target for NamedProcess {
     }
 }
 
-/// The handle of a process.
-fn handle_of(process: &Process) -> Handle {
+/// Returns the handle of a process.
+fn handle_of(process: &Process) -> RawHandle {
     std::ptr::without_provenance_mut(process.process_handle() as usize)
 }
 
-/// The id of the process of a handle, or the system's error.
-fn id_of(handle: Handle) -> Result<u32, u32> {
-    // SAFETY: whatever the handle is, it is the system that looks at it.
+/// Returns the process id of a handle, or the system's error code.
+fn id_of(handle: RawHandle) -> Result<u32, u32> {
+    // SAFETY: the system checks the handle, whatever it is.
     match unsafe { GetProcessId(handle) } {
-        // SAFETY: asks nothing of its caller.
+        // SAFETY: the function has no requirements.
         0 => Err(unsafe { GetLastError() }),
         id => Ok(id),
     }

@@ -1,13 +1,23 @@
-/* Dumps by the rules on its standard input and writes each dialogue to its standard output, in the words of the recordings in
- * testdata/oracle. Addresses are written {HEX} and threads (ID), for the reader to name.
+/* client: dumps a process as the commands on its standard input say, answers the callback by the
+ * rules in these commands, and writes each dialogue to its standard output, in the notation of the
+ * recordings in testdata/oracle. Addresses are written {HEX} and thread ids (ID); the reader of the
+ * output replaces them by names.
  *
- *   dump TYPE TARGET PID HANDLE [nocallback][noroutine][nofile][readonly]-   what is dumped next, and what is said of it
- *   exception TID                          with an exception in this thread
- *   quiet BITS, only LOW HIGH              which questions are not written: those of the options with these names
- *   rule KIND FIRST LAST STEP...           rules, as in testdata/oracle/README.md, with numbers only
- *   run                                    dump
+ * Commands, one per line:
  *
- * and the lines of the system. Arguments: see `system_library`.
+ *   dump TYPE TARGET PID HANDLE OPTIONS  describes the next dump: its type, the process, and the id
+ *                                        and handle to be passed for it. OPTIONS is any of
+ *                                        nocallback, noroutine, nofile and readonly, without spaces
+ *                                        between them, followed by "-".
+ *   exception TID                        adds an exception in this thread.
+ *   quiet BITS, only LOW HIGH            select the calls that are not written, like the options of
+ *                                        the recording harness with these names.
+ *   rule KIND FIRST LAST STEP...         adds a rule, as in testdata/oracle/README.md, but with
+ *                                        numbers only.
+ *   run                                  writes the dump.
+ *
+ * Further commands depend on the system; see client_windows.c. For the arguments see
+ * system_library.
  */
 #define _GNU_SOURCE
 #include "client.h"
@@ -17,12 +27,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KINDS = VmPostReadCallback + 1, MOST_RULES = 64, ANY = -1 };
+enum { KINDS = CompressedMemoryStreamFinishCallback + 1, MOST_RULES = 64, ANY = -1 };
 
 static const char *const names[KINDS] = {
     "Module",       "Thread",        "ThreadEx",          "IncludeThread",        "IncludeModule",   "Memory",       "Cancel",
     "WriteKernelMinidump", "KernelMinidumpStatus", "RemoveMemory", "IncludeVmRegion", "IoStart", "IoWriteAll", "IoFinish",
     "ReadMemoryFailure", "SecondaryFlags", "IsProcessSnapshot", "VmStart", "VmQuery", "VmPreRead", "VmPostRead",
+    "CompressedMemoryStreamStart", "CompressedMemoryStreamFinish",
 };
 
 static struct rule {
@@ -37,12 +48,12 @@ static struct job job;
 static uint32_t target;
 static HANDLE process, file, own;
 
-/* Bits of `--quiet` of the recording harness, and the range of its `--only`. */
+/* Bits of the recording harness's option --quiet, and the range of its option --only. */
 enum { QUIET_POLLS = 1, QUIET_VM = 2, QUIET_REGIONS = 4, QUIET_REPEATED_MEMORY = 8, QUIET_MODULES = 16, QUIET_THREADS = 128 };
 static unsigned quiet;
 static uint64_t only_low, only_high;
 
-/* What conditions look at. */
+/* The facts of a call that conditions in rules refer to. */
 struct subject {
     uint64_t address, length;
     uint32_t thread;
@@ -165,6 +176,10 @@ static void print_facts(const MINIDUMP_CALLBACK_INPUT *input)
     case KernelMinidumpStatusCallback:
         printf(" status=0x%x", (unsigned)input->Status);
         break;
+    case CompressedMemoryStreamFinishCallback:
+        printf(" size=0x%" PRIx64 " rate=%u", (uint64_t)input->CompressedMemoryStreamFinish.CompressedStreamSize,
+               (unsigned)input->CompressedMemoryStreamFinish.StreamCompressionRate);
+        break;
     }
 }
 
@@ -202,6 +217,14 @@ static void print_answer(uint32_t kind, const MINIDUMP_CALLBACK_OUTPUT *output, 
         printf(" status=0x%x done=0x%x", (unsigned)output->VmReadStatus,
                (unsigned)output->VmReadBytesCompleted);
         break;
+    case CompressedMemoryStreamStartCallback:
+        printf(" par=%u xfer=0x%x", (unsigned)output->CompressedMemoryStreamStart.MaxParallelism,
+               (unsigned)output->CompressedMemoryStreamStart.MaxTransferSize);
+        if (!answered)
+            printf(" numa=%s:%u reserved=%u", output->CompressedMemoryStreamStart.NumaNodeInfoArray ? "ptr" : "0",
+                   (unsigned)output->CompressedMemoryStreamStart.NumaNodeInfoArraySize,
+                   (unsigned)output->CompressedMemoryStreamStart.Reserved);
+        break;
     default:
         printf(answered ? " out=0x%x" : " 0x%x", (unsigned)output->ModuleWriteFlags);
     }
@@ -235,19 +258,19 @@ static BOOL default_answer(const MINIDUMP_CALLBACK_INPUT *input, MINIDUMP_CALLBA
     }
 }
 
-static void change(uint64_t *value, const char *text)
+static void change(ULONG64 *value, const char *text)
 {
     uint64_t number = strtoull(text + (*text == '+' || *text == '-'), NULL, 0);
     *value = *text == '+' ? *value + number : *text == '-' ? *value - number : number;
 }
 
-/* The handle that stands for the file of IoWriteAll in a rule. */
+/* The handle with which a rule refers to the file for IoWriteAll. */
 enum { OWN_FILE = 1 };
 
-/* Whether the system answers VmQuery, after all rules. */
+/* Whether the answer to VmQuery is taken from the system, after all rules. */
 enum query { QUERY_SYSTEM, QUERY_NOTHING };
 
-/* One step of a rule. 0: a condition that does not hold. */
+/* Follows one step of a rule. Returns 0 if it is a condition that does not hold. */
 static int follow(const char *step, const MINIDUMP_CALLBACK_INPUT *input, MINIDUMP_CALLBACK_OUTPUT *output,
                   struct subject subject, BOOL *said, enum query *query)
 {
@@ -281,6 +304,10 @@ static int follow(const char *step, const MINIDUMP_CALLBACK_INPUT *input, MINIDU
         output->Cancel = number != 0;
     else if (IS("cont"))
         output->Continue = number != 0;
+    else if (IS("par"))
+        output->CompressedMemoryStreamStart.MaxParallelism = (ULONG32)number;
+    else if (IS("xfer"))
+        output->CompressedMemoryStreamStart.MaxTransferSize = (ULONG32)number;
     else if (IS("rbase"))
         change(&output->VmRegion.BaseAddress, value);
     else if (IS("rsize"))

@@ -1,4 +1,4 @@
-/* The client on Linux: linked with the library, it leaves nothing behind. */
+/* The client on Linux. It is linked with the library and leaves no files behind. */
 #define _GNU_SOURCE
 #include "client.h"
 
@@ -54,7 +54,7 @@ const char *system_handle_name(HANDLE handle)
     return "other";
 }
 
-/* What registers say is compared nowhere. */
+/* The values of registers are not compared. */
 void system_registers(const struct job *job, CONTEXT *context)
 {
     (void)job;
@@ -72,7 +72,7 @@ bool system_write(uint64_t offset, const void *bytes, uint32_t size)
     return pwrite(own, bytes, size, (off_t)offset) == (ssize_t)size;
 }
 
-/* Scenarios that ask it are left out. */
+/* Scenarios that use it are left out. */
 void system_query(uint64_t address, MINIDUMP_CALLBACK_OUTPUT *output)
 {
     (void)address;

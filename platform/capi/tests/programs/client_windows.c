@@ -1,23 +1,30 @@
-/* The client on Windows. The library is one of several, so it is loaded by its path, and what its imports lead to can be changed: reads
- * of the target can be made to fail, and there can be snapshots where the system has none.
+/* The client on Windows. It loads the library under test by its path. It can replace functions that
+ * the library imports, to make reads of the target fail and to simulate process snapshots on
+ * systems that have none.
  *
  *   client.exe LIBRARY [snapshots]
  *
- * `snapshots` offers the library the functions of snapshots (see below) from the first dump on. Lines:
+ * With "snapshots", the library finds the functions for snapshots (see below) from the first dump
+ * on. Commands in addition to those of client.c:
  *
- *   target ID                     the process that is dumped from now on, as the lines of `dump` say
- *   look                          tells what it has, for the threads told before: thread RIP RSP, module BASE SIZE NAME,
- *                                 region BASE SIZE STATE PROTECT ALLOCATION_BASE ALLOCATION_PROTECT TYPE; then `== end`
- *   words                         tells the words of the threads' stacks that lead into modules: word ADDRESS VALUE; then `== end`
- *   end                           ends it; answers `== end`
- *   new                           forgets the lines below
- *   output FILE                   where the dump goes; what comes through IoWriteAll goes to FILE.own
- *   thread ID TEB                 a thread of the target, in the order of their numbers
- *   peb ADDRESS                   its process block
- *   winread                       reads fail as on Windows: not committed, without access, guarded. (Wine reads the last two.)
- *   fail LOW SIZE ALL             reads that touch these pages fail; if ALL is 0, only those of more than one byte
- *   snapshot                      the library is given a snapshot of the target instead of the target
- *   self                          the client itself is the target
+ *   target ID        sets the process to be dumped, to which the `dump` commands refer.
+ *   look             prints the facts about it: "thread RIP RSP" for the threads named before,
+ *                    "module BASE SIZE NAME", "region BASE SIZE STATE PROTECT ALLOCATION_BASE
+ *                    ALLOCATION_PROTECT TYPE"; then "== end".
+ *   words            prints the words of the threads' stacks that point into modules, as "word
+ *                    ADDRESS VALUE"; then "== end".
+ *   end              ends the process; prints "== end".
+ *   new              clears what the commands below have set.
+ *   output FILE      sets the file for the dump. What IoWriteAll receives is written to FILE.own.
+ *   thread ID TEB    names a thread of the target, in the order of their numbers.
+ *   peb ADDRESS      sets the address of its process block.
+ *   winread          makes reads fail where they fail on Windows: in memory that is not committed,
+ *                    PAGE_NOACCESS or PAGE_GUARD. (Wine reads the last two.)
+ *   fail LOW SIZE ALL
+ *                    makes reads of these pages fail; if ALL is 0, only reads of more than one
+ *                    byte.
+ *   snapshot         passes a snapshot of the target to the library instead of the target.
+ *   self             makes the client itself the target.
  */
 #include "client.h"
 
@@ -30,7 +37,7 @@
 
 enum { PAGE = 0x1000, MOST_THREADS = 64, MOST_FAILING = 16 };
 
-/* What stands for a snapshot, and is no handle of the system. */
+/* The handle of the simulated snapshot. It is not a handle of the system. */
 #define SNAPSHOT ((HANDLE)(uintptr_t)0x51ea0)
 
 static struct {
@@ -63,9 +70,10 @@ static void fail(const char *what, const char *which)
     exit(2);
 }
 
-/* ---- Reads of the target that fail ---- */
+/* ---- Failing reads of the target ---- */
 
-/* The region of a page. The target's threads wait, so a region that was asked for stays as it is while one dump is made. */
+/* Returns the region of a page. The last region is cached during one dump: the target's threads
+ * wait, so it does not change. */
 static const MEMORY_BASIC_INFORMATION *region_of(uint64_t page)
 {
     static MEMORY_BASIC_INFORMATION region;
@@ -88,7 +96,7 @@ static bool can_read(uint64_t page, SIZE_T length)
            !(region->Protect & (PAGE_NOACCESS | PAGE_GUARD));
 }
 
-/* Reads as far as it may, in whole pages. */
+/* Replaces ReadProcessMemory. Reads the pages before the first one that must not be read. */
 static BOOL WINAPI read_memory(HANDLE process, LPCVOID from, LPVOID into, SIZE_T size, SIZE_T *count)
 {
     if (!now.as_windows && now.failing_count == 0)
@@ -110,7 +118,9 @@ static BOOL WINAPI read_memory(HANDLE process, LPCVOID from, LPVOID into, SIZE_T
     return result;
 }
 
-/* ---- Snapshots: the target itself, in the clothes of one. Documented in "Process Snapshotting" ---- */
+/* ---- Simulated snapshots, which present the target itself ----
+ *
+ * Microsoft documents the functions in "Process Snapshotting". */
 
 enum { QUERY_PROCESS = 0, QUERY_CLONE = 1, QUERY_THREADS = 5, WALK_THREADS = 3 };
 
@@ -181,7 +191,7 @@ static DWORD WINAPI query_snapshot(HANDLE snapshot, int what, void *buffer, DWOR
     return ERROR_SUCCESS;
 }
 
-/* A marker is the number of the thread that comes next. */
+/* A marker is the number of the next thread. */
 static DWORD WINAPI walk_snapshot(HANDLE snapshot, int what, HANDLE marker, void *buffer, DWORD size)
 {
     static __attribute__((aligned(16))) CONTEXT contexts[MOST_THREADS];
@@ -235,7 +245,7 @@ static DWORD WINAPI tell_marker(HANDLE marker, ULONG_PTR *position)
     return ERROR_SUCCESS;
 }
 
-/* ---- What the library's imports lead to ---- */
+/* ---- Replacements for functions that the library imports ---- */
 
 struct substitute {
     const char *name;
@@ -248,7 +258,7 @@ static const struct substitute snapshots[] = {
     {"PssWalkMarkerCreate", create_marker},       {"PssWalkMarkerFree", free_marker},
     {"PssWalkMarkerSeekToBeginning", rewind_marker}, {"PssWalkMarkerSetPosition", set_marker},
     {"PssWalkMarkerGetPosition", tell_marker},
-    /* As the first documentation called them, and 6.3.9600 asks for them. */
+    /* The names in the first documentation, which 6.3.9600 looks up. */
     {"PssWalkMarkerRewind", rewind_marker},       {"PssWalkMarkerSeek", set_marker},
     {"PssWalkMarkerTell", tell_marker},
 };
@@ -264,7 +274,7 @@ static void *find(const struct substitute *substitutes, size_t count, const char
 static FARPROC WINAPI get_address(HMODULE module, LPCSTR name)
 {
     void *found = NULL;
-    /* Smaller ones are numbers. */
+    /* Smaller values are ordinals. */
     if ((uintptr_t)name > 0xffff) {
         found = find(reads, sizeof reads / sizeof *reads, name);
         if (!found && has_snapshots)
@@ -273,7 +283,8 @@ static FARPROC WINAPI get_address(HMODULE module, LPCSTR name)
     return found ? (FARPROC)found : GetProcAddress(module, name);
 }
 
-/* Goes through the import table; "PE Format" describes it. */
+/* Replaces functions in the import table of the library. Microsoft's "PE Format" describes the
+ * table. */
 static void redirect(HMODULE library)
 {
     unsigned char *base = (unsigned char *)library;
@@ -333,7 +344,7 @@ static void tell_threads(void)
 
 static void tell_modules(void)
 {
-    /* Without them all when a module is being loaded: then it is asked again. */
+    /* This fails while a module is being loaded. Then it is tried again. */
     HANDLE list = INVALID_HANDLE_VALUE;
     for (int attempt = 0; list == INVALID_HANDLE_VALUE && attempt < 100; attempt++)
         list = CreateToolhelp32Snapshot(TH32CS_SNAPMODULE, target.id);
@@ -353,7 +364,7 @@ static void tell_regions(void)
                region.Protect, (uint64_t)(uintptr_t)region.AllocationBase, region.AllocationProtect, region.Type);
 }
 
-/* What scanning of stacks finds. */
+/* Prints the words that a scan of the stacks finds. */
 static void tell_words(void)
 {
     static CONTEXT context;
@@ -512,7 +523,7 @@ void system_query(uint64_t address, MINIDUMP_CALLBACK_OUTPUT *output)
     };
 }
 
-/* How many suspensions are left on the target's threads. */
+/* Prints how many suspensions are left on the target's threads. */
 void system_print_outcome(const struct job *job)
 {
     (void)job;

@@ -1,4 +1,5 @@
-/* A library that the twin loads, with data of its own. On Windows it is nothing but that: no C library, an entry point that agrees. */
+/* A library with data of its own, which the twin loads. On Windows it uses no C library and has an
+ * entry point that returns TRUE. */
 #ifdef _WIN32
 #define SHOWN __declspec(dllexport)
 #else

@@ -1,6 +1,8 @@
-/* How the programs in the style of the field find their target, their file and their library: what differs between systems.
+/* How the programs in the style of published ones open their target and their file and find their
+ * library. This differs between systems.
  *
- * On Windows, if FIELD_DLL is defined, they call the DLL that the variable FIELD_DLL names, which may be Microsoft's. */
+ * If FIELD_DLL is defined on Windows, they call the DLL that the environment variable FIELD_DLL
+ * names, which may be Microsoft's. */
 #ifndef FIELD_H
 #define FIELD_H
 

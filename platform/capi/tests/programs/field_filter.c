@@ -1,12 +1,13 @@
-/* field_filter PID FILE MODULE: the module filter that many programs have in some form: a small dump with the global variables of the
- * program itself, and with only those modules that a stack refers to. Writes down what it was asked, and what it said. */
+/* field_filter PID FILE MODULE: the module filter that many programs have in some form. Writes a
+ * small dump with the global variables of the program itself, and with only those modules that a
+ * stack refers to. Prints each call of the callback and what it returned. */
 #include "field.h"
 
 struct state {
     char wanted[64];
 };
 
-/* The name without folder and extension, in ASCII. */
+/* Stores the name of a module without folder and extension, in ASCII. */
 static void module_name(const WCHAR *path, char *name, size_t size)
 {
     const WCHAR *file = dumpwright_file_name(path);

@@ -1,6 +1,7 @@
-// field_memory PID FILE THREAD ADDRESS SIZE...: the callback that crash reporters have in some form: registered regions of the program's,
-// then memory around the crashed thread's instruction pointer, handed out one by one; a user stream; an exception.
-// Writes down what it was asked, and what it said.
+// field_memory PID FILE THREAD ADDRESS SIZE...: the callback that crash reporters have in some
+// form. It supplies, one by one, memory regions that the program has registered and memory around
+// the instruction pointer of the crashed thread. The dump also has a user stream and an exception.
+// Prints each call of the callback and what it returned.
 #include "field.h"
 
 #include <cstdio>

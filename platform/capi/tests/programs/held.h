@@ -1,4 +1,4 @@
-/* Whether a process is held: stopped, traced, or with a thread that is suspended. */
+/* Tells whether a process is held: stopped, traced, or with a suspended thread. */
 #ifndef HELD_H
 #define HELD_H
 

@@ -1,4 +1,5 @@
-/* read_streams FILE TYPE...: where MiniDumpReadDumpStream finds each stream: offset of its entry, offset, size; or the error. */
+/* read_streams FILE TYPE...: prints for each stream type the offset of its directory entry, the
+ * stream's offset and its size, as MiniDumpReadDumpStream finds them; or the error code. */
 #if defined(_WIN32)
 #include <windows.h>
 #else
@@ -12,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The file in memory, as long as it is; NULL if that cannot be. */
+/* Maps a whole file into memory. Returns NULL if that fails. */
 static char *map(const char *name)
 {
 #if defined(_WIN32)

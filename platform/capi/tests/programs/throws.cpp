@@ -1,5 +1,5 @@
-// throws PID FILE: exceptions that C++ callbacks throw reach the caller of MiniDumpWriteDump, and the target is let go
-// before. Every kind of question throws once; says how often.
+// throws PID FILE: exceptions that C++ callbacks throw reach the caller of MiniDumpWriteDump, and
+// the target is resumed before. Throws once for each callback type, and prints how often it threw.
 #include "field.h"
 #include "held.h"
 
@@ -13,7 +13,7 @@ namespace {
 struct Plan {
     ULONG kind;
     bool thrown = false;
-    // Is destroyed when the exception passes the callback's frame.
+    // Destroyed when the exception passes the callback's frame.
     struct Guard {
         int *count;
         explicit Guard(int *count) : count(count) {}

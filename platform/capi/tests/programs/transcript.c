@@ -1,4 +1,5 @@
-/* transcript SCENARIO DUMP TRANSCRIPT: dumps a simulated process and writes the dialogue down. Prints the message of what failed. */
+/* transcript SCENARIO DUMP TRANSCRIPT: dumps a simulated process and writes a transcript. Prints
+ * "done", or the error message. */
 #include <dumpwright.h>
 
 #include <stdio.h>

@@ -1,6 +1,9 @@
-/* The process that the recorded scenarios dump, as Linux can have it: five threads, the fourth of them deep in recursion with
- * addresses of named blocks on its stack, and blocks of memory with different protections. Tells names and threads as JSON and waits
- * for the end of its input. */
+/* twin LIBRARY [LIBRARY]: the process that the recorded scenarios dump, on Linux. It has five
+ * threads, the fourth of them deep in a recursion with the addresses of named blocks on its stack,
+ * and blocks of memory with different protections. Prints names and threads as JSON and waits for
+ * the end of its input.
+ *
+ * The second library is loaded by a thread that ends, so that no stack refers to it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -18,7 +21,7 @@ enum { WORKERS = 4, DEEP = 3, PAGE = 0x1000 };
 static unsigned char global[PAGE] = {1};
 static unsigned char *heap, *private_block;
 
-/* Stands in PRIV, once in the middle of a page and once across the border of two. */
+/* Written to PRIV twice: in the middle of a page and across the border of two pages. */
 static const char secret[] = {'o', 'p', 'e', 'n', '-', 's', 'e', 's', 'a', 'm', 'e', '-', '4', '7', '1', '1'};
 
 static struct {
@@ -47,7 +50,7 @@ static void rest(void)
         pause();
 }
 
-/* Ten frames of four KiB, each with three addresses. */
+/* Ten frames of 4 KiB, each with three addresses. */
 static __attribute__((noinline)) int dive(int depth, int number)
 {
     unsigned char *volatile addresses[] = {private_block + 0x4010, heap + 0x100, global + 0x200};
@@ -80,7 +83,7 @@ static void fill(unsigned char *block, size_t size, unsigned char tag)
         block[at] = (unsigned char)(tag + at % 251);
 }
 
-/* A block that no other is next to, so that the kernel does not make one mapping of both. */
+/* Maps a block that is not next to another one, so that the kernel does not merge the mappings. */
 static unsigned char *block(const char *name, size_t size, int shared, unsigned char tag)
 {
     unsigned char *room = mmap(NULL, size + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -100,7 +103,6 @@ static void *load(void *path)
     return dlopen(path, RTLD_NOW);
 }
 
-/* twin LIBRARY [LIBRARY]: the second one is loaded by a thread that ends, so that no stack refers to it. */
 int main(int count, char **arguments)
 {
     if (count != 2 && count != 3)
@@ -133,14 +135,14 @@ int main(int count, char **arguments)
     mprotect(reserved + 2 * PAGE, 14 * PAGE, PROT_NONE);
     block("MAPF", 3 * PAGE, 1, 9);
     block("SECN", 3 * PAGE, 1, 10);
-    /* Linux has no such block; rules that name it name memory all the same. */
+    /* Linux has no process block. This is memory that rules about it can refer to. */
     block("peb", PAGE, 0, 11);
     printf("[\"GLOB\", %ju, %d], [\"HEAP\", %ju, %d], [\"XDATA\", %ju, %d]], \"threads\": [", (uintmax_t)(uintptr_t)global, PAGE,
            (uintmax_t)(uintptr_t)heap, 2 * PAGE, (uintmax_t)(uintptr_t)extra, 0x400);
 
     sem_init(&ready, 0, 0);
     tell_thread(0);
-    /* One after the other, so that ids ascend. */
+    /* Started one after the other, so that their ids ascend. */
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, 512 * PAGE); /* as much as on Windows */

@@ -1,7 +1,8 @@
-/* The process that the recorded scenarios dump, on Windows: the same threads, blocks and modules, made in the same order, so that the
- * regions of its memory follow each other as they did. Tells names and threads as JSON, then sleeps; `client.exe` ends it.
+/* target.exe LIBRARY FILE: the process that the recorded scenarios dump, on Windows. It has the
+ * same threads, blocks and modules, created in the same order, so that the regions of its memory
+ * follow each other as in the recordings. MAPF is a view of FILE.
  *
- *   target.exe LIBRARY FILE     FILE is what MAPF is a view of
+ * Prints names and threads as JSON, and then sleeps. client.exe ends it.
  */
 #include <windows.h>
 
@@ -48,7 +49,7 @@ static void rest(int number)
         Sleep(LONGEST_LIFE_MS);
 }
 
-/* Ten frames of four KiB, each with three addresses. */
+/* Ten frames of 4 KiB, each with three addresses. */
 static __attribute__((noinline)) int dive(int depth, int number)
 {
     unsigned char *volatile addresses[] = {private_block + 0x4010, heap + 0x100, global + 0x200};
@@ -76,7 +77,8 @@ static DWORD WINAPI work(void *argument)
     return 0;
 }
 
-/* What the recordings show of the blocks: their letter at each sixteenth byte, between them the offset's two lowest bytes mixed. */
+/* Fills a block as in the recordings: its letter at each sixteenth byte, and a mix of the offset's
+ * two lowest bytes in between. */
 static void fill(unsigned char *block, size_t size, unsigned char letter)
 {
     for (size_t at = 0; at < size; at++)
@@ -115,7 +117,7 @@ int main(int count, char **arguments)
     if (count != 3)
         return 2;
     event = CreateEventA(NULL, TRUE, FALSE, "dumpwright-twin");
-    /* A module that is not there any more. */
+    /* An unloaded module. */
     FreeLibrary(LoadLibraryA("version.dll"));
     HMODULE library = LoadLibraryA(arguments[1]);
     check(library != NULL, arguments[1]);
@@ -148,7 +150,7 @@ int main(int count, char **arguments)
     protect(mixed + PAGE, PAGE, PAGE_NOACCESS);
     protect(guarded + PAGE, PAGE, PAGE_READWRITE | PAGE_GUARD);
 
-    /* One after the other, so that stacks and ids ascend. */
+    /* Started one after the other, so that stacks and ids ascend. */
     ready = CreateEventA(NULL, FALSE, FALSE, NULL);
     for (int number = 1; number <= WORKERS; number++) {
         check(CreateThread(NULL, 0, work, (void *)(intptr_t)number, 0, NULL) != NULL, "CreateThread");
@@ -168,7 +170,7 @@ int main(int count, char **arguments)
     tell("MAPF", mapped, 3 * PAGE);
     tell("SECN", section, 3 * PAGE);
     tell("XDATA", extra, 0x400);
-    /* x64: the process block's address in the thread's. */
+    /* The address of the process block in the thread block, on x64. */
     const unsigned char *const *thread_block = (const unsigned char *const *)NtCurrentTeb();
     printf("[\"peb\", %" PRIuPTR ", %d]], \"threads\": [", (uintptr_t)thread_block[0x60 / 8], PAGE);
     for (int number = 0; number <= WORKERS; number++)

@@ -1,8 +1,8 @@
-//! What `client.c` is told of a scenario, on every system.
+//! The commands for `client.c` that describe a scenario, for every system.
 
-use crate::scenario::{Change, Done, Rule, Scenario, Step};
+use dumpwright_fixtures::recorded::scenario::{Change, Done, Rule, Scenario, Step};
 
-/// The lines of a scenario's rules. Threads are known by their ids.
+/// Returns the lines for the rules of a scenario. `threads` are the ids of the threads.
 pub fn rules(scenario: &Scenario, threads: &[u32]) -> String {
     let rule = |rule: &Rule| {
         let Rule {
@@ -18,7 +18,7 @@ pub fn rules(scenario: &Scenario, threads: &[u32]) -> String {
     scenario.rules.iter().map(rule).collect()
 }
 
-/// A step with numbers for names.
+/// Returns a step with numbers instead of names.
 fn words(step: &Step, threads: &[u32]) -> String {
     let change = |change: &Change| match change {
         Change::To(to) => format!("{to:#x}"),
@@ -50,5 +50,7 @@ fn words(step: &Step, threads: &[u32]) -> String {
         Step::Flip(range, mask) => format!("xorat={:#x}/{:#x}/{mask:#x}", range.start(), range.end()),
         Step::AskSystem => "query".to_owned(),
         Step::QueryStatus(status) => format!("qstatus={status:#x}"),
+        Step::Parallelism(count) => format!("par={count}"),
+        Step::TransferSize(size) => format!("xfer={size:#x}"),
     }
 }

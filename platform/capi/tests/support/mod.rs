@@ -1,4 +1,4 @@
-//! What several test files need: the library, built, and programs that use it.
+//! Shared by several test files: builds the library and programs that use it.
 #![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
@@ -6,69 +6,39 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The folder with `libdumpwright.so` and `libdumpwright.a`, which cargo does not build for integration tests by itself.
+/// Builds the library and returns the folder with `libdumpwright.so` and `libdumpwright.a`. Cargo
+/// does not build them for integration tests by itself.
 pub fn library() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let output = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "dumpwright-capi",
-                "--message-format=json",
-            ])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .expect("cargo runs");
-        assert!(
-            output.status.success(),
-            "cargo build:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let messages = String::from_utf8(output.stdout).expect("JSON");
-        let mut files = messages.lines().filter_map(|line| {
-            let message: serde_json::Value = serde_json::from_str(line).ok()?;
-            let files = message["filenames"]
-                .as_array()?
-                .iter()
-                .filter_map(|file| file.as_str());
-            files
-                .map(PathBuf::from)
-                .find(|file| file.ends_with("libdumpwright.so"))
-        });
-        let library = files.next_back().expect("cargo names what it has built");
+        let library =
+            dumpwright_fixtures::cargo::build(&["--package", "dumpwright-capi"], "libdumpwright.so");
         library.parent().expect("it is in a folder").to_owned()
     })
 }
 
-/// What every program is compiled with.
+/// The compiler flags for every program.
 const FLAGS: [&str; 6] = ["-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-pthread"];
 
-/// The repository.
-pub fn repository() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
-
-/// `tests/programs/SOURCE`, compiled and linked with the shared library.
+/// Compiles `tests/programs/SOURCE` and links it with the shared library. Returns the program.
 pub fn program(source: &str, compiler: &str, flags: &[&str]) -> PathBuf {
     let name = source.split('.').next().expect("a name");
     program_named(source, name, compiler, flags)
 }
 
-/// The same under another name.
+/// The same, with another name for the program.
 pub fn program_named(source: &str, name: &str, compiler: &str, flags: &[&str]) -> PathBuf {
     program_of(&[source], name, compiler, flags)
 }
 
-/// The same of several sources.
+/// The same, from several sources.
 pub fn program_of(sources: &[&str], name: &str, compiler: &str, flags: &[&str]) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
     let sources: Vec<_> = sources.iter().map(|source| folder.join(source)).collect();
     compile_all(&sources, name, compiler, flags)
 }
 
-/// A program of whatever place, compiled in a folder of its own and linked with the shared library.
+/// Compiles a source file in any folder and links it with the shared library. Returns the program.
 pub fn compile(source: &Path, name: &str, compiler: &str, flags: &[&str]) -> PathBuf {
     compile_all(&[source.to_owned()], name, compiler, flags)
 }
@@ -76,9 +46,10 @@ pub fn compile(source: &Path, name: &str, compiler: &str, flags: &[&str]) -> Pat
 fn compile_all(sources: &[PathBuf], name: &str, compiler: &str, flags: &[&str]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("{compiler}{}", flags.join("").replace('/', "_")));
-    std::fs::create_dir_all(&folder).expect("a folder of ours");
     let program = folder.join(name);
-    // Several test processes, and several tests of one, may do this at once; each puts its own result in the place.
+    std::fs::create_dir_all(program.parent().expect("it is in a folder")).expect("a folder of ours");
+    // Several test processes, and several tests in one process, may do this at the same time. Each
+    // compiles to a name of its own and then renames the result.
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let making = folder.join(format!("{name}.{}-{number}", std::process::id()));

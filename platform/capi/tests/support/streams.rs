@@ -1,15 +1,14 @@
-//! What `MiniDumpReadDumpStream` has to find, whatever system it runs on; `read_streams.c` asks it.
+//! What `MiniDumpReadDumpStream` must find, on every system. `read_streams.c` calls it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
+use dumpwright_fixtures::repository;
 
-/// Every stream of the golden dumps, of one in so many, and of damaged ones; the directory is read here by hand.
+/// Checks all streams of every `one_in`-th golden dump, and of damaged dumps. The directory is read
+/// here by hand.
 ///
-/// `read` runs `read_streams` with a dump and numbers of streams, and gives what it has printed.
+/// `read` runs `read_streams` with a dump and stream types, and returns its output.
 pub fn are_found(one_in: usize, read: impl Fn(&Path, &[String]) -> String) {
     let u32_at =
         |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
@@ -26,7 +25,7 @@ pub fn are_found(one_in: usize, read: impl Fn(&Path, &[String]) -> String) {
         let mut expected = String::new();
         for at in entries {
             let entry = [0, 4, 8].map(|field| u32_at(&bytes, at + field));
-            // Of several streams of one type (the unused entries), the first is found.
+            // If there are several entries of one type (the unused ones), the first is found.
             if !types.contains(&entry[0].to_string()) {
                 types.push(entry[0].to_string());
                 expected += &format!("{at} {} {}\n", entry[2], entry[1]);
@@ -57,7 +56,7 @@ pub fn are_found(one_in: usize, read: impl Fn(&Path, &[String]) -> String) {
     assert_eq!(damaged(&set(4, 0xa794)), "error 13\n", "version");
     assert!(
         !damaged(&set(4, 0xffff_a793)).starts_with("error"),
-        "the high word is the writer's"
+        "the high word is implementation-specific"
     );
     assert_eq!(damaged(&set(8, 0)), "error 1168\n", "no streams");
     assert_eq!(
@@ -75,7 +74,7 @@ pub fn are_found(one_in: usize, read: impl Fn(&Path, &[String]) -> String) {
         "error 13\n",
         "a stream outside"
     );
-    // No stream of the type, and a count that leads out of the file.
+    // There is no stream of the type, and the count reaches beyond the file.
     assert_eq!(
         damaged(&|bytes: &mut Vec<u8>| {
             set(8, u32::MAX)(bytes);
@@ -83,6 +82,6 @@ pub fn are_found(one_in: usize, read: impl Fn(&Path, &[String]) -> String) {
         }),
         "error 13\n"
     );
-    // Cut off in the middle of a page, what follows is zero; cut off before the stream's page, it is not there.
+    // Cut off in the middle of a page, so the rest of the page is zero.
     assert_eq!(damaged(&|bytes: &mut Vec<u8>| bytes.truncate(31)), "error 1168\n");
 }

@@ -1,33 +1,35 @@
-//! `twin.c`, running.
+//! The process of `twin.c`.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use crate::names::Names;
+use dumpwright_fixtures::child::KilledOnDrop;
+use dumpwright_fixtures::recorded::names::Names;
 
-/// The process that recorded scenarios are repeated with.
+/// The process with which recorded scenarios are repeated.
 pub struct Twin {
-    child: Child,
+    child: KilledOnDrop,
     pub id: u32,
-    /// Ids, the main thread's first.
+    /// Thread ids, the main thread first.
     pub threads: Vec<u32>,
-    /// Names of blocks, stacks and modules.
+    /// The names of blocks, stacks and modules.
     pub names: Names,
-    /// All memory that it has.
+    /// All mappings, as start and end address.
     mapped: Vec<(u64, u64)>,
 }
 
-/// What it says of itself.
+/// What the program prints about itself.
 #[derive(serde::Deserialize)]
 struct Testimony {
     names: Vec<(String, u64, u64)>,
-    /// Id, stack, address of the C library's block.
+    /// Id, start and end of the stack, address of the C library's thread block.
     threads: Vec<(u32, u64, u64, u64)>,
 }
 
-/// What plays Windows' modules. Rules name them; that they are others changes no rule's meaning.
+/// The modules that stand for those of Windows, with the names that rules use for them. The rules
+/// have the same meaning with these modules.
 const MODULES: [(&str, &[&str]); 4] = [
     ("/twin", &["target"]),
     ("/libextra.so", &["extra"]),
@@ -40,7 +42,7 @@ impl Twin {
         Self::start_with(&[])
     }
 
-    /// With another library, `libidle.so`, that no stack refers to.
+    /// Starts it with an additional library, `libidle.so`, that no stack refers to.
     pub fn with_idle_library() -> Self {
         let idle = crate::support::program_named("extra.c", "libidle.so", "gcc", &["-shared", "-fPIC"]);
         Self::start_with(&[idle])
@@ -60,7 +62,7 @@ impl Twin {
         let output = child.stdout.as_mut().expect("it is piped");
         BufReader::new(output)
             .read_line(&mut line)
-            .expect("it tells of itself");
+            .expect("it prints a line about itself");
         let testimony: Testimony = serde_json::from_str(&line).expect("JSON");
         let mut names = Names::default();
         for (name, base, size) in testimony.names {
@@ -79,7 +81,9 @@ impl Twin {
             (number(low), number(high))
         };
         for (file, known_as) in MODULES {
-            let lines = maps.lines().filter(|line| line.ends_with(file));
+            // Another test may have built the program again, under the same name.
+            let name = |line: &'_ str| line.trim_end_matches(" (deleted)").ends_with(file);
+            let lines = maps.lines().filter(|line| name(line));
             let bounds: Vec<(u64, u64)> = lines.map(bounds).collect();
             let (low, high) = (bounds[0].0, bounds[bounds.len() - 1].1);
             for name in known_as {
@@ -87,7 +91,7 @@ impl Twin {
             }
         }
         Self {
-            child,
+            child: KilledOnDrop(child),
             id,
             threads: testimony.threads.iter().map(|thread| thread.0).collect(),
             names,
@@ -95,7 +99,7 @@ impl Twin {
         }
     }
 
-    /// An address in the recordings' words.
+    /// Returns an address in the notation of the recordings.
     pub fn show(&self, address: u64) -> String {
         let is_mapped = self
             .mapped
@@ -104,7 +108,7 @@ impl Twin {
         self.names.show(address, is_mapped)
     }
 
-    /// It has come through all of it.
+    /// Fails unless the process is still alive and ends successfully.
     pub fn end(mut self) {
         assert!(
             self.child.try_wait().expect("it is ours").is_none(),
@@ -112,13 +116,5 @@ impl Twin {
         );
         drop(self.child.stdin.take());
         assert!(self.child.wait().expect("it is ours").success());
-    }
-}
-
-impl Drop for Twin {
-    fn drop(&mut self) {
-        // After a failed test; otherwise it has ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

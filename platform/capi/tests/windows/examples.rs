@@ -1,11 +1,11 @@
-//! The examples for C programmers, on Windows.
+//! The examples for C programmers, built and run for Windows.
 
 use std::fs;
 use std::path::PathBuf;
 
 use minidump::{Minidump, MinidumpException, MinidumpModule, MinidumpModuleList, MinidumpThreadList};
 
-use crate::workshop::{SECRET, beside, bytes_at, name, open, private_byte, program, run};
+use crate::scratch::{SECRET, beside, bytes_at, name, open, private_byte, program, run};
 
 fn example(name: &str) -> PathBuf {
     program(&format!("../../examples/c/{name}.c"), &[])
@@ -27,9 +27,32 @@ fn modules_are_filtered() {
             .iter()
             .any(|module: &MinidumpModule| module.name.ends_with(name))
     };
-    // What the stacks refer to, and the library that they do not refer to.
+    // The stacks refer to the first two modules, but not to the library.
     assert!(has("capi-target.exe") && has("ntdll.dll") && !has("capi-idle.dll"));
     assert!(bytes_at(&dump, told.number("GLOB"), 1).is_some());
+}
+
+/// The program that compiles unchanged on Linux is a program for Windows.
+#[test]
+fn an_unchanged_program_is_one_for_windows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let include = concat!(
+        "-I",
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/programs/windows_style/include"
+    );
+    let flags = [include, "-Wno-unknown-pragmas"];
+    let program = program("tests/programs/windows_style/iowrite.c", &flags);
+    let told = beside(&program, &["@pid", "unchanged.dmp"], folder.path(), &[]);
+    let file = folder.path().join("unchanged.dmp");
+    let bytes = fs::metadata(&file).expect("the dump").len();
+    assert_eq!(
+        told.stdout,
+        format!("[+] {bytes} bytes, all in the file, started and finished\n[+] closed\n")
+    );
+    let start = told.number("PRIV") + 0x1100;
+    let expected: Vec<u8> = (0x1100..0x1400).map(private_byte).collect();
+    assert_eq!(bytes_at(&open(&file), start, 0x300), Some(expected));
 }
 
 #[test]
@@ -67,7 +90,7 @@ fn secrets_are_redacted() {
     assert_eq!(&around[1..=SECRET.len()], [b'*'; 16]);
 }
 
-/// The exception of a dump, and the thread whose it is.
+/// Returns the thread, the code, the address and the parameters of the exception in a dump.
 fn crash(dump: &Minidump<'_, Vec<u8>>) -> (u32, u32, u64, Vec<u64>) {
     let exception: MinidumpException<'_> = dump.get_stream().expect("the exception");
     let threads: MinidumpThreadList<'_> = dump.get_stream().expect("threads");
@@ -91,15 +114,20 @@ fn crashes_are_watched() {
     let file = folder.path().join("crash.dmp");
     let (watch, crashes) = (example("watch"), example("crashes"));
     let crashes = name(&crashes).replace('/', "\\");
-    // STATUS_ACCESS_VIOLATION of a write to 0x1234, STATUS_STACK_OVERFLOW, an exception of the program's own.
+    // STATUS_ACCESS_VIOLATION of a write to 0x1234, STATUS_STACK_OVERFLOW, an exception of the
+    // program's own.
     for (how, code, parameters) in [
         ("access", 0xC000_0005, Some([1, 0x1234])),
         ("stack", 0xC000_00FD, None),
         ("raise", 0xE000_0001, Some([17, 4711])),
     ] {
         let output = run(&watch, &["crash.dmp", &crashes, how], folder.path());
-        let thread = output.stdout.strip_prefix("thread ").expect("it tells").trim();
-        // Of the exit code, which is the exception's, Linux shows the lowest byte.
+        let thread = output
+            .stdout
+            .strip_prefix("thread ")
+            .expect("it prints the thread id")
+            .trim();
+        // The exit code is that of the exception. Linux shows its lowest byte.
         assert_eq!(
             output.status.code(),
             Some((code & 0xFF) as i32),
@@ -120,7 +148,8 @@ fn crashes_are_watched() {
             "capi-crashes.exe"
         };
         assert!(module.name.ends_with(place), "{how}: {}", module.name);
-        // The registers are those of the moment: the instruction is the one that the exception names.
+        // The registers are those at the time of the exception: the instruction pointer is the
+        // address of the exception.
         let exception: MinidumpException<'_> = dump.get_stream().expect("the exception");
         let system = dump.get_stream().expect("the system");
         let context = exception.context(&system, None).expect("registers");
@@ -136,7 +165,7 @@ fn crashes_are_watched() {
     );
 }
 
-/// The dump on standard output arrives as it is, without carriage returns.
+/// The dump on standard output is unchanged: no carriage returns are added.
 #[test]
 fn a_dump_is_streamed() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,5 @@
-//! Callbacks in the style of the field, asked by our DLL and by Microsoft's: the same questions, the same answers.
+//! Callbacks in the style of published programs, called by this library and by Microsoft's DLL:
+//! both make the same calls and get the same answers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,9 +7,9 @@ use std::path::{Path, PathBuf};
 use minidump::{MinidumpException, MinidumpModule, MinidumpModuleList};
 
 use crate::machine;
-use crate::workshop::{Told, beside, bytes_at, name, open, private_byte, program};
+use crate::scratch::{Told, beside, bytes_at, name, open, private_byte, program};
 
-/// Microsoft's, under a name that Wine has no DLL of its own for, and ours.
+/// Returns Microsoft's DLL, under a name that Wine has no DLL of its own for, and this library.
 fn libraries(folder: &Path) -> [PathBuf; 2] {
     let copy = folder.join("msdbghelp.dll");
     let microsofts = machine::cache().join("dbgeng-6.3/dbghelp.dll");
@@ -17,10 +18,12 @@ fn libraries(folder: &Path) -> [PathBuf; 2] {
     [copy, machine::library().to_owned()]
 }
 
-/// Our profiles that follow Microsoft's DLL; "" is the default.
+/// The profiles. With all of them, these callbacks are called as by Microsoft's DLL. "" is the
+/// default.
 const PROFILES: [&str; 3] = ["", "dbghelp63", "dbghelp10"];
 
-/// Runs a program with both libraries; ours has to ask what Microsoft's asks. What it told with Microsoft's, and both dumps of the last runs.
+/// Runs a program with both libraries and fails unless its output is the same. `judge` checks the
+/// output and the dump of each run.
 fn compare(program: &Path, arguments: &[&str], folder: &Path, judge: impl Fn(&Told, &Path)) {
     let [microsofts, ours] = libraries(folder);
     let run = |library: &Path, profile| {
@@ -47,7 +50,7 @@ fn a_module_filter_has_the_same_dialogue() {
         &["@pid", "field.dmp", "capi-target"],
         folder.path(),
         |told, file| {
-            // Handshake; threads; modules; their facts; threads' facts; memory; the kernel.
+            // The types before the selection come first.
             let questions: Vec<&str> = told
                 .stdout
                 .lines()

@@ -1,9 +1,10 @@
-//! Callbacks that answer with arbitrary bytes, about simulated processes and a live one. `cargo xtask fuzz` does this for long, on Linux and
-//! with a sanitizer; here it is Windows' side of the library that must not be harmed.
+//! Callbacks that answer with arbitrary bytes, in dumps of simulated processes and of a live one.
+//! `cargo xtask fuzz` does this for a long time, on Linux and with a sanitizer. Here the code for
+//! Windows is tested.
 
 use std::fs;
 
-use crate::workshop::{beside, name, package, program};
+use crate::scratch::{beside, name, package, program};
 
 const DUMPS: &str = "60";
 
@@ -17,7 +18,7 @@ fn arbitrary_answers_do_no_harm() {
         .map(|scenario| name(&scenario))
         .collect();
     scenarios.sort();
-    // As many as a command line has room for.
+    // A command line has no room for more.
     scenarios.truncate(40);
     let count = format!("{DUMPS}x");
     let mut arguments = vec![&*count, "1", "@pid"];

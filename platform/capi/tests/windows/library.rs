@@ -1,4 +1,4 @@
-//! What the DLL exports, and what it needs.
+//! The functions that the DLL exports, and the DLLs that it needs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::machine;
-use crate::workshop::{self, package, program, run};
+use crate::scratch::{self, package, program, run};
 
-/// DLLs that every Windows has.
+/// DLLs that are part of every Windows.
 const OF_WINDOWS: [&str; 7] = [
     "advapi32.dll",
     "kernel32.dll",
@@ -29,7 +29,8 @@ fn private_headers(file: &Path) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Names of functions that the header declares. What it defines is static; declarations begin in the first column.
+/// Returns the names of the functions that the header declares. Declarations begin in the first
+/// column. Functions that the header defines are static.
 fn declared() -> BTreeSet<String> {
     let header = fs::read_to_string(package().join("include/dumpwright.h")).expect("the header");
     let lines = header.lines().filter(|line| {
@@ -38,7 +39,7 @@ fn declared() -> BTreeSet<String> {
     let names = lines.filter_map(|line| line.split_once('(')?.0.rsplit([' ', '*']).next());
     names
         .filter(|name| name.starts_with("MiniDump") || name.starts_with("dumpwright_"))
-        .filter(|name| *name != "dumpwright_request_pidfd")
+        .filter(|name| !["dumpwright_request_pidfd", "dumpwright_request_fd"].contains(name))
         .map(str::to_owned)
         .collect()
 }
@@ -60,7 +61,7 @@ fn exports_are_what_the_header_declares() {
 }
 
 #[test]
-fn nothing_is_needed_that_windows_has_not() {
+fn the_dll_needs_only_dlls_of_windows() {
     let headers = private_headers(machine::library());
     let needed: BTreeSet<String> = headers
         .lines()
@@ -72,7 +73,7 @@ fn nothing_is_needed_that_windows_has_not() {
     assert!(needed.contains("kernel32.dll"));
 }
 
-/// A program with the static library in it, in a folder without the DLL.
+/// A program that is linked with the static library runs in a folder without the DLL.
 #[test]
 fn the_static_library_is_enough() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -99,10 +100,10 @@ fn the_static_library_is_enough() {
         fs::read_to_string(package().join("../../docs/windows.md")).expect("the documentation");
     assert!(
         documentation.contains(&LINKED.join(" ")),
-        "what it has to be linked with stands there"
+        "docs/windows.md lists these libraries"
     );
 
-    let scenario = workshop::name(&package().join("../../testdata/cases/plain/scenario.toml"));
+    let scenario = scratch::name(&package().join("../../testdata/cases/plain/scenario.toml"));
     for program in [standalone, program("tests/programs/transcript.c", &[])] {
         let said = run(&program, &[&scenario, "a.dmp", "a.jsonl"], folder.path());
         assert_eq!((&*said.stdout, &*said.stderr), ("done", ""));
@@ -111,5 +112,5 @@ fn the_static_library_is_enough() {
     }
 }
 
-/// What the static library needs besides the C library.
+/// The libraries that the static library needs besides the C library.
 const LINKED: [&str; 5] = ["-lws2_32", "-luserenv", "-lntdll", "-ladvapi32", "-lkernel32"];

@@ -1,28 +1,29 @@
-//! Where a transcript comes from: what depends on how a twin was compiled is written in words, so that transcripts of two builds can be
-//! compared.
+//! Replaces numbers in a transcript that depend on how the twin was compiled by words, so that
+//! transcripts of two builds can be compared.
 //!
-//! That is how deep its stacks are, where the sections of its program end, and how much memory it has in all.
+//! These numbers are the depths of its stacks, the ends of its program's sections, and its total
+//! amount of memory.
 
-/// What is said in words.
+/// The numbers of one build that are replaced.
 pub struct Origin {
-    /// Of each thread, the offset of its stack pointer in its stack.
+    /// For each thread, the offset of its stack pointer in its stack.
     pub pointers: Vec<u64>,
-    /// Sections and directories of the program: name, offset in the image, bytes.
+    /// Sections and directories of the program: name, offset in the image, size in bytes.
     pub parts: Vec<(String, u64, u64)>,
-    /// Bytes of the program's image.
+    /// The size of the program's image in bytes.
     pub image: u64,
-    /// Bytes of all committed memory that is neither without access nor guarded.
+    /// The number of bytes of committed memory that is neither PAGE_NOACCESS nor PAGE_GUARD.
     pub open: u64,
 }
 
 const PAGE: u64 = 0x1000;
 
 impl Origin {
-    /// A line of a transcript with words for numbers.
+    /// Returns a line of a transcript with words instead of these numbers.
     pub fn in_words(&self, line: &str) -> String {
         let line = self.program(&self.total(line));
         let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        // What begins at a stack pointer ends at the end of a page, or of the stack.
+        // A range that begins at a stack pointer ends at the end of a page or of the stack.
         let mut begun = None;
         for word in &mut words {
             for (number, pointer) in self.pointers.iter().enumerate() {
@@ -88,7 +89,7 @@ impl Origin {
     }
 }
 
-/// What the recorded transcripts come from: `testdata/oracle/target.txt`, and of the program's image what their lists of memory show.
+/// Returns the numbers of the recorded transcripts, from `testdata/oracle/target.txt`.
 pub fn recorded(target: &str) -> Origin {
     let lines = target.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let number = |text: &str| crate::names::number(text);
@@ -115,7 +116,8 @@ pub fn recorded(target: &str) -> Origin {
     origin
 }
 
-/// The sections and directories of an executable file; offsets from Microsoft's "PE Format".
+/// Returns the sections and directories of an executable file. The offsets are those in Microsoft's
+/// "PE Format".
 pub fn parts(file: &[u8]) -> Vec<(String, u64, u64)> {
     let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("4 bytes"));
     let half = |at: usize| usize::from(u16::from_le_bytes([file[at], file[at + 1]]));

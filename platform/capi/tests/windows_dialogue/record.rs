@@ -1,5 +1,5 @@
-//! What stands beside recorded transcripts: the library (`about.txt`), and the process that was dumped (`target.txt`), which
-//! `tests/conformance.rs` makes its twin of.
+//! Writes the files that accompany recorded transcripts: `about.txt` describes the library, and
+//! `target.txt` the process that was dumped. `tests/engine/conformance.rs` simulates that process.
 
 use std::fmt::Write;
 use std::fs;
@@ -10,13 +10,13 @@ use tempfile::TempDir;
 
 use crate::session::Session;
 
-/// The folder of the transcripts.
+/// The name of the folder for transcripts.
 pub const TRACES: &str = "traces";
 
 /// The scenario whose transcript shows all modules.
 const WITH_MODULES: &str = "01-f00000001";
 
-/// A library under a name that Wine does not take for its own.
+/// A copy of a library with a name that Wine has no library of its own for.
 pub struct Copy {
     file: PathBuf,
     _folder: Option<TempDir>,
@@ -24,7 +24,7 @@ pub struct Copy {
 
 impl Copy {
     pub fn of(library: &Path) -> Self {
-        // Wine's own is to be taken for it.
+        // If Wine's own library is wanted, it keeps its name.
         let is_wines = library.components().any(|part| part.as_os_str() == "drive_c");
         if cfg!(windows) || is_wines {
             return Self {
@@ -62,7 +62,7 @@ pub fn describe(folder: &Path, library: &Path, original: &Path) {
     fs::write(folder.join("target.txt"), target(&mut session, &trace)).expect("a file in it");
 }
 
-/// What ran it, in one line.
+/// Returns the name and version of the system, in one line.
 fn system() -> String {
     let mut command = if cfg!(windows) {
         let mut command = Command::new("cmd");
@@ -77,7 +77,7 @@ fn system() -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// The twin, in the lines of `testdata/oracle/target.txt`.
+/// Returns the description of the twin, in the format of `testdata/oracle/target.txt`.
 fn target(session: &mut Session, trace: &str) -> String {
     let mut text = "# Made by the recorder from the process that was dumped.\n".to_owned();
     let lines = format!("target {}\nnew\n{}", session.facts.id, session.threads());
@@ -147,7 +147,8 @@ fn line(text: &mut String, line: &str) {
     writeln!(text, "{line}").expect("memory");
 }
 
-/// The version in the resources of a DLL's file: `VS_FIXEDFILEINFO` begins with a signature and the version of its own.
+/// Returns the version in the resources of a DLL. `VS_FIXEDFILEINFO` begins with a signature and
+/// the version of the structure itself.
 fn version(bytes: &[u8]) -> Option<String> {
     const HEAD: [u8; 8] = [0xbd, 0x04, 0xef, 0xfe, 0, 0, 1, 0];
     let at = bytes.windows(HEAD.len()).position(|window| window == HEAD)?;

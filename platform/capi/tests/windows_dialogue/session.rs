@@ -1,28 +1,30 @@
-//! A client and a twin, running: `client.c` with the library that is tried, and the process that it dumps.
+//! A running client and a running twin: `client.c` with the library under test, and the process
+//! that it dumps.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use dumpwright_fixtures::child::KilledOnDrop;
 use tempfile::TempDir;
 
 use crate::names::Names;
 use crate::origin;
 use crate::windows;
 
-/// After this the library hangs.
+/// A client that prints nothing for this long is considered to hang.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What the twin has, by its own testimony and by what the system tells the client.
+/// The facts about the twin, from its own output and from what the client learns from the system.
 pub struct Facts {
     pub id: u32,
     pub threads: Vec<Thread>,
     pub process_block: u64,
     pub names: Names,
-    /// Bytes of all committed memory that is neither without access nor guarded.
+    /// The number of bytes of committed memory that is neither PAGE_NOACCESS nor PAGE_GUARD.
     pub open: u64,
     /// Parts of the twin's program: see `origin.rs`.
     pub parts: Vec<(String, u64, u64)>,
@@ -41,12 +43,12 @@ pub struct Thread {
 struct Testimony {
     id: u32,
     names: Vec<(String, u64, u64)>,
-    /// Id, stack, thread block.
+    /// Id, start and end of the stack, address of the thread block.
     threads: Vec<(u32, u64, u64, u64)>,
 }
 
 impl Facts {
-    /// An address in the recordings' words.
+    /// Returns an address in the notation of the recordings.
     pub fn show(&self, address: u64) -> String {
         let is_allocated = self
             .allocated
@@ -55,7 +57,7 @@ impl Facts {
         self.names.show(address, is_allocated)
     }
 
-    /// A thread in the recordings' words.
+    /// Returns a thread in the notation of the recordings.
     pub fn thread(&self, id: u32) -> String {
         let number = self.threads.iter().position(|thread| thread.id == id);
         match (number, id) {
@@ -66,23 +68,26 @@ impl Facts {
     }
 }
 
-/// Ends with the twin and the client.
+/// A client and a twin. Dropping this ends both.
 pub struct Session {
     pub facts: Facts,
-    twin: Child,
-    client: Child,
+    /// Kept so that the twin ends with this.
+    _twin: KilledOnDrop,
+    client: KilledOnDrop,
     input: ChildStdin,
     output: Receiver<String>,
     folder: TempDir,
 }
 
 impl Session {
-    /// The library is loaded by its path. `with_snapshots`: the system is one that has them.
+    /// Starts both. The client loads the library by its path. `with_snapshots` simulates a system
+    /// that has process snapshots.
     pub fn start(library: &Path, with_snapshots: bool) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let programs = Programs::get();
         let mut twin = windows::wine(&programs.twin);
-        // Its heap and the words on its first stack depend on its environment: it has what it needs.
+        // The twin's heap and the words on its first stack depend on its environment. So it gets
+        // only the variables that it needs.
         let needed = ["PATH", "SystemRoot"].map(|name| (name, std::env::var_os(name)));
         twin.env_clear();
         for (name, value) in needed {
@@ -101,7 +106,7 @@ impl Session {
         let output = twin.stdout.take().expect("it is piped");
         BufReader::new(output)
             .read_line(&mut line)
-            .expect("the twin tells of itself");
+            .expect("the twin prints a line about itself");
         let testimony: Testimony = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("{error}: {line}{}", read_log(&folder, "twin")));
 
@@ -119,8 +124,8 @@ impl Session {
         let mut session = Self {
             input: client.stdin.take().expect("it is piped"),
             output: lines(BufReader::new(client.stdout.take().expect("it is piped"))),
-            twin,
-            client,
+            _twin: KilledOnDrop(twin),
+            client: KilledOnDrop(client),
             folder,
             facts: Facts {
                 id: 0,
@@ -181,19 +186,20 @@ impl Session {
         }
     }
 
-    /// The lines that tell the client of the twin's threads.
+    /// Returns the commands that describe the twin's threads to the client.
     pub fn threads(&self) -> String {
         let threads = self.facts.threads.iter();
         let lines = threads.map(|thread| format!("thread {} {}\n", thread.id, thread.block));
         lines.collect::<String>() + &format!("peb {}\n", self.facts.process_block)
     }
 
-    /// Where dumps go, and what comes through IoWriteAll.
+    /// Returns the file for dumps, and the file for what IoWriteAll receives.
     pub fn outputs(&self) -> [PathBuf; 2] {
         ["dump", "dump.own"].map(|name| self.folder.path().join(name))
     }
 
-    /// Tells the client something and returns what it says, up to a line that begins with `==`. Fails when it has ended, or says nothing.
+    /// Sends commands to the client and returns its output up to a line that begins with `==`.
+    /// Fails if the client has ended or prints nothing for [`PATIENCE`].
     pub fn ask(&mut self, lines: &str) -> Result<String, String> {
         let told = self.input.write_all(lines.as_bytes());
         let told = told.and_then(|()| self.input.flush());
@@ -219,22 +225,13 @@ impl Session {
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        for child in [&mut self.client, &mut self.twin] {
-            // It may have ended.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
 const MEM_COMMIT: u64 = 0x1000;
 const MEM_FREE: u64 = 0x10000;
 const PAGE_NOACCESS: u64 = 1;
 const PAGE_GUARD: u64 = 0x100;
 
-/// Standard error goes to a file: Wine's server outlives the test, and would keep a pipe open.
+/// Creates a file for standard error. A pipe would not do: Wine's server outlives the test and
+/// would keep the pipe open.
 fn log(folder: &TempDir, name: &str) -> File {
     File::create(folder.path().join(format!("{name}.log"))).expect("a file")
 }
@@ -243,7 +240,7 @@ fn read_log(folder: &TempDir, name: &str) -> String {
     std::fs::read_to_string(folder.path().join(format!("{name}.log"))).unwrap_or_default()
 }
 
-/// The lines of a child, read by a thread of their own so that waiting for them can end.
+/// Reads the lines of a child on a thread of its own, so that waiting for them can time out.
 fn lines(output: BufReader<impl std::io::Read + Send + 'static>) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
@@ -258,7 +255,7 @@ fn lines(output: BufReader<impl std::io::Read + Send + 'static>) -> Receiver<Str
     receiver
 }
 
-/// Programs of a session, built once.
+/// The programs of a session, built once.
 struct Programs {
     client: PathBuf,
     twin: PathBuf,
@@ -275,7 +272,8 @@ impl Programs {
                     .join(name)
             };
             let header = concat!("-I", env!("CARGO_MANIFEST_DIR"), "/include");
-            // Where 6.3.9600 under Wine has found it when it was recorded: the order of modules in memory is compared.
+            // The address of this library when 6.3.9600 was recorded under Wine. The order of
+            // modules in memory is compared.
             let place = "-Wl,--build-id,-e,entry,--image-base=0x26fbd0000";
             Self {
                 client: windows::compile(
@@ -284,7 +282,8 @@ impl Programs {
                     &[header],
                     &[source("client_windows.c")],
                 ),
-                // Transcripts call it by this name. What of it lies in memory depends on its unwind and debug information as well.
+                // Transcripts contain this name. The program's memory also depends on its unwind
+                // and debug information.
                 twin: windows::compile(
                     "target.exe",
                     &source("twin_windows.c"),

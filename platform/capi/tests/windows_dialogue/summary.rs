@@ -1,13 +1,15 @@
-//! What a dump holds, in the recordings' words: streams, threads, modules, lists of memory, bytes that a scenario wants to see.
+//! Summarizes a dump in the notation of the recordings: streams, threads, modules, memory lists,
+//! and bytes that a scenario selects.
 //!
-//! Reads the file itself, by the documented layouts, and trusts no field of it: failed dumps are summarized as well.
+//! This reads the file by itself, by the documented layouts. It trusts no field, because failed
+//! dumps are summarized as well.
 
 use std::fmt::Write;
 
 use crate::names::number;
 use crate::session::Facts;
 
-const STREAMS: [&str; 25] = [
+const STREAMS: [&str; 26] = [
     "Unused",
     "Reserved0",
     "Reserved1",
@@ -33,26 +35,27 @@ const STREAMS: [&str; 25] = [
     "ProcessVmCounters",
     "IptTrace",
     "ThreadNames",
+    "CompressedMemory",
 ];
 
-/// More streams than this are no directory.
+/// With more streams than this, the directory is not read.
 const MOST_STREAMS: u32 = 64;
-/// So many ranges of a MemoryList are shown.
+/// The maximum number of ranges of a MemoryList in a summary.
 const MOST_RANGES: u64 = 300;
 
-/// What a scenario wants to see of the dump.
+/// The parts of a dump that a scenario wants in the summary.
 #[derive(Default)]
 pub struct Wishes {
-    /// `NAME+OFFSET`, its address, and how many bytes from there.
+    /// Bytes to be shown: `NAME+OFFSET`, its address, and the number of bytes.
     pub peeks: Vec<(String, u64, u64)>,
-    /// All ranges of a Memory64List; otherwise those with wanted bytes.
+    /// Show all ranges of a Memory64List, and not only those with bytes of `peeks`.
     pub all_ranges: bool,
     pub no_threads: bool,
     pub no_modules: bool,
 }
 
 impl Wishes {
-    /// From the options of a scenario, as they stand in its line.
+    /// Parses the options in the line of a scenario.
     pub fn of(options: &str, quiet: u64, facts: &Facts) -> Self {
         let peeks = options.split(' ').filter_map(|word| word.strip_prefix("--peek="));
         Self {
@@ -69,7 +72,7 @@ impl Wishes {
     }
 }
 
-/// The lines that a dump is summarized by.
+/// Returns the lines of the summary.
 pub fn summarize(bytes: &[u8], facts: &Facts, wishes: &Wishes) -> String {
     let mut summary = Summary {
         bytes,
@@ -89,7 +92,7 @@ struct Summary<'s> {
 }
 
 impl Summary<'_> {
-    /// 0 beyond the end.
+    /// Returns the number at an offset, or 0 beyond the end of the file.
     fn u64(&self, at: u64) -> u64 {
         self.u32(at) | self.u32(at + 4) << 32
     }

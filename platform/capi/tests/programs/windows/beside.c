@@ -1,9 +1,12 @@
 /* beside TARGET [ARGUMENT...] -- PROGRAM [ARGUMENT...]: runs PROGRAM while TARGET runs.
  *
- * TARGET writes lines "NAME VALUE", then "ready". An argument of PROGRAM that is @NAME becomes the value, @NAME+NUMBER the sum. The names that
- * TARGET has told are printed first, each as "@NAME VALUE". When PROGRAM has ended, TARGET gets the end of its input, and must end with 0.
+ * TARGET prints lines "NAME VALUE", then "ready". An argument @NAME of PROGRAM is replaced by the
+ * value, and @NAME+NUMBER by the sum. This program first prints the names that TARGET has printed,
+ * each as "@NAME VALUE". When PROGRAM has ended, this program closes the input of TARGET, which
+ * must then end with exit code 0.
  *
- * Exit code: PROGRAM's; 90 if TARGET did not start, 91 if it did not end well, 92 if this program was not understood. */
+ * Exit code: that of PROGRAM; 90 if TARGET did not start, 91 if it did not end well, 92 if the
+ * arguments are wrong. */
 #include <windows.h>
 
 #include <stdio.h>
@@ -17,7 +20,8 @@ static struct {
 } told[MOST];
 static int names;
 
-/* As the C library of the program that is started takes it apart: what has a space is quoted; none of ours has a quote. */
+/* Appends an argument to a command line, in the way in which C libraries parse it: an argument with
+ * a space is quoted. Arguments with quotes do not occur. */
 static void append(char *line, size_t size, const char *argument)
 {
     size_t used = strlen(line);

@@ -1,48 +1,17 @@
-/* misuse PID OTHER SCENARIO FILE: what goes wrong is told by error codes, and does no harm. Each line of output is one call's outcome. */
+/* misuse PID OTHER SCENARIO FILE: misuses the library. Every mistake must lead to an error code and
+ * do no harm. Each line of output is the outcome of one call. */
 #include <windows.h>
 
-#include "dumpwright.h"
+#include "../misuse.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-static DWORD id, other_id;
-static HANDLE process, output;
 static const char *place;
-
-static void told(const char *what, BOOL done)
-{
-    DWORD code = GetLastError();
-    if (done)
-        printf("%s: TRUE\n", what);
-    else
-        printf("%s: %08lx%s%s\n", what, code, code == dumpwright_last_error() ? "" : ", told otherwise",
-               dumpwright_last_error_message()[0] ? "" : ", no message");
-}
-
-static BOOL plain(HANDLE handle, DWORD number, HANDLE file)
-{
-    return MiniDumpWriteDump(handle, number, file, MiniDumpNormal, NULL, NULL, NULL);
-}
-
-static BOOL with_exception(MINIDUMP_EXCEPTION_INFORMATION *exception)
-{
-    return MiniDumpWriteDump(process, id, output, MiniDumpNormal, exception, NULL, NULL);
-}
-
-static BOOL with_streams(ULONG count, void *array)
-{
-    MINIDUMP_USER_STREAM_INFORMATION streams = {count, array};
-    return MiniDumpWriteDump(process, id, output, MiniDumpNormal, NULL, &streams, NULL);
-}
 
 static HANDLE open_file(DWORD access, DWORD flags)
 {
     return CreateFileA(place, access, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL, OPEN_ALWAYS, flags, NULL);
 }
 
-/* What stands at an offset of the file. */
+/* Returns the number at an offset of the file. */
 static DWORD at_offset(LONG offset)
 {
     DWORD value = 0, count;
@@ -54,7 +23,7 @@ static DWORD at_offset(LONG offset)
     return value;
 }
 
-/* Files are written from their beginning, and what is behind the dump stays. */
+/* Files are written from their beginning, and bytes behind the end of the dump stay. */
 static void files(void)
 {
     enum { FAR_AWAY = 0x4000000 };
@@ -83,7 +52,7 @@ static void files(void)
     CreatePipe(&heard, &pipe, NULL, 0);
     CloseHandle(heard);
     BOOL done = plain(process, id, pipe);
-    /* ERROR_NO_DATA on Windows and Wine; which of the two for a pipe without reader is not ours to say. */
+    /* ERROR_NO_DATA on Windows and Wine. ERROR_BROKEN_PIPE would be right as well. */
     printf("a pipe that nobody reads: %s\n",
            !done && (GetLastError() == 0x800700E8 || GetLastError() == 0x8007006D) ? "broken" : "no error");
     CloseHandle(pipe);
@@ -108,7 +77,7 @@ static DWORD WINAPI drain(void *parameter)
     return 0;
 }
 
-/* Bytes go through a pipe in order. */
+/* A pipe receives the bytes in order. */
 static void pipes(void)
 {
     struct drain state = {0};
@@ -122,22 +91,7 @@ static void pipes(void)
     printf("%d %d\n", memcmp(state.start, "MDMP", 4) == 0, state.count == bytes);
 }
 
-/* Asks for the same dump in the middle of another one. */
-static BOOL CALLBACK asks_again(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, PMINIDUMP_CALLBACK_OUTPUT answer)
-{
-    int *asked = parameter;
-    (void)answer;
-    if (input->CallbackType == IncludeThreadCallback && (*asked)++ == 0) {
-        told("the same process, from its callback", plain(process, id, output));
-        dumpwright_request *request = dumpwright_request_create(MiniDumpNormal);
-        told("another one, from the callback", dumpwright_request_process(request, other_id) &&
-                                                   dumpwright_request_file(request, output) && dumpwright_dump(request));
-        dumpwright_request_free(request);
-    }
-    return input->CallbackType != MemoryCallback && input->CallbackType != RemoveMemoryCallback;
-}
-
-/* Takes away what the caller has handed over. */
+/* Unmaps memory that the caller has passed to the library. */
 static BOOL CALLBACK unmaps(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, PMINIDUMP_CALLBACK_OUTPUT answer)
 {
     (void)answer;
@@ -194,37 +148,8 @@ int main(int count, char **arguments)
     output = open_file(GENERIC_READ | GENERIC_WRITE, 0);
     pipes();
 
-    CONTEXT context;
-    memset(&context, 0, sizeof context);
-    EXCEPTION_RECORD record;
-    memset(&record, 0, sizeof record);
-    record.NumberParameters = 0xffffffff;
-    EXCEPTION_POINTERS pointers = {&record, &context};
-    EXCEPTION_POINTERS half = {&record, (PCONTEXT)(ULONG_PTR)0x1000};
-    MINIDUMP_EXCEPTION_INFORMATION exception = {1, &pointers, FALSE};
-    told("an exception", with_exception(&exception));
-    exception.ExceptionPointers = NULL;
-    told("an exception without pointers", with_exception(&exception));
-    exception.ExceptionPointers = (PEXCEPTION_POINTERS)(ULONG_PTR)0x10;
-    told("an exception nowhere", with_exception(&exception));
-    exception.ExceptionPointers = &half;
-    told("an exception without context", with_exception(&exception));
-    exception.ExceptionPointers = (PEXCEPTION_POINTERS)(ULONG_PTR)0x10;
-    exception.ClientPointers = TRUE;
-    told("an exception of the client's", with_exception(&exception));
-
-    char bytes[] = "bytes";
-    MINIDUMP_USER_STREAM streams[] = {{0x10001, sizeof bytes, bytes}, {3, 0, NULL}};
-    told("streams", with_streams(2, streams));
-    told("streams without array", with_streams(2, NULL));
-    told("no streams", with_streams(0, streams));
-    told("streams nowhere", with_streams(1, (void *)(ULONG_PTR)0x10));
-    streams[1].BufferSize = 8;
-    told("a stream without buffer", with_streams(2, streams));
-    streams[1].BufferSize = 0xffffffff;
-    streams[1].Buffer = bytes;
-    told("a stream that is too long", with_streams(2, streams));
-    told("too many streams", with_streams(0xffffffff, streams));
+    misused_exceptions();
+    misused_streams();
 
     MINIDUMP_CALLBACK_INFORMATION none = {NULL, bytes};
     told("a callback without function", MiniDumpWriteDump(process, id, output, MiniDumpNormal, NULL, NULL, &none));
@@ -258,10 +183,10 @@ int main(int count, char **arguments)
     printf("%s\n", report && report->threads == 4 ? report->hold : "no report");
     told("a snapshot of it", dumpwright_request_hold(request, "clone") && dumpwright_dump(request));
     report = dumpwright_last_report();
-    /* Held by one, or, where the system has none, by stopping its threads, and told so. */
+    /* Held by a snapshot. If the system has none, the threads are stopped, with a note. */
     BOOL excused = FALSE;
-    for (size_t at = 0; report && at < report->remark_count; at++)
-        excused |= strstr(report->remarks[at].text, "not copied") != NULL;
+    for (size_t at = 0; report && at < report->diagnostic_count; at++)
+        excused |= strstr(report->diagnostics[at].text, "not copied") != NULL;
     printf("%d\n", report && (strcmp(report->hold, "clone") == 0 || (strcmp(report->hold, "stop") == 0 && excused)));
     told("stopped again", dumpwright_request_hold(request, "stop") && dumpwright_dump(request));
     exception.ExceptionPointers = &pointers;
@@ -271,19 +196,13 @@ int main(int count, char **arguments)
     CloseHandle(output);
     told("an existing file", dumpwright_request_path(request, place, FALSE) && dumpwright_dump(request));
     told("replacing it", dumpwright_request_path(request, place, TRUE) && dumpwright_dump(request));
-    /* LATIN SMALL LETTER U WITH DIAERESIS, as UTF-8; the wide name says whether it arrived. */
+    /* A name with U+00FC and U+00DF as UTF-8. The wide name shows whether it was converted. */
     told("a name beyond ASCII", dumpwright_request_path(request, "gr\xc3\xbc\xc3\x9f" "e.dmp", TRUE) && dumpwright_dump(request));
     printf("%d\n", DeleteFileW(L"gr\u00fc\u00dfe.dmp"));
     dumpwright_request_free(request);
     dumpwright_request_free(NULL);
 
-    PVOID where = bytes;
-    ULONG size = 17;
-    PMINIDUMP_DIRECTORY entry = (PMINIDUMP_DIRECTORY)bytes;
-    told("a stream of nothing", MiniDumpReadDumpStream(NULL, 3, &entry, &where, &size));
-    told("a stream of no dump", MiniDumpReadDumpStream(bytes, 3, &entry, &where, &size));
-    told("a stream nowhere", MiniDumpReadDumpStream((PVOID)(ULONG_PTR)0x10, 3, &entry, &where, &size));
-    printf("%s\n", where == bytes && size == 17 && entry == (PMINIDUMP_DIRECTORY)bytes ? "untouched" : "touched");
+    misused_reading();
     TerminateProcess(other.hProcess, 0);
     return 0;
 }

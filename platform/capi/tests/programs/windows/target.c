@@ -1,5 +1,6 @@
-/* target [LIBRARY]: the process that is dumped. Tells names with their values, a line each, then "ready"; waits for the end of its input,
- * then ends all its threads and says by its exit code whether they all could: a thread that a dump has left suspended cannot.
+/* target [LIBRARY]: the process that is dumped. Prints lines "NAME VALUE", then "ready", and waits
+ * for the end of its input. Then it ends all its threads. Its exit code tells whether they all
+ * could end: a thread that a dump has left suspended cannot.
  *
  * The library is loaded by a thread that has ended since, so that no stack refers to it. */
 #include <windows.h>
@@ -12,7 +13,7 @@ enum { WORKERS = 3, PAGE = 0x1000, LONG_ENOUGH = 60000 };
 
 unsigned char global[PAGE] = {1};
 
-/* Stands in PRIV, once in the middle of a page and once across the border of two. */
+/* Written to PRIV twice: in the middle of a page and across the border of two pages. */
 static const char secret[] = {'o', 'p', 'e', 'n', '-', 's', 'e', 's', 'a', 'm', 'e', '-', '4', '7', '1', '1'};
 
 static HANDLE ready, stop;

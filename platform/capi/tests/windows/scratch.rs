@@ -1,4 +1,4 @@
-//! Programs, built once each, and run beside a target.
+//! Builds programs, each once, and runs them together with a target.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -10,23 +10,23 @@ use minidump::{Minidump, UnifiedMemoryList};
 
 use crate::machine;
 
-/// So long may a program take, in seconds. It is for those that hang.
+/// The time limit for a program, in seconds. It ends programs that hang.
 const LIMIT: &str = "600";
 
-/// What stands in the target's memory, in `target.c` letter by letter.
+/// The secret in the target's memory. `target.c` writes it there letter by letter.
 pub const SECRET: &str = "open-sesame-4711";
 
-/// What the target has at an offset of PRIV, apart from the secret.
+/// Returns the byte at an offset of PRIV in the target, outside of the secret.
 pub fn private_byte(offset: u64) -> u8 {
     (3 + offset % 251) as u8
 }
 
-/// This package.
+/// Returns the folder of this package.
 pub fn package() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A source file, compiled and linked with the DLL, once in a test run.
+/// Compiles a source file and links it with the DLL, once in a test run. Returns the program.
 pub fn program(source: &str, flags: &[&str]) -> PathBuf {
     static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let path = package().join(source);
@@ -40,10 +40,10 @@ pub fn program(source: &str, flags: &[&str]) -> PathBuf {
         let include = package().join("include");
         let include = include.to_str().expect("a plain path");
         let imports = machine::library().with_file_name("libdumpwright.dll.a");
-        // C99's formats, which this compiler's own C library does not know.
+        // The formats of C99, which the compiler's own C library does not support.
         let mut all = vec!["-O1", "-I", include, "-D__USE_MINGW_ANSI_STDIO=1"];
         all.extend(flags);
-        // Behind what needs it.
+        // A library must follow the files that need it.
         all.push(imports.to_str().expect("a plain path"));
         machine::compile(&format!("capi-{name}"), &path, &all, &[])
     };
@@ -53,7 +53,7 @@ pub fn program(source: &str, flags: &[&str]) -> PathBuf {
         .clone()
 }
 
-/// `wine PROGRAM`, which finds the DLL.
+/// Returns the command `wine PROGRAM`, with the DLL's folder on its search path and a time limit.
 fn wine(program: &Path) -> Command {
     let inner = machine::wine(program);
     let folder = machine::path(machine::library().parent().expect("it is in a folder"));
@@ -78,7 +78,8 @@ pub fn run(program: &Path, arguments: &[&str], folder: &Path) -> machine::Output
     machine::run(wine(program).args(arguments).current_dir(folder))
 }
 
-/// What a program has printed that ran beside a target, and what the target has told.
+/// The output of a program that ran together with a target, and the numbers that the target
+/// printed.
 pub struct Told {
     pub stdout: String,
     pub stderr: String,
@@ -86,13 +87,14 @@ pub struct Told {
 }
 
 impl Told {
-    /// A number that the target has told.
+    /// Returns a number that the target has printed.
     pub fn number(&self, name: &str) -> u64 {
         self.names[name]
     }
 }
 
-/// Runs a program beside a target; both have to end well. Arguments that begin with @ stand for what the target has told.
+/// Runs a program together with a target. Fails unless both succeed. Arguments that begin with @
+/// stand for numbers that the target has printed.
 pub fn beside(program: &Path, arguments: &[&str], folder: &Path, variables: &[(&str, &str)]) -> Told {
     let target = self::program("tests/programs/windows/target.c", &[]);
     let idle = self::program(
@@ -131,12 +133,12 @@ pub fn beside(program: &Path, arguments: &[&str], folder: &Path, variables: &[(&
     }
 }
 
-/// A file of this machine as programs under Wine name it.
+/// Returns the name that programs under Wine use for a file.
 pub fn name(file: &Path) -> String {
     machine::path(file).into_string().expect("a plain path")
 }
 
-/// Bytes at an address, if the dump has them.
+/// Returns bytes at an address, if the dump contains all of them.
 pub fn bytes_at(dump: &Minidump<'_, Vec<u8>>, address: u64, len: usize) -> Option<Vec<u8>> {
     let memory = dump
         .get_memory()
@@ -148,7 +150,7 @@ pub fn bytes_at(dump: &Minidump<'_, Vec<u8>>, address: u64, len: usize) -> Optio
     bytes.collect()
 }
 
-/// The dump in a file.
+/// Opens the dump in a file.
 pub fn open(file: &Path) -> Minidump<'static, Vec<u8>> {
     let bytes = std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     Minidump::read(bytes).expect("a minidump")
