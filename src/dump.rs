@@ -1,26 +1,31 @@
-//! The pipeline: a target is asked, a selection is made, a snapshot is kept, a plan is laid out, bytes
-//! are appended.
+//! The function [`dump()`], which runs all phases in order: negotiate, select, collect, choose and
+//! read the memory, lay out the file, write it, and finish.
 
 use std::cmp::Reverse;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use dumpwright_callback::Callback;
-use dumpwright_target::{Frozen, Holding, Need, Remark, Target};
+use dumpwright_target::{Diagnostic, Frozen, Holding, Need, Target};
 
-use crate::capture::{Bytes, Negotiated, Snapshot, collect, memory, negotiate, passed_limits, select};
-use crate::emit::{Emitted, Failures, Output, emit};
+use crate::capture::{Negotiated, Snapshot, collect, memory, negotiate, passed_limits, select};
+use crate::emit::{Destination, Emitted, Failures, emit};
+use crate::error::remedy;
 use crate::protocol::dialogue::{Dialogue, Shown};
 use crate::report::Backend;
 use crate::sink::Sink;
 use crate::{DumpType, Error, Report, Request, streams};
 
-/// Dumps `target` into `sink`, asking `callback` all the way.
+/// Dumps `target` into `sink`. The callback, if there is one, is asked in every phase.
 ///
-/// The target runs again when this returns, however it returns. It is let go before the first byte is
-/// written unless there is too much memory to be kept meanwhile (full dumps).
+/// The target is always resumed before this function returns, also after an error. Usually it is
+/// resumed before the first byte is written. If memory is deferred (in full dumps, and when the
+/// request selects more than its [`fetch_limit`](Request::fetch_limit)), the target stays suspended
+/// until all bytes have been read. [`Request::max_pause`] limits this time.
 ///
 /// # Errors
-/// There is no dump. What the sink has received is to be thrown away, which a `FileSink` does by itself.
+/// Fails if the request is invalid, the target cannot be suspended or read, the callback ends the
+/// dump, or the output cannot be written; see the variants of [`Error`]. The caller must then
+/// discard what the sink has received; a `FileSink` does this when it is dropped.
 pub fn dump(
     target: &mut dyn Target,
     request: &Request,
@@ -34,6 +39,9 @@ pub fn dump(
     let mut dialogue = Dialogue::new(callback, Shown::new(process_id, handle));
 
     let negotiated = negotiate(&mut dialogue, request, target)?;
+    if !negotiated.callback_writes {
+        sink.prepare()?;
+    }
     let mut frozen = target.freeze(&need(negotiated.dump_type, request))?;
     let selection = select(&mut *frozen, &negotiated, &mut dialogue)?;
     let collected = collect(
@@ -46,67 +54,85 @@ pub fn dump(
     )?;
     let memory = memory(&mut *frozen, collected, &negotiated, request, &mut dialogue);
     let mut snapshot = memory.inspect_err(|_| end_early(&mut dialogue, &negotiated))?;
-    snapshot.remarks.extend(frozen.remarks());
-    snapshot.remarks.extend(passed_limits(&snapshot));
-    let mut held = Held::as_long_as_needed(frozen, &snapshot);
+    snapshot.add_diagnostics(frozen.diagnostics());
+    snapshot.add_diagnostics(passed_limits(&snapshot));
+    let mut held = TargetLease::as_long_as_needed(frozen, &snapshot);
 
     let layout = streams::plan(&snapshot).layout(negotiated.dump_type, time)?;
     let handle = negotiated.file_handle.unwrap_or(0);
     let mut output = if negotiated.callback_writes {
-        Output::Callback { handle }
+        Destination::Callback { handle }
     } else {
-        Output::Sink(sink)
+        Destination::Sink(sink)
     };
-    let failures = Failures {
-        are_asked_about: !negotiated.dump_type.contains(DumpType::WITH_FULL_MEMORY),
-        are_errors: negotiated
-            .dump_type
-            .contains(DumpType::NO_IGNORE_INACCESSIBLE_MEMORY),
-    };
+    let failures = failures(&negotiated);
     let memory = held.memory();
     let emitted = emit(
         &layout,
-        &snapshot.pieces,
+        snapshot.memory().pieces(),
         memory,
         failures,
         dialogue.service(),
         &mut output,
     );
-    let (holding, late_remarks) = held.release();
+    let (holding, late_diagnostics) = held.release();
     let emitted = finish(&mut dialogue, &mut output, emitted)?;
 
-    let mut remarks = snapshot.remarks;
-    remarks.extend(late_remarks);
-    remarks.extend(emitted.lost);
-    remarks.sort_by_key(|remark| Reverse(remark.gravity));
+    let pieces = snapshot.memory().pieces();
+    let memory_ranges = pieces.len();
+    let memory_bytes = pieces.iter().map(|piece| piece.range.len()).sum();
+    let (threads, modules) = (snapshot.threads().kept().len(), snapshot.modules().len());
+    let mut diagnostics = snapshot.into_diagnostics();
+    diagnostics.extend(late_diagnostics);
+    diagnostics.extend(emitted.lost);
+    diagnostics.sort_by_key(|diagnostic| Reverse(diagnostic.severity));
     Ok(Report {
         backend: Backend::Dumpwright,
         dump_type: negotiated.dump_type,
         bytes: emitted.bytes,
-        threads: snapshot.threads.len(),
-        modules: snapshot.modules.len(),
-        memory_ranges: snapshot.pieces.len(),
-        memory_bytes: snapshot.pieces.iter().map(|piece| piece.range.len()).sum(),
+        threads,
+        modules,
+        memory_ranges,
+        memory_bytes,
         holding,
         elapsed: started.elapsed(),
-        remarks,
+        diagnostics,
     })
 }
 
-/// The target while the dump is written: let go, or still held because its memory is yet to be read.
-enum Held<'t> {
-    Still(Box<dyn Frozen + 't>),
-    Released(Holding, Vec<Remark>),
+/// Returns what to do when deferred memory cannot be read.
+fn failures(negotiated: &Negotiated) -> Failures {
+    let dump_type = negotiated.dump_type;
+    let is_full = dump_type.contains(DumpType::WITH_FULL_MEMORY);
+    let no_losses = dump_type.contains(DumpType::NO_IGNORE_INACCESSIBLE_MEMORY);
+    let ignores = dump_type.contains(DumpType::IGNORE_INACCESSIBLE_MEMORY) && !no_losses;
+    let as_dbghelp = negotiated.profile.reads_in_second_pass();
+    Failures {
+        are_asked_about: !is_full,
+        are_errors: match () {
+            () if as_dbghelp && is_full && !ignores => Some(remedy::IGNORE_INACCESSIBLE),
+            () if as_dbghelp && !is_full => Some(remedy::CALLBACK),
+            () if no_losses && !as_dbghelp => Some(remedy::ALLOW_LOSSES),
+            () => None,
+        },
+    }
 }
 
-impl<'t> Held<'t> {
+/// The target while the dump is written: still frozen because deferred memory has to be read, or
+/// released.
+enum TargetLease<'t> {
+    Still(Box<dyn Frozen + 't>),
+    Released(Holding, Vec<Diagnostic>),
+}
+
+impl<'t> TargetLease<'t> {
     fn as_long_as_needed(frozen: Box<dyn Frozen + 't>, snapshot: &Snapshot) -> Self {
         let still = Self::Still(frozen);
-        if snapshot.pieces.iter().any(|piece| piece.bytes == Bytes::Promised) {
+        if snapshot.memory().is_deferred() {
             return still;
         }
-        let (holding, remarks) = still.release();
-        Self::Released(holding, remarks)
+        let (holding, diagnostics) = still.release();
+        Self::Released(holding, diagnostics)
     }
 
     fn memory(&mut self) -> Option<&mut dyn Frozen> {
@@ -116,20 +142,21 @@ impl<'t> Held<'t> {
         }
     }
 
-    fn release(self) -> (Holding, Vec<Remark>) {
+    fn release(self) -> (Holding, Vec<Diagnostic>) {
         match self {
             Self::Still(mut frozen) => {
-                let remarks = frozen.remarks();
-                (frozen.thaw(), remarks)
+                let diagnostics = frozen.diagnostics();
+                (frozen.thaw(), diagnostics)
             }
-            Self::Released(holding, remarks) => (holding, remarks),
+            Self::Released(holding, diagnostics) => (holding, diagnostics),
         }
     }
 }
 
-/// What the type means for the backend.
+/// Returns what the dump type and the request need from the backend.
 fn need(dump_type: DumpType, request: &Request) -> Need {
-    /// Who asks for as little as possible gets neither environment nor command line, whatever else was asked for.
+    /// Dump types that reduce the dump. With any of them, the dump has neither environment nor
+    /// command line, even if another flag asks for these.
     const PRIVACY: DumpType = DumpType::WITHOUT_OPTIONAL_DATA
         .union(DumpType::FILTER_MEMORY)
         .union(DumpType::FILTER_TRIAGE);
@@ -140,10 +167,13 @@ fn need(dump_type: DumpType, request: &Request) -> Need {
         environment: dump_type.contains(DumpType::WITH_PROCESS_THREAD_DATA) && !dump_type.intersects(PRIVACY),
         dont_dump: request.dont_dump,
         extended_state: dump_type.contains(DumpType::WITH_AVX_X_STATE_CONTEXT),
+        thread_times: dump_type.contains(DumpType::WITH_THREAD_INFO),
+        max_pause: request.max_pause,
     }
 }
 
-/// What the header says: the caller's time, else the target's, else ours.
+/// Returns the time for the dump's header, in seconds since 1970: the request's time, or else the
+/// target's clock, or else the system's clock.
 fn time(request: &Request, target: &dyn Target) -> u32 {
     request.time.or(target.clock()).unwrap_or_else(|| {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -151,26 +181,29 @@ fn time(request: &Request, target: &dyn Target) -> u32 {
     })
 }
 
-/// Tells a callback that writes of an output that ends before its first byte; what it answers changes nothing.
+/// Sends IoFinish after a failure that came before the first byte was written, if the callback has
+/// taken over the output. The answer is ignored.
 fn end_early(dialogue: &mut Dialogue<'_>, negotiated: &Negotiated) {
     if negotiated.callback_writes && dialogue.is_writing() {
         let _ = dialogue.io_finish(negotiated.file_handle.unwrap_or(0));
     }
 }
 
-/// Ends the output, and tells the callback. A callback that writes hears of the end also after a failure,
-/// which its own answer cannot hide.
+/// Finishes the output and sends the last callback types.
+///
+/// A callback that has taken over the output gets IoFinish also after a failure. The failure is
+/// returned whatever the callback answers.
 fn finish(
     dialogue: &mut Dialogue<'_>,
-    output: &mut Output<'_>,
+    output: &mut Destination<'_>,
     emitted: Result<Emitted, Error>,
 ) -> Result<Emitted, Error> {
     let finished = match output {
-        Output::Callback { handle } => dialogue.io_finish(*handle),
-        Output::Sink(_) if emitted.is_err() => Ok(()),
-        Output::Sink(sink) => sink
+        Destination::Callback { handle } => dialogue.io_finish(*handle),
+        Destination::Sink(_) if emitted.is_err() => Ok(()),
+        Destination::Sink(sink) => sink
             .finish()
-            .map_err(|error| Error::output("finish", sink.path(), error)),
+            .map_err(|error| Error::output("write to", sink.path(), error)),
     };
     let emitted = emitted?;
     finished?;

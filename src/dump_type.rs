@@ -8,10 +8,11 @@ use crate::Error;
 mod table;
 
 bitflags! {
-    /// What a dump is to hold: Windows' `MINIDUMP_TYPE`, all 26 bits of it.
+    /// What a dump contains: the 27 flags of Windows' `MINIDUMP_TYPE`.
     ///
-    /// Source of names and values: Microsoft's page `MINIDUMP_TYPE`; the last bit is in the current SDK
-    /// header only.
+    /// Names and values are those of Microsoft's page `MINIDUMP_TYPE`. The last two flags are only
+    /// in the header of the Windows SDK 10.0.28000. `docs/flags.md` describes the effect of each
+    /// flag in detail.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
     pub struct DumpType: u32 {
         /// Writable sections of modules.
@@ -20,57 +21,64 @@ bitflags! {
         const WITH_FULL_MEMORY = 0x2;
         /// Open handles.
         const WITH_HANDLE_DATA = 0x4;
-        /// Stacks keep only what a stack walk needs.
+        /// On stacks and in registers, only what a stack walk needs; everything else becomes 0.
         const FILTER_MEMORY = 0x8;
-        /// Stacks are scanned for the modules they refer to.
+        /// In the Module callback, a mark for modules that words on the stacks point into.
         const SCAN_MEMORY = 0x10;
         /// Modules that have been unloaded.
         const WITH_UNLOADED_MODULES = 0x20;
-        /// Memory that words on the stacks point to.
+        /// Memory around the addresses that words on the stacks point to.
         const WITH_INDIRECTLY_REFERENCED_MEMORY = 0x40;
-        /// Module names without folders.
+        /// Module names without their folders.
         const FILTER_MODULE_PATHS = 0x80;
-        /// The system's own data about process and threads; on Linux also environment and command line.
+        /// The system's data about the process and its threads (Windows: PEB and TEBs; Linux: the
+        /// memory around each thread pointer), environment and command line.
         const WITH_PROCESS_THREAD_DATA = 0x100;
         /// Private writable memory.
         const WITH_PRIVATE_READ_WRITE_MEMORY = 0x200;
-        /// Nothing that is not essential.
+        /// Only essential data; clears other flags, see `DumpType::normalised`.
         const WITHOUT_OPTIONAL_DATA = 0x400;
         /// The map of the address space.
         const WITH_FULL_MEMORY_INFO = 0x800;
-        /// Times and start addresses of threads.
+        /// Times, start addresses and affinities of threads.
         const WITH_THREAD_INFO = 0x1000;
         /// Executable sections of modules.
         const WITH_CODE_SEGS = 0x2000;
-        /// No data of auxiliary providers.
+        /// No data from auxiliary data providers.
         const WITHOUT_AUXILIARY_STATE = 0x4000;
-        /// All data of auxiliary providers.
+        /// All data from auxiliary data providers.
         const WITH_FULL_AUXILIARY_STATE = 0x8000;
         /// Private copy-on-write memory.
         const WITH_PRIVATE_WRITE_COPY_MEMORY = 0x1_0000;
-        /// Memory that cannot be read is no error.
+        /// Unreadable memory does not fail a full dump. Only the DbgHelp profiles need this flag.
         const IGNORE_INACCESSIBLE_MEMORY = 0x2_0000;
         /// Security tokens.
         const WITH_TOKEN_INFORMATION = 0x4_0000;
         /// Headers of modules.
         const WITH_MODULE_HEADERS = 0x8_0000;
-        /// What triage needs, and as little as possible besides.
+        /// Only what a first analysis (triage) needs: other words on stacks and in registers are
+        /// overwritten with 0xAA. Sets `FILTER_MODULE_PATHS`.
         const FILTER_TRIAGE = 0x10_0000;
-        /// Extended registers.
+        /// Extended registers (AVX and later) of threads.
         const WITH_AVX_X_STATE_CONTEXT = 0x20_0000;
-        /// Traces of Intel PT.
+        /// Traces of Intel Processor Trace.
         const WITH_IPT_TRACE = 0x40_0000;
-        /// The readable part of ranges that hold unreadable pages.
+        /// The readable parts of ranges that have unreadable pages.
         const SCAN_INACCESSIBLE_PARTIAL_PAGES = 0x80_0000;
         /// No write-combined memory.
         const FILTER_WRITE_COMBINED_MEMORY = 0x100_0000;
-        /// The opposite of `IGNORE_INACCESSIBLE_MEMORY`, which it overrules.
+        /// Unreadable memory fails the dump. Clears `IGNORE_INACCESSIBLE_MEMORY`.
         const NO_IGNORE_INACCESSIBLE_MEMORY = 0x200_0000;
+        /// All memory, compressed. Not supported yet: a dump of this type fails, unless
+        /// `WITHOUT_OPTIONAL_DATA` clears the flag.
+        const WITH_MEMORY_COMPRESSED = 0x400_0000;
     }
 }
 
-/// Names for combinations, and their bits. Microsoft publishes none; these are what well-known dump
-/// tools use for the same purposes.
+/// Names for combinations of flags, and their bits.
+///
+/// Microsoft publishes no such names. The combinations are those that well-known dump tools use for
+/// the same purposes.
 const PRESETS: &[(&str, u32)] = &[
     ("normal", 0),
     ("mini", 0x1005),
@@ -80,13 +88,23 @@ const PRESETS: &[(&str, u32)] = &[
 ];
 
 impl DumpType {
-    /// Threads, modules, and what their stack traces need.
+    /// Threads, modules, and the memory that stack traces need.
     pub const NORMAL: Self = Self::empty();
 
-    /// Reads a comma list of preset names, flag names (as in `with-full-memory`) and `0xHEX`, OR-ed.
+    /// Windows' `MiniDumpValidTypeFlags`: every flag except `NO_IGNORE_INACCESSIBLE_MEMORY`.
+    pub const VALID_TYPE_FLAGS: Self = Self::all().difference(Self::NO_IGNORE_INACCESSIBLE_MEMORY);
+
+    /// Windows' `MiniDumpValidTypeFlagsEx`: every flag.
+    pub const VALID_TYPE_FLAGS_EX: Self = Self::all();
+
+    /// Parses a comma-separated list of preset names, flag names such as `with-full-memory`, and
+    /// hexadecimal numbers such as `0x1005`. Returns all of them combined.
+    ///
+    /// The presets are `normal` (0), `mini` (0x1005), `heap` (0x41A25), `triage` (0x1205AC) and
+    /// `full` (0x61826).
     ///
     /// # Errors
-    /// A name that is none; the text lists those that are.
+    /// Fails if a name is unknown. The text of the error lists the valid names.
     pub fn parse(list: &str) -> Result<Self, String> {
         let mut bits = Self::empty();
         for word in list.split(',').map(str::trim) {
@@ -108,40 +126,58 @@ impl DumpType {
             .map(|(_, flag)| flag)
     }
 
-    /// All names that [`parse`](Self::parse) knows: presets first, then flags.
+    /// Returns all names that [`parse`](Self::parse) accepts: presets first, then flags.
     pub fn names() -> impl Iterator<Item = String> {
         let presets = PRESETS.iter().map(|(name, _)| (*name).to_owned());
         presets.chain(Self::all().iter_names().map(|(name, _)| kebab(name)))
     }
 
-    /// The bits that count after contradictions are settled, as Microsoft's writer settles them; they
-    /// stand in the dump's header.
+    /// Returns the flags that are effective after conflicts between flags are resolved. The dump's
+    /// header has these flags.
     ///
-    /// The order of the rules matters and was observed on DbgHelp 6.3.9600: `0x402` becomes `0x400`.
+    /// The rules and their order are those of DbgHelp 6.3.9600, as observed. For example, `0x402`
+    /// becomes `0x400`, because `WITHOUT_OPTIONAL_DATA` clears `WITH_FULL_MEMORY`.
     ///
     /// # Errors
-    /// Bits that no Windows knows, and full memory together with code segments.
+    /// Fails for bits that no version of Windows defines, for full memory together with code
+    /// segments, and for compressed memory, which is not supported yet.
     pub fn normalised(self) -> Result<Self, Error> {
         let settled = self.settled(Self::all())?;
         settled.contradiction().map_or(Ok(settled), Err)
     }
 
-    /// What cannot be dumped together, after [`settled`](Self::settled).
+    /// Returns an error if the flags exclude each other even after [`settled`](Self::settled).
     pub(crate) fn contradiction(self) -> Option<Error> {
         let both = Self::WITH_FULL_MEMORY | Self::WITH_CODE_SEGS;
         self.contains(both).then(|| Error::InvalidType {
             bits: self.bits(),
-            reason: "full memory and code segments exclude each other".to_owned(),
+            reason: "full memory (0x2) cannot be combined with code segments (0x2000), which it includes"
+                .to_owned(),
         })
     }
 
-    /// The bits that count of those that are `known`.
+    /// Returns the effective flags, or an error if a flag is not in `known`.
     pub(crate) fn settled(self, known: Self) -> Result<Self, Error> {
-        let unknown = self.difference(known);
-        if !unknown.is_empty() {
+        let has_no_options =
+            known.contains(Self::WITH_MEMORY_COMPRESSED) && self.contains(Self::WITHOUT_OPTIONAL_DATA);
+        if self.contains(Self::WITH_MEMORY_COMPRESSED) && !has_no_options {
             return Err(Error::InvalidType {
                 bits: self.bits(),
-                reason: format!("the bits {:#x} mean nothing", unknown.bits()),
+                reason: "with-memory-compressed (0x4000000) is not supported yet; with-full-memory (0x2) dumps the same memory"
+                    .to_owned(),
+            });
+        }
+        let unknown = self.difference(known);
+        if !unknown.is_empty() {
+            // The profiles of DbgHelp do not know the dump types of later versions.
+            let whose = if Self::all().contains(unknown) {
+                " to this profile"
+            } else {
+                ""
+            };
+            return Err(Error::InvalidType {
+                bits: self.bits(),
+                reason: format!("the bits {:#x} are unknown{whose}", unknown.bits()),
             });
         }
         let mut bits = self;
@@ -151,7 +187,8 @@ impl DumpType {
                     | Self::WITH_INDIRECTLY_REFERENCED_MEMORY
                     | Self::WITH_PRIVATE_READ_WRITE_MEMORY
                     | Self::WITH_FULL_AUXILIARY_STATE
-                    | Self::WITH_PRIVATE_WRITE_COPY_MEMORY,
+                    | Self::WITH_PRIVATE_WRITE_COPY_MEMORY
+                    | Self::WITH_MEMORY_COMPRESSED,
             );
         }
         if bits.contains(Self::WITH_FULL_MEMORY) {
@@ -179,7 +216,7 @@ impl DumpType {
     }
 }
 
-/// The flags' names, as [`DumpType::parse`] reads them.
+/// Writes the names of the flags, in the form that [`DumpType::parse`] accepts.
 impl fmt::Display for DumpType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
@@ -197,7 +234,7 @@ fn kebab(constant: &str) -> String {
 fn unknown_name(word: &str) -> String {
     let names: Vec<_> = DumpType::names().collect();
     format!(
-        "\"{word}\" is no dump type; known are {}, and 0xHEX",
+        "\"{word}\" is not a dump type; use {}, or a number 0xHEX",
         names.join(", ")
     )
 }
@@ -236,7 +273,7 @@ mod tests {
         }
     }
 
-    /// Observed on DbgHelp 6.3.9600, header flags of its dumps.
+    /// The values are the header flags of dumps by DbgHelp 6.3.9600.
     #[test]
     fn contradictions_are_settled_as_windows_does() {
         let normalised = |bits| {
@@ -250,6 +287,19 @@ mod tests {
         assert_eq!(normalised(0x10_0000 | 0x4_0000), Some(0x10_0080));
         assert_eq!(normalised(0x202_0002), Some(0x200_0002), "as documented");
         assert_eq!(normalised(0x2002), None);
-        assert_eq!(normalised(0x400_0000), None);
+        assert_eq!(normalised(0x400_0000), None, "not supported yet");
+        assert_eq!(normalised(0x400_0400), Some(0x400), "as the DbgHelp of 2026");
+        assert_eq!(normalised(0x800_0000), None, "unknown");
+    }
+
+    #[test]
+    fn compressed_memory_is_refused_by_name_by_every_profile() {
+        for (name, profile) in crate::Profile::all() {
+            for bits in [0x400_0000, 0x400_0002] {
+                let refusal = DumpType::from_bits_retain(bits).settled(profile.known_types());
+                let text = refusal.expect_err(name).to_string();
+                assert!(text.contains("with-memory-compressed"), "{name}: {text}");
+            }
+        }
     }
 }

@@ -1,53 +1,93 @@
-//! Layout → bytes, in order: the one loop that holds reader, dialogue and output.
+//! Writes a laid-out dump from front to back.
+//!
+//! This is the only place where reads of deferred memory, callbacks and output come together.
 
-use std::io;
-
-use byteorder::{LE, WriteBytesExt};
+use byteorder::{ByteOrder, LE};
 use dumpwright_callback::Hresult;
-use dumpwright_target::{AddressRange, Content, Frozen, Remark, Subject};
+use dumpwright_target::{AddressRange, Content, Diagnostic, Frozen, Subject};
 
 use crate::Error;
 use crate::capture::{Bytes, Piece};
+use crate::error::remedy;
 use crate::memory::reader;
-use crate::plan::{Layout, PlacedContent};
+use crate::plan::{Layout, PlacedContent, narrow};
 use crate::protocol::dialogue::Service;
 use crate::sink::Sink;
 
-/// Promised memory passes through a buffer of this size. Between 256 KiB and 1 MiB was fastest when
-/// measured; larger ones fall out of the processor's cache.
+/// The size of the buffer for deferred memory. Sizes between 256 KiB and 1 MiB were the fastest in
+/// measurements; larger buffers do not fit into the processor's cache.
 const BUFFER: u64 = 256 << 10;
 
-/// No single IoWriteAll carries more; DbgHelp 6.3.9600 has the same limit.
+/// The maximum number of bytes in one IoWriteAll. DbgHelp 6.3.9600 has the same limit.
 const LARGEST_WRITE: usize = 64 << 10;
 
-/// What stands for memory that was promised and could not be read; never zero, which would pass for
-/// captured.
+/// The maximum number of zeros that are appended at once while the target is frozen. They cost
+/// nothing in a file, where they become a hole, and are written in a pipe.
+const LARGEST_ZEROS: u64 = 64 << 10;
+
+/// The bytes of gaps, for callbacks that have taken over the output.
+static ZEROS: [u8; LARGEST_WRITE] = [0; LARGEST_WRITE];
+
+/// The filler for deferred memory that could not be read. It is not zero, because zeros would look
+/// like captured memory.
 const FILL: u8 = 0xDD;
 
+/// How many bytes are filled after the target was resumed. What follows becomes zeros, which take
+/// no space in a file: a mapping of 32 GiB, most of it untouched, must not fill the disk because
+/// its pages can no longer be listed.
+const MOST_FILLED: u64 = 64 << 20;
+
 /// Where the bytes of the dump go.
-pub(crate) enum Output<'s> {
+pub(crate) enum Destination<'s> {
     /// To a sink.
     Sink(&'s mut dyn Sink),
-    /// To the callback, as IoWriteAll.
+    /// To the callback, in IoWriteAll.
     Callback {
-        /// The file handle that the callback is shown.
+        /// The file handle that is passed to the callback.
         handle: u64,
     },
 }
 
-/// The output with its position, which is always what it has received.
-struct Writer<'o, 's> {
-    output: &'o mut Output<'s>,
+/// The output and the number of bytes that it has received.
+struct DumpWriter<'o, 's> {
+    output: &'o mut Destination<'s>,
     at: u64,
+    /// One buffer for all pieces, because there can be tens of thousands. It stays empty without
+    /// deferred memory.
+    buffer: Vec<u8>,
+    /// The number of bytes that were filled because the target was resumed.
+    filled: u64,
 }
 
-impl Writer<'_, '_> {
-    fn append(&mut self, bytes: &[u8], service: &mut Service<'_>) -> Result<(), Error> {
+/// A frozen target, if the target is still frozen.
+type StillFrozen<'h, 't> = Option<&'h mut (dyn Frozen + 't)>;
+
+impl DumpWriter<'_, '_> {
+    /// Appends bytes. A frozen target learns of each part that the output takes.
+    fn append(
+        &mut self,
+        bytes: &[u8],
+        frozen: StillFrozen<'_, '_>,
+        service: &mut Service<'_>,
+    ) -> Result<(), Error> {
+        let Some(frozen) = frozen else {
+            return self.append_all(bytes, service);
+        };
+        for part in bytes.chunks(LARGEST_WRITE) {
+            frozen.waits_for_output(true);
+            let appended = self.append_all(part, service);
+            frozen.waits_for_output(false);
+            appended?;
+        }
+        Ok(())
+    }
+
+    fn append_all(&mut self, bytes: &[u8], service: &mut Service<'_>) -> Result<(), Error> {
         match self.output {
-            Output::Sink(sink) => sink
+            Destination::Sink(sink) => sink
                 .append(self.at, bytes)
                 .map_err(|error| Error::output("write to", sink.path(), error))?,
-            Output::Callback { handle } => {
+            Destination::Callback { handle } => {
                 for (index, part) in bytes.chunks(LARGEST_WRITE).enumerate() {
                     service.io_write_all(*handle, self.at + (index * LARGEST_WRITE) as u64, part)?;
                 }
@@ -57,20 +97,39 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
-    fn append_zeros(&mut self, len: u64, service: &mut Service<'_>) -> Result<(), Error> {
+    fn append_zeros(
+        &mut self,
+        len: u64,
+        frozen: StillFrozen<'_, '_>,
+        service: &mut Service<'_>,
+    ) -> Result<(), Error> {
+        let Some(frozen) = frozen else {
+            return self.append_all_zeros(len, service);
+        };
+        let mut left = len;
+        while left > 0 {
+            let part = left.min(LARGEST_ZEROS);
+            frozen.waits_for_output(true);
+            let appended = self.append_all_zeros(part, service);
+            frozen.waits_for_output(false);
+            appended?;
+            left -= part;
+        }
+        Ok(())
+    }
+
+    fn append_all_zeros(&mut self, len: u64, service: &mut Service<'_>) -> Result<(), Error> {
         match self.output {
-            Output::Sink(sink) => sink
+            Destination::Sink(sink) => sink
                 .append_zeros(self.at, len)
                 .map_err(|error| Error::output("write to", sink.path(), error))?,
-            Output::Callback { handle } => {
-                let zeros = vec![0; LARGEST_WRITE.min(usize::try_from(len).unwrap_or(LARGEST_WRITE))];
+            Destination::Callback { handle } => {
                 let mut done = 0;
                 while done < len {
-                    let count = zeros
-                        .len()
-                        .min(usize::try_from(len - done).unwrap_or(zeros.len()));
-                    service.io_write_all(*handle, self.at + done, &zeros[..count])?;
-                    done += count as u64;
+                    let rest = usize::try_from(len - done).unwrap_or(LARGEST_WRITE);
+                    let zeros = &ZEROS[..rest.min(LARGEST_WRITE)];
+                    service.io_write_all(*handle, self.at + done, zeros)?;
+                    done += zeros.len() as u64;
                 }
             }
         }
@@ -79,70 +138,114 @@ impl Writer<'_, '_> {
     }
 }
 
-/// What came of writing.
+/// The result of writing a dump.
 pub(crate) struct Emitted {
-    /// Bytes written.
+    /// The number of bytes written.
     pub bytes: u64,
-    /// What had been promised and could not be read.
-    pub lost: Vec<Remark>,
+    /// The deferred memory that could not be read.
+    pub lost: Vec<Diagnostic>,
 }
 
-/// What happens when memory that was promised cannot be read.
+/// A range of deferred memory that could not be read, and the reason.
+type Lost = (AddressRange, LossCause);
+
+/// Why deferred memory could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum LossCause {
+    /// A read failed.
+    Read(Hresult),
+    /// The target was resumed before. The text is the reason.
+    Resumed(String),
+    /// The same, after [`MOST_FILLED`] bytes.
+    ResumedLongBefore(String),
+}
+
+impl LossCause {
+    fn of(status: Hresult, frozen: &dyn Frozen) -> Self {
+        frozen.resumed_early().map_or(Self::Read(status), Self::Resumed)
+    }
+
+    /// The number of the reason in the trailer.
+    fn number(&self) -> u32 {
+        match self {
+            Self::Read(_) => 1,
+            Self::Resumed(_) | Self::ResumedLongBefore(_) => 3,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Read(status) => format!("could not be read while writing ({status}); filled with 0xDD"),
+            Self::Resumed(reason) => {
+                format!("not read, because {reason} and the process was resumed; filled with 0xDD")
+            }
+            Self::ResumedLongBefore(reason) => {
+                format!("not read, because {reason} and the process was resumed; filled with zeros")
+            }
+        }
+    }
+}
+
+/// What to do when deferred memory cannot be read.
 #[derive(Clone, Copy)]
 pub(crate) struct Failures {
-    /// The callback is asked whether the dump goes on.
+    /// Whether to send ReadMemoryFailure. The callback then decides whether the dump continues.
     pub are_asked_about: bool,
-    /// Where nobody is asked, the dump fails; otherwise the page is filled and reported.
-    pub are_errors: bool,
+    /// What to do if no callback decides. `Some`: the dump fails, and the error has this advice.
+    /// `None`: the page is filled and reported.
+    pub are_errors: Option<&'static str>,
 }
 
-/// Writes the file front to back.
+/// Writes the whole dump, from front to back.
 ///
-/// `frozen` is needed for promised memory only; the caller has let the target go before if there is
-/// none.
+/// `frozen` is needed only if there is deferred memory. Otherwise the caller has resumed the target
+/// before.
+///
+/// # Panics
+/// Panics if a piece is deferred and `frozen` is `None`.
 pub(crate) fn emit(
     layout: &Layout<'_>,
     pieces: &[Piece],
     mut frozen: Option<&mut dyn Frozen>,
     failures: Failures,
     service: &mut Service<'_>,
-    output: &mut Output<'_>,
+    output: &mut Destination<'_>,
 ) -> Result<Emitted, Error> {
-    let mut writer = Writer { output, at: 0 };
+    let mut writer = DumpWriter {
+        output,
+        at: 0,
+        buffer: Vec::new(),
+        filled: 0,
+    };
     let mut lost = Vec::new();
     for part in &layout.parts {
         service.poll_cancel()?;
         let gap = part.offset - writer.at;
         if gap > 0 {
-            writer.append_zeros(gap, service)?;
+            writer.append_zeros(gap, still(&mut frozen), service)?;
         }
         match &part.content {
-            PlacedContent::Bytes(bytes) => writer.append(bytes, service)?,
+            PlacedContent::Bytes(bytes) => writer.append(bytes, still(&mut frozen), service)?,
             PlacedContent::Piece(index) => match (&pieces[*index].bytes, &mut frozen) {
-                (Bytes::Fetched(bytes), _) => writer.append(bytes, service)?,
+                (Bytes::Fetched(bytes), frozen) => writer.append(bytes, still(frozen), service)?,
                 (Bytes::Lost, _) => {}
-                (Bytes::Promised, Some(frozen)) => {
+                (Bytes::Deferred, Some(frozen)) => {
                     let range = pieces[*index].range;
-                    promised(&mut **frozen, range, failures, service, &mut writer, &mut lost)?;
+                    deferred(&mut **frozen, range, failures, service, &mut writer, &mut lost)?;
                 }
-                (Bytes::Promised, None) => {
-                    unreachable!("a target with promised memory is held until it is written")
+                (Bytes::Deferred, None) => {
+                    unreachable!("a target with deferred memory stays frozen until it is written")
                 }
             },
         }
     }
-    assert_eq!(writer.at, layout.len, "the layout is the file");
+    assert_eq!(writer.at, layout.len, "the file is as long as its layout");
     if !lost.is_empty() {
-        writer.append(&trailer(&lost), service)?;
+        writer.append(&trailer(&lost)?, still(&mut frozen), service)?;
     }
     let lost = lost
         .into_iter()
-        .map(|(range, status)| {
-            Remark::missing(
-                Subject::Memory(range),
-                format!("could not be read while writing ({status}); filled with 0xDD"),
-            )
-        })
+        .map(|(range, cause)| Diagnostic::missing(Subject::Memory(range), cause.text()))
         .collect();
     Ok(Emitted {
         bytes: writer.at,
@@ -150,78 +253,120 @@ pub(crate) fn emit(
     })
 }
 
-/// Reads a promised piece and writes it, through one buffer.
-fn promised(
+fn still<'h, 't>(frozen: &'h mut Option<&mut (dyn Frozen + 't)>) -> StillFrozen<'h, 't> {
+    frozen.as_mut().map(|frozen| &mut **frozen)
+}
+
+/// Reads a deferred piece and writes it, through the writer's buffer.
+///
+/// The piece was already surveyed when it was chosen. It is surveyed again here, one window at a
+/// time, because touched and untouched pages may alternate: storing the result of the first survey
+/// could need any amount of memory.
+fn deferred(
     frozen: &mut dyn Frozen,
     range: AddressRange,
     failures: Failures,
     service: &mut Service<'_>,
-    writer: &mut Writer<'_, '_>,
-    lost: &mut Vec<(AddressRange, Hresult)>,
+    writer: &mut DumpWriter<'_, '_>,
+    lost: &mut Vec<Lost>,
 ) -> Result<(), Error> {
-    let mut buffer = vec![0; usize::try_from(BUFFER).expect("small")];
-    // With Vm questions the callback wants to see every byte, also those that need no reading.
+    let mut buffer = std::mem::take(&mut writer.buffer);
+    buffer.resize(usize::try_from(BUFFER).expect("small"), 0);
+    // A callback that takes the Vm callback types gets every byte, also zeros that need no read.
     let see_all = service.wants_reads();
     for window in range.chunks(reader::SURVEY_WINDOW) {
         for extent in frozen.survey(window) {
             if extent.content == Content::Zero && !see_all {
-                writer.append_zeros(extent.range.len(), service)?;
+                writer.append_zeros(extent.range.len(), Some(&mut *frozen), service)?;
                 continue;
             }
             for chunk in extent.range.chunks(BUFFER) {
                 service.poll_cancel()?;
+                if writer.filled >= MOST_FILLED
+                    && !see_all
+                    && let Some(reason) = frozen.resumed_early()
+                {
+                    join(lost, chunk, LossCause::ResumedLongBefore(reason));
+                    writer.append_zeros(chunk.len(), Some(&mut *frozen), service)?;
+                    continue;
+                }
                 let bytes = &mut buffer[..usize::try_from(chunk.len()).expect("at most BUFFER")];
                 if let Err(status) = reader::read(frozen, service, chunk, bytes) {
                     let answer = match failures.are_asked_about {
                         true => service.read_memory_failure(chunk, status),
                         false => None,
                     };
-                    if answer == Some(false) || answer.is_none() && failures.are_errors {
-                        return Err(Error::Unreadable { range: chunk, status });
+                    let remedy = match answer {
+                        Some(true) => None,
+                        Some(false) => Some(remedy::CALLBACK),
+                        None => failures.are_errors,
+                    };
+                    if let Some(remedy) = remedy {
+                        return Err(Error::Unreadable {
+                            range: chunk,
+                            status,
+                            remedy,
+                        });
                     }
-                    join(lost, reader::read_pages(frozen, service, chunk, bytes, FILL));
+                    for (range, status) in reader::read_pages(frozen, service, chunk, bytes, FILL) {
+                        let cause = LossCause::of(status, frozen);
+                        if matches!(cause, LossCause::Resumed(_)) {
+                            writer.filled += range.len();
+                        }
+                        join(lost, range, cause);
+                    }
                 }
-                writer.append(bytes, service)?;
+                writer.append(bytes, Some(&mut *frozen), service)?;
             }
         }
     }
+    writer.buffer = buffer;
     Ok(())
 }
 
-fn join(lost: &mut Vec<(AddressRange, Hresult)>, more: Vec<(AddressRange, Hresult)>) {
-    for (range, status) in more {
-        match lost.last_mut() {
-            Some((last, why)) if last.end() == range.start() && *why == status => {
-                *last = AddressRange::new(last.start(), range.end()).expect("grew");
-            }
-            _ => lost.push((range, status)),
+fn join(lost: &mut Vec<Lost>, range: AddressRange, cause: LossCause) {
+    match lost.last_mut() {
+        Some((last, why)) if last.end() == range.start() && *why == cause => {
+            *last = AddressRange::new(last.start(), range.end()).expect("grew");
         }
+        _ => lost.push((range, cause)),
     }
 }
 
-/// The list of promised ranges that hold filling instead of memory.
+/// Returns the trailer: the list of deferred ranges that contain filler instead of memory.
 ///
-/// It stands behind the last byte of memory, where no stream can be (their offsets have 32 bits) and where
-/// readers accept what they do not know: `DWLOSSES`, version, count, then start, length, reason and 0 of
-/// each range, then the trailer's own length and `DWLOSEND`, which is what to look for at the end of
-/// a file. Reason 1: a read failed.
-fn trailer(lost: &[(AddressRange, Hresult)]) -> Vec<u8> {
+/// The trailer comes after the last byte of memory. A stream cannot be there, because the offsets
+/// of streams have 32 bits; readers ignore unknown bytes at the end of the file. All numbers are
+/// little-endian:
+///
+/// | bytes | contents |
+/// |---|---|
+/// | 8 | `DWLOSSES` |
+/// | 4 | version: 1 |
+/// | 4 | number of ranges |
+/// | 24 per range | start (8), length (8), reason (4; 1: a read failed, 3: the target was resumed before), 0 (4) |
+/// | 8 | length of the whole trailer |
+/// | 8 | `DWLOSEND` |
+///
+/// A reader finds the trailer by looking for `DWLOSEND` at the end of the file.
+fn trailer(lost: &[Lost]) -> Result<Vec<u8>, Error> {
     const VERSION: u32 = 1;
-    const READ_FAILED: u32 = 1;
-    let write = || -> io::Result<Vec<u8>> {
-        let mut bytes = b"DWLOSSES".to_vec();
-        bytes.write_u32::<LE>(VERSION)?;
-        bytes.write_u32::<LE>(u32::try_from(lost.len()).unwrap_or(u32::MAX))?;
-        for (range, _) in lost.iter().take(u32::MAX as usize) {
-            bytes.write_u64::<LE>(range.start())?;
-            bytes.write_u64::<LE>(range.len())?;
-            bytes.write_u32::<LE>(READ_FAILED)?;
-            bytes.write_u32::<LE>(0)?;
-        }
-        let len = bytes.len() as u64 + 16;
-        bytes.write_u64::<LE>(len)?;
-        bytes.extend_from_slice(b"DWLOSEND");
-        Ok(bytes)
-    };
-    write().expect("writing into memory")
+    const HEAD: usize = 16;
+    const ENTRY: usize = 24;
+    const END: usize = 16;
+    let len = HEAD + lost.len() * ENTRY + END;
+    let mut bytes = vec![0; len];
+    let (head, rest) = bytes.split_at_mut(HEAD);
+    let (entries, end) = rest.split_at_mut(lost.len() * ENTRY);
+    head[..8].copy_from_slice(b"DWLOSSES");
+    LE::write_u32(&mut head[8..], VERSION);
+    LE::write_u32(&mut head[12..], narrow(lost.len(), "the number of losses")?);
+    for (entry, (range, cause)) in entries.chunks_exact_mut(ENTRY).zip(lost) {
+        LE::write_u64(entry, range.start());
+        LE::write_u64(&mut entry[8..], range.len());
+        LE::write_u32(&mut entry[16..], cause.number());
+    }
+    LE::write_u64(end, len as u64);
+    end[8..].copy_from_slice(b"DWLOSEND");
+    Ok(bytes)
 }

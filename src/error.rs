@@ -6,111 +6,154 @@ use dumpwright_target::{AddressRange, Fault, FaultKind};
 
 use crate::protocol::{Difference, ScriptError};
 
-/// Why there is no dump.
+/// An error that prevents a dump.
 ///
-/// What a dump that was written lacks is not an error but part of the [`Report`](crate::Report).
+/// Losses in a dump that was written are not errors. They are diagnostics in the
+/// [`Report`](crate::Report).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The target could not be held or asked.
+    /// The target could not be frozen, or a fact that every dump needs could not be obtained.
     #[error("{0}")]
     Target(#[from] Fault),
-    /// The requested type is impossible.
+    /// The requested dump type is invalid or not supported.
     #[error("dump type {bits:#x} is not possible: {reason}")]
     InvalidType {
-        /// The bits asked for.
+        /// The requested bits.
         bits: u32,
-        /// What is wrong with them.
+        /// What is wrong with the bits.
         reason: String,
     },
-    /// The request contradicts itself or the format.
-    #[error("the request is not possible: {0}")]
+    /// The request contradicts itself or cannot be represented in the file format.
+    #[error("the request is invalid: {0}")]
     InvalidRequest(String),
     /// The callback cancelled the dump.
     #[error("the callback cancelled the dump")]
     Cancelled,
-    /// The callback answered a question with `false` that must not be answered so.
+    /// The callback returned `false` for a callback type for which that aborts the dump.
     #[error("the callback aborted the dump: it answered {} with FALSE", .0.name())]
     Aborted(AskKind),
-    /// The callback failed the dump by a status.
-    #[error("the callback failed the dump: it answered {} with status {status}", .ask.name())]
+    /// The callback answered with a status that fails the dump.
+    #[error("the callback failed the dump: it answered {} with status {status}{}", .ask.name(), advice(*.ask, *.status))]
     Refused {
-        /// The question.
+        /// The callback type.
         ask: AskKind,
-        /// The status it answered.
+        /// The status that the callback answered with.
         status: Hresult,
     },
-    /// The callback said that the target is a process snapshot, which this backend has none of.
-    #[error("the callback answered IsProcessSnapshot with S_FALSE, but the target is no snapshot")]
+    /// The callback said that the target is a process snapshot, but it is not one.
+    #[error(
+        "the callback answered IsProcessSnapshot with S_FALSE, but the target is not a process snapshot; leave the \
+         status unchanged"
+    )]
     NoSnapshot,
     /// The caller gave no file, and the callback did not take over the output.
-    #[error("there is no file to write to, and the callback did not answer IoStart with S_FALSE")]
-    NoOutput,
-    /// The two passes of IncludeVmRegion did not agree in any attempt.
-    #[error("the callback's answers to the two IncludeVmRegion passes never agreed")]
-    PassesDisagree,
-    /// Selected memory could not be read, and the callback did not want to go on without it.
     #[error(
-        "memory {range} cannot be read ({status}), and neither the dump's type nor a callback (S_OK to ReadMemoryFailure) lets the dump go on without it"
+        "there is no file to write to: the file handle is 0, and the callback did not answer IoStart with S_FALSE to \
+         take over the output"
     )]
+    NoOutput,
+    /// The callback's answers in the two passes of IncludeVmRegion differed in each of five
+    /// attempts.
+    #[error(
+        "the callback's answers in the two passes of IncludeVmRegion differ; answer for each region in the same way in \
+         both passes"
+    )]
+    PassesDisagree,
+    /// Selected memory could not be read, and the dump must not continue without it.
+    #[error("cannot read memory {range} ({status}); {remedy}")]
     Unreadable {
-        /// What could not be read.
+        /// The range that could not be read.
         range: AddressRange,
-        /// Why.
+        /// The reason.
         status: Hresult,
+        /// What the user can do so that the dump continues without the range.
+        remedy: &'static str,
     },
-    /// A script is none, or asked for what the target does not have.
+    /// The script is invalid, or it refers to something that the target does not have.
     #[error("{0}")]
     Script(#[from] ScriptError),
-    /// The dialogue is not the one that was to be played back.
-    #[error("the dialogue is not that of {file}: {difference}")]
+    /// The dialogue differs from the transcript that is played back.
+    #[error("the dialogue differs from {file}: {difference}")]
     OtherDialogue {
-        /// The transcript.
+        /// The name of the transcript.
         file: String,
-        /// Where they part.
+        /// The first difference.
         difference: Difference,
     },
-    /// Something does not fit into the format.
+    /// A part of the dump does not fit into the file format.
     #[error("{what} does not fit into a minidump: {reason}")]
     TooLarge {
-        /// What.
+        /// The part.
         what: String,
-        /// Which limit it passes.
+        /// The limit that it exceeds.
         reason: String,
     },
-    /// The system's DbgHelp made no dump.
+    /// The system's DbgHelp failed.
     #[error("{fault}")]
     DbgHelp {
-        /// What it left in the thread's last error.
+        /// The status that DbgHelp left in the thread's last error.
         status: Hresult,
-        /// What was done, what the status means, and what can be done about it.
+        /// The operation, the meaning of the status, and what the user can do.
         fault: Fault,
     },
     /// The dump could not be written.
     #[error("cannot {operation} {}: {source}", .path.as_ref().map_or_else(|| "the output".to_owned(), |path| path.display().to_string()))]
     Output {
-        /// What was being done.
+        /// The operation that failed, such as `"write to"`.
         operation: &'static str,
-        /// To which file, if it is one.
+        /// The file, if the output is a file.
         path: Option<PathBuf>,
         /// The system's reason.
         source: io::Error,
     },
 }
 
-/// What systems call a file that is not open: EBADF, on Windows ERROR_INVALID_HANDLE.
+/// Returns advice about a status that the callback probably did not intend as a failure.
+fn advice(ask: AskKind, status: Hresult) -> &'static str {
+    match ask {
+        AskKind::IoWriteAll if status.is_success() => {
+            "; after writing the bytes, set the status to S_OK (0), not to S_FALSE or the number of bytes"
+        }
+        AskKind::IoWriteAll | AskKind::IoFinish if status == Hresult::E_FAIL => {
+            "; this is the prefilled status: set it to S_OK on success"
+        }
+        _ => "",
+    }
+}
+
+/// The system's error number for a file that is not open: EBADF, on Windows ERROR_INVALID_HANDLE.
 const NOT_OPEN: i32 = if cfg!(windows) { 6 } else { 9 };
 
-/// What Windows says, as an HRESULT (`HRESULT_FROM_WIN32`), which is how DbgHelp passes it on.
+/// Converts a Win32 error code to an HRESULT, as `HRESULT_FROM_WIN32` does. DbgHelp reports the
+/// system's errors in this form. Returns `None` on other systems.
 fn of_windows(code: Option<i32>) -> Option<Hresult> {
     let code = code.filter(|code| cfg!(windows) && (1..=0xFFFF).contains(code))?;
     Some(Hresult(0x8007_0000 | code.cast_unsigned()))
 }
 
+/// Texts that say what the user can do so that a dump continues without unreadable memory.
+pub(crate) mod remedy {
+    /// For memory that ReadMemoryFailure is sent for.
+    pub(crate) const CALLBACK: &str =
+        "to continue without it, use a callback that answers ReadMemoryFailure with S_OK";
+    /// For full memory in the DbgHelp profiles, which do not send ReadMemoryFailure for it.
+    pub(crate) const IGNORE_INACCESSIBLE: &str = "to continue without it, add the dump type \
+                                                  ignore-inaccessible-memory (0x20000) or use the profile documented";
+    /// For stacks in the DbgHelp profiles, which do not send ReadMemoryFailure for them.
+    pub(crate) const DOCUMENTED: &str =
+        "it belongs to a stack, and only the profile documented continues without a part of a stack";
+    /// For dumps whose type makes unreadable memory an error.
+    pub(crate) const ALLOW_LOSSES: &str = "to continue without it, remove the dump type \
+                                           no-ignore-inaccessible-memory (0x2000000)";
+}
+
 impl Error {
-    /// The status that `MiniDumpWriteDump` leaves for this failure in the thread's last error.
+    /// Returns the status that `MiniDumpWriteDump` leaves in the thread's last error for this
+    /// failure.
     ///
-    /// Values as observed on DbgHelp 6.3.9600 where it has the same failure.
+    /// For failures that DbgHelp 6.3.9600 has too, the values are those that it was observed to
+    /// leave.
     #[must_use]
     pub fn hresult(&self) -> Hresult {
         match self {
@@ -132,7 +175,7 @@ impl Error {
             Self::Refused { status, .. } | Self::Unreadable { status, .. } | Self::DbgHelp { status, .. } => {
                 *status
             }
-            // ERROR_PROC_NOT_FOUND: what a system without the snapshot functions answers.
+            // ERROR_PROC_NOT_FOUND, as on a system without the functions for process snapshots.
             Self::NoSnapshot => Hresult(0x8007_007F),
             Self::OtherDialogue { .. } => Hresult::E_FAIL,
             Self::NoOutput => Hresult::INVALID_HANDLE,
@@ -143,12 +186,13 @@ impl Error {
                 io::ErrorKind::AlreadyExists => Hresult::FILE_EXISTS,
                 io::ErrorKind::PermissionDenied => Hresult::ACCESS_DENIED,
                 io::ErrorKind::StorageFull => Hresult::DISK_FULL,
+                io::ErrorKind::FileTooLarge => Hresult::FILE_TOO_LARGE,
                 _ => of_windows(source.raw_os_error()).unwrap_or(Hresult::E_FAIL),
             },
         }
     }
 
-    /// A failure of a sink, which may be a file.
+    /// Creates an error about a sink. `path` is the sink's file, if it has one.
     pub(crate) fn output(operation: &'static str, path: Option<&Path>, source: io::Error) -> Self {
         Self::Output {
             operation,

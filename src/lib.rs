@@ -1,15 +1,27 @@
-//! Minidumps as Microsoft's `MiniDumpWriteDump` writes them, callbacks and all, on Linux.
+//! Writes minidumps the way Microsoft's `MiniDumpWriteDump` does, with its callback protocol, on
+//! Linux and Windows.
 //!
-//! **What you provide**: a [`Target`] (a live process, [`native::process`]), a [`Request`] (what is to
-//! be in the dump), if you like a [`Callback`] that is asked the 21 questions of Microsoft's protocol, and a
-//! [`Sink`] for the bytes.
+//! [`dump()`] takes a [`Target`] (the process to dump), a [`Request`] (what the dump should
+//! contain), optionally a [`Callback`] (which can leave out threads and modules, and add and remove
+//! memory), and a [`Sink`] (which receives the bytes). It returns a [`Report`], which lists
+//! everything that the dump lacks. WinDbg, LLDB, Breakpad and rust-minidump open the dumps.
 //!
-//! **What you get**: a file that WinDbg, LLDB, Breakpad and rust-minidump open, and a [`Report`] that names
-//! everything the dump lacks. The process is stopped for as short as it takes, nothing is written into
-//! it, and it runs on afterwards.
+//! A live process is suspended only for as long as necessary, and resumed afterwards. Nothing is
+//! written into it.
 //!
-//! **What it is not for**: analysing dumps ([`read`] shows and checks them, it does not walk stacks) and
-//! catching crashes inside the crashing process (have another process do the dump).
+//! Two things are out of scope. The library does not analyse dumps: [`read`] shows and checks them,
+//! but does not unwind stacks. And it does not catch a crash inside the crashing process: another
+//! process has to make the dump.
+//!
+//! # Platforms
+//!
+//! Live processes can be dumped on Linux and Windows, on x86-64 only. On Linux, 32-bit x86
+//! processes can be dumped too. The Windows backend has been tested only under Wine 8 so far. The
+//! minimum version of Rust is 1.88.
+//!
+//! # Dump a live process
+//!
+//! [`native::process`] opens a process by its id, and [`dump_to_file`] writes the dump:
 //!
 //! ```
 //! # #[cfg(all(feature = "native", feature = "file"))]
@@ -34,17 +46,87 @@
 //! # fn main() {}
 //! ```
 //!
+//! # Control the dump with a callback
+//!
+//! Any closure that takes an [`Ask`] and returns a `bool` is a [`Callback`]. This one leaves out
+//! one thread:
+//!
+//! ```
+//! # #[cfg(all(feature = "native", feature = "file"))]
+//! # fn example(pid: u32, helper_thread: u32) -> Result<(), Box<dyn std::error::Error>> {
+//! use dumpwright::{Ask, DumpType, Request, dump_to_file, native};
+//!
+//! let mut callback = |ask: Ask<'_>| match ask {
+//!     Ask::IncludeThread { thread_id, .. } => thread_id != helper_thread,
+//!     _ => true,
+//! };
+//! let mut target = native::process(pid)?;
+//! let request = Request::new(DumpType::NORMAL);
+//! let report = dump_to_file(&mut target, &request, Some(&mut callback), "server.dmp")?;
+//! for diagnostic in report.missing() {
+//!     eprintln!("missing: {diagnostic}");
+//! }
+//! # Ok(())
+//! # }
+//! # fn main() {}
+//! ```
+//!
+//! [`policy`] has ready-made callbacks, such as filters and a size limit.
+//!
+//! # Test a callback on a simulated process
+//!
+//! With the feature `testing`, the module `testing` runs a callback through a whole dump of a
+//! process that the test describes:
+//!
+//! ```
+//! # #[cfg(feature = "testing")]
+//! # fn main() {
+//! use dumpwright::Ask;
+//! use dumpwright::target::protect::READWRITE;
+//! use dumpwright::testing::{Contents, SimProcess, assert_asked, rehearse};
+//!
+//! let process = SimProcess::new(1000)
+//!     .thread(7, 0x7000_0100, 0x40_1000)
+//!     .thread(8, 0x7100_0100, 0x40_2000)
+//!     .memory(0x7000_0000, 0x1000, READWRITE, Contents::Counting)
+//!     .memory(0x7100_0000, 0x1000, READWRITE, Contents::Counting);
+//! let callback = |ask: Ask<'_>| !matches!(ask, Ask::IncludeThread { thread_id: 8, .. });
+//!
+//! let rehearsal = rehearse(callback).on(process);
+//! assert_asked!(rehearsal, .., "IncludeThread thread=8 -> FALSE", ..);
+//! assert_eq!(rehearsal.dump().threads(), [7]);
+//! # }
+//! # #[cfg(not(feature = "testing"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Modules
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`callback`] | the callback types, with their answers and default answers |
+//! | [`native`] | live processes; on Windows also the system's own DbgHelp |
+//! | [`policy`] | ready-made callbacks |
+//! | [`protocol`] | scripts, transcripts and playback, a linter for callbacks |
+//! | [`read`] | a reader that shows and checks dumps |
+//! | [`sim`] | simulated processes |
+//! | [`target`] | the traits and facts that a backend implements and returns |
+//! | `testing` | a test kit for callbacks |
+//!
 //! # Features
 //!
-//! | feature | what it adds |
+//! | feature | adds |
 //! |---|---|
-//! | `native` | live processes of this system |
-//! | `sim` | simulated processes |
-//! | `testing` | the test kit for callbacks |
-//! | `file` | files that appear under their name only when they are whole |
-//! | `cli` (default) | the command line; library users turn it off |
+//! | `native` | [`native`]: live processes of this system |
+//! | `sim` | [`sim`]: simulated processes |
+//! | `testing` | `testing`: the test kit for callbacks; it includes `sim` |
+//! | `file` | [`FileSink`] and [`dump_to_file`]: files that appear only when they are complete |
+//! | `cli` (default) | the command line, with `native`, `sim` and `file` |
+//!
+//! A library that depends on this crate should disable `cli` with `default-features = false`.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 /// Compiles the examples of the README.
 #[cfg(all(doctest, feature = "native", feature = "file"))]
@@ -58,7 +140,7 @@ mod emit;
 mod error;
 mod format;
 mod memory;
-#[cfg(any(feature = "native", feature = "sim"))]
+#[cfg(feature = "native")]
 pub mod native;
 mod plan;
 pub mod policy;
@@ -66,6 +148,8 @@ pub mod protocol;
 pub mod read;
 mod report;
 mod request;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod sink;
 mod streams;
 #[cfg(feature = "testing")]
@@ -73,25 +157,31 @@ pub mod testing;
 
 pub use dump::dump;
 pub use dump_type::DumpType;
+#[doc(inline)]
 pub use dumpwright_callback as callback;
 pub use dumpwright_callback::{Ask, Callback, Hresult};
+#[doc(inline)]
 pub use dumpwright_target as target;
-pub use dumpwright_target::{Remark, Target};
+pub use dumpwright_target::{Diagnostic, Target};
 pub use error::Error;
 pub use protocol::Profile;
 pub use report::{Backend, Report};
 pub use request::{Request, UserStream};
 #[cfg(all(feature = "file", any(target_os = "linux", windows)))]
 pub use sink::FileSink;
+#[cfg(all(feature = "file", target_os = "linux"))]
+pub use sink::Guardian;
 pub use sink::{Sink, StreamSink};
 
-/// Dumps `target` into a new file.
+/// Dumps `target` into a new file at `path`.
 ///
-/// The file appears under its name only when the dump is whole, and is readable by its owner only. An
-/// existing file is not replaced; see [`FileSink`] for that.
+/// The file appears under this name only when all of the dump has been written. On Linux, only its
+/// owner can read it; on Windows, the permissions of the folder apply. An existing file is not
+/// replaced; use [`FileSink`] to replace one.
 ///
 /// # Errors
-/// There is no dump, and no file. See [`dump`].
+/// Fails if a file with this name exists, if the file cannot be created, or if [`dump()`] fails.
+/// After an error there is no new file.
 #[cfg(all(feature = "file", any(target_os = "linux", windows)))]
 pub fn dump_to_file(
     target: &mut dyn Target,

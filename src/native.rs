@@ -1,9 +1,14 @@
-//! Live processes of the system that dumpwright is built for, and simulated ones.
+//! Live processes of this system: Linux or Windows.
 //!
-//! The one place where the engine and a backend meet.
+//! * [`process`] opens a running process by its id.
+//! * `Spawned` starts a program in order to dump it, after some time or when it crashes.
+//! * `exception` converts the arguments of a crash handler to an exception for
+//!   [`Request::exception`](crate::Request::exception).
+//! * On Windows, the module `dbghelp` makes dumps with the system's own DbgHelp instead of
+//!   dumpwright's engine.
 
 #[cfg(all(feature = "native", target_os = "linux"))]
-pub use dumpwright_linux::{LinuxProcess as Process, Outcome, Spawned, exception};
+pub use dumpwright_linux::{LinuxProcess as Process, Outcome, Spawned, exception, is_debuggee};
 
 #[cfg(all(feature = "native", windows))]
 pub use dumpwright_windows::{
@@ -17,14 +22,14 @@ use dumpwright_windows as backend;
 #[cfg(all(feature = "native", windows))]
 pub mod dbghelp;
 
-/// Simulated processes, with the feature `sim`.
-#[cfg(feature = "sim")]
-pub use dumpwright_sim as sim;
-
-/// The live process of this id.
+/// Opens the live process with this id.
+///
+/// On Linux, a debugger can dump its own debuggee under conditions that
+/// [`Process`](Process#debuggees) states.
 ///
 /// # Errors
-/// There is no such process, or it may not be dumped; the fault says which, and what can be done.
+/// Fails if there is no such process, or if it cannot be dumped. The fault has the reason and what
+/// the user can do.
 #[cfg(all(feature = "native", any(target_os = "linux", windows)))]
 pub fn process(id: u32) -> Result<Process, dumpwright_target::Fault> {
     Process::open(id)

@@ -2,26 +2,26 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dumpwright_target::{Gravity, Holding, Remark};
+use dumpwright_target::{Diagnostic, Holding, Severity};
 
 use crate::DumpType;
 
-/// Who has written a dump.
+/// The dump writer that made a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Backend {
-    /// This library.
+    /// dumpwright's own engine.
     Dumpwright,
-    /// A DbgHelp: the system's, or another one.
+    /// Microsoft's DbgHelp: the system's DLL, or another version.
     DbgHelp {
-        /// The DLL.
+        /// The path of the DLL.
         file: PathBuf,
-        /// Its version, as `6.3.9600.16384`, if it tells.
+        /// The version of the DLL, such as `6.3.9600.16384`, if it has one.
         version: Option<String>,
     },
 }
 
 impl Backend {
-    /// Its name, as `--backend` takes it.
+    /// Returns the name, which is also the value of the command line's option `--backend`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl Backend {
     }
 }
 
-/// The name, and the version of a DbgHelp.
+/// Writes the name, followed by the version of a DbgHelp.
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
@@ -45,56 +45,56 @@ impl fmt::Display for Backend {
     }
 }
 
-/// What was written, and what the dump lacks.
+/// What a dump contains and what it lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Who has written it.
+    /// The dump writer that made the dump.
     pub backend: Backend,
-    /// The type that was effective, after contradictions were settled.
+    /// The effective dump type, see [`DumpType::normalised`].
     pub dump_type: DumpType,
-    /// Bytes written.
+    /// The size of the dump in bytes.
     pub bytes: u64,
-    /// Threads in the dump.
+    /// The number of threads in the dump.
     pub threads: usize,
-    /// Modules in the dump.
+    /// The number of modules in the dump.
     pub modules: usize,
-    /// Memory ranges in the dump.
+    /// The number of memory ranges in the dump.
     pub memory_ranges: usize,
-    /// Bytes of memory in the dump.
+    /// The number of bytes of memory in the dump.
     pub memory_bytes: u64,
-    /// How the target was held, and for how long.
+    /// How the target was kept from changing, and for how long it was suspended.
     pub holding: Holding,
-    /// From the first question to the last byte.
+    /// The time that the whole dump took, from the call to the end of the output.
     pub elapsed: Duration,
-    /// Everything worth knowing, losses first.
-    pub remarks: Vec<Remark>,
+    /// All diagnostics, sorted by severity: missing, then left out, then notes.
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Report {
-    /// What was requested and exists but could not be got. Empty for a complete dump.
-    pub fn missing(&self) -> impl Iterator<Item = &Remark> {
-        self.with_gravity(Gravity::Missing)
+    /// Returns what was requested and exists, but could not be obtained. Empty for a complete dump.
+    pub fn missing(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.with_severity(Severity::Missing)
     }
 
-    /// What was left out on purpose, or because the platform has none.
-    pub fn left_out(&self) -> impl Iterator<Item = &Remark> {
-        self.with_gravity(Gravity::LeftOut)
+    /// Returns what was left out on purpose, or because the platform does not have it.
+    pub fn left_out(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.with_severity(Severity::LeftOut)
     }
 
-    /// What else is worth knowing.
-    pub fn notes(&self) -> impl Iterator<Item = &Remark> {
-        self.with_gravity(Gravity::Note)
+    /// Returns the other diagnostics of the dump.
+    pub fn notes(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.with_severity(Severity::Note)
     }
 
-    /// Whether nothing is missing.
+    /// Returns whether nothing is missing.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.missing().next().is_none()
     }
 
-    fn with_gravity(&self, gravity: Gravity) -> impl Iterator<Item = &Remark> {
-        self.remarks
+    fn with_severity(&self, severity: Severity) -> impl Iterator<Item = &Diagnostic> {
+        self.diagnostics
             .iter()
-            .filter(move |remark| remark.gravity == gravity)
+            .filter(move |diagnostic| diagnostic.severity == severity)
     }
 }

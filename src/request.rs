@@ -1,8 +1,16 @@
+use std::time::Duration;
+
 use dumpwright_target::Exception;
 
 use crate::{DumpType, Profile};
 
-/// What the caller wants dumped.
+/// What a dump should contain, and how it is made.
+///
+/// ```
+/// use dumpwright::{DumpType, Request};
+///
+/// let request = Request::new(DumpType::WITH_DATA_SEGS).comment("before the restart");
+/// ```
 #[derive(Debug, Clone)]
 pub struct Request {
     pub(crate) dump_type: DumpType,
@@ -16,19 +24,21 @@ pub struct Request {
     pub(crate) file_handle: Option<u64>,
     pub(crate) process_handle: Option<u64>,
     pub(crate) thread_ex: bool,
+    pub(crate) max_pause: Option<Duration>,
 }
 
-/// A stream of the caller's own, copied into the dump as it is.
+/// A stream that the caller adds to the dump. Its bytes are copied unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserStream {
-    /// Its type: above 0xFFFF, or 10 or 11 for a comment.
+    /// The stream type, usually above 0xFFFF, or 10 (CommentA) or 11 (CommentW).
+    /// [`Request::user_stream`] describes which types are valid.
     pub stream_type: u32,
-    /// Its bytes.
+    /// The contents of the stream.
     pub bytes: Vec<u8>,
 }
 
 impl Request {
-    /// A dump of this type.
+    /// Creates a request for a dump of this type, with the default for every other setting.
     #[must_use]
     pub fn new(dump_type: DumpType) -> Self {
         Self {
@@ -43,25 +53,39 @@ impl Request {
             file_handle: None,
             process_handle: None,
             thread_ex: false,
+            max_pause: None,
         }
     }
 
-    /// The process crashed: what happened becomes the Exception stream.
+    /// Sets the exception that the dump is about, usually the reason for a crash. It becomes the
+    /// Exception stream. The function `native::exception` creates one from the arguments of a crash
+    /// handler.
     #[must_use]
     pub fn exception(mut self, exception: Exception) -> Self {
         self.exception = Some(exception);
         self
     }
 
-    /// The thread on whose behalf the dump is made; readers show it first. By default the one with the
-    /// exception, else the first.
+    /// Sets the thread on whose behalf the dump is made; readers show it first. The default is the
+    /// thread with the exception, or the first thread if there is no exception.
+    ///
+    /// Only the stream BreakpadInfo of Linux dumps stores it.
     #[must_use]
     pub fn requesting_thread(mut self, id: u32) -> Self {
         self.requesting_thread = Some(id);
         self
     }
 
-    /// Adds a stream of the caller's own. They stand in the dump in the order of the calls.
+    /// Adds a stream with these bytes. The dump has such streams in the order of the calls.
+    ///
+    /// A stream with a type above 0xFFFF replaces the stream of that type that dumpwright would
+    /// write itself (on Linux, BreakpadInfo for example).
+    ///
+    /// In the profile [`Documented`](crate::Profile::Documented), [`dump`](crate::dump()) fails
+    /// with [`Error::InvalidRequest`](crate::Error::InvalidRequest), before the target is
+    /// suspended, if the type is 0, if it was added before, or if it is one of Microsoft's types
+    /// (up to 0xFFFF) that dumpwright writes itself. The other profiles accept any type, as DbgHelp
+    /// does.
     #[must_use]
     pub fn user_stream(mut self, stream_type: u32, bytes: impl Into<Vec<u8>>) -> Self {
         self.user_streams.push(UserStream {
@@ -71,68 +95,110 @@ impl Request {
         self
     }
 
-    /// The time that stands in the dump's header, in seconds since 1970; by default the clock's.
+    /// Sets the time in the dump's header, in seconds since 1970. The default is the current time
+    /// of the target's clock.
     #[must_use]
     pub fn time(mut self, seconds: u32) -> Self {
         self.time = Some(seconds);
         self
     }
 
-    /// Up to how many bytes of selected memory are kept by the dumper, so that the target can run on
-    /// before the first byte is written; by default 256 MiB. What exceeds it, and full memory, passes
-    /// through one small buffer while the target waits.
+    /// Sets how many bytes of selected memory, other than stacks, are read before the first byte is
+    /// written. The default is 256 MiB.
+    ///
+    /// If all selected memory is within the limit, the target is resumed before the dump is
+    /// written. Memory beyond the limit is deferred: it is read through a small buffer while the
+    /// dump is written, and the target stays suspended until then. In the profile
+    /// [`Documented`](Profile::Documented), full memory is always deferred.
     #[must_use]
     pub fn fetch_limit(mut self, bytes: u64) -> Self {
         self.fetch_limit = bytes;
         self
     }
 
-    /// Dump also memory that the program marked "do not dump" (`MADV_DONTDUMP`).
+    /// Sets the longest time for which the target may be suspended. There is no limit by default.
+    ///
+    /// When the time has passed, the target is resumed at once, even while a callback runs or the
+    /// output is blocked. Nothing more is read from it. The dump is then partial, and its report
+    /// lists what is missing. Deferred memory that was not read is filled with 0xDD, and after 64
+    /// MiB with zeros, which take no space in a file. If not even the threads and the memory map
+    /// are known by then, the dump fails.
+    ///
+    /// Even without this limit, a live Linux process is resumed in this way if the output takes
+    /// nothing for 10 s, or if the dumping process itself is stopped for that time.
+    ///
+    /// On Linux, a helper process enforces the limit. Where [`Holding::tracer`] is `"in-process"`,
+    /// a thread does, which cannot resume the target while the dumping process is stopped. The
+    /// limit does not apply to a debuggee of the caller, whose threads the caller has stopped.
+    /// Dumps of live Windows processes and of programs that were started with `Spawned` fail if
+    /// there is a limit. Process snapshots ignore it. The time of simulated processes passes only
+    /// in slow reads.
+    ///
+    /// [`Holding::tracer`]: dumpwright_target::Holding::tracer
+    #[must_use]
+    pub fn max_pause(mut self, limit: Duration) -> Self {
+        self.max_pause = Some(limit);
+        self
+    }
+
+    /// Sets whether the dump includes memory that the program marked "do not dump" (on Linux,
+    /// `MADV_DONTDUMP`). The default is `false`.
     #[must_use]
     pub fn include_dont_dump(mut self, yes: bool) -> Self {
         self.dont_dump = yes;
         self
     }
 
-    /// Whose behaviour the dialogue and the dump follow; by default [`Profile::Documented`].
+    /// Sets whose behaviour the callback dialogue and the dump follow. The default is
+    /// [`Profile::Documented`].
     #[must_use]
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
     }
 
-    /// A comment, which debuggers show when they open the dump. At most one; it becomes the stream CommentW.
+    /// Adds a comment, which debuggers show when they open the dump.
+    ///
+    /// The comment becomes the stream CommentW, so the rules of
+    /// [`user_stream`](Self::user_stream) apply: a second comment makes the dump fail.
     #[must_use]
     pub fn comment(self, text: &str) -> Self {
         const COMMENT_W: u32 = 11;
-        // Debuggers print up to the NUL.
+        // Debuggers print the text up to the NUL.
         let units = text.encode_utf16().chain([0]);
         self.user_stream(COMMENT_W, units.flat_map(u16::to_le_bytes).collect::<Vec<_>>())
     }
 
-    /// List the threads in a ThreadExList in place of the ThreadList: with the second stacks that processors of the
-    /// Itanium family have for registers. The callback is asked ThreadEx in place of Thread then, with
-    /// [`ThreadWriteFlags::BACKING_STORE`](crate::callback::ThreadWriteFlags::BACKING_STORE) among the flags.
+    /// Sets whether the dump has a ThreadExList instead of a ThreadList. The default is `false`.
     ///
-    /// DbgHelp does so on those processors only, and most readers know the ThreadList alone: this is for rehearsing
-    /// callbacks and for trying readers.
+    /// A ThreadExList also has the backing stores of threads: second stacks, which processors of
+    /// the Itanium family use for registers. The callback gets ThreadEx instead of Thread, with
+    /// [`ThreadWriteFlags::BACKING_STORE`](crate::callback::ThreadWriteFlags::BACKING_STORE) among
+    /// the flags.
+    ///
+    /// This is for testing callbacks and readers: DbgHelp writes a ThreadExList on Itanium only,
+    /// and most readers support only the ThreadList.
     #[must_use]
     pub fn thread_ex_list(mut self, yes: bool) -> Self {
         self.thread_ex = yes;
         self
     }
 
-    /// The file handle that `MiniDumpWriteDump` was called with. The callback is shown it by IoStart, IoWriteAll and
-    /// IoFinish; bytes still go to the sink. 0 says that there is no file: then the dump fails unless the
-    /// callback takes over the output. Without this setting the callback is shown 0.
+    /// Sets the file handle that IoStart, IoWriteAll and IoFinish pass to the callback. In
+    /// `MiniDumpWriteDump`, this is the handle that the caller passed.
+    ///
+    /// The bytes still go to the sink. 0 means that there is no file: the dump then fails unless
+    /// the callback takes over the output. If no handle is set, the callback gets 0 and the sink
+    /// is used.
     #[must_use]
     pub fn file_handle(mut self, handle: u64) -> Self {
         self.file_handle = Some(handle);
         self
     }
 
-    /// The process handle that `MiniDumpWriteDump` was called with, for the callback to be shown; by default
-    /// [the target's](dumpwright_target::Target::process_handle).
+    /// Sets the process handle that the callback gets. In `MiniDumpWriteDump`, this is the handle
+    /// that the caller passed. The default is
+    /// [the target's handle](dumpwright_target::Target::process_handle).
     #[must_use]
     pub fn process_handle(mut self, handle: u64) -> Self {
         self.process_handle = Some(handle);

@@ -1,29 +1,30 @@
-//! Reading what is to be read before the layout.
+//! Reads the memory that is to be read before the layout.
 
-use dumpwright_callback::Hresult;
-use dumpwright_target::{AddressRange, Frozen, Remark, Subject};
+use dumpwright_target::{AddressRange, Diagnostic, Memory, Subject};
 
-use super::{Bytes, Piece, Snapshot};
+use super::{Bytes, CapturedMemory, Piece, Snapshot};
 use crate::Error;
+use crate::error::remedy;
 use crate::memory::reader;
 use crate::memory::set::RangeSet;
 use crate::protocol::dialogue::Service;
 
 /// Ranges that will be in the dump.
 pub(super) struct Chosen {
-    /// Stacks. They come from the target before it runs on, whatever their size.
+    /// Stacks. They are read before the target is resumed, whatever their size.
     pub stacks: RangeSet,
-    /// Everything else.
+    /// All other memory.
     pub others: RangeSet,
 }
 
-/// A dump whose memory comes near 4 GiB needs a Memory64List; this much is left for everything else that
-/// must lie below.
+/// A MemoryList holds less than 4 GiB. This many bytes below 4 GiB are reserved for everything else
+/// in the file that must lie there.
 const ROOM_FOR_TABLES: u64 = 256 << 20;
 
-/// Turns ranges into pieces: stacks and, up to `limit` bytes, others are fetched; the rest is promised.
+/// Turns ranges into pieces. Reads all stacks, and up to `limit` bytes of the others. The rest is
+/// deferred.
 pub(super) fn fetch(
-    frozen: &mut dyn Frozen,
+    memory: &mut dyn Memory,
     snapshot: &mut Snapshot,
     chosen: Chosen,
     limit: u64,
@@ -32,8 +33,8 @@ pub(super) fn fetch(
     let mut pieces = Vec::new();
     for range in chosen.stacks.iter() {
         service.poll_cancel()?;
-        // An unreadable stack page is left out without asking anybody (decided otherwise by DbgHelp, which fails).
-        pieces.extend(fetch_range(frozen, service, range, &mut snapshot.remarks));
+        // An unreadable page of a stack is left out without a call. DbgHelp fails the dump instead.
+        pieces.extend(fetch_range(memory, service, range, &mut snapshot.diagnostics));
     }
     let stacks = pieces.len();
     let mut fetched = 0;
@@ -43,55 +44,66 @@ pub(super) fn fetch(
         if fetched > limit {
             pieces.push(Piece {
                 range,
-                bytes: Bytes::Promised,
+                bytes: Bytes::Deferred,
             });
             continue;
         }
         let mut bytes = buffer(range);
-        match reader::read(frozen, service, range, &mut bytes) {
+        match reader::read(memory, service, range, &mut bytes) {
             Ok(()) => pieces.push(Piece {
                 range,
                 bytes: Bytes::Fetched(bytes),
             }),
             Err(status) => match service.read_memory_failure(range, status) {
-                Some(true) => snapshot.remarks.push(Remark::left_out(
+                Some(true) => snapshot.diagnostics.push(Diagnostic::left_out(
                     Subject::Memory(range),
                     "unreadable, and the callback dropped it",
                 )),
-                Some(false) => return Err(Error::Unreadable { range, status }),
-                None => pieces.extend(fetch_range(frozen, service, range, &mut snapshot.remarks)),
+                Some(false) => {
+                    let remedy = remedy::CALLBACK;
+                    return Err(Error::Unreadable {
+                        range,
+                        status,
+                        remedy,
+                    });
+                }
+                None => pieces.extend(fetch_range(memory, service, range, &mut snapshot.diagnostics)),
             },
         }
     }
-    let total: u64 = pieces.iter().map(|piece| piece.range.len()).sum();
-    snapshot.large = total > u64::from(u32::MAX) - ROOM_FOR_TABLES;
-    // A large dump begins with the stacks, as one of all memory does: then the thread list can still refer to them.
-    let ascending = if snapshot.large { stacks } else { 0 };
+    let is_large = needs_wide_list(&pieces);
+    // A large dump begins with the stacks, like a dump of all memory, so that the thread list can
+    // refer to them.
+    let ascending = if is_large { stacks } else { 0 };
     pieces[ascending..].sort_by_key(|piece| piece.range);
-    snapshot.pieces = pieces;
+    snapshot.memory = CapturedMemory::new(pieces, is_large);
     Ok(())
 }
 
-/// Reads a range, leaving out the pages that cannot be read.
+/// Whether there is too much memory for a MemoryList.
+pub(super) fn needs_wide_list(pieces: &[Piece]) -> bool {
+    let total: u64 = pieces.iter().map(Piece::len).sum();
+    total > u64::from(u32::MAX) - ROOM_FOR_TABLES
+}
+
+/// Reads a range without the pages that cannot be read.
 fn fetch_range(
-    frozen: &mut dyn Frozen,
+    memory: &mut dyn Memory,
     service: &mut Service<'_>,
     range: AddressRange,
-    remarks: &mut Vec<Remark>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<Piece> {
     let mut bytes = buffer(range);
-    if reader::read(frozen, service, range, &mut bytes).is_ok() {
+    if reader::read(memory, service, range, &mut bytes).is_ok() {
         return vec![Piece {
             range,
             bytes: Bytes::Fetched(bytes),
         }];
     }
-    let lost = reader::read_pages(frozen, service, range, &mut bytes, 0);
+    let lost = reader::read_pages(memory, service, range, &mut bytes, 0);
     let mut pieces = Vec::new();
-    let mut start = range.start();
-    let end = AddressRange::at(range.end(), 1).map(|behind| (behind, Hresult::S_OK));
-    for (gap, status) in lost.into_iter().chain(end) {
-        if let Some(good) = AddressRange::new(start, gap.start()) {
+    let mut good = |start, end| {
+        if let Some(good) = AddressRange::new(start, end) {
             let from = usize::try_from(good.start() - range.start()).expect("inside the buffer");
             let to = usize::try_from(good.end() - range.start()).expect("inside the buffer");
             pieces.push(Piece {
@@ -99,14 +111,17 @@ fn fetch_range(
                 bytes: Bytes::Fetched(bytes[from..to].to_vec()),
             });
         }
+    };
+    let mut start = range.start();
+    for (gap, status) in lost {
+        good(start, gap.start());
         start = gap.end();
-        if gap.start() < range.end() {
-            remarks.push(Remark::missing(
-                Subject::Memory(gap),
-                format!("cannot be read ({status})"),
-            ));
-        }
+        diagnostics.push(Diagnostic::missing(
+            Subject::Memory(gap),
+            format!("cannot be read ({status})"),
+        ));
     }
+    good(start, range.end());
     pieces
 }
 

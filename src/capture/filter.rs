@@ -1,32 +1,36 @@
-//! What is taken out of stacks and registers before they are written: types 0x8 (FilterMemory) and 0x100000
-//! (FilterTriage).
+//! Removes data from stacks and registers before they are written: types 0x8 (FilterMemory) and
+//! 0x100000 (FilterTriage).
 //!
-//! A word stays if it may be part of a stack trace: a return address, a frame pointer. Whatever else a program had in its
-//! stacks and registers (passwords, keys, names) is overwritten.
+//! A word is kept if it may be part of a stack trace, as a return address or a frame pointer. All
+//! other contents of stacks and registers (passwords, keys, names) are overwritten.
 
 use std::collections::HashSet;
 
-use dumpwright_target::{AddressRange, CpuContext, Frozen, Region, Remark, Subject, protect};
+use dumpwright_target::{AddressRange, CpuContext, Diagnostic, Hooked, Memory, Region, Subject};
 
-use super::snapshot::pointer_size;
-use super::{Bytes, KeptThread, Piece, Snapshot};
-use crate::memory::set::RangeSet;
-use crate::memory::words::{each_word, number, word_at};
+use super::{Bytes, CapturedThread, Piece, PieceIndex, Snapshot};
+use crate::memory::reader::Structures;
+use crate::memory::set::{Cover, RangeSet, without_repetitions};
+use crate::memory::words::{WordReader, each_word, number};
 use crate::protocol::dialogue::Dialogue;
-use crate::{DumpType, Error, Profile};
+use crate::{DumpType, Error};
 
-/// What DbgHelp 6.3.9600 puts in place of the words that triage filters.
+/// The byte with which DbgHelp 6.3.9600 overwrites the words that FilterTriage removes.
 const TRIAGE_FILL: u8 = 0xAA;
 
-/// How many objects triage looks at. A process that has so many different pointers on its stacks keeps the stacks, and loses
-/// what lies beyond.
+/// The number of objects that FilterTriage examines. If a process has more different pointers on
+/// its stacks, the stacks are still dumped, but the further objects are not.
 const MOST_OBJECTS: usize = 100_000;
 
-/// The addresses that a stack trace is made of.
+/// The number of objects after which Cancel is sent. DbgHelp does not send it here, and few
+/// processes have this many objects.
+const OBJECTS_BETWEEN_POLLS: usize = 4096;
+
+/// The addresses that a stack trace consists of.
 struct Traced {
-    /// Modules, and code that belongs to none.
+    /// Modules, and code outside modules.
     code: RangeSet,
-    /// All stacks, as far as they are in use.
+    /// The parts of all stacks that are in use.
     stacks: RangeSet,
 }
 
@@ -36,10 +40,10 @@ impl Traced {
             .modules
             .iter()
             .filter_map(|kept| AddressRange::at(kept.module.base, kept.module.size));
-        let generated = snapshot.generated_code.iter().copied();
+        let generated = snapshot.map.generated_code().iter().copied();
         Self {
             code: RangeSet::union(images.chain(generated)),
-            stacks: RangeSet::union(snapshot.threads.iter().flat_map(stacks_of)),
+            stacks: RangeSet::union(snapshot.threads.kept().iter().flat_map(stacks_of)),
         }
     }
 
@@ -48,58 +52,50 @@ impl Traced {
     }
 }
 
-fn stacks_of(kept: &KeptThread) -> impl Iterator<Item = AddressRange> + '_ {
+fn stacks_of(kept: &CapturedThread) -> impl Iterator<Item = AddressRange> + '_ {
     let stacks = kept.thread.stack.iter().chain(&kept.thread.interrupted);
     stacks.map(|stack| stack.range).chain(kept.thread.backing_store)
 }
 
-/// Whether the type asks for a filter that is more than DbgHelp's.
+/// Whether the dump is filtered more strictly than by DbgHelp.
 fn is_strict(snapshot: &Snapshot) -> bool {
-    snapshot.profile.filters_memory()
+    snapshot.terms.profile.filters_memory()
         && snapshot
+            .terms
             .dump_type
             .intersects(DumpType::FILTER_MEMORY | DumpType::FILTER_TRIAGE)
 }
 
-/// What a filtered dump does not take for other reasons: the regions that stacks lie in, whose unused parts hold what calls have
-/// left there, and on Linux the environment and the arguments.
+/// Returns the regions that contain stacks, if the dump is filtered. A filtered dump must not
+/// include them for other reasons: their unused parts contain data of earlier calls, and on Linux
+/// one contains the environment and the arguments.
 pub(super) fn regions_of_stacks(snapshot: &Snapshot, map: &[Region]) -> RangeSet {
     if !is_strict(snapshot) {
         return RangeSet::default();
     }
-    let stacks = RangeSet::union(snapshot.threads.iter().flat_map(stacks_of));
+    let stacks = RangeSet::union(snapshot.threads.kept().iter().flat_map(stacks_of));
     let regions = map.iter().map(|region| region.range);
-    RangeSet::union(regions.filter(|region| stacks.iter().any(|stack| stack.intersect(*region).is_some())))
+    RangeSet::union(regions.filter(|region| stacks.meets(*region)))
 }
 
-/// Whether the memory around this address, where the process is or what it has accessed, may be shown: in a filtered dump only
-/// code is.
+/// Returns a function that tells whether the memory around an address may be dumped. The address is
+/// an instruction pointer, or one that the process accessed. A filtered dump shows only code.
 pub(super) fn may_show(snapshot: &Snapshot) -> impl Fn(u64) -> bool {
     let code = is_strict(snapshot).then(|| Traced::of(snapshot).code);
     move |address| code.as_ref().is_none_or(|code| code.contains(address))
 }
 
-/// Executable memory outside modules: made by compilers at run time. Return addresses lie there as well; DbgHelp's triage
-/// does not know.
-pub(super) fn generated_code(map: &[Region], profile: Profile) -> Vec<AddressRange> {
-    const EXECUTABLE: u32 =
-        protect::EXECUTE | protect::EXECUTE_READ | protect::EXECUTE_READWRITE | protect::EXECUTE_WRITECOPY;
-    let executable = map.iter().filter(|region| {
-        profile.filters_memory() && region.is_dumpable() && region.protect & EXECUTABLE != 0
-    });
-    executable.map(|region| region.range).collect()
-}
-
-/// Triage: the first words of the objects that stacks and registers point to, where such a word points into a module or a stack,
-/// as a virtual function table does. They are kept, and so are the pointers to them.
+/// Returns the objects that FilterTriage keeps: the first words of objects that stacks and
+/// registers point to, if such a word points into a module or a stack, as the pointer to a virtual
+/// function table does. The pointers to these objects are kept as well.
 pub(super) fn objects(
-    frozen: &mut dyn Frozen,
+    memory: &mut dyn Memory,
     snapshot: &Snapshot,
     map: &[Region],
     stacks: &[AddressRange],
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Vec<AddressRange>, Error> {
-    let word = pointer_size(snapshot.system.as_ref());
+    let word = snapshot.facts.pointer_size();
     let traced = Traced::of(snapshot);
     let readable = RangeSet::union(
         map.iter()
@@ -114,64 +110,84 @@ pub(super) fn objects(
     };
     for context in snapshot
         .threads
+        .kept()
         .iter()
         .filter_map(|kept| kept.thread.context.as_ref())
     {
         context.general_registers().for_each(&mut consider);
     }
-    for stack in stacks {
-        each_word(frozen, dialogue.service(), *stack, word, &mut consider);
+    for parts in without_repetitions(stacks.iter().copied()) {
+        for part in parts {
+            each_word(memory, dialogue.service(), part, word, &mut consider)?;
+        }
         dialogue.service().poll_cancel()?;
     }
-    let mut objects: Vec<_> = candidates
-        .into_iter()
-        .filter(|address| word_at(frozen, *address, word).is_some_and(|first| traced.has(first)))
-        .filter_map(|address| AddressRange::at(address, word))
-        .collect();
-    objects.sort_unstable();
+    // Sorted, so that each page is read only once.
+    let mut candidates: Vec<_> = candidates.into_iter().collect();
+    candidates.sort_unstable();
+    let mut objects = Vec::new();
+    for (index, group) in candidates.chunks(OBJECTS_BETWEEN_POLLS).enumerate() {
+        if index > 0 {
+            dialogue.service().poll_cancel()?;
+        }
+        let mut hook = Structures(dialogue.service());
+        let memory = &mut Hooked::new(memory, &mut hook);
+        let mut words = WordReader::new(memory, word);
+        let kept = group
+            .iter()
+            .filter(|address| words.at(**address).is_some_and(|first| traced.has(first)));
+        objects.extend(kept.filter_map(|address| AddressRange::at(*address, word)));
+    }
     Ok(objects)
 }
 
-/// Filters stacks and registers, if the type says so.
+/// Filters stacks and registers, if the type asks for it.
 pub(super) fn apply(snapshot: &mut Snapshot) {
-    let is_triage = snapshot.dump_type.contains(DumpType::FILTER_TRIAGE);
+    let is_triage = snapshot.terms.dump_type.contains(DumpType::FILTER_TRIAGE);
     let filters_memory =
-        snapshot.dump_type.contains(DumpType::FILTER_MEMORY) && snapshot.profile.filters_memory();
+        snapshot.terms.dump_type.contains(DumpType::FILTER_MEMORY) && snapshot.terms.profile.filters_memory();
     if !is_triage && !filters_memory {
         return;
     }
     let fill = if is_triage { TRIAGE_FILL } else { 0 };
-    let word = pointer_size(snapshot.system.as_ref());
+    let word = snapshot.facts.pointer_size();
     let traced = Traced::of(snapshot);
     let captured = match is_triage {
-        true => RangeSet::union(snapshot.pieces.iter().map(|piece| piece.range)).subtract(&traced.stacks),
+        true => {
+            RangeSet::union(snapshot.memory.pieces().iter().map(|piece| piece.range)).subtract(&traced.stacks)
+        }
         false => RangeSet::default(),
     };
     let mut filtered = Filtered::default();
-    for kept in &mut snapshot.threads {
+    let index = PieceIndex::of(snapshot.memory.pieces());
+    let mut done = Cover::default();
+    let memory = &mut snapshot.memory;
+    let (threads, exception) = snapshot.threads.registers_mut();
+    for kept in threads {
         let own = RangeSet::union(stacks_of(kept));
-        // Triage knows a thread's own stack only.
+        // FilterTriage considers only the thread's own stack.
         let stacks = if is_triage { &own } else { &traced.stacks };
         let keep = |word: u64| traced.code.contains(word) || stacks.contains(word) || captured.contains(word);
-        for stack in own.iter() {
-            for piece in &mut snapshot.pieces {
-                filtered.stack(piece, stack, word, fill, keep);
+        // If several threads have the same stack, it is filtered once.
+        for stack in own.iter().flat_map(|stack| done.add(stack)) {
+            for piece in index.meeting(stack) {
+                filtered.stack(memory.piece_mut(piece), stack, word, fill, keep);
             }
         }
         if let Some(context) = &mut kept.thread.context {
             filtered.registers(context, fill, keep);
         }
     }
-    if let Some(exception) = &mut snapshot.exception {
+    if let Some(context) = exception {
         let keep = |word: u64| traced.has(word) || captured.contains(word);
-        filtered.registers(&mut exception.context, fill, keep);
+        filtered.registers(context, fill, keep);
     }
     let name = if is_triage {
         "filter-triage"
     } else {
         "filter-memory"
     };
-    snapshot.remarks.push(Remark::left_out(
+    snapshot.diagnostics.push(Diagnostic::left_out(
         Subject::Process,
         format!(
             "{name}: {} of {} words of stacks and {} registers are {fill:#04x}, and all vector registers",
@@ -180,7 +196,7 @@ pub(super) fn apply(snapshot: &mut Snapshot) {
     ));
 }
 
-/// What was overwritten.
+/// Counts of what was overwritten.
 #[derive(Default)]
 struct Filtered {
     all_words: u64,
@@ -202,7 +218,7 @@ impl Filtered {
         };
         let mut at = part.start();
         while at < part.end() {
-            // Pieces of words at both ends are nothing that a stack trace needs.
+            // A stack trace does not need the incomplete words at both ends.
             let end = (at - at % word).saturating_add(word).min(part.end());
             let place =
                 |address: u64| usize::try_from(address - piece.range.start()).expect("inside a buffer");

@@ -1,30 +1,33 @@
-//! All readable memory: which regions, in which order. Nothing is read here, only promised.
+//! Chooses all readable memory: which regions, and in which order. Nothing is read here; all memory
+//! is deferred.
 
 use dumpwright_callback::{MemoryInfo, ThreadWriteFlags};
-use dumpwright_target::{AddressRange, Content, Exclusion, Frozen, Region, Remark, Subject};
+use dumpwright_target::{AddressRange, Content, Diagnostic, Exclusion, Frozen, Region, Subject};
 
 use super::ranges::stack_ranges;
-use super::{Bytes, Piece, Snapshot};
+use super::{Bytes, CapturedMemory, Piece, Snapshot};
 use crate::Error;
 use crate::memory::reader;
 use crate::memory::set::RangeSet;
 use crate::protocol::dialogue::Dialogue;
 use crate::protocol::vm_region::to_info;
 
-/// How often both passes over the regions are tried, as DbgHelp 6.3.9600 does.
+/// The number of attempts to get the same answers in both passes over the regions. DbgHelp 6.3.9600
+/// makes the same number.
 pub(super) const ATTEMPTS: usize = 5;
 
-/// Untouched memory is zero and costs nothing as a hole, but a reservation of terabytes (address sanitisers,
-/// some runtimes) would make a file larger than file systems allow. Longer runs than this are left out
-/// and said so.
-const LONGEST_UNTOUCHED_RUN: u64 = 1 << 30;
+/// The longest run of untouched memory that is dumped, in bytes. Untouched memory is zero and takes
+/// no space in the file, because it becomes a hole. But a reservation of terabytes (address
+/// sanitizers, some runtimes) would make the file larger than file systems allow. Longer runs are
+/// left out and reported, in dumps of chosen memory as well.
+pub(super) const LONGEST_UNTOUCHED_RUN: u64 = 1 << 30;
 
-/// Regions begin and end at pages; answers to IncludeVmRegion have to as well.
+/// Regions, and answers to IncludeVmRegion, begin and end at multiples of this.
 const PAGE: u64 = 4096;
 
-/// Promises all memory that the type, the program and the callback want dumped.
+/// Defers all memory that the type, the program and the callback want dumped.
 ///
-/// Stacks come first, so that a dump cut off in its middle still has them and readers without
+/// Stacks come first. A truncated dump then still has them, and readers that do not support the
 /// Memory64List find them through the thread list.
 pub(super) fn choose(
     frozen: &mut dyn Frozen,
@@ -32,7 +35,7 @@ pub(super) fn choose(
     map: &[Region],
     dialogue: &mut Dialogue<'_>,
 ) -> Result<(), Error> {
-    snapshot.remarks.extend(exclusions(map));
+    snapshot.diagnostics.extend(exclusions(map));
     let regions: Vec<_> = map.iter().filter(|region| region.is_dumpable()).collect();
     let ranges = if dialogue.has_callback() {
         agreed(&regions, dialogue)?
@@ -41,56 +44,27 @@ pub(super) fn choose(
     };
     let mut present = Vec::new();
     for range in ranges {
-        present.extend(existing(frozen, range, &mut snapshot.remarks));
+        present.extend(existing(frozen, range, &mut snapshot.diagnostics));
     }
     let all = RangeSet::union_of_overlapping(present);
     let stacks =
         RangeSet::union_of_overlapping(stack_ranges(snapshot, ThreadWriteFlags::THREAD)).intersect(&all);
     let others = all.subtract(&stacks);
-    snapshot.pieces = stacks
+    let pieces: Vec<_> = stacks
         .iter()
         .chain(others.iter())
         .map(|range| Piece {
             range,
-            bytes: Bytes::Promised,
+            bytes: Bytes::Deferred,
         })
         .collect();
-    snapshot.large = true;
-    snapshot.regions = snapshot
-        .regions
-        .take()
-        .map(|regions| cut(regions, &snapshot.pieces));
+    snapshot.map.cut_at(&pieces);
+    snapshot.memory = CapturedMemory::new(pieces, true);
     Ok(())
 }
 
-/// The same map with an entry beginning wherever a captured range begins.
-///
-/// udmp-parser 0.7.0 refuses a full dump with a range that begins inside an entry. A region cut in two, both with the
-/// allocation base of the whole, says the same.
-fn cut(regions: Vec<Region>, pieces: &[Piece]) -> Vec<Region> {
-    let mut starts: Vec<_> = pieces.iter().map(|piece| piece.range.start()).collect();
-    starts.sort_unstable();
-    let mut entries = Vec::with_capacity(regions.len());
-    for region in regions {
-        let from = starts.partition_point(|start| *start <= region.range.start());
-        let inside = starts[from..]
-            .iter()
-            .take_while(|start| **start < region.range.end());
-        let mut at = region.range.start();
-        for border in inside.copied().chain([region.range.end()]) {
-            let range = AddressRange::new(at, border).expect("starts are ascending and differ");
-            entries.push(Region {
-                range,
-                ..region.clone()
-            });
-            at = border;
-        }
-    }
-    entries
-}
-
-/// What is left out because of the kind of region, one remark a reason.
-fn exclusions(map: &[Region]) -> Vec<Remark> {
+/// Returns one diagnostic for each reason why regions are left out.
+fn exclusions(map: &[Region]) -> Vec<Diagnostic> {
     let all = [
         Exclusion::Device,
         Exclusion::Kernel,
@@ -102,7 +76,7 @@ fn exclusions(map: &[Region]) -> Vec<Remark> {
             let regions = map.iter().filter(|region| region.exclusion == Some(exclusion));
             let (count, bytes) = regions.fold((0, 0), |(n, len), region| (n + 1, len + region.range.len()));
             (count > 0).then(|| {
-                Remark::left_out(
+                Diagnostic::left_out(
                     Subject::Process,
                     format!("{bytes} bytes in {count} regions: {}", exclusion.reason()),
                 )
@@ -111,7 +85,7 @@ fn exclusions(map: &[Region]) -> Vec<Remark> {
         .collect()
 }
 
-/// The ranges on which both passes of IncludeVmRegion agree.
+/// Returns the ranges on which both passes of IncludeVmRegion agree.
 fn agreed(regions: &[&Region], dialogue: &mut Dialogue<'_>) -> Result<Vec<AddressRange>, Error> {
     for _ in 0..ATTEMPTS {
         let sizes = pass(regions, dialogue)?;
@@ -123,7 +97,7 @@ fn agreed(regions: &[&Region], dialogue: &mut Dialogue<'_>) -> Result<Vec<Addres
     Err(Error::PassesDisagree)
 }
 
-/// One pass over the regions.
+/// Makes one pass over the regions and returns the wanted ranges.
 fn pass(regions: &[&Region], dialogue: &mut Dialogue<'_>) -> Result<Vec<AddressRange>, Error> {
     let mut asking = Asking::default();
     let mut ranges = Vec::new();
@@ -134,7 +108,7 @@ fn pass(regions: &[&Region], dialogue: &mut Dialogue<'_>) -> Result<Vec<AddressR
     Ok(ranges)
 }
 
-/// One pass of IncludeVmRegion: whether the callback still wants to hear of regions.
+/// The state of one pass of IncludeVmRegion: whether the callback still wants calls.
 pub(super) struct Asking(bool);
 
 impl Default for Asking {
@@ -144,7 +118,8 @@ impl Default for Asking {
 }
 
 impl Asking {
-    /// The parts of a region that are to be dumped. What lies behind an answered part is offered again.
+    /// Returns the parts of a region that are to be dumped. Whatever follows an answered part is
+    /// offered again.
     pub fn parts(&mut self, region: &Region, dialogue: &mut Dialogue<'_>) -> Vec<AddressRange> {
         let mut parts = Vec::new();
         let mut rest = Some(region.range);
@@ -158,8 +133,8 @@ impl Asking {
                     parts.push(part);
                     AddressRange::new(part.end(), offered.end())
                 }
-                // No more questions; everything left is dumped. An answer that grew, moved or is not aligned to
-                // pages is taken for the same.
+                // The calls end, and everything left is dumped. The same applies if the answer lies
+                // outside the offered range or is not aligned to pages.
                 _ => {
                     self.0 = false;
                     parts.push(offered);
@@ -185,25 +160,34 @@ fn is_aligned(range: AddressRange) -> bool {
     range.start().is_multiple_of(PAGE) && range.end().is_multiple_of(PAGE)
 }
 
-/// The parts of a range that have bytes.
-fn existing(frozen: &mut dyn Frozen, range: AddressRange, remarks: &mut Vec<Remark>) -> Vec<AddressRange> {
+/// Returns the parts of a range that have bytes.
+fn existing(
+    frozen: &mut dyn Frozen,
+    range: AddressRange,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<AddressRange> {
     let mut parts: Vec<AddressRange> = Vec::new();
     reader::survey(frozen, range, |part, content| match content {
-        Content::Zero if part.len() > LONGEST_UNTOUCHED_RUN => remarks.push(Remark::left_out(
-            Subject::Memory(part),
-            format!(
-                "untouched, therefore zero: {} bytes that would only be a hole",
-                part.len()
-            ),
-        )),
+        Content::Zero if part.len() > LONGEST_UNTOUCHED_RUN => diagnostics.push(untouched(part)),
         Content::Readable | Content::Zero => match parts.last_mut() {
             Some(last) if last.end() == part.start() => {
                 *last = AddressRange::new(last.start(), part.end()).expect("grew");
             }
             _ => parts.push(part),
         },
-        Content::Unreadable(reason) => remarks.push(Remark::missing(Subject::Memory(part), reason)),
-        Content::Nothing(reason) => remarks.push(Remark::left_out(Subject::Memory(part), reason)),
+        Content::Unreadable(reason) => diagnostics.push(Diagnostic::missing(Subject::Memory(part), reason)),
+        Content::Nothing(reason) => diagnostics.push(Diagnostic::left_out(Subject::Memory(part), reason)),
     });
     parts
+}
+
+/// Returns the diagnostic for a run of untouched memory that is left out because of its length.
+pub(super) fn untouched(run: AddressRange) -> Diagnostic {
+    Diagnostic::left_out(
+        Subject::Memory(run),
+        format!(
+            "never touched and therefore zero: {} bytes that would only be a hole in the file",
+            run.len()
+        ),
+    )
 }

@@ -1,21 +1,23 @@
-//! The unwind information of functions made at run time: without it, nobody unwinds through them.
+//! The unwind information of functions that were generated at run time. Without it, no debugger can
+//! unwind through them.
 
-use dumpwright_target::{AddressRange, Frozen, FunctionTable};
+use dumpwright_target::{AddressRange, FunctionTable, Memory};
 
 use crate::memory::reader;
 use crate::protocol::dialogue::Service;
 
-/// `UNWIND_INFO` of x86-64 without its codes: version, size of the prologue, number of codes, frame register.
+/// The size of an x86-64 `UNWIND_INFO` without its codes: version, size of the prologue, number of
+/// codes, frame register.
 const HEAD: u64 = 4;
-/// Where in it the number of codes stands.
+/// The offset of the number of codes.
 const CODES: usize = 2;
-/// A code of it.
+/// The size of a code.
 const CODE: u64 = 2;
 
-/// Where each function of the tables has its unwind information, codes included; what DbgHelp 6.3.9600 adds to the memory
-/// of every dump. What cannot be read is not there.
+/// Returns the unwind information of each function in the tables, codes included. DbgHelp 6.3.9600
+/// adds it to the memory of every dump. Unwind information that cannot be read is left out.
 pub(super) fn unwind_information(
-    frozen: &mut dyn Frozen,
+    memory: &mut dyn Memory,
     tables: &[FunctionTable],
     service: &mut Service<'_>,
 ) -> Vec<AddressRange> {
@@ -27,7 +29,7 @@ pub(super) fn unwind_information(
             let Some(range) = AddressRange::at(at, HEAD) else {
                 continue;
             };
-            if reader::read(frozen, service, range, &mut head).is_ok() {
+            if reader::read(memory, service, range, &mut head).is_ok() {
                 ranges.extend(AddressRange::at(at, HEAD + CODE * u64::from(head[CODES])));
             }
         }

@@ -1,14 +1,15 @@
-//! Phase 4: which memory, and the part of it that is read at once.
+//! Step 4: chooses the memory, and reads the part of it that is read before the layout.
 
 use dumpwright_callback::Hresult;
-use dumpwright_target::{Frozen, Gravity, Subject};
+use dumpwright_target::{Frozen, Severity, Subject};
 
 use super::fetch::fetch;
 use super::{Collected, Negotiated, Snapshot, dbghelp, filter, full, selected};
+use crate::error::remedy;
 use crate::protocol::dialogue::Dialogue;
 use crate::{DumpType, Error, Request};
 
-/// Chooses the memory, asks the callback to add and remove, and fetches what is to be fetched.
+/// Chooses the memory, asks the callback what to add and remove, and reads what is to be read now.
 pub(crate) fn memory(
     frozen: &mut dyn Frozen,
     collected: Collected,
@@ -18,13 +19,15 @@ pub(crate) fn memory(
 ) -> Result<Snapshot, Error> {
     let Collected { mut snapshot, map } = collected;
     let profile = negotiated.profile;
-    match snapshot.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
+    match snapshot.terms.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
         true if profile.reads_in_second_pass() => {
-            dbghelp::full(frozen, &mut snapshot, &map, negotiated, dialogue)?;
+            let limit = request.fetch_limit;
+            dbghelp::full(frozen, &mut snapshot, &map, negotiated, limit, dialogue)?;
         }
         true => full::choose(frozen, &mut snapshot, &map, dialogue)?,
         false if profile.selects_by_probing() => {
-            dbghelp::selected(frozen, &mut snapshot, &map, negotiated, dialogue)?;
+            let limit = request.fetch_limit;
+            dbghelp::selected(frozen, &mut snapshot, &map, negotiated, limit, dialogue)?;
         }
         false => {
             let chosen = selected::choose(frozen, &mut snapshot, &map, dialogue)?;
@@ -42,20 +45,27 @@ pub(crate) fn memory(
     Ok(snapshot)
 }
 
-/// With type 0x2000000 memory that cannot be read is an error.
+/// With type 0x2000000, fails if any memory could not be read.
 fn refuse_losses(snapshot: &Snapshot) -> Result<(), Error> {
     if !snapshot
+        .terms
         .dump_type
         .contains(DumpType::NO_IGNORE_INACCESSIBLE_MEMORY)
     {
         return Ok(());
     }
-    let lost = snapshot.remarks.iter().find_map(|remark| match remark.subject {
-        Subject::Memory(range) if remark.gravity == Gravity::Missing => Some(range),
-        _ => None,
-    });
+    let lost = snapshot
+        .diagnostics
+        .iter()
+        .find_map(|diagnostic| match diagnostic.subject {
+            Subject::Memory(range) if diagnostic.severity == Severity::Missing => Some(range),
+            _ => None,
+        });
     lost.map_or(Ok(()), |range| {
-        let status = Hresult::PARTIAL_COPY;
-        Err(Error::Unreadable { range, status })
+        Err(Error::Unreadable {
+            range,
+            status: Hresult::PARTIAL_COPY,
+            remedy: remedy::ALLOW_LOSSES,
+        })
     })
 }

@@ -1,19 +1,23 @@
-//! Deciding what goes in: the phases from the first question to the snapshot.
+//! The capture phase: everything from the first question of the dialogue to the finished snapshot.
 //!
-//! Each phase takes the previous one's product and returns its own; they cannot be run in the wrong
-//! order.
+//! Each step takes the result of the previous one and returns its own, so the steps cannot be run
+//! in the wrong order.
 
 mod collect;
 mod dbghelp;
+mod facts;
 mod fetch;
 mod filter;
 mod full;
 mod functions;
 mod image;
 mod limits;
+mod map;
 mod memory;
+mod modules;
 mod negotiate;
 mod paths;
+mod pieces;
 mod ranges;
 mod referenced;
 mod regions;
@@ -22,11 +26,17 @@ mod select;
 mod selected;
 mod snapshot;
 mod thread_data;
+mod threads;
 mod wow64;
 
 pub(crate) use collect::{Collected, collect};
+pub(crate) use facts::ProcessFacts;
 pub(crate) use limits::passed_limits;
+pub(crate) use map::AddressMap;
 pub(crate) use memory::memory;
+pub(crate) use modules::CapturedModule;
 pub(crate) use negotiate::{Negotiated, negotiate};
+pub(crate) use pieces::{Bytes, CapturedMemory, Piece, PieceIndex};
 pub(crate) use select::{Selection, select};
-pub(crate) use snapshot::{Bytes, KeptModule, KeptThread, Piece, Snapshot};
+pub(crate) use snapshot::Snapshot;
+pub(crate) use threads::{CapturedThread, CapturedThreads};

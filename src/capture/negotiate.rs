@@ -1,31 +1,33 @@
-//! Phase 1: who writes, who reads, what kind of dump.
+//! Step 1: settles who writes the output, who reads the memory, and the dump type.
 
 use dumpwright_callback::SecondaryFlags;
 use dumpwright_target::Target;
 
 use crate::protocol::dialogue::Dialogue;
-use crate::{DumpType, Error, Profile, Request};
+use crate::{DumpType, Error, Profile, Request, streams};
 
-/// Routes and flags.
+/// The settled output, reads and flags.
 pub(crate) struct Negotiated {
-    /// The type, with contradictions settled.
+    /// The dump type, with contradictions resolved.
     pub dump_type: DumpType,
-    /// The callback writes the dump.
+    /// Whether the callback writes the dump.
     pub callback_writes: bool,
-    /// Whose behaviour to follow.
+    /// The profile to follow.
     pub profile: Profile,
-    /// The file handle that the caller gave, if it said.
+    /// The file handle from the caller; `None` if the caller has none.
     pub file_handle: Option<u64>,
-    /// Secondary wishes.
+    /// The answer to SecondaryFlags.
     pub secondary: SecondaryFlags,
-    /// Threads are listed with their backing stores.
+    /// Whether threads are listed in a ThreadExList, with their backing stores.
     pub thread_ex: bool,
 }
 
-/// The handshake, and the first Cancel. Comes before the target is held: nothing here needs it, and a
-/// callback may take its time.
+/// Asks IsProcessSnapshot, VmStart, IoStart and SecondaryFlags, checks the request, and sends the
+/// first Cancel.
 ///
-/// The three handshake questions are put even when the type is then refused, as Microsoft's writer does.
+/// This happens before the target is suspended: nothing here needs a suspended target, and a
+/// callback may take long to answer. The first three questions are asked even if the dump type is
+/// then refused, as Microsoft's writer does.
 pub(crate) fn negotiate(
     dialogue: &mut Dialogue<'_>,
     request: &Request,
@@ -35,9 +37,9 @@ pub(crate) fn negotiate(
         let snapshot = target.as_snapshot().ok_or(Error::NoSnapshot)?;
         dialogue.reads_from(snapshot);
     }
-    dialogue.vm_start();
-    let callback_writes = dialogue.io_start(request.file_handle.unwrap_or(0));
     let profile = request.profile;
+    dialogue.vm_start(profile);
+    let callback_writes = dialogue.io_start(request.file_handle.unwrap_or(0));
     let dump_type = request.dump_type.settled(profile.known_types())?;
     if let (false, Some(error)) = (profile.refuses_contradictions_late(), dump_type.contradiction()) {
         return Err(error);
@@ -58,7 +60,7 @@ pub(crate) fn negotiate(
 }
 
 impl Negotiated {
-    /// The output begins: there must be one.
+    /// Begins the output. Fails if neither the callback nor the caller provides one.
     pub fn begin_writing(&self, dialogue: &mut Dialogue<'_>) -> Result<(), Error> {
         if !self.callback_writes && self.file_handle == Some(0) {
             return Err(Error::NoOutput);
@@ -68,25 +70,35 @@ impl Negotiated {
     }
 }
 
-/// Types up to 0xFFFF are Microsoft's, and readers refuse files that have one twice; only the two comment
-/// types are meant for callers.
+/// Checks the types of the caller's streams.
+///
+/// Readers refuse a file that has a stream type twice. Therefore the caller may use each type once,
+/// and one of Microsoft's types only if dumpwright does not write that stream itself. A stream of
+/// any other type replaces dumpwright's own. Programs that use Breakpad may rely on this, because
+/// Breakpad's own streams have the types that dumpwright uses on Linux.
 fn check_user_streams(request: &Request) -> Result<(), Error> {
-    const LAST_RESERVED: u32 = 0xFFFF;
-    const COMMENTS: [u32; 2] = [10, 11];
     let types: Vec<_> = request
         .user_streams
         .iter()
         .map(|stream| stream.stream_type)
         .collect();
     for (index, stream_type) in types.iter().enumerate() {
-        if *stream_type <= LAST_RESERVED && !COMMENTS.contains(stream_type) {
+        if *stream_type == 0 {
+            return Err(Error::InvalidRequest(
+                "user stream type 0 marks an unused entry, which readers skip; use type 10 or 11 (comments) or a type above 0xffff"
+                    .to_owned(),
+            ));
+        }
+        if streams::is_microsofts(*stream_type) && streams::is_ours(*stream_type) {
             return Err(Error::InvalidRequest(format!(
-                "user stream type {stream_type:#x} is reserved; use 10 or 11 (comments) or more than 0xffff"
+                "user stream type {stream_type:#x} is Microsoft's, and dumpwright writes this stream itself; use type 10 or 11 \
+                 (comments) or a type above 0xffff"
             )));
         }
-        if crate::streams::is_ours(*stream_type) || types[..index].contains(stream_type) {
+        if types[..index].contains(stream_type) {
             return Err(Error::InvalidRequest(format!(
-                "two streams of type {stream_type:#x} in one dump; readers refuse that"
+                "two user streams have the type {stream_type:#x}; readers refuse a dump that has a type twice, so give each \
+                 stream its own type"
             )));
         }
     }

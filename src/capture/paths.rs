@@ -1,11 +1,11 @@
-//! Module paths without folders (type 0x80): names of users and projects stand in them.
+//! Removes folders from module paths (type 0x80), because they contain names of users and projects.
 
 use dumpwright_target::{LinuxFacts, LinuxTextKind, Module, UnloadedModule};
 
 use crate::Profile;
 
-/// Takes the folders from a module's path and, unless DbgHelp is to be followed, from the paths in its debug
-/// records.
+/// Removes the folders from a module's path. Unless the profile follows DbgHelp, also removes them
+/// from the paths in its debug records.
 pub(super) fn shorten_module(module: &mut Module, profile: Profile) {
     module.path = base_name(&module.path).to_owned();
     if profile.filters_all_paths() {
@@ -14,7 +14,8 @@ pub(super) fn shorten_module(module: &mut Module, profile: Profile) {
     }
 }
 
-/// Takes the folders from the paths that a Linux dump has besides: the map of the address space, the linker's list.
+/// Removes the folders from the other paths in a Linux dump: the map of the address space and the
+/// dynamic linker's list of modules.
 pub(super) fn shorten_linux(facts: &mut LinuxFacts) {
     for text in &mut facts.texts {
         if text.kind == LinuxTextKind::Maps {
@@ -27,19 +28,20 @@ pub(super) fn shorten_linux(facts: &mut LinuxFacts) {
     }
 }
 
-/// The same for modules that have been unloaded.
+/// Removes the folders from the names of unloaded modules.
 pub(super) fn shorten_unloaded(modules: &mut [UnloadedModule]) {
     for module in modules {
         module.name = base_name(&module.name).to_owned();
     }
 }
 
-/// The last part of a path of either system.
+/// Returns the last part of a Linux or Windows path.
 fn base_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
-/// A line of `/proc/PID/maps` without the folders of its path, which is the last field and the only one with a slash.
+/// Returns a line of `/proc/PID/maps` without the folders of its path. The path is the last field,
+/// and the only one that can contain a slash.
 fn short_line(line: &[u8]) -> impl Iterator<Item = &u8> {
     let path = line.iter().position(|byte| *byte == b'/').unwrap_or(line.len());
     let name = line
@@ -49,8 +51,9 @@ fn short_line(line: &[u8]) -> impl Iterator<Item = &u8> {
     line[..path].iter().chain(&line[name..])
 }
 
-/// A CodeView record: `RSDS` (a PDB of today) has 20 bytes before the path, `NB10` (a PDB before Visual C++ 7) has 12: offset,
-/// time, age. Others name no file.
+/// Removes the folders from the path in a CodeView record. `RSDS` (current PDB files) is followed
+/// by 20 bytes before the path. `NB10` (PDB files before Visual C++ 7) is followed by 12: offset,
+/// time, age. Other records contain no path.
 fn shorten_pdb(record: &mut Vec<u8>) {
     let at = match record.first_chunk() {
         Some(b"RSDS") => 24,
@@ -64,8 +67,10 @@ fn shorten_pdb(record: &mut Vec<u8>) {
     }
 }
 
-/// An `IMAGE_DEBUG_MISC` (winnt.h) that names a file, as images with a `.dbg` file have one: type, length of all, whether
-/// the path is UTF-16, 3 bytes, path, NUL. What stands behind the NUL goes too; the length stays a multiple of 4.
+/// Removes the folders from the path in an `IMAGE_DEBUG_MISC` record (winnt.h), which images with a
+/// `.dbg` file have. Its fields are the type, the length of the record, whether the path is UTF-16,
+/// 3 unused bytes, the path, and a NUL. Whatever follows the NUL is removed too. The length stays a
+/// multiple of 4.
 fn shorten_misc(record: &mut Vec<u8>) {
     const EXENAME: [u8; 4] = 1_u32.to_le_bytes();
     const PATH: usize = 12;
@@ -135,7 +140,7 @@ mod tests {
             short(record(1, 0, b"C:\\users\\jo\\tool.dbg\0\\jo\0\0\0\0")),
             record(1, 0, b"tool.dbg\0\0\0\0")
         );
-        // U+2F5C and U+5C2F have the bytes of separators and are none.
+        // U+2F5C and U+5C2F contain the byte of a separator, but are not separators.
         assert_eq!(
             short(record(1, 1, &wide("C:\\jo/\u{2f5c}\u{5c2f}.dbg\0\0\0"))),
             record(1, 1, &wide("\u{2f5c}\u{5c2f}.dbg\0\0"))

@@ -1,36 +1,38 @@
-//! The map of the address space, with VmQuery asked where the callback wants it.
+//! The map of the address space. Asks VmQuery if the callback wants it.
 
-use dumpwright_target::{AddressRange, Frozen, Region, RegionState, protect};
+use dumpwright_target::{AddressRange, Content, Diagnostic, Frozen, Region, RegionState, Subject, protect};
 
 use crate::Error;
+use crate::memory::reader::{self, Structures};
 use crate::protocol::dialogue::{Dialogue, Queried};
 use crate::protocol::vm_region::from_info;
 
-/// How many regions a callback may invent before its map counts as endless. Real processes have up to
-/// some 65,000 (the kernel's default limit of mappings), a few have raised that to a million.
+/// How many regions a callback may return before its map counts as endless. Real processes have up
+/// to about 65,000 (the kernel's default limit of mappings); on a few systems the limit is raised
+/// to a million.
 const MOST_REGIONS: usize = 4 << 20;
 
-/// All regions that are not free, ascending.
+/// Returns all regions that are not free, in ascending order.
 ///
 /// # Errors
-/// VmQuery was answered with a failure, or the target cannot list its regions.
+/// If VmQuery was answered with a failure, or if the target cannot list its regions.
 pub(crate) fn regions(frozen: &mut dyn Frozen, dialogue: &mut Dialogue<'_>) -> Result<Vec<Region>, Error> {
-    let own = frozen.regions()?;
+    let own = frozen.regions(&mut Structures(dialogue.service()))?;
     if !dialogue.service().wants_reads() {
         return Ok(own);
     }
-    Walk::over(&own).allocated(dialogue)
+    RegionWalk::over(&own).allocated(dialogue)
 }
 
-/// One walk over the address space, from 0 up, free regions included.
-pub(super) struct Walk<'r> {
+/// A walk over the address space, from address 0 upwards, free regions included.
+pub(super) struct RegionWalk<'r> {
     own: &'r [Region],
     address: u64,
     visited: usize,
 }
 
-impl<'r> Walk<'r> {
-    /// A walk that takes these regions where the callback has none of its own.
+impl<'r> RegionWalk<'r> {
+    /// Creates a walk that uses these regions where the callback provides none.
     pub fn over(own: &'r [Region]) -> Self {
         Self {
             own,
@@ -39,10 +41,10 @@ impl<'r> Walk<'r> {
         }
     }
 
-    /// The next region, as the callback sees it if it wants the Vm questions.
+    /// Returns the next region: as the callback describes it, if it wants VmQuery.
     ///
     /// # Errors
-    /// VmQuery was answered with a failure.
+    /// If VmQuery was answered with a failure.
     pub fn next(&mut self, dialogue: &mut Dialogue<'_>) -> Result<Option<Region>, Error> {
         let found = match dialogue.vm_query(self.address)? {
             Queried::NoMore => None,
@@ -57,10 +59,10 @@ impl<'r> Walk<'r> {
         Ok(region.filter(|_| self.visited < MOST_REGIONS))
     }
 
-    /// All regions from here on, free ones included.
+    /// Returns all remaining regions, free ones included.
     ///
     /// # Errors
-    /// As [`next`](Self::next).
+    /// Like [`next`](Self::next).
     pub fn all(mut self, dialogue: &mut Dialogue<'_>) -> Result<Vec<Region>, Error> {
         let mut regions = Vec::new();
         while let Some(region) = self.next(dialogue)? {
@@ -69,10 +71,10 @@ impl<'r> Walk<'r> {
         Ok(regions)
     }
 
-    /// All regions from here on that are not free.
+    /// Returns all remaining regions that are not free.
     ///
     /// # Errors
-    /// As [`next`](Self::next).
+    /// Like [`next`](Self::next).
     pub fn allocated(self, dialogue: &mut Dialogue<'_>) -> Result<Vec<Region>, Error> {
         let mut regions = self.all(dialogue)?;
         regions.retain(|region| region.state != RegionState::Free);
@@ -80,8 +82,56 @@ impl<'r> Walk<'r> {
     }
 }
 
-/// The region at `address` as `VirtualQuery` would tell it: a listed one (its rest from there on), or the
-/// free one up to the next.
+/// Returns the map with each wanted region split where parts of it are known to be unreadable.
+/// These parts become regions without access.
+///
+/// On Windows they would be regions of their own. On Linux, a guard page (`MADV_GUARD_INSTALL`) and
+/// pages after the end of a mapped file are part of an ordinary mapping.
+pub(super) fn split_at_holes(
+    frozen: &mut dyn Frozen,
+    map: &[Region],
+    is_wanted: impl Fn(&Region) -> bool,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<Region> {
+    let mut split = Vec::with_capacity(map.len());
+    for region in map {
+        let mut holes = Vec::new();
+        if is_wanted(region) {
+            reader::survey(frozen, region.range, |part, content| match content {
+                Content::Readable | Content::Zero => {}
+                Content::Unreadable(reason) => {
+                    holes.push(part);
+                    diagnostics.push(Diagnostic::missing(Subject::Memory(part), reason));
+                }
+                Content::Nothing(reason) => {
+                    holes.push(part);
+                    diagnostics.push(Diagnostic::left_out(Subject::Memory(part), reason));
+                }
+            });
+        }
+        let mut at = region.range.start();
+        for hole in holes {
+            split.extend(AddressRange::new(at, hole.start()).map(|range| Region {
+                range,
+                ..region.clone()
+            }));
+            split.push(Region {
+                range: hole,
+                protect: protect::NOACCESS,
+                ..region.clone()
+            });
+            at = hole.end();
+        }
+        split.extend(AddressRange::new(at, region.range.end()).map(|range| Region {
+            range,
+            ..region.clone()
+        }));
+    }
+    split
+}
+
+/// Returns the region at `address`, as `VirtualQuery` would: the rest of a listed region from
+/// `address` on, or the free region up to the next listed one.
 fn own_region_at(own: &[Region], address: u64) -> Option<Region> {
     let index = own.partition_point(|region| region.range.end() <= address);
     let next = own.get(index)?;

@@ -1,7 +1,7 @@
-//! The parts of modules that the type and each module's flags ask for.
+//! Finds the parts of modules that the type and each module's flags ask for.
 
 use dumpwright_callback::ModuleWriteFlags;
-use dumpwright_target::{AddressRange, Frozen, Gravity, Region, Remark, Subject, protect};
+use dumpwright_target::{AddressRange, Diagnostic, Memory, Region, Severity, Subject, protect};
 
 use super::{Snapshot, image};
 use crate::DumpType;
@@ -11,12 +11,14 @@ const WRITABLE: u32 =
 const EXECUTABLE: u32 =
     protect::EXECUTE | protect::EXECUTE_READ | protect::EXECUTE_READWRITE | protect::EXECUTE_WRITECOPY;
 
-/// Data, code and headers, by the modules' own headers.
+/// Returns data, code and headers of the modules, according to the modules' own headers.
 ///
-/// Where those make no sense, data and code are told by what may be written and executed, which is more rather than
-/// less; of the headers there is only the first page then, and that is a loss.
-pub(super) fn ranges(frozen: &mut dyn Frozen, snapshot: &mut Snapshot, map: &[Region]) -> Vec<AddressRange> {
-    let headers = snapshot.dump_type.contains(DumpType::WITH_MODULE_HEADERS);
+/// If the headers are malformed, the writable and the executable parts of the module are dumped in
+/// place of data and code, which is more than necessary. If headers are wanted, only the first page
+/// of the module is dumped. The dump then counts as partial, except in the profiles that follow
+/// DbgHelp, which reads the headers from the module's file.
+pub(super) fn ranges(memory: &mut dyn Memory, snapshot: &mut Snapshot, map: &[Region]) -> Vec<AddressRange> {
+    let headers = snapshot.terms.dump_type.contains(DumpType::WITH_MODULE_HEADERS);
     let mut ranges = Vec::new();
     for kept in &snapshot.modules {
         let data = kept.flags.contains(ModuleWriteFlags::DATA_SEG);
@@ -27,7 +29,7 @@ pub(super) fn ranges(frozen: &mut dyn Frozen, snapshot: &mut Snapshot, map: &[Re
         if !(data || code || headers) {
             continue;
         }
-        match image::parts(frozen, module) {
+        match image::parts(memory, module) {
             Ok(parts) => {
                 let wanted = [(data, parts.data), (code, parts.code), (headers, parts.headers)];
                 let wanted = wanted.into_iter().filter(|(wanted, _)| *wanted);
@@ -43,11 +45,17 @@ pub(super) fn ranges(frozen: &mut dyn Frozen, snapshot: &mut Snapshot, map: &[Re
                 if headers {
                     ranges.extend(image::first_page(module));
                 }
-                let is_lost = headers && snapshot.profile.misses_broken_headers();
-                snapshot.remarks.push(Remark {
-                    gravity: if is_lost { Gravity::Missing } else { Gravity::Note },
+                let is_lost = headers && snapshot.terms.profile.misses_broken_headers();
+                snapshot.diagnostics.push(Diagnostic {
+                    severity: if is_lost {
+                        Severity::Missing
+                    } else {
+                        Severity::Note
+                    },
                     subject: Subject::Module(kept.module.base),
-                    reason: format!("{reason}; its parts are guessed from the map of the address space"),
+                    reason: format!(
+                        "{reason}; the parts of the module are guessed from the map of the address space"
+                    ),
                 });
             }
         }
@@ -55,7 +63,7 @@ pub(super) fn ranges(frozen: &mut dyn Frozen, snapshot: &mut Snapshot, map: &[Re
     ranges
 }
 
-/// What of a module has one of these protections.
+/// Returns the parts of a module that have one of these protections.
 fn by_protection(map: &[Region], module: AddressRange, wanted: u32) -> impl Iterator<Item = AddressRange> {
     let from = map.partition_point(|region| region.range.end() <= module.start());
     let inside = map[from..]

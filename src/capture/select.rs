@@ -1,4 +1,4 @@
-//! Phase 2: which threads and modules.
+//! Step 2: selects threads and modules.
 
 use std::collections::HashSet;
 
@@ -7,20 +7,23 @@ use dumpwright_target::{Fault, FaultKind, Frozen};
 
 use super::Negotiated;
 use crate::Error;
+use crate::memory::reader::Structures;
 use crate::protocol::dialogue::Dialogue;
 use crate::protocol::{initial_module_flags, initial_thread_flags};
 
-/// How often the threads are listed again. A process in which everything else is held makes no new ones; one whose callback
-/// leaves threads running may do so for ever.
+/// How often the threads are listed again. If everything else is suspended, a process creates no
+/// new threads. If the callback leaves threads running, they may create new ones forever.
 const PASSES: usize = 100;
 
-/// The wanted threads and modules, with what is to be gathered of each.
+/// The selected threads and modules, each with the parts to be read.
 pub(crate) struct Selection {
     pub threads: Vec<(u32, ThreadWriteFlags)>,
     pub modules: Vec<(u64, ModuleWriteFlags)>,
-    /// Why some threads may be missing, if so.
+    /// The number of threads and of modules that the callback was asked about.
+    pub asked: [usize; 2],
+    /// Why some threads may be missing; `None` if all threads were listed.
     pub thread_fault: Option<Fault>,
-    /// Why the modules could not be listed, if so; a dump without them is better than none.
+    /// Why the modules could not be listed, if that failed. The dump is then made without modules.
     pub module_fault: Option<Fault>,
 }
 
@@ -40,12 +43,13 @@ pub(crate) fn select(
         for id in new {
             asked.insert(id);
             if let Some(keep) = dialogue.include_thread(id, initial) {
-                frozen.hold_thread(id);
+                frozen.suspend_thread(id);
                 threads.push((id, keep));
             }
             dialogue.service().poll_cancel()?;
         }
-        // Where threads are held one by one, others may have made new ones meanwhile.
+        // If threads are suspended one by one, the others may have created new threads in the
+        // meantime.
         match frozen.thread_ids() {
             Ok(ids) => new = ids.into_iter().filter(|id| !asked.contains(id)).collect(),
             Err(fault) => {
@@ -60,17 +64,18 @@ pub(crate) fn select(
             thread_fault = Some(Fault::new(
                 FaultKind::NotStopped,
                 "list all threads",
-                format!("there were still new ones after {PASSES} rounds"),
+                format!("new threads still appeared after they were listed {PASSES} times"),
             ));
             break;
         }
     }
     dialogue.service().poll_cancel()?;
     let initial = initial_module_flags(negotiated.dump_type);
-    let (bases, module_fault) = match frozen.module_bases() {
+    let (bases, module_fault) = match frozen.module_bases(&mut Structures(dialogue.service())) {
         Ok(bases) => (bases, None),
         Err(fault) => (Vec::new(), Some(fault)),
     };
+    let asked = [asked.len(), bases.len()];
     let mut modules = Vec::new();
     for base in bases {
         modules.extend(dialogue.include_module(base, initial).map(|keep| (base, keep)));
@@ -80,6 +85,7 @@ pub(crate) fn select(
         threads,
         thread_fault,
         modules,
+        asked,
         module_fault,
     })
 }

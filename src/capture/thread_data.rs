@@ -1,43 +1,40 @@
-//! What the system keeps in the process about its threads and about itself (type 0x100).
+//! The data that the system keeps inside the process about its threads and the process itself (type
+//! 0x100).
 
 use dumpwright_callback::{ModuleWriteFlags, ThreadWriteFlags};
-use dumpwright_target::{AddressRange, Frozen, Platform};
+use dumpwright_target::{AddressRange, Memory, MemoryExt, Platform};
 
-use super::snapshot::pointer_size;
 use super::{Snapshot, image};
 use crate::DumpType;
-use crate::memory::words::word_at;
 
-/// Blocks of threads and of the process, as the type asks for them.
-pub(super) fn ranges(frozen: &mut dyn Frozen, snapshot: &Snapshot) -> Vec<AddressRange> {
-    let pointer = pointer_size(snapshot.system.as_ref());
+/// Returns the blocks of threads and of the process that the type asks for.
+pub(super) fn ranges(memory: &mut dyn Memory, snapshot: &Snapshot) -> Vec<AddressRange> {
+    let pointer = snapshot.facts.pointer_size();
     let wanted = snapshot
         .threads
+        .kept()
         .iter()
         .filter(|kept| kept.thread.teb != 0 && kept.flags.contains(ThreadWriteFlags::THREAD_DATA));
     let blocks: Vec<_> = wanted.map(|kept| kept.thread.teb).collect();
-    let is_reduced = snapshot.dump_type.contains(DumpType::WITHOUT_OPTIONAL_DATA);
-    let keeps_whole = is_reduced && snapshot.profile.keeps_thread_blocks_in_triage();
-    if snapshot.dump_type.contains(DumpType::FILTER_TRIAGE) && !keeps_whole {
-        // Of each thread's block only the first word, as DbgHelp 6.3.9600 does.
+    let is_reduced = snapshot.terms.dump_type.contains(DumpType::WITHOUT_OPTIONAL_DATA);
+    let keeps_whole = is_reduced && snapshot.terms.profile.keeps_thread_blocks_in_triage();
+    if snapshot.terms.dump_type.contains(DumpType::FILTER_TRIAGE) && !keeps_whole {
+        // Only the first word of each thread's block, like DbgHelp 6.3.9600.
         return blocks
             .into_iter()
             .filter_map(|block| AddressRange::at(block, pointer))
             .collect();
     }
-    let is_windows = snapshot
-        .system
-        .as_ref()
-        .is_some_and(|system| system.platform == Platform::WindowsNt);
+    let is_windows = snapshot.facts.platform() == Some(Platform::WindowsNt);
     if is_windows {
         let system = if pointer == 4 { &WINDOWS_32 } else { &WINDOWS_64 };
-        let mut ranges = system.blocks(&mut |at| word_at(frozen, at, pointer), &blocks, is_reduced);
+        let mut ranges = system.blocks(memory, &blocks, is_reduced);
         let arrays = blocks
             .iter()
             .map(|teb| teb.saturating_add(system.teb_tls_pointer));
-        let arrays: Vec<_> = arrays.filter_map(|at| word_at(frozen, at, pointer)).collect();
-        if !snapshot.dump_type.contains(DumpType::FILTER_TRIAGE) {
-            ranges.extend(thread_local(frozen, snapshot, pointer, &arrays));
+        let arrays: Vec<_> = arrays.filter_map(|at| memory.word(at, pointer).ok()).collect();
+        if !snapshot.terms.dump_type.contains(DumpType::FILTER_TRIAGE) {
+            ranges.extend(thread_local(memory, snapshot, pointer, &arrays));
         }
         ranges
     } else {
@@ -48,8 +45,9 @@ pub(super) fn ranges(frozen: &mut dyn Frozen, snapshot: &Snapshot) -> Vec<Addres
     }
 }
 
-/// The page from a thread pointer on, which holds the thread library's own block (glibc: `struct pthread`, some 2300
-/// bytes), and unless the type asks for less the page below, where thread-local variables are.
+/// Returns the page that begins at a thread pointer. It contains the thread library's own block (in
+/// glibc `struct pthread`, about 2300 bytes). Unless the type is reduced, also returns the page
+/// below, where thread-local variables are.
 fn linux(thread_pointer: u64, is_reduced: bool) -> Option<AddressRange> {
     const PAGE: u64 = 4096;
     let below = if is_reduced { 0 } else { PAGE };
@@ -59,10 +57,11 @@ fn linux(thread_pointer: u64, is_reduced: bool) -> Option<AddressRange> {
     )
 }
 
-/// Thread-local variables of modules: each thread's array of blocks, up to the last that a module has, and the blocks of those modules whose flags
-/// ask for them. So does DbgHelp 6.3.9600, tried on programs with up to three such modules.
+/// Returns thread-local variables of modules: each thread's array of blocks, up to the highest
+/// index that a module uses, and the blocks of the modules whose flags ask for them. DbgHelp
+/// 6.3.9600 does the same. This was observed for programs with up to three such modules.
 fn thread_local(
-    frozen: &mut dyn Frozen,
+    memory: &mut dyn Memory,
     snapshot: &Snapshot,
     pointer: u64,
     arrays: &[u64],
@@ -70,7 +69,7 @@ fn thread_local(
     let mut modules = Vec::new();
     for kept in &snapshot.modules {
         let image = AddressRange::at(kept.module.base, kept.module.size);
-        if let Some(variables) = image.and_then(|image| image::thread_local(frozen, image)) {
+        if let Some(variables) = image.and_then(|image| image::thread_local(memory, image)) {
             modules.push((variables, kept.flags.contains(ModuleWriteFlags::TLS_DATA)));
         }
     }
@@ -83,7 +82,7 @@ fn thread_local(
         for (variables, _) in modules.iter().filter(|(_, wanted)| *wanted) {
             let block = array.checked_add(variables.index * pointer);
             let block = block
-                .and_then(|at| word_at(frozen, at, pointer))
+                .and_then(|at| memory.word(at, pointer).ok())
                 .filter(|at| *at != 0);
             ranges.extend(block.and_then(|at| AddressRange::at(at, variables.size)));
         }
@@ -91,8 +90,11 @@ fn thread_local(
     ranges
 }
 
-/// Where Windows keeps what about a thread and a process: offsets as the public symbols of ntdll have them.
+/// Offsets and sizes of Windows' data about a thread and a process. The offsets are those in the
+/// public symbols of ntdll.
 struct Windows {
+    /// The size of a pointer in bytes.
+    pointer: u64,
     teb: u64,
     teb_tls_pointer: u64,
     teb_peb: u64,
@@ -101,16 +103,18 @@ struct Windows {
     peb: u64,
     peb_parameters: u64,
     parameters: u64,
-    /// Where the process parameters have their strings: current folder, image path, command line, window title, desktop; and of which DbgHelp
-    /// 6.3.9600 was seen to take all the room, the NUL behind the text included.
+    /// The offsets of the strings in the process parameters: current folder, image path, command
+    /// line, window title, desktop. `true` means that DbgHelp 6.3.9600 was observed to dump the
+    /// whole capacity of the string, with the NUL that follows the text.
     strings: [(u64, bool); 5],
-    /// Where the address of the characters stands in a `UNICODE_STRING`.
+    /// The offset of the address of the characters in a `UNICODE_STRING`.
     string_buffer: u64,
     environment: u64,
 }
 
-/// Sizes as DbgHelp 6.3.9600 takes them on x86-64.
+/// x86-64 Windows. The sizes are those that DbgHelp 6.3.9600 dumps.
 const WINDOWS_64: Windows = Windows {
+    pointer: 8,
     teb: 0x2000,
     teb_tls_pointer: 0x58,
     teb_peb: 0x60,
@@ -130,8 +134,10 @@ const WINDOWS_64: Windows = Windows {
     environment: 0x80,
 };
 
-/// The same of a 32-bit system; sizes are those of the structures (Windows 7), for no 32-bit DbgHelp has been observed.
+/// 32-bit Windows. The sizes are those of the structures (Windows 7), because no 32-bit DbgHelp has
+/// been observed.
 const WINDOWS_32: Windows = Windows {
+    pointer: 4,
     teb: 0x1000,
     teb_tls_pointer: 0x2C,
     teb_peb: 0x30,
@@ -151,43 +157,40 @@ const WINDOWS_32: Windows = Windows {
     environment: 0x48,
 };
 
-/// So much of the environment, as DbgHelp 6.3.9600 takes it.
+/// Bytes of the environment that are dumped, as DbgHelp 6.3.9600 does.
 const ENVIRONMENT_BYTES: u64 = 0x2000;
 
 impl Windows {
-    fn blocks(
-        &self,
-        word: &mut dyn FnMut(u64) -> Option<u64>,
-        tebs: &[u64],
-        is_reduced: bool,
-    ) -> Vec<AddressRange> {
+    fn blocks(&self, memory: &mut dyn Memory, tebs: &[u64], is_reduced: bool) -> Vec<AddressRange> {
         let mut ranges = Vec::new();
-        let mut follow = |word: &mut dyn FnMut(u64) -> Option<u64>, at: u64, size: u64| {
-            let block = word(at).filter(|block| *block != 0)?;
+        let mut follow = |memory: &mut dyn Memory, at: u64, size: u64| {
+            let block = memory.word(at, self.pointer).ok().filter(|block| *block != 0)?;
             ranges.extend(AddressRange::at(block, size));
             Some(block)
         };
         let mut peb = None;
         for teb in tebs {
             if !is_reduced {
-                follow(word, teb.saturating_add(self.teb_fls_data), self.fls_block);
+                follow(memory, teb.saturating_add(self.teb_fls_data), self.fls_block);
             }
             if peb.is_none() {
-                peb = follow(word, teb.saturating_add(self.teb_peb), self.peb);
+                peb = follow(memory, teb.saturating_add(self.teb_peb), self.peb);
             }
         }
         let parameters = peb
             .filter(|_| !is_reduced)
-            .and_then(|peb| follow(word, peb.saturating_add(self.peb_parameters), self.parameters));
+            .and_then(|peb| follow(memory, peb.saturating_add(self.peb_parameters), self.parameters));
         if let Some(parameters) = parameters {
             for (offset, with_room) in self.strings {
-                // UNICODE_STRING: its length in bytes is the low 16 bits, its room the next ones.
+                // UNICODE_STRING: the low 16 bits are its length in bytes, the next 16 its
+                // capacity.
                 let at = parameters.saturating_add(offset);
-                let length = word(at).unwrap_or(0) >> if with_room { 16 } else { 0 } & 0xFFFF;
-                follow(word, at.saturating_add(self.string_buffer), length);
+                let length =
+                    memory.word(at, self.pointer).unwrap_or(0) >> if with_room { 16 } else { 0 } & 0xFFFF;
+                follow(memory, at.saturating_add(self.string_buffer), length);
             }
             follow(
-                word,
+                memory,
                 parameters.saturating_add(self.environment),
                 ENVIRONMENT_BYTES,
             );

@@ -1,37 +1,40 @@
-//! `dumpwright check`: which rules a dump breaks.
+//! `dumpwright check`: checks which rules a dump breaks.
 
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use dumpwright::read::{CheckOptions, Severity, Violation, check_with};
+use dumpwright::read::{CheckOptions, Level, Violation, check_with};
 
+use super::print::printable;
 use super::show::{open, quiet_on_broken_pipe};
 
-/// Check a dump against the rules of the format and of the programs that read dumps
-///
-/// Each violation is printed with the file offset where it was found. Errors are what makes a reader refuse or misread
-/// the dump; warnings are limits of single readers. The exit status is 1 if there is an error, else 0.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// The dump to check
     pub file: PathBuf,
 
-    /// Accept that memory was lost while the dump was written (it is reported as a warning)
+    /// Report lost memory as a warning instead of an error
+    ///
+    /// Memory is lost if it could not be read while the dump was being written. The dump then
+    /// contains a fill pattern in its place and a list of the lost ranges.
     #[arg(long)]
     pub expect_losses: bool,
 
-    /// Print one JSON object instead of lines
+    /// Print one JSON object instead of text
+    ///
+    /// docs/json.md describes the object.
     #[arg(long)]
     pub json: bool,
 }
 
-/// Checks the file and prints what was found on standard output.
+/// Checks the dump and prints the violations on standard output.
 ///
 /// # Errors
 ///
-/// The file can't be opened or read, or is no minidump at all.
+/// The file cannot be opened or read, it is not a minidump, or standard output cannot be written
+/// to.
 pub fn run(args: &CheckArgs) -> Result<ExitCode, Box<dyn Error>> {
     let dump = open(&args.file)?;
     let violations = check_with(
@@ -42,7 +45,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, Box<dyn Error>> {
     )?;
     let errors = violations
         .iter()
-        .filter(|violation| violation.severity == Severity::Error)
+        .filter(|violation| violation.severity == Level::Error)
         .count();
     let mut out = io::stdout().lock();
     let printed = if args.json {
@@ -60,9 +63,10 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, Box<dyn Error>> {
 
 fn print_lines(out: &mut impl Write, args: &CheckArgs, found: &[Violation], errors: usize) -> io::Result<()> {
     for violation in found {
-        writeln!(out, "{violation}")?;
+        writeln!(out, "{}", printable(&violation.to_string()))?;
     }
-    let file = args.file.display();
+    let file = args.file.display().to_string();
+    let file = printable(&file);
     let warnings = found.len() - errors;
     match (errors, warnings) {
         (0, 0) => writeln!(out, "{file}: ok"),
@@ -99,6 +103,7 @@ fn print_json(out: &mut impl Write, args: &CheckArgs, found: &[Violation], error
         })
         .collect();
     let object = serde_json::json!({
+        "version": super::JSON_VERSION,
         "file": args.file.to_string_lossy(),
         "ok": errors == 0,
         "errors": errors,

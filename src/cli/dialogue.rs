@@ -1,61 +1,74 @@
-//! The dialogue of a dump on the command line: who answers, and what is written down of it.
+//! The callback of a dump on the command line: what answers it, and where the dialogue is recorded.
 
-use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
-use dumpwright::protocol::{Lint, Playback, Recorder, Script, Symbols, Transcript};
+use dumpwright::protocol::{Lint, Playback, Recorder, Script, ScriptError, Symbols, Transcript};
 use dumpwright::{Callback, Error, FileSink, Report, Request, Sink, Target};
 
-use super::backend::Writer;
+use super::backend::{self, Writer};
+use super::print::complain;
 
 #[derive(Debug, Args)]
 pub(super) struct DialogueArgs {
-    /// Answer the callback questions by the rules in this file
+    /// Answer the callback by the rules in this script
+    ///
+    /// The callback decides what the dump contains: for each thread and module, the writer calls
+    /// it and follows the answer. Without --script and --playback, the dump is made without a
+    /// callback. docs/script.md describes the format.
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
 
-    /// Answer them as in this transcript, and fail where the questions are others
+    /// Answer the callback as recorded in this transcript
+    ///
+    /// The dump fails if the dialogue differs from the recorded one.
     #[arg(long, value_name = "FILE", conflicts_with = "script")]
     playback: Option<PathBuf>,
 
-    /// Write the questions and their answers to this file, as JSON lines; an existing one is replaced only with --force
+    /// Record the dialogue with the callback in this file, as JSON lines
+    ///
+    /// The dialogue consists of all calls of the callback and their answers. Without a callback,
+    /// the calls are recorded without answers. An existing file is replaced only with --force.
+    /// docs/transcript.md describes the format.
     #[arg(long, value_name = "FILE")]
     pub(super) transcript: Option<PathBuf>,
 
-    /// Say on standard error which answers of the script are misuse
+    /// Report misuse of the callback protocol by the script on standard error
+    ///
+    /// This lists answers that cannot have the intended effect, and rules that matched no call.
     #[arg(long, requires = "script")]
     lint: bool,
 }
 
-/// Who answers.
+/// What answers the callback.
 enum Answers {
     Nobody,
     Script(Script),
     Playback(PathBuf, Playback),
 }
 
-/// The dialogue of one dump.
-pub(super) struct Dialogue<'a> {
+/// The dialogue of one dump, recorded if a transcript was requested.
+pub(super) struct RecordedDialogue<'a> {
     args: &'a DialogueArgs,
     symbols: Symbols,
     answers: Answers,
-    /// Where the transcript goes. What a callback puts into reads is in it, so it is as private as a dump.
+    /// The file of the transcript. It is as private as a dump, because it contains the memory that
+    /// a callback supplies for reads.
     transcript: Option<FileSink>,
 }
 
-impl<'a> Dialogue<'a> {
-    /// Reads the files that the arguments name, and begins that of the transcript; addresses get these names.
+impl<'a> RecordedDialogue<'a> {
+    /// Reads the script or the transcript to play back, and creates the file of the new transcript.
+    /// `symbols` are the names of addresses in all of them.
     pub fn open(args: &'a DialogueArgs, symbols: Symbols, force: bool) -> Result<Self, Error> {
-        let create = |file| FileSink::create(file, force);
+        let create = |file: &PathBuf| backend::create_file(file, force);
         let transcript = args.transcript.as_ref().map(create).transpose()?;
         let answers = match (&args.script, &args.playback) {
             (Some(file), _) => Answers::Script(Script::load(file)?.symbols(symbols.clone())),
             (None, Some(file)) => {
-                let refused = |reason: String| Error::InvalidRequest(format!("{}: {reason}", file.display()));
-                let text =
-                    fs::read_to_string(file).map_err(|error| refused(format!("cannot read it: {error}")))?;
-                let transcript = Transcript::parse(&text).map_err(|error| refused(error.to_string()))?;
+                let transcript = Transcript::load(file).map_err(|error| {
+                    Error::InvalidRequest(format!("the transcript of --playback cannot be used: {error}"))
+                })?;
                 Answers::Playback(file.clone(), Playback::with_symbols(transcript, symbols.clone()))
             }
             (None, None) => Answers::Nobody,
@@ -68,7 +81,8 @@ impl<'a> Dialogue<'a> {
         })
     }
 
-    /// Lets the rules of a script read the memory of this target, which is another one than is dumped.
+    /// Lets the rules of a script read the memory of `target`, a separate copy of the target that
+    /// is dumped.
     pub fn reading(mut self, target: impl Target + 'static) -> Self {
         if let Answers::Script(script) = self.answers {
             self.answers = Answers::Script(script.memory_of(target));
@@ -76,7 +90,13 @@ impl<'a> Dialogue<'a> {
         self
     }
 
-    /// Dumps with this dialogue. An error after the dump means that the dump is not what was asked for.
+    /// Writes the dump with this dialogue.
+    ///
+    /// # Errors
+    ///
+    /// There is no dump. Or a dump was written to `sink`, but it is not the requested one: the
+    /// script had problems, the dialogue differs from the one to be played back, or the transcript
+    /// cannot be written.
     pub fn dump(
         self,
         writer: &mut dyn Writer,
@@ -110,7 +130,7 @@ impl<'a> Dialogue<'a> {
             (writer.write(request, callback, sink), None)
         };
         for finding in lint.iter().flat_map(Lint::findings) {
-            eprintln!("dumpwright: lint: {finding}");
+            complain(format_args!("lint: {finding}"));
         }
         if let (Some(mut file), Some(transcript)) = (transcript_file, transcript) {
             let text = transcript.to_json_lines();
@@ -127,8 +147,8 @@ impl<'a> Dialogue<'a> {
 }
 
 impl Answers {
-    /// Holds the outcome against what was to be answered, and puts output that the callback took over where it
-    /// belongs.
+    /// Checks that the script had no problems, or that the dialogue was the one to be played back.
+    /// Then writes the output that the callback took over to `sink`.
     fn settle(
         &self,
         lint: bool,
@@ -140,15 +160,15 @@ impl Answers {
             Self::Script(script) => {
                 if lint {
                     for line in script.unused() {
-                        eprintln!(
-                            "dumpwright: lint: {}:{line}: no question was for this rule",
+                        complain(format_args!(
+                            "lint: {}:{line}: this rule matched no call",
                             script.file()
-                        );
+                        ));
                     }
                 }
                 let outcome = outcome?;
-                if let Some(problem) = script.problems().into_iter().next() {
-                    return Err(problem.into());
+                if let Some(problems) = ScriptError::new(script.problems()) {
+                    return Err(problems.into());
                 }
                 (script.output(), outcome)
             }

@@ -1,39 +1,43 @@
 //! `dumpwright dump`: dumps a process.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
-#[cfg(unix)]
-use std::os::fd::{AsFd as _, BorrowedFd as Borrowed};
-#[cfg(windows)]
-use std::os::windows::io::{AsHandle as _, BorrowedHandle as Borrowed};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-#[cfg(windows)]
-use dumpwright::Target;
-use dumpwright::native::sim::{Scenario, ScenarioError};
-use dumpwright::native::{self, Outcome, Spawned};
+use clap::Args;
+use dumpwright::native::{Outcome, Spawned};
 use dumpwright::protocol::Symbols;
+use dumpwright::sim::{Scenario, ScenarioError};
 use dumpwright::target::{Fault, FaultKind};
-use dumpwright::{DumpType, Error, FileSink, Profile, Report, Request, StreamSink};
+use dumpwright::{DumpType, Error, FileSink, Profile, Report, Request, Sink};
 
-#[cfg(windows)]
-use super::backend::{Backend, System};
-use super::backend::{BackendArgs, Writer};
-use super::dialogue::{Dialogue, DialogueArgs};
-use super::{FAILED, result};
+use super::backend::{self, BackendArgs, HoldArg, Writer};
+use super::dialogue::{DialogueArgs, RecordedDialogue};
+use super::signals::{Unstoppable, survive_size_limit};
+use super::{FAILED, print, result};
 
-/// The dump lacks something; it was written.
+/// The exit status for a partial dump.
 const PARTIAL: u8 = 3;
+
+/// The dump was written, but the result could not be printed.
+const UNPRINTED: u8 = 4;
+
+/// The size in bytes of the largest user stream.
+const LARGEST_STREAM: u64 = 256 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct DumpArgs {
     #[command(flatten)]
-    source: Source,
+    source: SourceArg,
 
-    /// How long --exec lets the program run before it is dumped, in milliseconds
+    /// Dump the program of --exec after this many milliseconds
+    ///
+    /// The program is dumped earlier if a signal (on Windows, an exception) is about to kill it. On
+    /// Linux, a process that it has started is dumped instead if that one crashes. If the program
+    /// and all of these processes end earlier, there is no dump.
     #[arg(
         long,
         value_name = "MS",
@@ -43,14 +47,22 @@ pub(super) struct DumpArgs {
     )]
     after: u64,
 
-    /// Where the dump goes; - is standard output
+    /// Write the dump to this file, or to standard output if it is -
+    ///
+    /// The file appears under its name only when it has been fully written. An existing file is
+    /// replaced only with --force. A device or a named pipe is written to directly.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// What is to be in it: presets, flag names or 0xHEX, separated by commas
+    /// Select what the dump contains: presets, flag names or 0xHEX, separated by commas
     ///
-    /// Presets are normal, mini, triage, heap and full; flag names are those of MINIDUMP_TYPE, as in
-    /// with-full-memory.
+    /// The presets are normal (threads with their stacks, and modules), mini (also global
+    /// variables, handles and times of threads), heap (also private writable memory), triage (only
+    /// what a first analysis needs: other data on stacks is overwritten) and full (all memory).
+    ///
+    /// The flag names are those of MINIDUMP_TYPE in kebab case and without their prefix:
+    /// MiniDumpWithFullMemory is with-full-memory. All items of the list are combined.
+    /// docs/flags.md describes the flags and presets.
     #[arg(long = "type", value_name = "LIST", default_value = "normal", value_parser = DumpType::parse)]
     dump_type: DumpType,
 
@@ -60,107 +72,157 @@ pub(super) struct DumpArgs {
     #[command(flatten)]
     backend: BackendArgs,
 
-    /// Whose behaviour to follow: documented, or DbgHelp's as observed (dbghelp63, dbghelp10)
+    /// Select whose behaviour to follow: documented, dbghelp63 or dbghelp10
+    ///
+    /// Where Microsoft's writer differs from its documentation, "documented" follows the
+    /// documentation, and "dbghelp63" follows DbgHelp 6.3.9600 as it was observed. "dbghelp10" is
+    /// "dbghelp63" with the dump types and streams of later versions as documented. Most users
+    /// need only "documented". DEVIATIONS.md lists the differences.
     #[arg(long, value_name = "NAME", default_value = Profile::default().name())]
     profile: Profile,
 
-    /// Replace FILE if it exists
+    /// Replace existing files
+    ///
+    /// This applies to the files of --output and --transcript. An existing file is not changed
+    /// until the new one has been fully written.
     #[arg(long)]
     force: bool,
 
-    /// How the process is held
-    #[arg(long, value_enum, default_value_t = Hold::Stop)]
-    hold: Hold,
+    /// Select how a live process is kept from changing while it is read
+    #[arg(long, value_enum, default_value_t = HoldArg::Stop)]
+    hold: HoldArg,
 
-    /// Dump also memory that the program marked "do not dump"
+    /// Resume the process when it has been suspended for this long
+    ///
+    /// DURATION is a number of milliseconds, or a number with the unit ms or s, as in 500ms or 2s.
+    /// What has not been read by then is missing from the dump. The dump is then partial, which
+    /// means exit status 3. Without this option, the process is still resumed if the output takes
+    /// nothing for 10 seconds.
+    ///
+    /// This option is not supported on Windows.
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "exec")]
+    max_pause: Option<Duration>,
+
+    /// Also dump memory that the program marked "do not dump"
+    ///
+    /// On Linux, programs mark such memory with madvise(MADV_DONTDUMP). Programs on Windows cannot
+    /// mark memory.
     #[arg(long)]
     include_dontdump: bool,
 
-    /// A comment that debuggers show when they open the dump
+    /// Add a comment, which debuggers show when they open the dump
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
 
-    /// Add a stream of one's own: its type (10 for a comment, or above 0xffff) and the file with its bytes; may be repeated
+    /// Add a stream with this type and the contents of this file; may be repeated
+    ///
+    /// TYPE is a decimal number, or a hexadecimal one with the prefix 0x. Use 10 for a comment,
+    /// and types above 0xffff for all other streams. If dumpwright itself writes a stream with a
+    /// type above 0xffff, the added stream replaces it.
     #[arg(long, value_name = "TYPE=FILE", value_parser = user_stream)]
     user_stream: Vec<(u32, PathBuf)>,
 
-    /// List the threads with their backing stores, in a ThreadExList in place of the ThreadList
+    /// Write a ThreadExList instead of the ThreadList
+    ///
+    /// A ThreadExList also has the backing stores of the threads, which are the second stacks that
+    /// Itanium processors have for registers. Most readers support only the ThreadList, so this
+    /// option is meant for testing callbacks and readers.
     #[arg(long)]
     thread_ex: bool,
 
-    /// Print the result as one JSON object (on standard error if the dump goes to standard output)
+    /// Print the result as one JSON object instead of text
+    ///
+    /// The object is printed on standard output, or on standard error if the dump is written to
+    /// standard output. docs/json.md describes it.
     #[arg(long)]
     json: bool,
 
-    /// The program to start, for --exec
-    // Of a requirement that another source rules out, clap says nothing; hence the conflict.
+    /// The program that --exec starts, and its arguments
+    // clap does not report a missing required argument if that argument conflicts with one that was
+    // given. The explicit conflicts make it report an error.
     #[arg(last = true, value_name = "CMD", requires = "exec", conflicts_with_all = ["pid", "scenario"])]
     command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Source {
-    /// Dump the process with this id
+struct SourceArg {
+    /// Dump the live process with this process id
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pid: Option<u32>,
 
-    /// Dump the simulated process that this file describes
+    /// Dump the simulated process that this scenario describes
+    ///
+    /// docs/scenario.md describes the format.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
 
-    /// Start a program, dump it after a while or when a signal is about to kill it, then end it
+    /// Start a program, dump it, and kill it
+    ///
+    /// The program and its arguments follow after --. It is dumped when the time of --after has
+    /// passed, or when a signal (on Windows, an exception) is about to kill it. Signals that the
+    /// program handles or ignores reach it as usual. With --json, or if the dump is written to
+    /// standard output, the program's standard output is redirected to standard error.
+    ///
+    /// On Linux, the processes that the program starts are watched as well. If one of them crashes
+    /// (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP or SIGSYS), it is dumped instead. Like
+    /// the program, they have no tracer but dumpwright, and set-user-ID has no effect on them. They
+    /// are not killed with the program.
     #[arg(long, requires = "command")]
     exec: bool,
 }
 
-/// How a live process is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Hold {
-    /// Stopped while its facts and its memory are read
-    Stop,
-    /// Copied in a moment, and the copy is read while it runs on (Windows 8.1 and later; else it is stopped)
-    #[cfg(windows)]
-    Clone,
-}
-
-/// Dumps what the arguments say, and says what came of it.
+/// Makes the dump that the arguments describe and prints the result. Returns the exit status.
 pub(super) fn run(args: &DumpArgs) -> ExitCode {
     let to_stdout = args.output.as_os_str() == "-";
+    if !args.source.exec {
+        survive_size_limit();
+    }
     let outcome = run_checked(args, to_stdout);
+    survive_size_limit();
     let text = match &outcome {
         Ok(report) if args.json => format!("{}\n", result::success_json(&args.output, report)),
         Ok(report) => result::success_text(&args.output, report),
         Err(error) if args.json => format!("{}\n", result::failure_json(&args.output, error)),
         Err(_) => String::new(),
     };
-    if to_stdout {
-        eprint!("{text}");
-    } else {
-        print!("{text}");
-    }
+    let printed = match to_stdout {
+        true => print::error(&text),
+        false => print::output(&text),
+    };
     match outcome {
-        Ok(report) if report.is_complete() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(PARTIAL),
         Err(error) => {
             if !(args.json && to_stdout) {
-                eprintln!("dumpwright: {error}");
+                print::complain(error);
             }
             ExitCode::from(FAILED)
         }
+        Ok(report) if printed.is_err() || print::is_lost() => {
+            let reason = printed
+                .err()
+                .map_or_else(String::new, |error| format!(": {error}"));
+            print::complain(format_args!(
+                "{} was written and is {}, but the result cannot be printed{reason}",
+                args.output.display(),
+                result::status(&report),
+            ));
+            ExitCode::from(UNPRINTED)
+        }
+        Ok(report) if report.is_complete() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(PARTIAL),
     }
 }
 
 fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
     args.backend.check(args.source.scenario.is_none())?;
-    // Both would only be found out when the process has been disturbed already.
+    // Without these two checks, the errors would be found only after the process was suspended.
     args.dump_type.normalised()?;
     if args.dialogue.transcript.as_ref() == Some(&args.output) {
-        let reason = "the dump and its transcript are to have the same name; give them different ones";
+        let reason = "--output and --transcript have the same name; give them different names";
         return Err(Error::InvalidRequest(reason.to_owned()));
     }
-    let output = Output::open(&args.output, to_stdout, args.force)?;
-    let dialogue = |symbols| Dialogue::open(&args.dialogue, symbols, args.force);
+    let output = OutputArg::open(&args.output, to_stdout, args.force)?;
+    let dialogue = |symbols| RecordedDialogue::open(&args.dialogue, symbols, args.force);
     let mut request = Request::new(args.dump_type)
         .profile(args.profile)
         .thread_ex_list(args.thread_ex)
@@ -168,32 +230,29 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
     if let Some(comment) = &args.comment {
         request = request.comment(comment);
     }
+    if let Some(limit) = args.max_pause {
+        request = request.max_pause(limit);
+    }
     for (stream_type, file) in &args.user_stream {
-        let bytes = std::fs::read(file).map_err(|error| {
-            Error::InvalidRequest(format!(
-                "the user stream {} cannot be read: {error}",
-                file.display()
-            ))
+        let bytes = read_stream(file).map_err(|reason| {
+            Error::InvalidRequest(format!("the user stream {} {reason}", file.display()))
         })?;
         request = request.user_stream(*stream_type, bytes);
     }
     match &args.source {
-        Source { pid: Some(pid), .. } => {
-            // Who runs this elevated means to dump whatever process.
-            #[cfg(windows)]
-            native::use_debug_privilege();
+        SourceArg { pid: Some(pid), .. } => {
             let dialogue = dialogue(Symbols::live())?;
-            #[cfg(windows)]
-            if let Some(mut system) = system(args, *pid)? {
-                return output.write(&mut system, &request, dialogue);
+            if args.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
+                backend::check_reader(output.sink(), *pid)?;
             }
-            output.write(&mut live(*pid, args.hold)?, &request, dialogue)
+            let mut process = backend::hold(&args.backend, *pid, args.hold)?;
+            output.write(&mut *process, &request, dialogue)
         }
-        Source {
+        SourceArg {
             scenario: Some(file), ..
         } => {
             let refused = |error: ScenarioError| {
-                Fault::new(FaultKind::Malformed, "read the scenario", error.to_string())
+                Fault::new(FaultKind::Malformed, "use the scenario", error.to_string())
             };
             let mut process = Scenario::load(file).map_err(refused)?;
             let dialogue =
@@ -204,30 +263,7 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
     }
 }
 
-/// The live process with this id.
-fn live(pid: u32, hold: Hold) -> Result<native::Process, Fault> {
-    let process = native::process(pid)?;
-    match hold {
-        Hold::Stop => Ok(process),
-        #[cfg(windows)]
-        Hold::Clone => {
-            let mut process = process;
-            process.hold_clone(true);
-            Ok(process)
-        }
-    }
-}
-
-/// The system's DbgHelp for the process with this id, if that is to dump it.
-#[cfg(windows)]
-fn system(args: &DumpArgs, pid: u32) -> Result<Option<System>, Error> {
-    if args.backend.of(true) != Backend::Dbghelp {
-        return Ok(None);
-    }
-    System::open(&args.backend, pid, args.hold == Hold::Clone).map(Some)
-}
-
-/// A stream of the user's own: `TYPE=FILE`.
+/// Parses the value of `--user-stream`, `TYPE=FILE`.
 fn user_stream(text: &str) -> Result<(u32, PathBuf), String> {
     let refusal = || format!("expected TYPE=FILE, as in 0x10001=notes.txt, found \"{text}\"");
     let (number, file) = text.split_once('=').ok_or_else(refusal)?;
@@ -238,19 +274,57 @@ fn user_stream(text: &str) -> Result<(u32, PathBuf), String> {
     Ok((stream_type.map_err(|_| refusal())?, file.into()))
 }
 
-/// Starts the program, dumps it when its time has come, and ends it.
+/// Parses a duration, such as `500ms`, `2s` or a number of milliseconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let milliseconds = match &text[digits.len()..] {
+        "" | "ms" => Some(1),
+        "s" => Some(1000),
+        _ => None,
+    };
+    let number = digits.parse::<u64>().ok().filter(|number| *number > 0);
+    let product = number
+        .zip(milliseconds)
+        .and_then(|(number, unit)| number.checked_mul(unit));
+    product
+        .map(Duration::from_millis)
+        .ok_or_else(|| "expected a whole number above 0 and optionally a unit, as in 500ms or 2s".to_owned())
+}
+
+/// Reads the file of a user stream. The error completes a sentence that begins with its name.
+fn read_stream(path: &Path) -> Result<Vec<u8>, String> {
+    let failed = |error: io::Error| format!("cannot be read: {error}");
+    // Opening a pipe would block.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err("is not a regular file".to_owned());
+    }
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST_STREAM + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > LARGEST_STREAM {
+        return Err(format!("is too large: the limit is {} MiB", LARGEST_STREAM >> 20));
+    }
+    Ok(bytes)
+}
+
+/// Starts the program of `--exec`, dumps it when the time has passed or when it is about to be
+/// killed, and kills it.
 fn exec(
     args: &DumpArgs,
     request: Request,
-    output: Output,
-    dialogue: Dialogue<'_>,
+    output: OutputArg,
+    dialogue: RecordedDialogue<'_>,
     to_stdout: bool,
 ) -> Result<Report, Error> {
-    // Standard output carries the dump or the result, and nothing else.
+    // If standard output is for the dump or for JSON, the program must not write to it.
     let stderr = io::stderr();
-    let elsewhere = (to_stdout || args.json).then(|| borrow(&stderr));
+    let elsewhere = (to_stdout || args.json).then(|| backend::standard_error(&stderr));
     let (name, arguments) = args.command.split_first().expect("required by --exec");
     let mut program = Spawned::start(name, arguments, elsewhere)?;
+    // Earlier, the program would inherit the blocked signal.
+    survive_size_limit();
     let request = match program.wait(Duration::from_millis(args.after))? {
         Outcome::Elapsed => request,
         Outcome::Dying { .. } => match program.exception() {
@@ -262,71 +336,69 @@ fn exec(
             return Err(Fault::new(
                 FaultKind::Gone,
                 operation,
-                format!("it ended before its time ({how})"),
+                format!("it ended before the time of --after had passed ({how})"),
             )
             .advise("give a shorter --after")
             .into());
         }
     };
-    #[cfg(windows)]
-    program.hold_clone(args.hold == Hold::Clone);
-    #[cfg(windows)]
-    let report = match system(args, program.process_id()) {
-        Ok(Some(mut system)) => output.write(&mut system, &request, dialogue),
-        Ok(None) => output.write(&mut program, &request, dialogue),
-        Err(error) => Err(error),
-    };
-    #[cfg(not(windows))]
-    let report = output.write(&mut program, &request, dialogue);
+    let report = backend::dump_program(&args.backend, &mut program, args.hold, |writer| {
+        output.write(writer, &request, dialogue)
+    });
     if let Err(fault) = program.kill() {
-        tracing::debug!(%fault, "the program could not be followed to its end");
+        tracing::debug!(%fault, "the program could not be killed, or its end could not be waited for");
     }
     report
 }
 
-/// Standard error as the system knows it.
-fn borrow(stderr: &io::Stderr) -> Borrowed<'_> {
-    #[cfg(unix)]
-    return stderr.as_fd();
-    #[cfg(windows)]
-    return stderr.as_handle();
-}
-
-/// Where the dump goes.
-enum Output {
+/// The destination of the dump.
+enum OutputArg {
     File(FileSink),
-    Stdout,
+    Stdout(FileSink),
 }
 
-impl Output {
+impl OutputArg {
     fn open(path: &Path, to_stdout: bool, force: bool) -> Result<Self, Error> {
         if !to_stdout {
-            return FileSink::create(path, force).map(Self::File);
+            return backend::create_file(path, force).map(Self::File);
         }
         if io::stdout().is_terminal() {
             return Err(Error::InvalidRequest(
-                "a dump is not for terminals; redirect standard output".to_owned(),
+                "standard output is a terminal; redirect it to a file or a pipe".to_owned(),
             ));
         }
-        Ok(Self::Stdout)
+        let file = backend::standard_output().map_err(Error::InvalidRequest)?;
+        Ok(Self::Stdout(FileSink::onto(file)))
+    }
+
+    fn sink(&self) -> &FileSink {
+        match self {
+            Self::File(sink) | Self::Stdout(sink) => sink,
+        }
     }
 
     fn write(
         self,
         writer: &mut dyn Writer,
         request: &Request,
-        dialogue: Dialogue<'_>,
+        dialogue: RecordedDialogue<'_>,
     ) -> Result<Report, Error> {
+        let _unstoppable = Unstoppable::new();
         match self {
             Self::File(mut file) => {
                 let report = dialogue.dump(writer, request, &mut file)?;
+                let is_private = file.is_private();
+                let path = file.path().map(Path::to_owned).unwrap_or_default();
                 file.publish()?;
+                if is_private.is_ok_and(|is_private| !is_private) {
+                    print::complain(format_args!(
+                        "{}: other users may read the dump, because this file system does not keep permissions",
+                        path.display()
+                    ));
+                }
                 Ok(report)
             }
-            Self::Stdout => {
-                let mut stdout = StreamSink::new(io::BufWriter::with_capacity(1 << 16, io::stdout().lock()));
-                dialogue.dump(writer, request, &mut stdout)
-            }
+            Self::Stdout(mut stdout) => dialogue.dump(writer, request, &mut stdout),
         }
     }
 }

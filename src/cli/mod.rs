@@ -1,44 +1,104 @@
-//! The command line: a user of the public interface like any other.
+//! The command-line tool. It uses only the public interface of the library.
 
 mod backend;
 mod check;
 mod dialogue;
 mod dump;
+#[cfg(target_os = "linux")]
+mod guard;
+mod print;
 mod result;
 mod show;
+mod signals;
 
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
 use tracing::Level;
 
-/// No dump, or a file that fails its check.
+/// The version of all JSON output. `docs/json.md` describes when it changes.
+const JSON_VERSION: u32 = 1;
+
+/// The exit status of a command that failed. For `dump`, it means that there is no dump.
 const FAILED: u8 = 1;
 
-/// Writes minidumps as Microsoft's MiniDumpWriteDump does, and shows and checks them.
+/// Write minidumps the way Microsoft's MiniDumpWriteDump does, and show and check them
+///
+/// Use -h for a summary of the options of a command, and --help for details.
 #[derive(Debug, Parser)]
-#[command(name = "dumpwright", version, about)]
+#[command(name = "dumpwright", version)]
 struct Cli {
-    /// Say more on standard error; twice for every step
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    /// Print more messages on standard error; may be repeated
+    ///
+    /// By default, only warnings are printed. -v adds information, -vv adds debug messages, and
+    /// -vvv adds trace messages.
+    // Without the order, the help of each command would list it among the command's first options.
+    #[arg(short, long, global = true, action = ArgAction::Count, display_order = 998)]
     verbose: u8,
     #[command(subcommand)]
     command: Command,
 }
 
+/// The end of `dumpwright dump --help`.
+const DUMP_EXAMPLES: &str = "\
+Examples:
+  Dump process 4711:
+      dumpwright dump --pid 4711 -o hung.dmp
+  Dump all of its memory to standard output, and compress the dump:
+      dumpwright dump --pid 4711 --type full -o - | zstd > hung.dmp.zst
+  Start a program, and dump it when it crashes, or after one minute:
+      dumpwright dump --exec --after 60000 -o crash.dmp -- ./server --port 8080
+  Dump process 4711, answer the callback by a script, and record the calls:
+      dumpwright dump --pid 4711 --script answers.toml --transcript calls.jsonl -o out.dmp";
+
+// The help of each command must be here: clap ignores the doc comment of the arguments' type if
+// the variant has one.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Dump a process
+    ///
+    /// The process is a live one (--pid), a program that this command starts (--exec), or a
+    /// simulated one (--scenario). A live process is suspended while it is read, and continues to
+    /// run afterwards. A program that this command started is killed after the dump.
+    ///
+    /// The result is printed on standard output, or on standard error if the dump itself is
+    /// written to standard output.
+    ///
+    /// The exit status is 0 for a complete dump, 3 for a partial dump (it was written, and the
+    /// result lists what is missing), 1 if there is no dump, and 2 for wrong usage.
+    #[command(after_long_help = DUMP_EXAMPLES)]
     Dump(Box<dump::DumpArgs>),
     /// Show what a dump contains
+    ///
+    /// Prints the streams, the system, the process, the threads with their registers, the modules
+    /// with the identifiers of their symbol files, the memory, the exception, the handles, and
+    /// what the writer reported as lost. If a stream of a damaged dump cannot be read, the output
+    /// lists it with the reason.
+    ///
+    /// The exit status is 0 even if parts cannot be read. It is 1 if the file cannot be opened or
+    /// is not a minidump, and 2 for wrong usage.
     Show(show::ShowArgs),
-    /// Check a dump against the rules of the format and of its readers
+    /// Check a dump against the rules of the format and of the programs that read dumps
+    ///
+    /// Prints each violation with the file offset where it was found and with what follows from
+    /// it. An error means that the dump contradicts the format, or that a program refuses or
+    /// misreads it or a part of it. A warning means that the dump exceeds a limit of a program, or
+    /// lacks data that a program uses.
+    ///
+    /// The exit status is 0 if there are no errors, 1 if there are errors or the file cannot be
+    /// read, and 2 for wrong usage.
     Check(check::CheckArgs),
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Guard(guard::GuardArgs),
 }
 
 /// Runs the command that the arguments name. Usage errors end the program with status 2.
 pub(crate) fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return answer(&error),
+    };
     let level = match cli.verbose {
         0 => Level::WARN,
         1 => Level::INFO,
@@ -49,14 +109,35 @@ pub(crate) fn run() -> ExitCode {
         .with_max_level(level)
         .with_writer(std::io::stderr)
         .without_time()
+        // It would say on standard error that nothing can be written there, and panic.
+        .log_internal_errors(false)
         .init();
     let outcome = match &cli.command {
         Command::Dump(args) => return dump::run(args),
-        Command::Show(args) => show::run(args),
-        Command::Check(args) => check::run(args),
+        Command::Show(args) => {
+            signals::survive_size_limit();
+            show::run(args)
+        }
+        Command::Check(args) => {
+            signals::survive_size_limit();
+            check::run(args)
+        }
+        #[cfg(target_os = "linux")]
+        Command::Guard(args) => guard::run(args),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("dumpwright: {error}");
+        print::complain(error);
         ExitCode::from(FAILED)
     })
+}
+
+/// Prints the help that was asked for, or what is wrong with the arguments.
+fn answer(error: &clap::Error) -> ExitCode {
+    signals::survive_size_limit();
+    let printed = show::quiet_on_broken_pipe(error.print());
+    if let (Err(reason), false) = (printed, error.use_stderr()) {
+        print::complain(reason);
+        return ExitCode::from(FAILED);
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(FAILED))
 }

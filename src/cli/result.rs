@@ -1,18 +1,23 @@
-//! What `dump` tells of its outcome: in words, or as one JSON object.
+//! The result of `dump`, as text or as one JSON object.
 
+use std::fmt::Display;
 use std::path::Path;
 
-use dumpwright::{Backend, Error, Remark, Report};
+use dumpwright::{Backend, Diagnostic, Error, Report};
 use serde_json::{Value, json};
 
-/// The outcome as one JSON object.
+use super::JSON_VERSION;
+use super::print::printable;
+
+/// Returns the JSON object for a dump that was written.
 pub(super) fn success_json(file: &Path, report: &Report) -> Value {
-    let remarks = |list: Vec<&Remark>| -> Vec<Value> {
+    let diagnostics = |list: Vec<&Diagnostic>| -> Vec<Value> {
         list.into_iter()
-            .map(|remark| json!({ "subject": remark.subject.to_string(), "reason": remark.reason }))
+            .map(|diagnostic| json!({ "subject": diagnostic.subject.to_string(), "reason": diagnostic.reason }))
             .collect()
     };
     json!({
+        "version": JSON_VERSION,
         "file": file.to_string_lossy(),
         "bytes": report.bytes,
         "status": status(report),
@@ -25,14 +30,16 @@ pub(super) fn success_json(file: &Path, report: &Report) -> Value {
         "pause_us": report.holding.pause.as_micros(),
         "elapsed_us": report.elapsed.as_micros(),
         "hold": report.holding.hold,
+        "tracer": report.holding.tracer,
         "dbghelp": dbghelp(&report.backend),
-        "missing": remarks(report.missing().collect()),
-        "left_out": remarks(report.left_out().collect()),
-        "notes": remarks(report.notes().collect()),
+        "missing": diagnostics(report.missing().collect()),
+        "left_out": diagnostics(report.left_out().collect()),
+        "notes": diagnostics(report.notes().collect()),
     })
 }
 
-/// Which DbgHelp it was, if it was one.
+/// Returns the file and the version of the DbgHelp that wrote the dump, or null if dumpwright wrote
+/// it.
 fn dbghelp(backend: &Backend) -> Value {
     match backend {
         Backend::Dumpwright => Value::Null,
@@ -42,9 +49,10 @@ fn dbghelp(backend: &Backend) -> Value {
     }
 }
 
-/// A failure as one JSON object.
+/// Returns the JSON object for a dump that failed.
 pub(super) fn failure_json(file: &Path, error: &Error) -> Value {
     json!({
+        "version": JSON_VERSION,
         "file": file.to_string_lossy(),
         "status": "failed",
         "error": error.to_string(),
@@ -52,44 +60,52 @@ pub(super) fn failure_json(file: &Path, error: &Error) -> Value {
     })
 }
 
-/// The outcome in words: a line on what was written, then a line for everything it lacks.
+/// Returns the text for a dump that was written: a summary line, then one line for each diagnostic,
+/// at most 20 of each severity.
 pub(super) fn success_text(file: &Path, report: &Report) -> String {
     let by = match &report.backend {
         Backend::Dumpwright => String::new(),
-        dbghelp @ Backend::DbgHelp { .. } => format!(" by {dbghelp}"),
+        dbghelp @ Backend::DbgHelp { .. } => format!(" by {}", printable(&dbghelp.to_string())),
     };
     let mut text = format!(
-        "{}: {} dump{by} ({}), {} bytes; {} threads, {} modules, {} bytes of memory in {} ranges; paused for {:.1} ms\n",
-        file.display(),
+        "{}: {} dump{by} ({}), {} bytes; {}, {}, {} bytes of memory in {}; paused for {:.1} ms\n",
+        printable(&file.display().to_string()),
         status(report),
         report.dump_type,
         report.bytes,
-        report.threads,
-        report.modules,
+        counted(report.threads, "thread"),
+        counted(report.modules, "module"),
         report.memory_bytes,
-        report.memory_ranges,
+        counted(report.memory_ranges, "range"),
         report.holding.pause.as_secs_f64() * 1000.0,
     );
-    for (word, remarks) in [
+    for (word, diagnostics) in [
         ("missing", report.missing().collect::<Vec<_>>()),
         ("left out", report.left_out().collect()),
         ("note", report.notes().collect()),
     ] {
         const MOST: usize = 20;
-        for remark in remarks.iter().take(MOST) {
-            text.push_str(&format!("  {word}: {remark}\n"));
+        for diagnostic in diagnostics.iter().take(MOST) {
+            text.push_str(&format!("  {word}: {}\n", printable(&diagnostic.to_string())));
         }
-        if remarks.len() > MOST {
+        if diagnostics.len() > MOST {
             text.push_str(&format!(
                 "  {word}: and {} more (--json lists all)\n",
-                remarks.len() - MOST
+                diagnostics.len() - MOST
             ));
         }
     }
     text
 }
 
-fn status(report: &Report) -> &'static str {
+/// Returns a number with its noun, which is plural unless the number is 1.
+fn counted(count: impl Display, noun: &str) -> String {
+    let count = count.to_string();
+    let plural = if count == "1" { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+pub(super) fn status(report: &Report) -> &'static str {
     if report.is_complete() {
         "complete"
     } else {

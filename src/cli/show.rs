@@ -1,4 +1,4 @@
-//! `dumpwright show`: what a dump contains.
+//! `dumpwright show`: shows what a dump contains.
 
 mod json;
 mod text;
@@ -8,12 +8,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use dumpwright::read::{Dump, ReadError};
+use dumpwright::read::{Dump, LIST_LIMIT, ReadError, stream_type};
 
-/// Show what a dump contains
-///
-/// Streams, system, process, threads with their registers, modules with the ids of their symbols, memory, exception,
-/// handles, and what the writer says it could not get. Parts of a damaged dump that can't be read are named.
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
     /// The dump to show
@@ -21,25 +17,29 @@ pub struct ShowArgs {
 
     /// Print one JSON object instead of text
     ///
-    /// Addresses and flags are strings ("0x7f…"), since many JSON readers round large numbers.
+    /// Addresses, registers and flags are strings ("0x7f…"), because many JSON readers round large
+    /// numbers. docs/json.md describes the object.
     #[arg(long)]
     pub json: bool,
 
-    /// List every range of captured memory, and every region of the address space
+    /// List every range of captured memory and every region of the address space
+    ///
+    /// By default, only their numbers and the total size of the captured memory are printed. The
+    /// JSON object always lists them.
     #[arg(long)]
     pub memory: bool,
 }
 
-/// Prints the contents of the file on standard output.
+/// Prints the contents of the dump on standard output.
 ///
 /// # Errors
 ///
-/// The file can't be opened, or is no minidump at all.
+/// The file cannot be opened, it is not a minidump, or standard output cannot be written to.
 pub fn run(args: &ShowArgs) -> Result<ExitCode, Box<dyn Error>> {
     let dump = open(&args.file)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let printed = if args.json {
-        writeln!(out, "{:#}", json::object(&dump, &args.file.to_string_lossy()))
+        json::print(&mut out, &dump, &args.file.to_string_lossy())
     } else {
         text::print(&mut out, &dump, &args.file.display().to_string(), args.memory)
     };
@@ -47,7 +47,14 @@ pub fn run(args: &ShowArgs) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Opens a dump; the error names the file.
+/// The maximum number of entries of each list that are shown.
+const MOST_ENTRIES: u64 = LIST_LIMIT;
+
+/// The maximum number of modules that are shown. No process has more objects
+/// loaded.
+const MOST_MODULES: u64 = 1 << 16;
+
+/// Opens a dump. The error includes the path of the file.
 pub(super) fn open(path: &Path) -> Result<Dump, Box<dyn Error>> {
     Dump::open(path).map_err(|error| match error {
         ReadError::Open { .. } => error.into(),
@@ -55,7 +62,8 @@ pub(super) fn open(path: &Path) -> Result<Dump, Box<dyn Error>> {
     })
 }
 
-/// A reader that has seen enough (`| head`) is no failure of ours.
+/// Turns a failed write to standard output into an error, except for a broken pipe: it is normal
+/// that a program such as `head` closes the pipe early.
 pub(super) fn quiet_on_broken_pipe(printed: io::Result<()>) -> Result<(), Box<dyn Error>> {
     match printed {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -64,10 +72,20 @@ pub(super) fn quiet_on_broken_pipe(printed: io::Result<()>) -> Result<(), Box<dy
     }
 }
 
-/// What a part of the dump came to: its value, or what is to be said about its absence.
+/// Returns the value that was read. If reading failed, adds the error to `problems` and returns the
+/// default value.
 fn part<T: Default, E: std::fmt::Display>(problems: &mut Vec<String>, read: Result<T, E>) -> T {
     read.unwrap_or_else(|error| {
         problems.push(error.to_string());
         T::default()
     })
+}
+
+/// Adds a problem for each stream of compressed memory, which this version cannot read.
+fn compressed_memory(problems: &mut Vec<String>, dump: &Dump) {
+    for stream in [stream_type::COMPRESSED_MEMORY, stream_type::COMPRESSED_MEMORY_SQL] {
+        if let Some(name) = dump.stream(stream).and_then(|entry| entry.name()) {
+            problems.push(format!("{name}: reading compressed memory is not supported yet"));
+        }
+    }
 }

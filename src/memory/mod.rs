@@ -1,5 +1,6 @@
-//! Address ranges, and reading what lies in them.
+//! Address ranges, and reads of the target's memory.
 
+pub(crate) mod index;
 pub(crate) mod reader;
 pub(crate) mod set;
 pub(crate) mod words;

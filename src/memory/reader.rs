@@ -1,73 +1,127 @@
-//! One read: what the callback has before it, the target's bytes, what the callback makes of them.
+//! Reads of the target's memory, in which the callback takes part.
+//!
+//! If the callback wants reads, a read has three steps: the callback may provide bytes (VmPreRead),
+//! the rest is read from the target, and the callback may change the result (VmPostRead). [`read`]
+//! reads contents for the dump. Other reads, by backends and the engine, use the hook
+//! [`Structures`].
 
 use dumpwright_callback::Hresult;
-use dumpwright_target::{AddressRange, Content, Frozen};
+use dumpwright_target::{AddressRange, Content, Fault, FaultKind, Frozen, Memory, MemoryExt, ReadHook};
 
 use crate::protocol::dialogue::{PreRead, Service};
 
-/// The unit in which the Vm questions are put and failures are narrowed down.
+/// The unit in which VmPreRead and VmPostRead are asked, and in which failures are narrowed down.
 const PAGE: u64 = 4096;
 
-/// Reads `range` into `buffer` (of exactly its size), completely.
+/// Fills `buffer` with the contents of `range`, which has the same size. For bytes that go into the
+/// dump, and for stacks that are searched for addresses.
 ///
-/// Without Vm questions this is one read of the target; with them, one after the other up to page
-/// boundaries, as Microsoft's writer does.
+/// If the callback wants reads, it takes part in these reads in every profile. The range is then
+/// read up to page boundaries, one page after the other, as Microsoft's writer does. Otherwise the
+/// target is read once.
 ///
 /// # Errors
-/// Some of it cannot be read; how much could be read before is lost on purpose, see [`read_pages`].
+/// If a part of the range cannot be read. The bytes that were read before are then not usable; see
+/// [`read_pages`].
 pub(crate) fn read(
-    frozen: &mut dyn Frozen,
+    memory: &mut dyn Memory,
     service: &mut Service<'_>,
     range: AddressRange,
     buffer: &mut [u8],
 ) -> Result<(), Hresult> {
     if service.wants_reads() {
-        return read_with_questions(frozen, service, range, buffer);
+        return match ask(memory, service, range.start(), buffer).1 {
+            Some(stop) => Err(stop.status),
+            None => Ok(()),
+        };
     }
-    let mut done = 0;
-    while done < buffer.len() {
-        match frozen.read(range.start() + done as u64, &mut buffer[done..]) {
-            Ok(count) if count > 0 => done += count,
-            _ => return Err(Hresult::PARTIAL_COPY),
-        }
-    }
-    Ok(())
+    memory
+        .fill_all(range.start(), buffer)
+        .map_err(|_| Hresult::PARTIAL_COPY)
 }
 
-fn read_with_questions(
-    frozen: &mut dyn Frozen,
+/// The hook for reads of structures: headers, lists and blocks that are followed but not dumped.
+///
+/// If the callback wants reads, it takes part in these reads in the profile `documented`.
+/// Recordings of DbgHelp have no questions about them.
+pub(crate) struct Structures<'s, 'c>(pub &'s mut Service<'c>);
+
+impl ReadHook for Structures<'_, '_> {
+    fn read(&mut self, memory: &mut dyn Memory, at: u64, into: &mut [u8]) -> Result<usize, Fault> {
+        if into.is_empty() || !self.0.wants_reads_of_structures() {
+            return memory.read(at, into);
+        }
+        match ask(memory, self.0, at, into) {
+            (0, Some(stop)) => Err(stop.into_fault(at)),
+            (count, _) => Ok(count),
+        }
+    }
+}
+
+/// Why a read that the callback took part in ended early.
+struct FailedRead {
+    status: Hresult,
+    /// The fault of the target's memory, if it was read.
+    fault: Option<Fault>,
+}
+
+impl FailedRead {
+    fn into_fault(self, at: u64) -> Fault {
+        self.fault.unwrap_or_else(|| {
+            Fault::new(
+                FaultKind::Unreadable,
+                format!("read memory at {at:#x}"),
+                format!("the callback failed the read ({})", self.status),
+            )
+        })
+    }
+}
+
+/// Reads, and asks VmPreRead and VmPostRead about each part. Returns how many bytes are valid, and
+/// why the read ended if these are not all.
+fn ask(
+    memory: &mut dyn Memory,
     service: &mut Service<'_>,
-    range: AddressRange,
+    at: u64,
     buffer: &mut [u8],
-) -> Result<(), Hresult> {
+) -> (usize, Option<FailedRead>) {
     let mut done = 0;
     while done < buffer.len() {
-        let offset = range.start() + done as u64;
+        let Some(offset) = at.checked_add(done as u64) else {
+            let (status, fault) = (Hresult::PARTIAL_COPY, None);
+            return (done, Some(FailedRead { status, fault }));
+        };
         let rest = &mut buffer[done..];
         let given = match service.vm_pre_read(offset, rest) {
-            PreRead::Done => return Ok(()),
-            PreRead::Failed => return Err(Hresult::PARTIAL_COPY),
+            PreRead::Done => return (buffer.len(), None),
+            PreRead::Failed => {
+                let (status, fault) = (Hresult::PARTIAL_COPY, None);
+                return (done, Some(FailedRead { status, fault }));
+            }
             PreRead::Partly(given) => given,
         };
         // The writer's own read ends at the end of the page.
-        let from = offset + given as u64;
+        let from = offset.saturating_add(given as u64);
         let to_page_end = usize::try_from(PAGE - from % PAGE).unwrap_or(usize::MAX);
         let end = rest.len().min(given + to_page_end);
-        let own = frozen.read(from, &mut rest[given..end]);
-        let (completed, status) = match own {
-            Ok(count) => (given + count, Hresult::S_OK),
-            Err(_) => (given, Hresult::PARTIAL_COPY),
+        let (completed, status, fault) = match memory.read(from, &mut rest[given..end]) {
+            Ok(count) => (given + count, Hresult::S_OK, None),
+            Err(fault) => (given, Hresult::PARTIAL_COPY, Some(fault)),
         };
-        done += service.vm_post_read(offset, rest, completed, status)?;
+        match service.vm_post_read(offset, rest, completed, status) {
+            Ok(count) => done += count,
+            Err(status) => return (done, Some(FailedRead { status, fault })),
+        }
     }
-    Ok(())
+    (done, None)
 }
 
-/// Reads `range` page by page and fills what cannot be read; returns the ranges that could not.
+/// Reads `range` page by page, fills pages that cannot be read with `fill`, and returns their
+/// ranges.
 ///
-/// For what follows a failed [`read`]: one bad page must cost no more than itself.
+/// Used after [`read`] has failed, so that an unreadable page does not affect the others.
 pub(crate) fn read_pages(
-    frozen: &mut dyn Frozen,
+    memory: &mut dyn Memory,
     service: &mut Service<'_>,
     range: AddressRange,
     buffer: &mut [u8],
@@ -80,7 +134,7 @@ pub(crate) fn read_pages(
         let page = AddressRange::new(at, page_end).expect("not at the end");
         let from = usize::try_from(at - range.start()).expect("inside the buffer");
         let to = usize::try_from(page_end - range.start()).expect("inside the buffer");
-        if let Err(status) = read(frozen, service, page, &mut buffer[from..to]) {
+        if let Err(status) = read(memory, service, page, &mut buffer[from..to]) {
             buffer[from..to].fill(fill);
             match lost.last_mut() {
                 Some((last, why)) if last.end() == at && *why == status => {
@@ -94,11 +148,10 @@ pub(crate) fn read_pages(
     lost
 }
 
-/// Extents of at most this many bytes are surveyed at a time, so that a region of any size costs
-/// bounded memory.
+/// The most bytes that are surveyed at a time, so that a region of any size needs bounded memory.
 pub(crate) const SURVEY_WINDOW: u64 = 256 << 20;
 
-/// Where the bytes of `range` come from, neighbours of one kind joined across windows.
+/// Surveys `range` and calls `each` with the extents. Adjacent extents of one kind are joined.
 pub(crate) fn survey(
     frozen: &mut dyn Frozen,
     range: AddressRange,

@@ -1,5 +1,6 @@
-//! Dumps by the system's DbgHelp (`MiniDumpWriteDump`): of the same requests, with the same callbacks and into the same outputs as
-//! [`dump`](crate::dump()) makes them.
+//! Dumps that the system's DbgHelp (`MiniDumpWriteDump`) makes, instead of dumpwright's own engine.
+//!
+//! [`dump`] takes the same requests, callbacks and outputs as [`dumpwright::dump`](crate::dump()).
 //!
 //! ```no_run
 //! use dumpwright::native::dbghelp::{self, DbgHelp, Process};
@@ -25,40 +26,47 @@ use std::time::{Duration, Instant};
 use dumpwright_callback::{
     Ask, AskKind, Callback, Hresult, MemoryInfo, ModuleWriteFlags, ProcessAsked, ThreadWriteFlags,
 };
-use dumpwright_target::{AddressRange, Holding, Remark};
+use dumpwright_target::{AddressRange, Diagnostic, Holding};
 
-use super::backend::dbghelp::{Crash, Order, Refusal};
-pub use super::backend::dbghelp::{DbgHelp, FileVersion, Process, Subject};
+use super::backend::dbghelp::{Arguments, Crash, Refusal};
+pub use super::backend::dbghelp::{DbgHelp, FileVersion, OpenProcess, ProcessOrSnapshot};
 use crate::read::{Dump, ReadError};
 use crate::report::Backend;
 use crate::{DumpType, Error, Profile, Report, Request, Sink};
 
-/// Dumps a process, or a snapshot of one, with this DbgHelp.
+/// Dumps a process, or a process snapshot, with this DbgHelp.
 ///
-/// What only dumpwright can do, DbgHelp does not; such wishes of the request stand in the report as notes. A file is written by DbgHelp
-/// itself. For any other output the dump passes through a temporary file, unless the callback takes over the output.
+/// Settings of the request that DbgHelp does not support are ignored, and the report has a note for
+/// each. DbgHelp writes files directly. For any other output it writes a temporary file, which is
+/// then copied, unless the callback takes over the output.
 ///
 /// # Errors
-/// There is no dump. What the sink has received is to be thrown away, which a `FileSink` does by itself.
+/// Fails if DbgHelp fails, or if its output cannot be copied. The caller must then discard what the
+/// sink has received; a `FileSink` does this when it is dropped.
 ///
 /// # Panics
-/// When the callback does; no panic passes through DbgHelp.
+/// Panics if the callback panics. The panic does not unwind through DbgHelp: it continues after
+/// DbgHelp has returned.
 pub fn dump(
     dbghelp: &DbgHelp,
-    subject: Subject<'_>,
+    subject: ProcessOrSnapshot<'_>,
     request: &Request,
     callback: Option<&mut dyn Callback>,
     sink: &mut dyn Sink,
 ) -> Result<Report, Error> {
     let started = Instant::now();
+    if request.max_pause.is_some() && !subject.is_snapshot() {
+        let reason = "DbgHelp cannot limit the pause of a process; make the dump without a pause limit";
+        return Err(Error::InvalidRequest(reason.to_owned()));
+    }
     let streams: Vec<_> = request
         .user_streams
         .iter()
         .map(|stream| (stream.stream_type, stream.bytes.as_slice()))
         .collect();
     let mut watched = callback.map(|inner| Watched::new(inner, request.file_handle.unwrap_or(0)));
-    let output = Output::of(sink, request)?;
-    let order = Order {
+    let output = DbgHelpFile::of(sink, request)?;
+    let arguments = Arguments {
         subject,
         file: output.file().map(AsHandle::as_handle),
         dump_type: request.dump_type.bits(),
@@ -66,7 +74,7 @@ pub fn dump(
         user_streams: &streams,
     };
     let outcome = dbghelp.write_dump(
-        order,
+        arguments,
         watched.as_mut().map(|watched| watched as &mut dyn Callback),
     );
     let pause_began = watched.as_ref().and_then(|watched| watched.first_thread);
@@ -86,6 +94,7 @@ pub fn dump(
         memory_bytes: 0,
         holding: Holding {
             hold: if subject.is_snapshot() { "clone" } else { "dbghelp" },
+            tracer: None,
             pause: if subject.is_snapshot() {
                 Duration::ZERO
             } else {
@@ -93,7 +102,7 @@ pub fn dump(
             },
         },
         elapsed: Duration::ZERO,
-        remarks: notes(request),
+        diagnostics: notes(request),
     };
     match watched {
         Some(watched) if watched.has_output => watched.count(&mut report),
@@ -102,29 +111,29 @@ pub fn dump(
                 read_back(file, &mut report);
             }
             report
-                .remarks
+                .diagnostics
                 .extend(watched.into_iter().flat_map(|watched| watched.lost));
             output.deliver(sink)?;
         }
     }
     report
-        .remarks
-        .sort_by_key(|remark| std::cmp::Reverse(remark.gravity));
+        .diagnostics
+        .sort_by_key(|diagnostic| std::cmp::Reverse(diagnostic.severity));
     report.elapsed = started.elapsed();
     Ok(report)
 }
 
 /// The file that DbgHelp writes.
-enum Output {
-    /// That of the sink.
+enum DbgHelpFile {
+    /// The sink's own file.
     OfSink(File),
-    /// One that is gone when it is closed.
+    /// A temporary file, which the system deletes when it is closed.
     Temporary(File),
-    /// None: the callback is to take over.
+    /// No file: the callback has to take over the output.
     Nowhere,
 }
 
-impl Output {
+impl DbgHelpFile {
     fn of(sink: &mut dyn Sink, request: &Request) -> Result<Self, Error> {
         if request.file_handle == Some(0) {
             return Ok(Self::Nowhere);
@@ -143,7 +152,7 @@ impl Output {
         }
     }
 
-    /// Gives the sink what it has not got yet, and ends it.
+    /// Copies a temporary file to the sink, and finishes the sink.
     fn deliver(self, sink: &mut dyn Sink) -> Result<(), Error> {
         let copied = match &self {
             Self::Temporary(file) => copy(file, sink),
@@ -155,7 +164,8 @@ impl Output {
     }
 }
 
-/// A file for this program alone, in the user's own folder for such files, which goes when it is closed.
+/// Creates a file in the user's folder for temporary files. No other program can open it, and the
+/// system deletes it when it is closed.
 fn temporary() -> io::Result<File> {
     const FILE_FLAG_DELETE_ON_CLOSE: u32 = 0x0400_0000;
     let folder = std::env::temp_dir();
@@ -194,7 +204,7 @@ fn copy(file: &File, sink: &mut dyn Sink) -> io::Result<()> {
     }
 }
 
-/// Fills in what is in the dump.
+/// Reads the dump and fills in the counts of the report.
 fn read_back(file: &File, report: &mut Report) {
     let counted = || -> Result<_, ReadError> {
         let file = file.try_clone().map_err(|source| ReadError::Io {
@@ -227,52 +237,46 @@ fn read_back(file: &File, report: &mut Report) {
                 report.memory_bytes,
             ) = counts;
         }
-        Err(error) => report.remarks.push(Remark::missing(
+        Err(error) => report.diagnostics.push(Diagnostic::missing(
             dumpwright_target::Subject::Process,
-            format!("what DbgHelp has written cannot be read: {error}"),
+            format!("cannot read the dump that DbgHelp wrote: {error}"),
         )),
     }
 }
 
-/// What of the request DbgHelp has no way to be told.
-fn notes(request: &Request) -> Vec<Remark> {
+/// Returns a note for each setting of the request that DbgHelp does not support.
+fn notes(request: &Request) -> Vec<Diagnostic> {
     let plain = Request::new(request.dump_type);
     let wishes = [
-        (
-            request.profile != Profile::default(),
-            "it behaves as it does; profiles are dumpwright's",
-        ),
-        (
-            request.thread_ex,
-            "it decides itself whether threads are listed with their backing stores",
-        ),
+        (request.profile != Profile::default(), "ignores the profile"),
+        (request.thread_ex, "ignores the request for a ThreadExList"),
         (
             request.dont_dump,
-            "programs cannot mark memory as not to be dumped on Windows",
+            "ignores the request to include memory marked \"do not dump\"; Windows has no such mark",
         ),
         (
             request.fetch_limit != plain.fetch_limit,
-            "it holds the process until all is written, whatever is to be kept meanwhile",
+            "ignores the fetch limit; it suspends the process until the whole dump is written",
         ),
         (
             request.time.is_some(),
-            "it writes its own time into the dump's header",
+            "ignores the requested time; it writes the current time into the dump's header",
         ),
         (
             request.requesting_thread.is_some(),
-            "it does not write down on whose behalf the dump is made",
+            "ignores the requesting thread",
         ),
         (
             request.process_handle.is_some(),
-            "it shows the callback the process handle that it works with",
+            "ignores the requested process handle; it passes its own handle to the callback",
         ),
     ];
     let made = wishes.into_iter().filter(|(made, _)| *made);
-    made.map(|(_, reason)| Remark::note(dumpwright_target::Subject::Process, format!("DbgHelp: {reason}")))
+    made.map(|(_, reason)| Diagnostic::note(dumpwright_target::Subject::Process, format!("DbgHelp {reason}")))
         .collect()
 }
 
-/// DbgHelp's failure in the words that dumpwright has for the same one.
+/// Converts a failure of DbgHelp to the error that dumpwright's engine returns for the same cause.
 fn error(refusal: Refusal, watched: Option<&Watched<'_>>) -> Error {
     let cause = watched.and_then(|watched| watched.stopped_by);
     match (refusal.status, cause) {
@@ -294,20 +298,20 @@ enum Cause {
     Answered(AskKind, Hresult),
 }
 
-/// The callback, with what its answers mean for the report.
+/// A wrapper around the callback that collects facts for the report.
 struct Watched<'c> {
     inner: &'c mut dyn Callback,
-    /// What the callback is shown as the file's handle.
+    /// The file handle that is passed to the callback.
     file_handle: u64,
-    /// When the first thread was about to be held.
+    /// The time of the first IncludeThread, right before DbgHelp suspends the first thread.
     first_thread: Option<Instant>,
-    /// The callback has taken over the output.
+    /// Whether the callback has taken over the output.
     has_output: bool,
-    /// Up to where it has been written.
+    /// The highest file offset that IoWriteAll has reached.
     end: u64,
     threads: usize,
     modules: usize,
-    lost: Vec<Remark>,
+    lost: Vec<Diagnostic>,
     stopped_by: Option<Cause>,
 }
 
@@ -326,17 +330,17 @@ impl<'c> Watched<'c> {
         }
     }
 
-    /// Fills in what is known of a dump that only the callback has seen.
+    /// Fills in the counts of the report for a dump whose output went to the callback.
     fn count(self, report: &mut Report) {
         (report.bytes, report.threads, report.modules) = (self.end, self.threads, self.modules);
-        report.remarks.extend(self.lost);
-        report.remarks.push(Remark::note(
+        report.diagnostics.extend(self.lost);
+        report.diagnostics.push(Diagnostic::note(
             dumpwright_target::Subject::Process,
-            "the callback has the output, so its memory is not counted here",
+            "the callback took over the output, so the memory in the dump was not counted",
         ));
     }
 
-    /// Looks at a question before it is answered, and puts aside what only DbgHelp shows.
+    /// Adjusts a question before the callback gets it, and removes what is specific to DbgHelp.
     fn before(&mut self, ask: &mut Ask<'_>) {
         match ask {
             Ask::IncludeThread { .. } => {
@@ -345,7 +349,7 @@ impl<'c> Watched<'c> {
             Ask::IoStart { handle, .. } | Ask::IoWriteAll { handle, .. } | Ask::IoFinish { handle, .. } => {
                 *handle = self.file_handle;
             }
-            // What DbgHelp 6.3.9600 leaves in these slots is of other questions.
+            // DbgHelp 6.3.9600 leaves values of other questions in these answer slots.
             Ask::VmQuery { answer, .. } => answer.region = MemoryInfo::default(),
             Ask::VmPostRead {
                 completed, answer, ..
@@ -354,7 +358,7 @@ impl<'c> Watched<'c> {
         }
     }
 
-    /// Looks at a question that was answered.
+    /// Collects facts from a question after the callback has answered it.
     fn after(&mut self, ask: &mut Ask<'_>, said: bool) {
         let failing = |kind, status: Hresult| match said {
             true if status == Hresult::S_OK => None,
@@ -391,7 +395,8 @@ impl<'c> Watched<'c> {
                 Hresult::S_OK | Hresult::E_NOTIMPL | Hresult::E_NOINTERFACE => None,
                 status => Some(Cause::Answered(kind, status)),
             },
-            // A slot that was left alone says nothing; DbgHelp would take its count.
+            // The callback did not change the slot, so the result of the read stays as it was.
+            // DbgHelp itself would use the count in the slot, which it does not initialise.
             Ask::VmPostRead {
                 completed,
                 status,
@@ -413,13 +418,13 @@ impl<'c> Watched<'c> {
                 if let (true, Hresult::S_OK, Some(range)) = (said, **status, range) {
                     let reason = format!("could not be read while writing ({failure}); left out");
                     let subject = dumpwright_target::Subject::Memory(range);
-                    self.lost.push(Remark::missing(subject, reason));
+                    self.lost.push(Diagnostic::missing(subject, reason));
                 }
                 None
             }
             _ => None,
         };
-        // The first one counts: what follows is that it ends.
+        // Only the first cause counts; later ones are consequences of the failure.
         self.stopped_by = self.stopped_by.or(cause);
     }
 }

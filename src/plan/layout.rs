@@ -1,4 +1,5 @@
-//! Order, alignment, offsets, range checks: the one place that knows where things stand.
+//! Order, alignment and offsets of the file's blocks. Only this file computes offsets and checks
+//! their range.
 
 use std::borrow::Cow;
 
@@ -6,38 +7,40 @@ use minidump_common::format::{
     MINIDUMP_DIRECTORY, MINIDUMP_HEADER, MINIDUMP_LOCATION_DESCRIPTOR, MINIDUMP_SIGNATURE, MINIDUMP_VERSION,
 };
 
-use super::{BlockId, Content, Plan};
+use super::{BlockContent, BlockId, Plan, PlanId};
 use crate::{DumpType, Error, format};
 
-/// Where the directory stands: right behind the header. Microsoft's debugger engine refuses files in
-/// which a stream lies before the end of the directory.
+/// The offset of the directory, directly after the header. Microsoft's debugger engine refuses
+/// files in which a stream begins before the end of the directory.
 const DIRECTORY_OFFSET: u32 = 32;
 const DIRECTORY_ENTRY: u64 = 12;
 
-/// Where every block stands.
+/// The offsets of all blocks.
 #[derive(Debug)]
 pub(crate) struct Offsets {
-    /// Offset and length by block.
+    plan: PlanId,
+    /// Offset and length of each block.
     places: Vec<(u64, u64)>,
 }
 
-/// The file, front to back.
+/// The file, from front to back.
 pub(crate) struct Layout<'a> {
-    /// Its parts in the order of their offsets, which leave no byte uncovered but alignment.
-    pub parts: Vec<Placed<'a>>,
-    /// Its length.
+    /// The parts of the file in the order of their offsets. Only bytes for alignment lie between
+    /// them.
+    pub parts: Vec<PlacedBlock<'a>>,
+    /// The length of the file.
     pub len: u64,
 }
 
 /// A part of the file.
-pub(crate) struct Placed<'a> {
-    /// Where it begins.
+pub(crate) struct PlacedBlock<'a> {
+    /// The offset of the part.
     pub offset: u64,
-    /// What it is.
+    /// The content of the part.
     pub content: PlacedContent<'a>,
 }
 
-/// What a part of the file consists of.
+/// The content of a part of the file.
 pub(crate) enum PlacedContent<'a> {
     /// These bytes.
     Bytes(Cow<'a, [u8]>),
@@ -46,48 +49,68 @@ pub(crate) enum PlacedContent<'a> {
 }
 
 impl Offsets {
-    /// The offset of a block, for the few places that have 64 bits for it.
-    pub fn rva64(&self, block: BlockId) -> u64 {
-        self.places[block.0].0
+    /// Returns offset and length of a block.
+    fn place(&self, block: BlockId) -> (u64, u64) {
+        debug_assert_eq!(self.plan, block.plan, "the block is one of this plan");
+        self.places[block.index]
     }
 
-    /// The offset of a block.
+    /// Returns the offset of a block, for fields that have 64 bits for it.
+    pub fn rva64(&self, block: BlockId) -> u64 {
+        self.place(block).0
+    }
+
+    /// Returns the offset of a block.
     pub fn rva(&self, block: BlockId) -> Result<u32, Error> {
         self.rva_inside(block, 0)
     }
 
-    /// The offset of a place inside a block.
+    /// Returns the offset of a place inside a block.
     pub fn rva_inside(&self, block: BlockId, inside: u64) -> Result<u32, Error> {
-        narrow(self.places[block.0].0 + inside, "the offset of a record")
+        narrow(self.place(block).0 + inside, "the offset of a record")
     }
 
-    /// Offset and size of a block.
+    /// Returns offset and size of a block.
     pub fn location(&self, block: BlockId) -> Result<MINIDUMP_LOCATION_DESCRIPTOR, Error> {
         Ok(MINIDUMP_LOCATION_DESCRIPTOR {
             rva: self.rva(block)?,
-            data_size: narrow(self.places[block.0].1, "a block")?,
+            data_size: narrow(self.place(block).1, "a block")?,
         })
     }
 }
 
-/// The format's 32 bits for an offset, a size or a count, or the refusal.
+/// Converts an offset, a size or a count to the format's 32 bits.
+///
+/// # Errors
+/// If it does not fit.
 pub(crate) fn narrow(value: impl TryInto<u32> + Copy + std::fmt::Display, what: &str) -> Result<u32, Error> {
     value.try_into().map_err(|_| Error::TooLarge {
         what: what.to_owned(),
-        reason: format!("{value} is more than 32 bits can say"),
+        reason: format!("{value} needs more than 32 bits"),
     })
 }
 
+/// Converts a number to the type `T` of a field. A number that is too large becomes `most`, because
+/// refusing the whole dump would be worse. This is for the size of a module of more than 4 GiB (a
+/// program with large arrays) and the number of processors. `capture::passed_limits` reports these
+/// cases.
+pub(crate) fn capped<T: TryFrom<u64>>(value: u64, most: T) -> T {
+    T::try_from(value).unwrap_or(most)
+}
+
 impl<'a> Plan<'a> {
-    /// Gives every block its place and writes all records.
+    /// Gives every block its offset and writes all records.
     ///
     /// # Errors
-    /// Something does not fit into the format's 32 bits.
+    /// If something does not fit into the format's 32 bits.
     pub fn layout(self, dump_type: DumpType, time: u32) -> Result<Layout<'a>, Error> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
         let directory_len = self.directory.len() as u64 * DIRECTORY_ENTRY;
         let mut end = u64::from(DIRECTORY_OFFSET) + directory_len;
         let mut places = vec![(0, 0); self.blocks.len()];
-        let is_memory = |index: &usize| matches!(self.blocks[*index].content, Content::Piece(_));
+        let is_memory = |index: &usize| matches!(self.blocks[*index].content, BlockContent::Piece(_));
         let (memory, tables): (Vec<_>, Vec<_>) = (0..self.blocks.len()).partition(is_memory);
         let order: Vec<_> = tables.into_iter().chain(memory).collect();
         for index in &order {
@@ -96,10 +119,13 @@ impl<'a> Plan<'a> {
             places[*index] = (offset, block.len);
             end = offset.checked_add(block.len).ok_or_else(|| Error::TooLarge {
                 what: "the dump".to_owned(),
-                reason: "its length passes 64 bits".to_owned(),
+                reason: "its length needs more than 64 bits".to_owned(),
             })?;
         }
-        let offsets = Offsets { places };
+        let offsets = Offsets {
+            plan: self.id,
+            places,
+        };
         let mut head = format::bytes([MINIDUMP_HEADER {
             signature: MINIDUMP_SIGNATURE,
             version: MINIDUMP_VERSION,
@@ -119,7 +145,7 @@ impl<'a> Plan<'a> {
                 location,
             }]));
         }
-        let mut parts = vec![Placed {
+        let mut parts = vec![PlacedBlock {
             offset: 0,
             content: PlacedContent::Bytes(head.into()),
         }];
@@ -128,14 +154,14 @@ impl<'a> Plan<'a> {
             let block = blocks[index].take().expect("each block is placed once");
             let (offset, len) = offsets.places[index];
             let content = match block.content {
-                Content::Bytes(bytes) => PlacedContent::Bytes(bytes),
-                Content::Record(write) => PlacedContent::Bytes(write(&offsets)?.into()),
-                Content::Piece(piece) => PlacedContent::Piece(piece),
+                BlockContent::Bytes(bytes) => PlacedContent::Bytes(bytes),
+                BlockContent::Record(write) => PlacedContent::Bytes(write(&offsets)?.into()),
+                BlockContent::Piece(piece) => PlacedContent::Piece(piece),
             };
             if let PlacedContent::Bytes(bytes) = &content {
-                assert_eq!(bytes.len() as u64, len, "a record is as long as its plan said");
+                assert_eq!(bytes.len() as u64, len, "a record must have the planned length");
             }
-            parts.push(Placed { offset, content });
+            parts.push(PlacedBlock { offset, content });
         }
         Ok(Layout { parts, len: end })
     }
@@ -154,7 +180,8 @@ mod tests {
         let text = plan.string("hé");
         let layout = plan.layout(DumpType::NORMAL, 7).unwrap();
         let offsets: Vec<_> = layout.parts.iter().map(|part| part.offset).collect();
-        // Header and one directory entry end at 44; the record at 48 is 4 bytes, the string 4 + 4 + 2.
+        // Header and one directory entry end at 44; the record at 48 is 4 bytes, the string 4 + 4 +
+        // 2.
         assert_eq!(offsets, [0, 48, 52, 62]);
         assert_eq!(layout.len, 162);
         let PlacedContent::Bytes(bytes) = &layout.parts[1].content else {
@@ -178,5 +205,27 @@ mod tests {
             plan.layout(DumpType::NORMAL, 0),
             Err(Error::TooLarge { .. })
         ));
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "the block is one of this plan")]
+    fn a_block_of_another_plan_is_refused() {
+        let foreign = Plan::default().bytes([1, 2, 3].as_slice());
+        let mut plan = Plan::default();
+        plan.bytes([4, 5, 6].as_slice());
+        plan.record(4, move |offsets| Ok(offsets.rva(foreign)?.to_le_bytes().to_vec()));
+        let _ = plan.layout(DumpType::NORMAL, 0);
+    }
+
+    #[test]
+    fn what_was_refused_while_planning_is_no_layout() {
+        let mut plan = Plan::default();
+        let error = narrow(5_u64 << 32, "something").unwrap_err();
+        plan.refuse(error);
+        let Err(Error::TooLarge { what, .. }) = plan.layout(DumpType::NORMAL, 0) else {
+            panic!("a layout")
+        };
+        assert_eq!(what, "something");
     }
 }

@@ -1,20 +1,23 @@
 use std::collections::BTreeSet;
 
-use dumpwright_callback::{Ask, Callback, ThreadWriteFlags};
+use dumpwright_callback::{Ask, Callback, ProcessAsked, ThreadWriteFlags};
 use dumpwright_target::AddressRange;
 
 use super::ranges::Ranges;
 use super::registers;
 use crate::memory::set::RangeSet;
 
-/// Below this address no system maps anything (Linux' default `vm.mmap_min_addr`, Windows' null partition); such
-/// values are numbers, not pointers.
+/// The lowest address that can be a pointer. No system maps memory below it: 64 KiB is the default
+/// of `vm.mmap_min_addr` on Linux and the size of the null partition on Windows. Smaller register
+/// values are numbers.
 const LOWEST_ADDRESS: u64 = 0x1_0000;
 
-/// The memory that registers point to: so many bytes before and behind each value that a general register holds.
+/// Adds the memory that registers point to: a number of bytes before and after each value that a
+/// general register holds.
 ///
-/// Asks the engine for more memory than is there; what cannot be read is left out. For all threads that are in the dump,
-/// or some.
+/// The added ranges may reach past mapped memory; whatever cannot be read is left out. By default
+/// the policy looks at all threads that are in the dump; [`of_threads`](Self::of_threads) restricts
+/// it to some.
 ///
 /// ```
 /// use dumpwright::policy::AroundRegisters;
@@ -32,7 +35,8 @@ pub struct AroundRegisters {
 }
 
 impl AroundRegisters {
-    /// `before` bytes before the address in a register, and `behind` bytes from it on.
+    /// Adds `before` bytes in front of each address in a register, and `behind` bytes starting at
+    /// it.
     #[must_use]
     pub fn new(before: u64, behind: u64) -> Self {
         Self {
@@ -44,7 +48,7 @@ impl AroundRegisters {
         }
     }
 
-    /// Of these threads only.
+    /// Looks only at the registers of these threads.
     #[must_use]
     pub fn of_threads(mut self, ids: impl IntoIterator<Item = u32>) -> Self {
         self.threads = Some(ids.into_iter().collect());
@@ -94,5 +98,11 @@ impl Callback for AroundRegisters {
             }
             _ => true,
         }
+    }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
+        true
     }
 }

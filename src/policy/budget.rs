@@ -8,37 +8,43 @@ use dumpwright_target::{AddressRange, RegionKind, protect};
 
 use super::Chain;
 use super::ranges::Ranges;
-use super::regions::{self, PAGE, Passes, Said, whole_pages};
+use super::regions::{self, PAGE, PassAnswer, Passes, whole_pages};
 use super::registers;
 use crate::Request;
-use crate::memory::set::RangeSet;
+use crate::memory::set::{Cover, RangeSet};
 
-/// What a dump keeps around an instruction pointer, on each side.
+/// The bytes that a dump includes on each side of an instruction pointer.
 const WINDOW: u64 = 128;
 
-/// Stacks are cut at multiples of this; both systems align frames so.
+/// Stacks are cut at multiples of this. Stack frames have this alignment on Linux and Windows.
 const STACK_ALIGNMENT: u64 = 16;
 
-/// A limit to the bytes of memory in a dump, with a stated order in which things go.
+/// Limits the bytes of memory in a dump, and drops memory in a documented order.
 ///
-/// It stands around another callback, or a [`Chain`], because it has to hear what is added and removed there. Kept is,
-/// first to last:
+/// A budget wraps another callback, or a [`Chain`], because it must see what that callback adds and
+/// removes. Memory is kept in this order, the most important first:
 ///
-/// 1. stacks, each from its innermost frame on; if not all fit, the deep ones are cut until they do ([`Priority::Stack`]);
-/// 2. ranges that the callback adds, and code around instruction pointers ([`Priority::Added`]);
-/// 3. of all memory (`WITH_FULL_MEMORY`): private writable regions ([`Priority::Private`]), then other writable ones
-///    ([`Priority::Data`]), then what can only be read ([`Priority::Rest`]), small ones before large ones;
-/// 4. of any other type: whatever it selects besides, in the order of addresses, piece by piece as long as it fits
-///    ([`Priority::Rest`]).
+/// 1. Stacks, each from its innermost frame on. If not all of them fit, the largest stacks are cut
+///    until they do ([`Priority::Stack`]).
+/// 2. Ranges that the callback adds, and code around instruction pointers ([`Priority::Added`]).
+/// 3. In a dump of all memory (`WITH_FULL_MEMORY`): private writable regions
+///    ([`Priority::Private`]), then other writable regions ([`Priority::Data`]), then all other
+///    regions ([`Priority::Rest`]). Within one priority, small regions come before large ones.
+/// 4. In a dump of any other type: all other memory that the type selects, in ascending order of
+///    addresses. Each piece that still fits is kept ([`Priority::Rest`]).
 ///
-/// What went is in [`dropped`](Self::dropped). The limit holds for memory; threads and modules come on top, some 1.3 KiB for a thread and
-/// 0.3 KiB for a module, and on Linux the texts of `/proc`.
+/// [`dropped`](Self::dropped) returns what was dropped. The limit applies to memory only. Threads
+/// and modules add to the size of the dump, about 1.3 KiB for each thread and 0.3 KiB for each
+/// module, and so do the `/proc` texts on Linux.
 ///
-/// Microsoft's writer, and the [profiles](crate::Profile) that follow it, join stacks with memory beside them that is
-/// selected too; there such memory stays, and the limit can be passed by it.
+/// Microsoft's writer, and the [profiles](crate::Profile) that follow it, join a stack with other
+/// selected memory next to it. In those profiles such memory is always kept, and the dump can
+/// exceed the limit by its size.
 ///
-/// Ranges other than stacks are dropped when it is their turn to be read. So let the [`Request`] be [`prepare`](Self::prepare)d: memory that it would
-/// read only while the file is written has its place in the file by then, and is filled with 0xDD instead of dropped.
+/// Ranges other than stacks are dropped when they are about to be read. Memory that is read only
+/// while the file is written already has its place in the file by then, and is filled with 0xDD
+/// instead of being dropped. To avoid this, pass the [`Request`] through
+/// [`prepare`](Self::prepare).
 ///
 /// ```
 /// # let mut process = dumpwright_sim::SimProcess::new(1);
@@ -66,18 +72,31 @@ pub struct SizeBudget<'a> {
 
 struct SeenThread {
     stack: Option<AddressRange>,
-    /// The dump is to hold the stack because of the thread; not so in dumps of all memory.
+    /// The stack is dumped because it belongs to the thread. `false` in dumps of all memory.
     holds_stack: bool,
 }
 
-/// What is known once the memory of a dump that does not hold all memory has been chosen.
+/// The state of a dump that does not include all memory, after its memory has been chosen.
 struct Selected {
     removals: Ranges,
     stacks: RangeSet,
     named: RangeSet,
-    granted: RangeSet,
-    denied: RangeSet,
+    /// For each range of `named`: its bytes plus those of all ranges after it.
+    named_from: Vec<u64>,
+    granted: Cover,
+    denied: Cover,
     left: u64,
+}
+
+impl Selected {
+    /// Returns how many bytes of `named` lie at or after `address`.
+    fn named_behind(&self, address: u64) -> u64 {
+        let index = self.named.index_behind(address);
+        let first = self.named.first_behind(address);
+        first.map_or(0, |range| {
+            self.named_from[index] - address.saturating_sub(range.start())
+        })
+    }
 }
 
 /// The passes over the regions of a dump of all memory.
@@ -85,15 +104,16 @@ struct Selected {
 struct Full {
     passes: Passes,
     count: usize,
-    /// The inner callback still wants to be asked in this pass.
+    /// Whether the inner callback still receives IncludeVmRegion in this pass.
     inner: bool,
-    /// All that was wanted, from the first pass.
+    /// All memory that was wanted in the first pass.
     wanted: Vec<(AddressRange, Priority)>,
-    /// What is kept of it; `None` if all.
+    /// The part of `wanted` that is kept; `None` if all of it is.
     kept: Option<RangeSet>,
 }
 
-/// The order in which memory is kept, first to last; the last goes first.
+/// The order in which memory is kept. The first variant is kept longest, the last one is dropped
+/// first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
     /// The part of a stack that is in use.
@@ -111,9 +131,9 @@ pub enum Priority {
 /// Memory that was dropped to stay within the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dropped {
-    /// Which.
+    /// The addresses that were dropped.
     pub range: AddressRange,
-    /// What it counted as.
+    /// The priority that the memory had.
     pub priority: Priority,
 }
 
@@ -131,7 +151,7 @@ impl fmt::Display for Dropped {
 }
 
 impl SizeBudget<'static> {
-    /// At most so many bytes of memory, without another callback.
+    /// Limits a dump to `bytes` bytes of memory, without another callback.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
         Self::limit(Chain::new(), bytes)
@@ -139,7 +159,7 @@ impl SizeBudget<'static> {
 }
 
 impl<'a> SizeBudget<'a> {
-    /// At most so many bytes of memory in a dump that otherwise follows `callback`.
+    /// Limits a dump that otherwise follows `callback` to `bytes` bytes of memory.
     #[must_use]
     pub fn around(callback: impl Callback + 'a, bytes: u64) -> Self {
         Self::limit(Chain::new().then(callback), bytes)
@@ -157,14 +177,17 @@ impl<'a> SizeBudget<'a> {
         }
     }
 
-    /// The same request with all selected memory read before the layout, so that it can be dropped; what is dropped is never
-    /// kept, so this costs the dumper no more memory than the limit and one piece (64 MiB).
+    /// Returns the same request, changed so that all selected memory is read before the file is
+    /// laid out and can still be dropped.
+    ///
+    /// Dropped memory is not stored. The dumper therefore needs at most the limit plus one piece
+    /// (64 MiB) of its own memory.
     #[must_use]
     pub fn prepare(request: Request) -> Request {
         request.fetch_limit(u64::MAX)
     }
 
-    /// What the last dump had to do without.
+    /// Returns the memory that was dropped from the last dump.
     #[must_use]
     pub fn dropped(&self) -> &[Dropped] {
         &self.dropped
@@ -188,7 +211,8 @@ impl<'a> SizeBudget<'a> {
         self.named.extend(window);
     }
 
-    /// The stacks, each cut to its share of the limit, and what was cut off. `unit` is what stacks are cut at.
+    /// Cuts each stack to its share of the limit, at multiples of `unit`. Returns what is kept and
+    /// what is cut off.
     fn share(&self, stacks: Vec<AddressRange>, unit: u64) -> (RangeSet, RangeSet) {
         let stacks = RangeSet::union_of_overlapping(stacks);
         let share = fair_share(stacks.iter().map(AddressRange::len).collect(), self.limit);
@@ -201,7 +225,8 @@ impl<'a> SizeBudget<'a> {
         (kept, cut)
     }
 
-    /// The plan for a dump that does not hold all memory, made when all ranges have been added.
+    /// Chooses the memory of a dump that does not include all memory. Called after all ranges have
+    /// been added.
     fn select(&mut self) {
         let in_use = self
             .threads
@@ -219,38 +244,40 @@ impl<'a> SizeBudget<'a> {
             removals: Ranges::from_set(cut),
             left: self.limit.saturating_sub(len(&stacks)),
             stacks,
+            named_from: lengths_from(&named),
             named,
-            granted: RangeSet::default(),
-            denied: RangeSet::default(),
+            granted: Cover::default(),
+            denied: Cover::default(),
         });
     }
 
-    /// Whether a read may go on.
+    /// Whether a read may proceed.
     fn grants(&mut self, offset: u64, size: usize) -> bool {
         let (Some(selected), Some(piece)) = (&mut self.selected, AddressRange::at(offset, size as u64))
         else {
-            // Memory is still being chosen; what is read now only helps with that.
+            // Memory is still being chosen; reads only help with the choice.
             return true;
         };
         let piece_set = RangeSet::union([piece]);
-        let holds = |set: &RangeSet| len(&piece_set.subtract(set)) == 0;
-        if holds(&selected.stacks) || holds(&selected.granted) {
+        let is_stack = len(&piece_set.subtract(&selected.stacks)) == 0;
+        if is_stack || selected.granted.covers(piece) {
             return true;
         }
-        if holds(&selected.denied) {
+        if selected.denied.covers(piece) {
             return false;
         }
         let beside_stacks = piece_set.subtract(&selected.stacks);
         if len(&beside_stacks) < piece.len() {
-            // DbgHelp joins stacks with what lies beside them, and a stack that cannot be read fails its dump.
+            // DbgHelp joins stacks with the memory next to them, and fails the dump if a stack
+            // cannot be read.
             selected.left = selected.left.saturating_sub(len(&beside_stacks));
-            selected.granted = RangeSet::union(selected.granted.iter().chain([piece]));
+            selected.granted.add(piece);
             return true;
         }
-        // Pieces come in the order of addresses: of what was named, all that lies behind is still to come.
-        let named_here = len(&selected.named.intersect(&piece_set));
-        let behind = AddressRange::new(piece.end(), u64::MAX);
-        let still_to_come = len(&selected.named.intersect(&RangeSet::union(behind)));
+        // Pieces arrive in ascending order of addresses, so all of `named` above this piece is
+        // still to come.
+        let named_here = len(&piece_set.intersect(&selected.named));
+        let still_to_come = selected.named_behind(piece.end());
         let reserved = if named_here == piece.len() {
             0
         } else {
@@ -258,10 +285,10 @@ impl<'a> SizeBudget<'a> {
         };
         if piece.len() <= selected.left.saturating_sub(reserved) {
             selected.left -= piece.len();
-            selected.granted = RangeSet::union(selected.granted.iter().chain([piece]));
+            selected.granted.add(piece);
             return true;
         }
-        selected.denied = RangeSet::union(selected.denied.iter().chain([piece]));
+        selected.denied.add(piece);
         let priority = if named_here > 0 {
             Priority::Added
         } else {
@@ -286,10 +313,11 @@ impl<'a> SizeBudget<'a> {
         regions::answer(slot, part);
     }
 
-    /// The first part of what is offered that is to be dumped.
+    /// Returns the first part of the offered range that is to be dumped.
     ///
-    /// The first pass takes all that is wanted, and learns how much that is. If it is too much, the second pass
-    /// answers otherwise, which by the protocol makes the writer start over; from then on both agree.
+    /// The first pass accepts everything that is wanted and adds up its size. If that is too much,
+    /// the second pass gives different answers. According to the protocol the writer then starts
+    /// over, and all later passes agree.
     fn next_part(&mut self, region: &MemoryInfo, offered: AddressRange) -> Option<AddressRange> {
         let mut rest = Some(offered);
         while let Some(offered) = rest {
@@ -301,7 +329,7 @@ impl<'a> SizeBudget<'a> {
             let Some(kept) = &self.full.kept else {
                 return Some(part);
             };
-            if let Some(kept) = kept.intersect(&RangeSet::union([part])).iter().next() {
+            if let Some(kept) = RangeSet::union([part]).intersect(kept).iter().next() {
                 return Some(kept);
             }
             rest = AddressRange::new(part.end(), offered.end());
@@ -309,7 +337,7 @@ impl<'a> SizeBudget<'a> {
         None
     }
 
-    /// The first part of what is offered that the inner callback wants.
+    /// Returns the first part of the offered range that the inner callback wants.
     fn wanted_part(&mut self, region: &MemoryInfo, offered: AddressRange) -> Option<AddressRange> {
         if !self.full.inner {
             return Some(offered);
@@ -324,17 +352,17 @@ impl<'a> SizeBudget<'a> {
             cont: false,
         };
         let returned = self.inner.ask(Ask::IncludeVmRegion { answer: &mut answer });
-        match Said::read(offered, Some(returned), &answer) {
-            Said::Skip => None,
-            Said::Part(part) => Some(part),
-            Said::NoMore => {
+        match PassAnswer::read(offered, Some(returned), &answer) {
+            PassAnswer::Skip => None,
+            PassAnswer::Part(part) => Some(part),
+            PassAnswer::NoMore => {
                 self.full.inner = false;
                 Some(offered)
             }
         }
     }
 
-    /// The plan for a dump of all memory, made from what the first pass has shown.
+    /// Chooses the memory of a dump of all memory, from the results of the first pass.
     fn choose(&mut self) {
         let wanted = RangeSet::union(self.full.wanted.iter().map(|(range, _)| *range));
         if len(&wanted) <= self.limit {
@@ -382,7 +410,7 @@ impl<'a> SizeBudget<'a> {
     }
 }
 
-/// What a region of a dump of all memory counts as.
+/// The priority of a region in a dump of all memory.
 fn priority(region: &MemoryInfo) -> Priority {
     const WRITABLE: u32 =
         protect::READWRITE | protect::WRITECOPY | protect::EXECUTE_READWRITE | protect::EXECUTE_WRITECOPY;
@@ -396,11 +424,22 @@ fn priority(region: &MemoryInfo) -> Priority {
     }
 }
 
+/// For each range of the set, returns its bytes plus those of all ranges after it.
+fn lengths_from(set: &RangeSet) -> Vec<u64> {
+    let mut lengths: Vec<_> = set.iter().map(AddressRange::len).collect();
+    let mut all = 0;
+    for length in lengths.iter_mut().rev() {
+        all += *length;
+        *length = all;
+    }
+    lengths
+}
+
 fn len(set: &RangeSet) -> u64 {
     set.iter().map(AddressRange::len).sum()
 }
 
-/// The largest size to which all can be cut so that together they fit.
+/// Returns the largest size such that all sizes, each cut to it, fit into `limit` together.
 fn fair_share(mut sizes: Vec<u64>, limit: u64) -> u64 {
     sizes.sort_unstable();
     let mut left = limit;
@@ -490,8 +529,8 @@ impl Callback for SizeBudget<'_> {
                 status,
             } => {
                 let denied = self.selected.as_ref().map(|selected| &selected.denied);
-                let range = RangeSet::union(AddressRange::at(offset, bytes.into()));
-                if denied.is_some_and(|denied| len(&range.subtract(denied)) == 0) {
+                let range = AddressRange::at(offset, bytes.into());
+                if denied.is_some_and(|denied| range.is_none_or(|range| denied.covers(range))) {
                     *status = Hresult::S_OK;
                     return true;
                 }
@@ -508,6 +547,10 @@ impl Callback for SizeBudget<'_> {
 
     fn process(&mut self, process: ProcessAsked) {
         self.inner.process(process);
+    }
+
+    fn answers(&self) -> bool {
+        true
     }
 }
 

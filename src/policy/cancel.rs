@@ -2,13 +2,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dumpwright_callback::{Ask, Callback};
+use dumpwright_callback::{Ask, Callback, ProcessAsked};
 
-/// Stops a dump on demand, from any thread.
+/// Cancels a dump on demand, from any thread.
 ///
-/// Copies are the same token: one goes into the dump, one to whoever may stop it. The dump fails with
-/// [`Error::Cancelled`](crate::Error::Cancelled) at the next Cancel question; between two of them lie at most some
-/// 256 KiB of memory.
+/// All clones are the same token: give one to the dump, and one to the code that may cancel it. The
+/// dump fails with [`Error::Cancelled`](crate::Error::Cancelled) at its next Cancel call. At most
+/// about 256 KiB of memory are read between two of these calls.
 ///
 /// ```
 /// # let mut process = dumpwright_sim::SimProcess::new(1);
@@ -18,25 +18,26 @@ use dumpwright_callback::{Ask, Callback};
 /// let token = CancelToken::new();
 /// let stopper = token.clone();
 /// std::thread::spawn(move || stopper.cancel()).join().expect("it only cancels");
-/// let outcome = dump(&mut process, &Request::new(DumpType::NORMAL), Some(&mut token.clone()), &mut Vec::new());
+/// let request = Request::new(DumpType::NORMAL);
+/// let outcome = dump(&mut process, &request, Some(&mut token.clone()), &mut Vec::new());
 /// assert!(matches!(outcome, Err(Error::Cancelled)));
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 
 impl CancelToken {
-    /// A token that has not been used yet.
+    /// Creates a token that is not cancelled.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Stops the dump, and every later one that has this token.
+    /// Cancels the current dump and every later dump that uses this token.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`cancel`](Self::cancel) has been called on any copy.
+    /// Whether [`cancel`](Self::cancel) has been called on any clone.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -46,14 +47,23 @@ impl CancelToken {
 impl Callback for CancelToken {
     fn ask(&mut self, ask: Ask<'_>) -> bool {
         if let Ask::Cancel { answer } = ask {
-            // Renewed every time: the first answer without it would be the last question.
+            // Set in every answer: after an answer without it, the writer no longer sends Cancel.
             (answer.check_cancel, answer.cancel) = (true, self.is_cancelled());
         }
         true
     }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
+        true
+    }
 }
 
-/// Stops a dump that takes too long.
+/// Cancels a dump that takes too long.
+///
+/// The time is checked at each Cancel call, as for a [`CancelToken`]. The dump fails with
+/// [`Error::Cancelled`](crate::Error::Cancelled).
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,12 +75,13 @@ impl Callback for CancelToken {
 #[derive(Debug, Clone)]
 pub struct Deadline {
     allowed: Duration,
-    /// When the dump under way has to be stopped; `None` if that is beyond what clocks can tell.
+    /// When the current dump is to be cancelled; `None` if the time is too far in the future for an
+    /// [`Instant`].
     end: Option<Instant>,
 }
 
 impl Deadline {
-    /// So long after the first question of a dump.
+    /// Cancels a dump when this time has passed since its first callback call.
     #[must_use]
     pub fn after(allowed: Duration) -> Self {
         Self { allowed, end: None }
@@ -87,6 +98,12 @@ impl Callback for Deadline {
             }
             _ => {}
         }
+        true
+    }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
         true
     }
 }

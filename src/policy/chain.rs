@@ -1,38 +1,40 @@
 use dumpwright_callback::{
-    Ask, Callback, CancelAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleWriteFlags, ProcessAsked,
+    Ask, ByRef, Callback, CancelAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleWriteFlags, ProcessAsked,
     RegionAnswer, SecondaryFlags, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
 };
 use dumpwright_target::AddressRange;
 
-use super::regions::{self, Passes, Said};
-use crate::protocol::Lent;
+use super::regions::{self, PassAnswer, Passes};
 
-/// Several callbacks as one.
+/// Combines several callbacks into one.
 ///
-/// Every link hears every question that concerns it, in the order of the chain, and the answers are put together so
-/// that nobody undoes what another one has taken out:
+/// Each link of the chain receives every call that concerns it, in the order of the chain. The
+/// answers are combined so that no link can bring back what another one has taken out:
 ///
-/// | questions | together |
+/// | callback types | how the answers are combined |
 /// |---|---|
-/// | IncludeThread, IncludeModule | the next link sees the flags that the one before it left; the first FALSE, or the first that clears the thread's or module's own bit, ends it |
-/// | Module, Thread, ThreadEx | the same; the first FALSE aborts the dump |
+/// | IncludeThread, IncludeModule | each link sees the flags that the previous one left; the chain stops at the first FALSE, or as soon as the flag of the thread or module itself is cleared |
+/// | Module, Thread, ThreadEx | the same, but the first FALSE aborts the dump |
 /// | Memory, RemoveMemory | the ranges of the first link, then those of the next |
-/// | IncludeVmRegion | the next link sees the part that the one before it left; a link that wants no more questions is not asked again in that pass |
-/// | Cancel | the first that cancels; polling goes on as long as one link renews it, and only that link is polled |
-/// | IsProcessSnapshot, VmStart | yes if one says yes; the Vm questions go to those that said yes |
-/// | IoStart | the first yes; IoWriteAll and IoFinish go to that link alone |
-/// | SecondaryFlags | all that anybody wishes |
-/// | VmQuery | the first that knows the region, ends the map or fails |
-/// | VmPreRead | the first that has bytes, or fails the read |
-/// | VmPostRead | all, each sees what the one before it left. Also when VmPreRead had all the bytes, so that a cache does not lead around a redaction |
-/// | ReadMemoryFailure | the first that goes on without the range |
+/// | IncludeVmRegion | each link sees the part that the previous one left; a link that wants no more calls is not called again in that pass |
+/// | Cancel | the first link that cancels; polling continues as long as at least one link asks for it, and only such links are polled |
+/// | IsProcessSnapshot, VmStart | accepted if any link accepts; VmQuery, VmPreRead and VmPostRead go to the links that accepted VmStart |
+/// | IoStart | the first link that accepts; IoWriteAll and IoFinish go to that link alone |
+/// | SecondaryFlags | the union of all flags |
+/// | VmQuery | the first link that describes the region, ends the list of regions, or fails |
+/// | VmPreRead | the first link that has bytes, or fails the read |
+/// | VmPostRead | all links, each sees what the previous one left; sent even if VmPreRead returned all bytes, so that cached bytes are redacted as well |
+/// | ReadMemoryFailure | the first link that continues without the range |
 /// | WriteKernelMinidump | the first handle; KernelMinidumpStatus goes to that link |
+/// | CompressedMemoryStreamStart | the first answer that sets something |
+/// | CompressedMemoryStreamFinish | all links |
 ///
-/// A chain without links, or of mere listeners, answers nothing: the dump is the one that is made without a callback.
+/// A chain without links, or with links that only listen, gives no answers: the dump is the same as
+/// without a callback.
 ///
-/// Filters belong in front of what acts on the things filtered: behind
-/// [`Threads::except([8])`](super::Threads::except), [`AroundRegisters`](super::AroundRegisters) hears nothing of
-/// thread 8.
+/// Put filters before the policies that they should affect: if
+/// [`AroundRegisters`](super::AroundRegisters) comes after
+/// [`Threads::except([8])`](super::Threads::except), it does not see thread 8.
 ///
 /// ```
 /// use dumpwright::Ask;
@@ -47,7 +49,7 @@ use crate::protocol::Lent;
 ///         println!("{}", ask.kind().name());
 ///         true
 ///     })
-///     .then_mut(&mut redact);          // to be asked afterwards what it has found
+///     .then_mut(&mut redact);          // borrowed, so that its counts can be read after the dump
 /// # use dumpwright::Callback;
 /// # let mut keep = dumpwright::callback::ThreadWriteFlags::THREAD;
 /// # assert!(!chain.ask(Ask::IncludeThread { thread_id: 8, keep: &mut keep }));
@@ -55,9 +57,9 @@ use crate::protocol::Lent;
 #[derive(Default)]
 pub struct Chain<'a> {
     links: Vec<Link<'a>>,
-    /// The link whose ranges are being asked for.
+    /// The link that currently provides ranges for Memory.
     adding: usize,
-    /// The same for RemoveMemory.
+    /// The link that currently provides ranges for RemoveMemory.
     removing: usize,
     passes: Passes,
     /// The link that took over the output.
@@ -68,16 +70,16 @@ pub struct Chain<'a> {
 
 struct Link<'a> {
     policy: Box<dyn Callback + 'a>,
-    /// It still wants to be asked Cancel.
+    /// Whether the link still wants Cancel.
     polled: bool,
-    /// It wants the Vm questions.
+    /// Whether the link wants VmQuery, VmPreRead and VmPostRead.
     reads: bool,
-    /// It still wants to be asked about regions in this pass.
+    /// Whether the link still wants IncludeVmRegion in this pass.
     regions: bool,
 }
 
 impl Link<'_> {
-    /// What the link returned; `None` if it only listens.
+    /// Returns the link's return value; `None` if it only listens.
     fn ask(&mut self, ask: Ask<'_>) -> Option<bool> {
         let said = self.policy.ask(ask);
         self.policy.answers().then_some(said)
@@ -89,7 +91,7 @@ impl Link<'_> {
 }
 
 impl<'a> Chain<'a> {
-    /// A chain without links.
+    /// Returns a chain without links.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -107,10 +109,10 @@ impl<'a> Chain<'a> {
         self
     }
 
-    /// Appends a link that is only lent, so that it can be looked at after the dump.
+    /// Appends a borrowed link, so that the caller can inspect it after the dump.
     #[must_use]
     pub fn then_mut(self, policy: &'a mut dyn Callback) -> Self {
-        self.then(Lent(policy))
+        self.then(ByRef(policy))
     }
 
     fn begin(&mut self) {
@@ -120,22 +122,23 @@ impl<'a> Chain<'a> {
         self.passes = Passes::default();
     }
 
-    /// IsProcessSnapshot, VmStart, IoStart: whether this link says yes.
+    /// Whether this link accepts IsProcessSnapshot or VmStart.
     fn says_yes(link: &mut Link<'_>, make: fn(&mut Hresult) -> Ask<'_>) -> bool {
         let mut status = Hresult::E_NOTIMPL;
         link.ask(make(&mut status)) == Some(true) && status == Hresult::S_FALSE
     }
 
-    /// The questions with write flags.
+    /// Handles the callback types whose answer has write flags.
     fn narrow(&mut self, mut ask: Ask<'_>) -> bool {
         for link in &mut self.links {
-            let before = write_flags(&ask);
+            let before = ask.write_flags().unwrap_or_default();
             match link.ask(ask.reborrow()) {
-                None => set_write_flags(&mut ask, before),
+                None => ask.set_write_flags(before),
                 Some(false) => return false,
                 Some(true) => {
-                    let left = write_flags(&ask) & (before | addable(&ask));
-                    set_write_flags(&mut ask, left);
+                    let given = ask.write_flags().unwrap_or_default();
+                    let left = given & (before | ask.addable_write_flags());
+                    ask.set_write_flags(left);
                     if left & ITSELF == 0 {
                         return true;
                     }
@@ -145,7 +148,7 @@ impl<'a> Chain<'a> {
         true
     }
 
-    /// The next range of a link, beginning with the link at `current`.
+    /// Fills `slot` with the next range of the link at `current` or of a later one.
     fn next_range(
         links: &mut [Link<'_>],
         current: &mut usize,
@@ -185,7 +188,7 @@ impl<'a> Chain<'a> {
             self.links.iter_mut().for_each(|link| link.regions = true);
         }
         let part = first_part(&mut self.links, &slot.region, offered);
-        // If nobody wants to hear of more, nobody has taken anything out of this region either.
+        // If no link wants more regions, none has taken anything out of this one either.
         if self.links.iter().any(|link| link.regions) {
             regions::answer(slot, part);
         }
@@ -223,7 +226,8 @@ impl<'a> Chain<'a> {
             }
             let failed = !answer.status.is_success() && answer.status != Hresult::E_NOTIMPL;
             if answer.completed as usize >= buffer.len() {
-                // The writer asks nothing more about this read; the others are to see it all the same.
+                // The writer sends no VmPostRead for this read, but the other links must still see
+                // it.
                 *slot = VmReadAnswer {
                     status: Hresult::S_OK,
                     completed: answer.completed,
@@ -375,6 +379,29 @@ impl Callback for Chain<'_> {
                 }
                 false
             }
+            Ask::CompressedMemoryStreamStart { answer } => {
+                for link in &mut self.links {
+                    let mut given = *answer;
+                    let said = link.ask(Ask::CompressedMemoryStreamStart { answer: &mut given });
+                    if said == Some(true) && given != *answer {
+                        *answer = given;
+                        return true;
+                    }
+                }
+                false
+            }
+            Ask::CompressedMemoryStreamFinish {
+                stream_size,
+                compression_rate,
+            } => {
+                for link in &mut self.links {
+                    link.ask(Ask::CompressedMemoryStreamFinish {
+                        stream_size,
+                        compression_rate,
+                    });
+                }
+                true
+            }
             ask @ Ask::KernelMinidumpStatus { .. } => self
                 .kernel
                 .is_none_or(|kernel| self.links[kernel].ask(ask) == Some(true)),
@@ -392,42 +419,11 @@ impl Callback for Chain<'_> {
     }
 }
 
-/// The bit that stands for the thread or module itself, the same for both.
+/// The bit for the thread or module itself. It is the same for both.
 const ITSELF: u32 = ThreadWriteFlags::THREAD.bits();
 const _: () = assert!(ITSELF == ModuleWriteFlags::MODULE.bits());
 
-/// The flags in the slot of a question that has write flags.
-fn write_flags(ask: &Ask<'_>) -> u32 {
-    match ask {
-        Ask::IncludeThread { keep, .. } | Ask::Thread { keep, .. } | Ask::ThreadEx { keep, .. } => {
-            keep.bits()
-        }
-        Ask::IncludeModule { keep, .. } | Ask::Module { keep, .. } => keep.bits(),
-        _ => unreachable!("questions with write flags"),
-    }
-}
-
-fn set_write_flags(ask: &mut Ask<'_>, flags: u32) {
-    match ask {
-        Ask::IncludeThread { keep, .. } | Ask::Thread { keep, .. } | Ask::ThreadEx { keep, .. } => {
-            **keep = ThreadWriteFlags::from_bits_retain(flags);
-        }
-        Ask::IncludeModule { keep, .. } | Ask::Module { keep, .. } => {
-            **keep = ModuleWriteFlags::from_bits_retain(flags);
-        }
-        _ => unreachable!("questions with write flags"),
-    }
-}
-
-/// The one bit that an answer may add, and to which question.
-fn addable(ask: &Ask<'_>) -> u32 {
-    match ask {
-        Ask::IncludeModule { .. } => ModuleWriteFlags::REFERENCED_BY_MEMORY.bits(),
-        _ => 0,
-    }
-}
-
-/// The first part of `offered` that all links want; `None` if they want nothing of it.
+/// Returns the first part of `offered` that all links want; `None` if they want none of it.
 fn first_part(links: &mut [Link<'_>], region: &MemoryInfo, offered: AddressRange) -> Option<AddressRange> {
     let Some((link, behind)) = links.split_first_mut() else {
         return Some(offered);
@@ -445,14 +441,14 @@ fn first_part(links: &mut [Link<'_>], region: &MemoryInfo, offered: AddressRange
                 cont: false,
             };
             let returned = link.ask(Ask::IncludeVmRegion { answer: &mut answer });
-            Said::read(offered, returned, &answer)
+            PassAnswer::read(offered, returned, &answer)
         } else {
-            Said::NoMore
+            PassAnswer::NoMore
         };
         let part = match said {
-            Said::Skip => return None,
-            Said::Part(part) => part,
-            Said::NoMore => {
+            PassAnswer::Skip => return None,
+            PassAnswer::Part(part) => part,
+            PassAnswer::NoMore => {
                 link.regions = false;
                 offered
             }

@@ -1,11 +1,12 @@
-use dumpwright_callback::{Ask, Callback, ModuleWriteFlags};
+use dumpwright_callback::{Ask, Callback, ModuleWriteFlags, ProcessAsked};
 
 use super::modules::{collect, matches_any};
 
-/// Global variables of some modules only.
+/// Includes the global variables of some modules only.
 ///
-/// A dump of type [`WITH_DATA_SEGS`](crate::DumpType::WITH_DATA_SEGS) holds the writable sections of every module, which
-/// is usually too much. This keeps those of the modules that match a pattern (as for [`Modules`](super::Modules)).
+/// A dump of type [`WITH_DATA_SEGS`](crate::DumpType::WITH_DATA_SEGS) contains the writable
+/// sections of every module, which is usually too much. This policy keeps those of the modules that
+/// match a pattern. Patterns are those of [`Modules`](super::Modules).
 ///
 /// ```
 /// use dumpwright::policy::DataSegments;
@@ -20,7 +21,7 @@ pub struct DataSegments {
 }
 
 impl DataSegments {
-    /// Of the modules that match one of the patterns.
+    /// Includes the variables of the modules that match one of the patterns.
     #[must_use]
     pub fn of<P: Into<String>>(patterns: impl IntoIterator<Item = P>) -> Self {
         Self {
@@ -36,6 +37,12 @@ impl Callback for DataSegments {
         {
             keep.remove(ModuleWriteFlags::DATA_SEG | ModuleWriteFlags::TLS_DATA);
         }
+        true
+    }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
         true
     }
 }

@@ -1,9 +1,10 @@
-//! Patterns for module names.
+//! Wildcard patterns for module names.
 
-/// Whether a module's path matches a pattern with `*` (any run, also none) and `?` (any one character).
+/// Whether a module's path matches a pattern. `*` matches any number of characters, `?` exactly
+/// one.
 ///
-/// A pattern without a folder is held against the last part of the path, one with a folder against all of it. Windows
-/// paths are compared without regard to the case of ASCII letters, as Windows does.
+/// A pattern without a folder is compared with the last part of the path, a pattern with a folder
+/// with the whole path. For Windows paths the case of ASCII letters is ignored, as Windows does.
 pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     let is_windows = path.contains('\\');
     let subject = if pattern.contains(['/', '\\']) {
@@ -19,7 +20,7 @@ pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     matches_all(&fold(pattern), &fold(subject))
 }
 
-/// One star at a time: only the last one seen has to be tried again with a longer run.
+/// Matches with backtracking. Only the last star has to be tried with more characters.
 fn matches_all(pattern: &[char], text: &[char]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut retry = None;

@@ -1,11 +1,12 @@
-use dumpwright_callback::{Ask, Callback, ModuleAsked, ModuleWriteFlags};
+use dumpwright_callback::{Ask, Callback, ModuleAsked, ModuleWriteFlags, ProcessAsked};
 
 use super::glob;
 
-/// Keeps some modules only, or less of some.
+/// Includes only some modules, or only parts of them.
 ///
-/// Patterns may have `*` and `?`. One without a folder is held against the file's name, one with a folder against the
-/// whole path; on Windows paths the case of letters does not matter.
+/// In patterns, `*` matches any number of characters and `?` exactly one. A pattern without a
+/// folder is compared with the file name, a pattern with a folder with the whole path. For Windows
+/// paths the case of ASCII letters is ignored.
 ///
 /// ```
 /// use dumpwright::callback::ModuleWriteFlags;
@@ -23,21 +24,21 @@ use super::glob;
 pub struct Modules<'a>(Box<dyn FnMut(&ModuleAsked<'_>) -> ModuleWriteFlags + 'a>);
 
 impl<'a> Modules<'a> {
-    /// Modules that match one of the patterns only.
+    /// Includes only modules that match one of the patterns.
     #[must_use]
     pub fn only<P: Into<String>>(patterns: impl IntoIterator<Item = P>) -> Self {
         let patterns = collect(patterns);
         Self::matching(move |module| matches_any(&patterns, module))
     }
 
-    /// All modules but those that match one of the patterns.
+    /// Includes all modules except those that match one of the patterns.
     #[must_use]
     pub fn except<P: Into<String>>(patterns: impl IntoIterator<Item = P>) -> Self {
         let patterns = collect(patterns);
         Self::matching(move |module| !matches_any(&patterns, module))
     }
 
-    /// The modules whose facts please.
+    /// Includes the modules for which `wanted` returns `true`.
     #[must_use]
     pub fn matching(mut wanted: impl FnMut(&ModuleAsked<'_>) -> bool + 'a) -> Self {
         Self::parts(move |module| {
@@ -49,8 +50,8 @@ impl<'a> Modules<'a> {
         })
     }
 
-    /// Of each module what it deserves: bits that are not in the returned flags are cleared, and without
-    /// [`MODULE`](ModuleWriteFlags::MODULE) the module is left out, its memory included.
+    /// Includes only those parts of each module that `parts` returns for it. Without
+    /// [`MODULE`](ModuleWriteFlags::MODULE), the whole module is left out, including its memory.
     #[must_use]
     pub fn parts(parts: impl FnMut(&ModuleAsked<'_>) -> ModuleWriteFlags + 'a) -> Self {
         Self(Box::new(parts))
@@ -59,13 +60,19 @@ impl<'a> Modules<'a> {
 
 impl Callback for Modules<'_> {
     fn ask(&mut self, ask: Ask<'_>) -> bool {
-        // IncludeModule comes first but knows no more than an address.
+        // IncludeModule comes earlier, but has only the address of the module.
         if let Ask::Module { module, keep } = ask {
             *keep &= (self.0)(&module);
             if !keep.contains(ModuleWriteFlags::MODULE) {
                 *keep = ModuleWriteFlags::empty();
             }
         }
+        true
+    }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
         true
     }
 }

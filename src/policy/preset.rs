@@ -3,7 +3,7 @@ use dumpwright_callback::{Ask, Callback, ProcessAsked};
 use super::{AroundRegisters, Chain, IgnoreReadFailures, Redact, SizeBudget};
 use crate::{DumpType, Request};
 
-/// A type of dump and policies that belong together.
+/// A dump type combined with policies that suit it.
 ///
 /// ```
 /// # let mut process = dumpwright_sim::SimProcess::new(1);
@@ -16,15 +16,17 @@ use crate::{DumpType, Request};
 /// # Ok::<(), dumpwright::Error>(())
 /// ```
 ///
-/// Names of plain types (`mini`, `heap`, `full` …) are another thing; see [`DumpType::parse`].
+/// The names `mini`, `heap`, `full` and so on are not presets of this type, but names of plain dump
+/// types; see [`DumpType::parse`].
 pub struct Preset<'a> {
     request: Request,
     policies: Box<dyn Callback + 'a>,
 }
 
 impl<'a> Preset<'a> {
-    /// Threads, modules, stacks, and what registers point to (256 bytes before, 1 KiB behind), names without folders; read failures cost no
-    /// dump. What a developer needs for a first look.
+    /// Creates a preset for a first look at a problem: threads, modules, stacks, the memory that
+    /// registers point to (256 bytes before and 1 KiB after), and module names without folders.
+    /// Memory that cannot be read is left out.
     #[must_use]
     pub fn first_look() -> Self {
         let policies = Chain::new()
@@ -38,7 +40,8 @@ impl<'a> Preset<'a> {
         }
     }
 
-    /// A first look with at most this many bytes of memory ([`SizeBudget`] says what goes first).
+    /// Creates a preset like [`first_look`](Self::first_look), with at most `bytes` bytes of
+    /// memory. [`SizeBudget`] documents what is dropped first.
     #[must_use]
     pub fn for_upload(bytes: u64) -> Self {
         let first_look = Self::first_look();
@@ -49,7 +52,8 @@ impl<'a> Preset<'a> {
         }
     }
 
-    /// A first look without these texts ([`Redact`] says where it finds them).
+    /// Creates a preset like [`first_look`](Self::first_look) that overwrites these texts.
+    /// [`Redact`] documents where it finds them.
     #[must_use]
     pub fn discreet(secrets: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         let redact = secrets
@@ -59,8 +63,9 @@ impl<'a> Preset<'a> {
         first_look.then(redact)
     }
 
-    /// Stack traces and nothing private: filtered stacks and registers, names without folders, neither environment nor
-    /// command line; read failures cost no dump. For dumps that leave the house.
+    /// Creates a preset for stack traces without private data, for dumps that are sent to others:
+    /// filtered stacks and registers, module names without folders, and neither environment nor
+    /// command line. Memory that cannot be read is left out.
     #[must_use]
     pub fn stack_traces() -> Self {
         let dump_type = DumpType::FILTER_MEMORY
@@ -73,7 +78,8 @@ impl<'a> Preset<'a> {
         }
     }
 
-    /// All memory, the map of it, handles and threads' times; read failures cost no dump.
+    /// Creates a preset for all memory, the map of the address space, handles, and the times of
+    /// threads. Memory that cannot be read is left out.
     #[must_use]
     pub fn everything() -> Self {
         let dump_type = DumpType::WITH_FULL_MEMORY
@@ -88,13 +94,13 @@ impl<'a> Preset<'a> {
         }
     }
 
-    /// A request for it, to be completed (exception, user streams) as the occasion demands.
+    /// Returns a request for this preset. The caller can add an exception or user streams to it.
     #[must_use]
     pub fn request(&self) -> Request {
         self.request.clone()
     }
 
-    /// The same with another policy behind those that it has.
+    /// Appends a policy to those of the preset.
     #[must_use]
     pub fn then(self, policy: impl Callback + 'a) -> Self {
         let request = self.request.clone();

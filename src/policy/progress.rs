@@ -1,9 +1,10 @@
-use dumpwright_callback::{Ask, Callback, Hresult};
+use dumpwright_callback::{Ask, Callback, Hresult, ProcessAsked};
 
-/// Tells how far a dump is.
+/// Reports the progress of a dump.
 ///
-/// The function is called with every question; it decides what is worth showing. To count bytes, the Vm questions
-/// have to be asked for every page, which makes large dumps slower; so that is a choice.
+/// The function is called for every call of the callback; it decides what to show. Bytes are
+/// counted only on request, because the writer then sends VmPreRead and VmPostRead for every page,
+/// which makes large dumps slower.
 ///
 /// ```
 /// use dumpwright::policy::{Phase, Progress};
@@ -21,46 +22,47 @@ use dumpwright_callback::{Ask, Callback, Hresult};
 pub struct Progress<F> {
     report: F,
     counts_bytes: bool,
-    /// The last question was Cancel.
+    /// Whether the last call was Cancel.
     polled: bool,
     step: Step,
 }
 
-/// Where a dump is.
+/// The state of a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
-    /// The part of the work.
+    /// The current phase.
     pub phase: Phase,
-    /// Questions so far.
+    /// The number of callback calls so far.
     pub questions: u64,
-    /// Threads found so far.
+    /// The number of threads found so far.
     pub threads: usize,
-    /// Modules found so far.
+    /// The number of modules found so far.
     pub modules: usize,
-    /// Bytes of memory read so far, if they are counted. What is read twice counts twice.
+    /// The bytes of memory read so far, if bytes are counted. Memory that is read twice counts
+    /// twice.
     pub bytes: u64,
 }
 
-/// The parts of the work, in their order.
+/// The phases of a dump, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Who writes, who reads, what kind of dump.
+    /// The writer, the output and the dump type are settled.
     Negotiate,
-    /// Which threads and modules.
+    /// Threads and modules are selected.
     Select,
-    /// Their facts.
+    /// The facts of the selected threads and modules are read.
     Collect,
-    /// Which memory.
+    /// Memory is selected.
     Memory,
     /// Memory is read, and the file is written.
     Write,
-    /// The dump is whole.
+    /// The dump is complete.
     Done,
 }
 
 impl<F: FnMut(&Step)> Progress<F> {
-    /// Calls `report` with every question.
+    /// Creates a policy that calls `report` for every call of the callback.
     pub fn new(report: F) -> Self {
         Self {
             report,
@@ -76,7 +78,7 @@ impl<F: FnMut(&Step)> Progress<F> {
         }
     }
 
-    /// Count the bytes of memory that are read.
+    /// Counts the bytes of memory that are read.
     #[must_use]
     pub fn counting_bytes(mut self) -> Self {
         self.counts_bytes = true;
@@ -111,19 +113,20 @@ impl<F: FnMut(&Step)> Callback for Progress<F> {
             Ask::Module { .. } | Ask::Thread { .. } | Ask::ThreadEx { .. } => step.phase = Phase::Collect,
             Ask::Memory { .. } | Ask::RemoveMemory { .. } => step.phase = Phase::Memory,
             Ask::IncludeVmRegion { answer } => {
-                // All of it, and the next one, please: without an end to the questions the phase is plain.
+                // Keep the whole region, and ask for further calls: the phase is known only while
+                // they continue.
                 answer.cont = true;
                 step.phase = Phase::Memory;
             }
             Ask::Cancel { answer } => {
                 answer.check_cancel = true;
-                // While memory is chosen, another question follows each poll.
+                // While memory is selected, another callback type follows each poll.
                 if polled && step.phase == Phase::Memory {
                     step.phase = Phase::Write;
                 }
             }
             Ask::VmPreRead { .. } => {
-                // Reads also serve to find out which memory is wanted; only those behind that are the last phase.
+                // Reads before the phase Memory only help to select memory.
                 if step.phase == Phase::Memory {
                     step.phase = Phase::Write;
                 }
@@ -139,5 +142,11 @@ impl<F: FnMut(&Step)> Callback for Progress<F> {
         step.questions += 1;
         (self.report)(step);
         returned
+    }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
+        true
     }
 }

@@ -1,40 +1,55 @@
 use std::ops::Range;
 
-use dumpwright_callback::{Ask, Callback, MemoryAnswer};
+use dumpwright_callback::{Ask, Callback, MemoryAnswer, ProcessAsked};
 use dumpwright_target::AddressRange;
 
 use super::regions::{self, whole_pages};
 use crate::memory::set::RangeSet;
 
-/// An answer has 32 bits for the size; longer ranges take several, cut at pages.
+/// The largest size of one answer, which has 32 bits for it. Longer ranges take several answers and
+/// are cut at pages.
 const LONGEST: u64 = 0xFFFF_F000;
 
-/// Ranges to be handed out one by one, from the beginning in every dump.
-#[derive(Default)]
+/// Ranges that answer Memory or RemoveMemory one at a time. Every dump starts again with the first.
+#[derive(Debug, Default)]
 pub(super) struct Ranges {
+    /// Ranges that are not yet joined into `ranges`.
+    added: Vec<AddressRange>,
     ranges: RangeSet,
-    /// Everything below has been handed out.
+    /// Everything below this address has been returned.
     done: u64,
 }
 
 impl Ranges {
     pub fn add(&mut self, range: Range<u64>) {
-        let new = AddressRange::new(range.start, range.end);
-        self.ranges = RangeSet::union(self.ranges.iter().chain(new));
+        self.added.extend(AddressRange::new(range.start, range.end));
     }
 
     pub fn from_set(ranges: RangeSet) -> Self {
-        Self { ranges, done: 0 }
+        Self {
+            ranges,
+            ..Self::default()
+        }
     }
 
     pub fn begin(&mut self) {
         self.done = 0;
     }
 
-    /// Fills the slot with the next range; `false` if there are no more.
+    /// Returns all ranges, whether or not [`next`](Self::next) has returned them. Joins the added
+    /// ranges once, on the first call.
+    pub fn set(&mut self) -> &RangeSet {
+        if !self.added.is_empty() {
+            self.ranges = RangeSet::union(self.ranges.iter().chain(self.added.drain(..)));
+        }
+        &self.ranges
+    }
+
+    /// Fills the slot with the next range. Returns `false` if there are no more.
     pub fn next(&mut self, slot: &mut MemoryAnswer) -> bool {
-        let next = self.ranges.iter().find(|range| range.end() > self.done);
-        let Some(next) = next.and_then(|range| AddressRange::new(range.start().max(self.done), range.end()))
+        let done = self.done;
+        let next = self.set().first_behind(done);
+        let Some(next) = next.and_then(|range| AddressRange::new(range.start().max(done), range.end()))
         else {
             return false;
         };
@@ -48,27 +63,29 @@ impl Ranges {
     }
 }
 
-/// More memory, by address.
+/// Adds memory by address.
 ///
-/// What of it cannot be read is left out. A dump of full memory holds it anyway.
+/// The part that cannot be read is left out. A dump of full memory contains the memory anyway.
 ///
 /// ```
 /// use dumpwright::policy::AddMemory;
 ///
-/// let mut tables = AddMemory::new().range(0x6000_0000..0x6000_4000).range(0x7000_0000..0x7000_0100);
+/// let mut tables = AddMemory::new()
+///     .range(0x6000_0000..0x6000_4000)
+///     .range(0x7000_0000..0x7000_0100);
 /// # let _ = &mut tables;
 /// ```
 #[derive(Default)]
 pub struct AddMemory(Ranges);
 
 impl AddMemory {
-    /// None yet.
+    /// Creates a policy without ranges.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// This range, too. An empty one counts for nothing.
+    /// Adds this range. An empty range has no effect.
     #[must_use]
     pub fn range(mut self, range: Range<u64>) -> Self {
         self.0.add(range);
@@ -87,16 +104,23 @@ impl Callback for AddMemory {
             _ => true,
         }
     }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
+        true
+    }
 }
 
-/// Memory that must not be in the dump, by address.
+/// Removes memory by address.
 ///
-/// It is cut out of whatever else would bring it in: stacks, added ranges, code around instruction pointers, data
-/// segments. From a dump of full memory, whole pages are left out: every page that one of the ranges touches.
+/// The memory is removed no matter why it was selected: as a stack, an added range, code around an
+/// instruction pointer, or a data segment. A dump of full memory loses whole pages: every page that
+/// contains a part of one of the ranges.
 ///
-/// It is never read, either. An answer has 32 bits for a size, so a range takes a question for every 4 GiB of it; do not
-/// name half an address space. [`Redact::range`](super::Redact::range) is for the case that the bytes around must stay to
-/// the byte.
+/// Removed memory is not read either. An answer has 32 bits for the size, so a range takes one call
+/// of the callback for every 4 GiB; avoid ranges of many terabytes. To overwrite single bytes and
+/// keep the bytes around them, use [`Redact::range`](super::Redact::range).
 ///
 /// ```
 /// use dumpwright::policy::RemoveMemory;
@@ -105,19 +129,24 @@ impl Callback for AddMemory {
 /// # let _ = &mut key_store;
 /// ```
 #[derive(Default)]
-pub struct RemoveMemory(Ranges);
+pub struct RemoveMemory {
+    ranges: Ranges,
+    /// The ranges, extended to whole pages. Computed when the first region is offered.
+    pages: Option<RangeSet>,
+}
 
 impl RemoveMemory {
-    /// None yet.
+    /// Creates a policy without ranges.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// This range, too. An empty one counts for nothing.
+    /// Removes this range. An empty range has no effect.
     #[must_use]
     pub fn range(mut self, range: Range<u64>) -> Self {
-        self.0.add(range);
+        self.ranges.add(range);
+        self.pages = None;
         self
     }
 }
@@ -126,20 +155,27 @@ impl Callback for RemoveMemory {
     fn ask(&mut self, ask: Ask<'_>) -> bool {
         match ask {
             Ask::IsProcessSnapshot { .. } => {
-                self.0.begin();
+                self.ranges.begin();
                 true
             }
-            Ask::RemoveMemory { unwanted } => self.0.next(unwanted),
+            Ask::RemoveMemory { unwanted } => self.ranges.next(unwanted),
             Ask::IncludeVmRegion { answer } => {
                 if let Some(offered) = regions::range(&answer.region) {
-                    let removed = RangeSet::union(self.0.ranges.iter().map(whole_pages));
-                    let left = RangeSet::union([offered]).subtract(&removed);
+                    let pages = || RangeSet::union(self.ranges.set().iter().map(whole_pages));
+                    let removed = self.pages.get_or_insert_with(pages);
+                    let left = RangeSet::union([offered]).subtract(removed);
                     regions::answer(answer, left.iter().next());
                 }
                 true
             }
             _ => true,
         }
+    }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
+        true
     }
 }
 

@@ -1,18 +1,19 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use dumpwright_callback::{Ask, Callback, Hresult, VmReadAnswer};
+use dumpwright_callback::{Ask, Callback, Hresult, ProcessAsked, VmReadAnswer};
 
 const PAGE: usize = 4096;
 
-/// What was read once is not read again.
+/// Reads each page of the target only once.
 ///
-/// Within one dump the target holds still, and some memory is read more than once: stacks whose words are followed, ranges of
-/// which a part failed. A target that does not change at all, a snapshot for instance, can be dumped several times at the price of one with
-/// [`across_dumps`](Self::across_dumps).
+/// The target does not change during a dump, and some memory is read more than once: stacks that
+/// are searched for addresses, and ranges that contain an unreadable page. With
+/// [`across_dumps`](Self::across_dumps), the cache also serves later dumps of a target that does
+/// not change at all, such as a process snapshot.
 ///
-/// Put it in front of [`Redact`](super::Redact): it then keeps what the target has, and whatever it serves is redacted
-/// all the same.
+/// Put it before [`Redact`](super::Redact). The cache then stores the target's original bytes, and
+/// cached bytes are redacted as well.
 ///
 /// ```
 /// use dumpwright::policy::{Chain, ReadCache, Redact};
@@ -29,16 +30,16 @@ pub struct ReadCache {
     served: u64,
 }
 
-/// The known parts of a page.
+/// The cached parts of a page.
 #[derive(Debug)]
 struct Page {
-    /// Disjoint.
+    /// Disjoint ranges.
     known: Vec<Range<usize>>,
     bytes: Box<[u8; PAGE]>,
 }
 
 impl ReadCache {
-    /// A cache of at most this many bytes. When it is full, nothing new is kept.
+    /// Creates a cache of at most `bytes` bytes. A full cache stores no further pages.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self {
@@ -49,25 +50,26 @@ impl ReadCache {
         }
     }
 
-    /// Stays valid when another dump begins. Only for targets that do not change in between.
+    /// Keeps the cache when another dump begins. Use this only for targets that do not change
+    /// between the dumps.
     #[must_use]
     pub fn across_dumps(mut self) -> Self {
         self.keeps = true;
         self
     }
 
-    /// Forgets everything.
+    /// Removes everything from the cache.
     pub fn clear(&mut self) {
         self.pages.clear();
     }
 
-    /// Bytes that did not have to be read from the target so far.
+    /// Returns how many bytes the cache has served so far.
     #[must_use]
     pub fn served(&self) -> u64 {
         self.served
     }
 
-    /// Fills in the known bytes from `offset` on; returns how many that are.
+    /// Copies the cached bytes from `offset` on into `buffer`. Returns their number.
     fn recall(&self, offset: u64, buffer: &mut [u8]) -> usize {
         let mut done = 0;
         for (number, within, part) in pages(offset, buffer.len()) {
@@ -111,7 +113,8 @@ impl ReadCache {
     }
 }
 
-/// The pieces of a range by page: number of the page, place in the page, place in the range.
+/// Splits a range at page boundaries: the number of the page, the place in the page, the place in
+/// the range.
 fn pages(offset: u64, len: usize) -> impl Iterator<Item = (u64, Range<usize>, Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {
@@ -162,10 +165,16 @@ impl Callback for ReadCache {
             } => {
                 let good = buffer.len().min(completed as usize);
                 self.remember(offset, &buffer[..good]);
-                // The result of the read stands.
+                // `false` leaves the result of the read as it is.
                 false
             }
             _ => true,
         }
+    }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
+        true
     }
 }

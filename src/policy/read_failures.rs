@@ -1,10 +1,11 @@
-use dumpwright_callback::{Ask, Callback, Hresult};
+use dumpwright_callback::{Ask, Callback, Hresult, ProcessAsked};
 use dumpwright_target::AddressRange;
 
-/// Memory that cannot be read when its turn comes is left out, and the dump goes on.
+/// Leaves out memory that cannot be read, and continues the dump.
 ///
-/// Without an answer to ReadMemoryFailure a callback makes the dump fail, by the protocol. The range that is left out is the
-/// whole piece that was to be read at once, at most 64 MiB, not only the page that failed.
+/// According to the protocol, the dump fails if a callback does not answer ReadMemoryFailure. The
+/// range that is left out is the whole piece that was to be read at once, at most 64 MiB, not only
+/// the page that failed.
 ///
 /// ```
 /// use dumpwright::policy::IgnoreReadFailures;
@@ -21,13 +22,13 @@ pub struct IgnoreReadFailures {
 }
 
 impl IgnoreReadFailures {
-    /// Ignores all.
+    /// Creates a policy that ignores all read failures.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What the last dump had to do without.
+    /// Returns the memory that was left out of the last dump.
     #[must_use]
     pub fn left_out(&self) -> &[AddressRange] {
         &self.left_out
@@ -49,6 +50,12 @@ impl Callback for IgnoreReadFailures {
             }
             _ => {}
         }
+        true
+    }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
         true
     }
 }

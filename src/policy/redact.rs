@@ -1,23 +1,27 @@
 use std::ops::Range;
 
-use dumpwright_callback::{Ask, Callback, Hresult, ModuleWriteFlags, ThreadWriteFlags, VmReadAnswer};
+use dumpwright_callback::{
+    Ask, Callback, Hresult, ModuleWriteFlags, ProcessAsked, ThreadWriteFlags, VmReadAnswer,
+};
 use dumpwright_target::AddressRange;
 
-use crate::memory::set::RangeSet;
+use super::ranges::Ranges;
 
-/// What stands in place of a secret unless a pattern contains it.
+/// Replaces the bytes of a secret, unless a pattern contains this byte.
 const FILL: u8 = b'*';
 
-/// Takes secrets out of the bytes: by address, and by content wherever they are.
+/// Overwrites secrets in the dump: by address, or by content wherever it appears.
 ///
-/// The memory stays in the dump, with the secret overwritten by `*` (or by a byte that no pattern contains). Patterns are found
-/// also where they lie across pages and across the pieces in which memory is read: within a piece exactly, at its ends
-/// also a part of a pattern counts if it has at least four bytes (or half of a short pattern), because what
-/// lies beyond is not seen.
+/// The memory stays in the dump, with `*` in place of each byte of the secret (or another byte, if
+/// a pattern contains `*`). Patterns are also found across pages and across the pieces in which
+/// memory is read. Inside a piece only whole patterns match. At the ends of a piece, a part of a
+/// pattern matches if it has at least four bytes (half of the pattern if that is less), because the
+/// bytes beyond the end are not visible.
 ///
-/// Whatever else the protocol shows is looked through as well: a thread whose registers hold a pattern loses its registers, a
-/// module whose name holds one is left out, debug records that hold one are left out. What the protocol does not show
-/// ([`policy`](super) names it) stays.
+/// The other data that the protocol presents is examined as well. A thread loses its registers if
+/// they contain a pattern. A module is left out if its name contains one, and a debug record is
+/// left out if it contains one. Data that the protocol does not present is not redacted;
+/// [`policy`](super) lists it.
 ///
 /// ```
 /// use dumpwright::policy::Redact;
@@ -32,36 +36,37 @@ const FILL: u8 = b'*';
 /// ```
 #[derive(Debug, Default)]
 pub struct Redact {
-    ranges: Vec<AddressRange>,
+    ranges: Ranges,
     patterns: Vec<Vec<u8>>,
-    /// Those of them that registers and modules are looked through for as well.
+    /// The patterns that are also searched for in registers and modules.
     everywhere: Vec<Vec<u8>>,
-    /// How far the read under way has come, if more of it is to follow.
+    /// The state of a read that is not complete.
     underway: Option<Underway>,
     redacted: Redacted,
 }
 
-/// A read of which a part has been taken.
+/// The state of a read whose first part has been processed.
 #[derive(Debug)]
 struct Underway {
-    /// Where its next part begins.
+    /// The address of the next part.
     at: u64,
-    /// The bytes just before, as they were, as far back as a pattern may reach that goes on behind.
+    /// The original bytes before `at`, as far back as a pattern can begin that continues at `at`.
     before: Vec<u8>,
-    /// Those are all from the start of the read on.
+    /// Whether `before` reaches back to the start of the read.
     has_start: bool,
-    /// The first bytes of the next part: they have been read, and may be the beginning of a pattern, so they were not
-    /// handed out. They are offered when the next part is to be read, and come back with what follows them.
+    /// The first bytes of the next part. They have been read, but may be the beginning of a pattern
+    /// and were therefore not returned. VmPreRead returns them when the next part is to be read,
+    /// and VmPostRead then presents them together with the bytes that follow.
     held_back: Vec<u8>,
-    /// The whole read is shorter than a pattern.
+    /// Whether the whole read is shorter than the longest pattern.
     is_short: bool,
 }
 
-/// What was redacted in the last dump.
+/// Counts of what was redacted in the last dump.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Redacted {
-    /// Places in memory. What is read twice counts twice.
+    /// Places in memory. Memory that is read twice counts twice.
     pub places: usize,
     /// Threads that lost their registers.
     pub threads: usize,
@@ -70,7 +75,7 @@ pub struct Redacted {
 }
 
 impl Redact {
-    /// Redacts nothing yet.
+    /// Creates a policy that redacts nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -79,12 +84,11 @@ impl Redact {
     /// Overwrites the bytes at these addresses.
     #[must_use]
     pub fn range(mut self, range: Range<u64>) -> Self {
-        self.ranges.extend(AddressRange::new(range.start, range.end));
-        self.ranges = RangeSet::union(self.ranges).iter().collect();
+        self.ranges.add(range);
         self
     }
 
-    /// Overwrites these bytes wherever they are. No bytes are no pattern.
+    /// Overwrites these bytes wherever they are. An empty pattern has no effect.
     #[must_use]
     pub fn bytes(mut self, pattern: impl Into<Vec<u8>>) -> Self {
         let pattern = pattern.into();
@@ -95,11 +99,13 @@ impl Redact {
         self
     }
 
-    /// Overwrites the values of these environment variables wherever they are in memory: a dump of private memory has them on
-    /// the main stack, and programs have copies. `environ` is what `/proc/PID/environ` holds: `NAME=value`, NUL, and so on.
+    /// Overwrites the values of these environment variables wherever they are in memory. A dump of
+    /// private memory has them on the main stack, and programs make copies.
     ///
-    /// Values shorter than [`SHORTEST`](Self::SHORTEST) bytes stay: they are everywhere by chance. Modules in folders that a
-    /// variable names stay too. The stream LinuxEnviron comes with type 0x100 only, and no policy sees it.
+    /// `environ` has the format of `/proc/PID/environ`: entries of the form `NAME=value`, each
+    /// followed by a NUL. Values shorter than [`SHORTEST`](Self::SHORTEST) bytes are not redacted,
+    /// because they are found everywhere by chance. Modules in folders that a variable names are
+    /// kept. Only type 0x100 adds the stream LinuxEnviron, which no policy can redact.
     #[must_use]
     pub fn environment(self, environ: &[u8]) -> Self {
         let variables = environ.split(|byte| *byte == 0);
@@ -110,28 +116,30 @@ impl Redact {
         self.in_memory(values)
     }
 
-    /// Overwrites the arguments of a command line wherever they are in memory, as [`environment`](Self::environment) does;
-    /// the program's own name stays. `cmdline` is what `/proc/PID/cmdline` holds: words, each with a NUL.
+    /// Overwrites the arguments of a command line wherever they are in memory, as
+    /// [`environment`](Self::environment) does. The name of the program is kept. `cmdline` has the
+    /// format of `/proc/PID/cmdline`: words, each followed by a NUL.
     #[must_use]
     pub fn command_line(self, cmdline: &[u8]) -> Self {
         self.in_memory(cmdline.split(|byte| *byte == 0).skip(1))
     }
 
-    /// Overwrites the path of this folder wherever it is in memory. Names of modules lose their folders with type 0x80
-    /// (`filter-module-paths`).
+    /// Overwrites the path of this folder wherever it is in memory. To remove folders from the
+    /// names of modules, use type 0x80 (`filter-module-paths`).
     #[must_use]
     pub fn folder(self, path: &str) -> Self {
         self.in_memory([path.as_bytes()])
     }
 
-    /// Values and arguments of the process that are shorter than this stay.
+    /// The length in bytes below which environment values, arguments and folders are not redacted.
     pub const SHORTEST: usize = 6;
 
-    /// Texts that are overwritten in memory, in UTF-8 and UTF-16, and no reason to leave out a module.
+    /// Adds texts that are overwritten in memory, in UTF-8 and UTF-16. Modules whose names contain
+    /// them are kept.
     fn in_memory<'t>(mut self, texts: impl IntoIterator<Item = &'t [u8]>) -> Self {
         for text in texts.into_iter().filter(|text| text.len() >= Self::SHORTEST) {
             self.patterns.push(text.to_vec());
-            if let Ok(text) = str::from_utf8(text) {
+            if let Ok(text) = std::str::from_utf8(text) {
                 self.patterns
                     .push(text.encode_utf16().flat_map(u16::to_le_bytes).collect());
             }
@@ -139,14 +147,15 @@ impl Redact {
         self
     }
 
-    /// Overwrites this text wherever it is, in UTF-8 and in UTF-16 (little-endian, as Windows has it).
+    /// Overwrites this text wherever it is, in UTF-8 and in UTF-16 (little-endian, as Windows
+    /// stores it).
     #[must_use]
     pub fn text(self, text: &str) -> Self {
         self.bytes(text)
             .bytes(text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>())
     }
 
-    /// What was redacted in the last dump.
+    /// Returns the counts of what was redacted in the last dump.
     #[must_use]
     pub fn redacted(&self) -> Redacted {
         self.redacted
@@ -154,7 +163,8 @@ impl Redact {
 
     fn fill(&self) -> u8 {
         let is_free = |byte: &u8| !self.patterns.iter().any(|pattern| pattern.contains(byte));
-        // With long random keys no byte may be free; then one that is not all of a pattern, so that filling ends.
+        // Long random keys may leave no byte free. Then take a byte that no pattern consists of
+        // entirely, so that filling terminates.
         let is_harmless = |byte: &u8| {
             !self
                 .patterns
@@ -168,15 +178,18 @@ impl Redact {
             .unwrap_or(FILL)
     }
 
-    /// Whether a pattern that counts everywhere stands in these bytes.
+    /// Whether these bytes contain one of the patterns that are searched for everywhere.
     fn is_in(&self, bytes: &[u8]) -> bool {
         self.everywhere
             .iter()
             .any(|pattern| find(pattern, bytes).is_some())
     }
 
-    /// Takes what a read has brought up to now: `bytes` at `at`, the last of the read if `is_last`; with what is to come
-    /// they are `size` bytes. Returns how many are settled; the rest is to be handed in again with what follows.
+    /// Processes a part of a read: `bytes` at address `at`. `size` is the number of bytes from `at`
+    /// to the end of the read, and `is_last` is set if the read ends with `bytes`.
+    ///
+    /// Returns how many bytes are final. The rest must be passed in again, together with the bytes
+    /// that follow.
     fn take(&mut self, at: u64, bytes: &mut [u8], size: usize, is_last: bool) -> usize {
         let underway = self.underway.take().filter(|underway| underway.at == at);
         let longest = self.patterns.iter().map(Vec::len).max().unwrap_or(0);
@@ -196,19 +209,19 @@ impl Redact {
         } else {
             tails().map(|(count, _)| count).max().unwrap_or(0)
         };
-        // All of the read so far may belong to a pattern that began before it and goes on.
+        // The whole read so far may be part of a pattern that began before it and continues.
         let is_open = has_start
             && !is_last
             && self
                 .patterns
                 .iter()
                 .any(|pattern| pattern.len() > 2 && is_inside(&pattern[1..pattern.len() - 1]));
-        // At least one byte has to be settled, or the read counts as failed.
+        // At least one byte must be final, or the read counts as failed.
         let unsettled = if is_open { window.len() } else { tail };
         let settled = bytes.len() - unsettled.min(bytes.len() - 1);
         let mut secret = found.clone();
         if tail >= bytes.len() {
-            // So it must be handed out before it is known to be a secret.
+            // These bytes must be returned before it is known whether they belong to a secret.
             secret.push(before..before + settled);
         }
         if has_start {
@@ -220,7 +233,7 @@ impl Redact {
             secret.extend(enough.map(|(count, _)| window.len() - count..window.len()));
         }
         if is_short && self.patterns.iter().any(|pattern| find(bytes, pattern).is_some()) {
-            // Perhaps the middle of a pattern that is cut into three.
+            // This may be the middle of a pattern that was cut into three.
             secret.push(before..window.len());
         }
 
@@ -251,12 +264,13 @@ impl Redact {
         settled
     }
 
-    /// Overwrites these places and the ranges.
+    /// Overwrites these places in `bytes`, and the redacted ranges.
     fn overwrite(&mut self, at: u64, bytes: &mut [u8], places_in_bytes: impl Iterator<Item = Range<usize>>) {
         let fill = self.fill();
         let all = AddressRange::at(at, bytes.len() as u64);
         let place = |address: u64| usize::try_from(address - at).expect("inside the buffer");
-        let of_ranges = self.ranges.iter().filter_map(|range| range.intersect(all?));
+        let ranges = self.ranges.set();
+        let of_ranges = all.into_iter().flat_map(|all| ranges.parts_in(all));
         let secret: Vec<_> = of_ranges
             .map(|range| place(range.start())..place(range.end()))
             .chain(places_in_bytes)
@@ -266,7 +280,7 @@ impl Redact {
             bytes[place].fill(fill);
         }
         if self.patterns.iter().any(|pattern| pattern.contains(&fill)) {
-            // The filling and its neighbours could have made a new one.
+            // The fill bytes and their neighbours may form a new match.
             while let Some(place) = places(&self.patterns, bytes).pop() {
                 bytes[place].fill(fill);
             }
@@ -274,7 +288,7 @@ impl Redact {
     }
 }
 
-/// Where the patterns stand.
+/// Returns the places of all patterns in `bytes`.
 fn places(patterns: &[Vec<u8>], bytes: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     for pattern in patterns {
@@ -299,16 +313,17 @@ fn find(pattern: &[u8], bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// For each pattern, how many bytes of it, not all, the bytes begin or end with, if any; and whether that is
-/// enough to be taken for a part of it when the other part is out of sight.
+/// For each pattern, returns the length of the longest proper part of it that `bytes` begin or end
+/// with, if any, and whether that length is enough to be redacted although the other part is not
+/// visible.
 fn parts<'p>(
     patterns: &'p [Vec<u8>],
     bytes: &'p [u8],
     is_part: fn(pattern: &[u8], count: usize, bytes: &[u8]) -> bool,
 ) -> impl Iterator<Item = (usize, bool)> + 'p {
     patterns.iter().filter_map(move |pattern| {
-        // Of two parts that make a whole, one has at least this many bytes. So no whole pattern is left over, whichever
-        // way it is cut.
+        // If a pattern is cut in two, one of the parts has at least this many bytes. So no pattern
+        // remains complete, no matter where it is cut.
         let enough = pattern.len().div_ceil(2).min(4);
         let most = (pattern.len() - 1).min(bytes.len());
         let count = (1..=most).rev().find(|count| is_part(pattern, *count, bytes))?;
@@ -366,7 +381,7 @@ impl Callback for Redact {
                 let bytes = underway.map_or(&[][..], |underway| &underway.held_back);
                 if bytes.is_empty() || bytes.len() >= buffer.len() {
                     if bytes.len() >= buffer.len() {
-                        // Not the read that they were held back from.
+                        // The held-back bytes belong to another read.
                         self.underway = None;
                     }
                     return false;
@@ -391,7 +406,8 @@ impl Callback for Redact {
                     self.underway = None;
                     return false;
                 }
-                // After a failure nothing more comes, and perhaps somebody makes do with what there is.
+                // After a failure no further part is read, and the caller may use the bytes that
+                // were read.
                 let is_last = good == size || !status.is_success();
                 let settled = self.take(offset, &mut buffer[..good], size, is_last);
                 *answer = VmReadAnswer {
@@ -403,6 +419,12 @@ impl Callback for Redact {
         }
         true
     }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
@@ -411,7 +433,8 @@ mod tests {
 
     use super::*;
 
-    /// Plays a writer that reads `memory` (at address 0) in these pieces, each page by page, as ours and Microsoft's do.
+    /// Acts as a writer that reads `memory` (at address 0) in these pieces, and each piece page by
+    /// page, as the writers of dumpwright and Microsoft do.
     fn read_through(redact: &mut Redact, memory: &[u8], borders: &[usize], page: usize) -> Vec<u8> {
         let mut result = Vec::new();
         let mut start = 0;
@@ -512,7 +535,8 @@ mod tests {
     }
 
     proptest! {
-        /// However memory is cut into reads and pages, no secret is left, and what is far from any is as it was.
+        /// However memory is cut into reads and pages, no secret is left, and what is far from any
+        /// is as it was.
         #[test]
         fn nothing_secret_is_left(
             memory in prop::collection::vec(prop::sample::select(b"ab*".to_vec()), 1..120),

@@ -1,12 +1,12 @@
-//! What the answers to IncludeVmRegion mean, for policies that pass the question on.
+//! The meaning of answers to IncludeVmRegion, for policies that forward the call.
 
 use dumpwright_callback::{MemoryInfo, RegionAnswer};
 use dumpwright_target::AddressRange;
 
-/// Regions begin and end at pages, and so do the answers.
+/// Regions, and the parts in answers, begin and end at multiples of this.
 pub(super) const PAGE: u64 = 4096;
 
-/// Tells the passes apart: within one, the regions ascend.
+/// Detects where a new pass begins. Within a pass, the regions ascend.
 #[derive(Debug, Default)]
 pub(super) struct Passes {
     last: Option<u64>,
@@ -21,19 +21,20 @@ impl Passes {
     }
 }
 
-/// What an answer means.
+/// The meaning of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Said {
-    /// This part of the offered range, and go on behind it.
+pub(super) enum PassAnswer {
+    /// Dump this part of the offered range, and continue after it.
     Part(AddressRange),
-    /// Nothing of it, and go on.
+    /// Dump nothing of it, and continue.
     Skip,
-    /// Ask no more in this pass; all that is left is wanted.
+    /// Send no more calls in this pass; all that is left is wanted.
     NoMore,
 }
 
-impl Said {
-    /// Reads an answer as the writer does: what lies outside the offer, or not on pages, ends the questions.
+impl PassAnswer {
+    /// Interprets an answer as the writer does. A part that is outside the offered range, or not
+    /// aligned to pages, ends the calls.
     pub fn read(offered: AddressRange, returned: Option<bool>, answer: &RegionAnswer) -> Self {
         if returned != Some(true) || !answer.cont {
             return Self::NoMore;
@@ -54,12 +55,12 @@ impl Said {
     }
 }
 
-/// The range of a region; `None` if it is empty.
+/// Returns the range of a region; `None` if it is empty.
 pub(super) fn range(region: &MemoryInfo) -> Option<AddressRange> {
     AddressRange::at(region.base_address, region.region_size)
 }
 
-/// Writes a decision into the slot: this part of the region (nothing: skip it), and go on.
+/// Stores an answer in the slot: dump this part of the region, or nothing if `None`, and continue.
 pub(super) fn answer(slot: &mut RegionAnswer, part: Option<AddressRange>) {
     slot.cont = true;
     match part {
@@ -68,10 +69,11 @@ pub(super) fn answer(slot: &mut RegionAnswer, part: Option<AddressRange>) {
     }
 }
 
-/// The smallest range of whole pages around a range.
+/// Returns the smallest range of whole pages that contains a range.
 pub(super) fn whole_pages(range: AddressRange) -> AddressRange {
     let start = range.start() - range.start() % PAGE;
-    // The last page of the address space ends where no range can; its last byte is never mapped.
+    // The end of the last page of the address space cannot be represented. Its last byte is never
+    // mapped.
     let end = range.end().checked_next_multiple_of(PAGE).unwrap_or(u64::MAX);
     AddressRange::new(start, end).expect("grew")
 }

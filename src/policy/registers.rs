@@ -1,13 +1,13 @@
-//! Registers of a `CONTEXT`, whatever the processor.
+//! Registers in a `CONTEXT` of any processor.
 
-use dumpwright_target::Layout;
+use dumpwright_target::ContextLayout;
 
-/// The values of the general registers; none if the processor is not known.
+/// Returns the values of the general registers; empty if the processor is unknown.
 pub(super) fn general(context: &[u8]) -> Vec<u64> {
-    Layout::of(context).map_or_else(Vec::new, |layout| layout.general_registers(context).collect())
+    ContextLayout::of(context).map_or_else(Vec::new, |layout| layout.general_registers(context).collect())
 }
 
-/// The instruction pointer.
+/// Returns the instruction pointer; `None` if the processor is unknown.
 pub(super) fn instruction_pointer(context: &[u8]) -> Option<u64> {
-    Some(Layout::of(context)?.instruction_pointer(context))
+    Some(ContextLayout::of(context)?.instruction_pointer(context))
 }

@@ -1,12 +1,12 @@
 use std::io::{self, ErrorKind, Write};
 
-use dumpwright_callback::{Ask, Callback, Hresult};
+use dumpwright_callback::{Ask, Callback, Hresult, ProcessAsked};
 
-/// The dump into anything that can be written to, through the protocol's own output questions.
+/// Writes the dump to any [`Write`], by taking over the output as a callback can.
 ///
-/// [`StreamSink`](crate::StreamSink) does the same without a callback. This one is for programs that are to work with
-/// whatever puts the questions, and for rehearsing them. The bytes come front to back; a writer that goes back, as Microsoft's
-/// does, is refused.
+/// [`StreamSink`](crate::StreamSink) does the same without a callback. Use this policy in code that
+/// is written for the callback protocol, or to rehearse such code. The bytes must arrive in file
+/// order. A write at any other offset, as Microsoft's writer makes them, fails.
 ///
 /// ```
 /// # let mut process = dumpwright_sim::SimProcess::new(1);
@@ -14,7 +14,8 @@ use dumpwright_callback::{Ask, Callback, Hresult};
 /// use dumpwright::{DumpType, Request, dump};
 ///
 /// let mut output = StreamOutput::new(Vec::new());
-/// let report = dump(&mut process, &Request::new(DumpType::NORMAL), Some(&mut output), &mut Vec::new())?;
+/// let request = Request::new(DumpType::NORMAL);
+/// let report = dump(&mut process, &request, Some(&mut output), &mut Vec::new())?;
 /// let bytes = output.into_inner();
 /// assert_eq!((bytes.len() as u64, &bytes[..4]), (report.bytes, b"MDMP".as_slice()));
 /// # Ok::<(), dumpwright::Error>(())
@@ -27,7 +28,7 @@ pub struct StreamOutput<W> {
 }
 
 impl<W: Write> StreamOutput<W> {
-    /// Into `output`.
+    /// Creates a policy that writes to `output`.
     pub fn new(output: W) -> Self {
         Self {
             output,
@@ -36,19 +37,20 @@ impl<W: Write> StreamOutput<W> {
         }
     }
 
-    /// Bytes of the last dump so far.
+    /// Returns how many bytes of the last dump have been written so far.
     #[must_use]
     pub fn written(&self) -> u64 {
         self.written
     }
 
-    /// Why the last dump could not be written; the protocol itself carries only a number.
+    /// Returns the error because of which the last dump could not be written, or `None` if there
+    /// was none. The dump's own error contains only a status code.
     #[must_use]
     pub fn error(&self) -> Option<&io::Error> {
         self.error.as_ref()
     }
 
-    /// What was written to.
+    /// Returns the output.
     pub fn into_inner(self) -> W {
         self.output
     }
@@ -56,7 +58,7 @@ impl<W: Write> StreamOutput<W> {
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         if offset != self.written {
             let text = format!(
-                "{} bytes are written, and the next ones belong at {offset}",
+                "cannot write at offset {offset} of the dump: the output can only be appended to, and has {} bytes",
                 self.written
             );
             return Err(io::Error::new(ErrorKind::NotSeekable, text));
@@ -100,6 +102,12 @@ impl<W: Write> Callback for StreamOutput<W> {
             }
             _ => {}
         }
+        true
+    }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
         true
     }
 }

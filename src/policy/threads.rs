@@ -1,21 +1,28 @@
 use std::collections::BTreeSet;
 
-use dumpwright_callback::{Ask, Callback, ThreadAsked, ThreadWriteFlags};
+use dumpwright_callback::{Ask, Callback, ProcessAsked, ThreadAsked, ThreadWriteFlags};
 
-/// Keeps some threads only, or less of some.
+/// Includes only some threads, or only parts of them.
 ///
-/// A thread can be left out by its id before anything is gathered of it, or by its facts (registers, stack) once they
-/// are known. Whoever is left out has neither an entry nor a stack.
+/// A thread can be left out by its id, before anything is read about it, or by its facts
+/// (registers, stack) after they have been read. A thread that is left out has neither an entry nor
+/// a stack in the dump.
 ///
 /// ```
-/// use dumpwright::callback::ThreadWriteFlags;
+/// use dumpwright::callback::{ThreadAsked, ThreadWriteFlags};
 /// use dumpwright::policy::{Chain, Threads};
 ///
 /// let not_the_sampler = Threads::except([4711]);
-/// let small_stacks_only = Threads::matching(|thread| thread.stack_base - thread.stack_end < 1 << 20);
-/// let registers_of_all_stack_of_one =
-///     Threads::parts(|id| if id == 7 { ThreadWriteFlags::all() } else { ThreadWriteFlags::all() - ThreadWriteFlags::STACK });
-/// let policies = Chain::new().then(not_the_sampler).then(small_stacks_only).then(registers_of_all_stack_of_one);
+/// let is_small = |thread: &ThreadAsked| thread.stack_base - thread.stack_end < 1 << 20;
+/// let small_stacks_only = Threads::matching(is_small);
+/// let registers_of_all_stack_of_one = Threads::parts(|id| match id {
+///     7 => ThreadWriteFlags::all(),
+///     _ => ThreadWriteFlags::all() - ThreadWriteFlags::STACK,
+/// });
+/// let policies = Chain::new()
+///     .then(not_the_sampler)
+///     .then(small_stacks_only)
+///     .then(registers_of_all_stack_of_one);
 /// # let _ = policies;
 /// ```
 pub struct Threads<'a>(Choice<'a>);
@@ -26,7 +33,7 @@ enum Choice<'a> {
 }
 
 impl<'a> Threads<'a> {
-    /// These threads only.
+    /// Includes only these threads.
     #[must_use]
     pub fn only(ids: impl IntoIterator<Item = u32>) -> Self {
         let ids: BTreeSet<u32> = ids.into_iter().collect();
@@ -39,7 +46,7 @@ impl<'a> Threads<'a> {
         })
     }
 
-    /// All threads but these.
+    /// Includes all threads except these.
     #[must_use]
     pub fn except(ids: impl IntoIterator<Item = u32>) -> Self {
         let ids: BTreeSet<u32> = ids.into_iter().collect();
@@ -52,14 +59,14 @@ impl<'a> Threads<'a> {
         })
     }
 
-    /// Of each thread what its id deserves: bits that are not in the returned flags are cleared, and without
-    /// [`THREAD`](ThreadWriteFlags::THREAD) the thread is left out.
+    /// Includes only those parts of each thread that `parts` returns for its id. Without
+    /// [`THREAD`](ThreadWriteFlags::THREAD), the whole thread is left out.
     #[must_use]
     pub fn parts(parts: impl FnMut(u32) -> ThreadWriteFlags + 'a) -> Self {
         Self(Choice::ById(Box::new(parts)))
     }
 
-    /// The threads whose facts please.
+    /// Includes the threads for which `wanted` returns `true`.
     #[must_use]
     pub fn matching(wanted: impl FnMut(&ThreadAsked<'_>) -> bool + 'a) -> Self {
         Self(Choice::ByFacts(Box::new(wanted)))
@@ -75,12 +82,18 @@ impl Callback for Threads<'_> {
             }
             (Choice::ByFacts(wanted), Ask::Thread { thread, keep } | Ask::ThreadEx { thread, keep }) => {
                 if !wanted(&thread) {
-                    // FALSE would abort the dump here.
+                    // Returning FALSE would abort the dump.
                     *keep = ThreadWriteFlags::empty();
                 }
                 true
             }
             _ => true,
         }
+    }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
+        true
     }
 }

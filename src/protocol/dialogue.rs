@@ -1,46 +1,48 @@
-//! The only place that asks.
+//! The dialogue with the callback. This is the only place that calls a callback.
 //!
-//! The dialogue has two faces. [`Dialogue`] can put every question; [`Service`] only those that may
-//! come after the layout is fixed (reads, failures, writes, cancel), so code that is handed a service
-//! cannot change the shape of the file.
+//! There are two interfaces. [`Dialogue`] can send every callback type. [`Service`] can send only
+//! those that are allowed after the layout is fixed: reads, read failures, writes and Cancel. Code
+//! that gets a `Service` therefore cannot change the layout of the file.
 
 use dumpwright_callback::{
     Ask, AskKind, Callback, CancelAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleAsked, ModuleWriteFlags,
     ProcessAsked, RegionAnswer, SecondaryFlags, ThreadAsked, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
 };
-use dumpwright_target::{AddressRange, Snapshot};
+use dumpwright_target::{AddressRange, SnapshotHandle};
 
-use crate::Error;
+use crate::{Error, Profile};
 
-/// The whole dialogue with one callback, or with none.
+/// The dialogue with one callback, or with none.
 pub(crate) struct Dialogue<'c> {
     service: Service<'c>,
-    /// Whether the output has been begun, so that its end is to be told.
+    /// Whether the output has begun, so that IoFinish has to be sent.
     writing: bool,
 }
 
-/// The questions that may come at any time.
+/// The part of the dialogue that is allowed at any time.
 pub(crate) struct Service<'c> {
     callback: Option<&'c mut dyn Callback>,
-    /// Whether the callback still wants to be asked Cancel.
+    /// Whether to continue polling Cancel.
     polling: bool,
-    /// Whether the callback wants the Vm questions.
+    /// Whether the callback takes the Vm callback types (VmQuery, VmPreRead, VmPostRead).
     vm: bool,
+    /// Whether VmPreRead and VmPostRead are also sent for reads of structures.
+    vm_structures: bool,
     shown: Shown,
-    /// What the callback was shown last.
+    /// The process id and handle that were last passed to the callback.
     told: Option<ProcessAsked>,
 }
 
-/// The process, as the questions show it.
+/// The process id and handles that are passed to the callback.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shown {
     given: ProcessAsked,
-    /// What is read from.
+    /// The handle of the process, or of the copy of its memory, that is read from.
     memory_handle: u64,
 }
 
 impl Shown {
-    /// The process with this id and handle.
+    /// A process with this id and handle.
     pub fn new(process_id: u32, process_handle: u64) -> Self {
         Self {
             given: ProcessAsked {
@@ -51,8 +53,11 @@ impl Shown {
         }
     }
 
-    /// What this question comes with, as DbgHelp 6.3.9600 was seen to do: questions about the file and the kernel's
-    /// dump with nothing, the first two and those about reads without a process id.
+    /// Returns the process id and handle that are passed with this callback type.
+    ///
+    /// The values are those observed on DbgHelp 6.3.9600. Both are 0 for callback types about the
+    /// file and the kernel dump. The process id is 0 for the first two callback types and for those
+    /// about regions and reads.
     fn by(&self, kind: AskKind) -> ProcessAsked {
         let with_handle = |process_handle| ProcessAsked {
             process_id: 0,
@@ -63,7 +68,9 @@ impl Shown {
             | AskKind::IoWriteAll
             | AskKind::IoFinish
             | AskKind::WriteKernelMinidump
-            | AskKind::KernelMinidumpStatus => ProcessAsked::default(),
+            | AskKind::KernelMinidumpStatus
+            | AskKind::CompressedMemoryStreamStart
+            | AskKind::CompressedMemoryStreamFinish => ProcessAsked::default(),
             AskKind::IsProcessSnapshot | AskKind::VmStart => with_handle(self.given.process_handle),
             AskKind::VmQuery | AskKind::VmPreRead | AskKind::VmPostRead => with_handle(self.memory_handle),
             AskKind::Module
@@ -81,34 +88,35 @@ impl Shown {
     }
 }
 
-/// What a callback said before a read.
+/// A callback's answer to VmPreRead.
 pub(crate) enum PreRead {
-    /// All bytes are there.
+    /// The callback has filled in all bytes.
     Done,
-    /// This many are there, the rest is to be read.
+    /// The callback has filled in this many bytes; the rest has to be read.
     Partly(usize),
-    /// The read has failed.
+    /// The read fails.
     Failed,
 }
 
-/// What a callback said about a region that VmQuery asked for.
+/// A callback's answer to VmQuery.
 pub(crate) enum Queried {
-    /// Here it is.
+    /// The region at the address.
     Region(MemoryInfo),
-    /// Ask the system.
+    /// No answer: the region has to be obtained from the system.
     AskSystem,
-    /// There are no more.
+    /// There are no more regions.
     NoMore,
 }
 
 impl<'c> Dialogue<'c> {
     pub fn new(callback: Option<&'c mut dyn Callback>, shown: Shown) -> Self {
-        // The first Cancel is asked without having been asked for.
+        // The first Cancel is always sent.
         Self {
             service: Service {
                 callback,
                 polling: true,
                 vm: false,
+                vm_structures: false,
                 shown,
                 told: None,
             },
@@ -116,22 +124,23 @@ impl<'c> Dialogue<'c> {
         }
     }
 
-    /// From now on, a callback that writes is told of the end however the dump ends.
+    /// Marks the output as begun. From now on, a callback that has taken over the output gets
+    /// IoFinish, even if the dump fails.
     pub fn begin_writing(&mut self) {
         self.writing = true;
     }
 
-    /// Whether the output has been begun.
+    /// Returns whether the output has begun.
     pub fn is_writing(&self) -> bool {
         self.writing
     }
 
-    /// The part of the dialogue that is left after the layout.
+    /// Returns the part of the dialogue that is allowed after the layout is fixed.
     pub fn service(&mut self) -> &mut Service<'c> {
         &mut self.service
     }
 
-    /// Whether there is a callback at all.
+    /// Returns whether there is a callback.
     pub fn has_callback(&self) -> bool {
         self.service.callback.is_some()
     }
@@ -140,28 +149,30 @@ impl<'c> Dialogue<'c> {
         self.service.ask(ask)
     }
 
-    /// Whether the target is said to be a snapshot.
+    /// Sends IsProcessSnapshot. Returns whether the callback says that the target is a process
+    /// snapshot.
     pub fn is_process_snapshot(&mut self) -> bool {
         let mut status = Hresult::E_NOTIMPL;
         let said = self.ask(Ask::IsProcessSnapshot { status: &mut status });
         said == Some(true) && status == Hresult::S_FALSE
     }
 
-    /// The target is this snapshot: questions about reads come with the handle of the copy of its memory.
-    pub fn reads_from(&mut self, snapshot: Snapshot) {
+    /// Makes the callback types about regions and reads pass the handle of the snapshot's memory.
+    pub fn reads_from(&mut self, snapshot: SnapshotHandle) {
         if let Some(clone) = snapshot.clone_handle {
             self.service.shown.memory_handle = clone;
         }
     }
 
-    /// Whether the Vm questions are wanted; they are put from now on.
-    pub fn vm_start(&mut self) {
+    /// Sends VmStart. If the callback takes the Vm callback types, they are sent from now on.
+    pub fn vm_start(&mut self, profile: Profile) {
         let mut status = Hresult::E_NOTIMPL;
         self.service.vm =
             self.ask(Ask::VmStart { status: &mut status }) == Some(true) && status == Hresult::S_FALSE;
+        self.service.vm_structures = self.service.vm && profile.asks_about_reads_of_structures();
     }
 
-    /// Whether the callback takes over the output.
+    /// Sends IoStart. Returns whether the callback takes over the output.
     pub fn io_start(&mut self, handle: u64) -> bool {
         let mut status = Hresult::E_NOTIMPL;
         self.ask(Ask::IoStart {
@@ -171,6 +182,7 @@ impl<'c> Dialogue<'c> {
             && status == Hresult::S_FALSE
     }
 
+    /// Sends SecondaryFlags. Returns the callback's flags.
     pub fn secondary_flags(&mut self) -> SecondaryFlags {
         let mut flags = SecondaryFlags::empty();
         match self.ask(Ask::SecondaryFlags { flags: &mut flags }) {
@@ -179,7 +191,7 @@ impl<'c> Dialogue<'c> {
         }
     }
 
-    /// What is to be gathered of a thread; `None` leaves it out.
+    /// Sends IncludeThread. Returns what to collect about the thread, or `None` to leave it out.
     pub fn include_thread(&mut self, thread_id: u32, initial: ThreadWriteFlags) -> Option<ThreadWriteFlags> {
         let mut keep = initial;
         match self.ask(Ask::IncludeThread {
@@ -193,14 +205,14 @@ impl<'c> Dialogue<'c> {
         keep.contains(ThreadWriteFlags::THREAD).then_some(keep)
     }
 
-    /// What is to be gathered of a module; `None` leaves it out.
+    /// Sends IncludeModule. Returns what to collect about the module, or `None` to leave it out.
     pub fn include_module(&mut self, base: u64, initial: ModuleWriteFlags) -> Option<ModuleWriteFlags> {
         let mut keep = initial;
         match self.ask(Ask::IncludeModule {
             base,
             keep: &mut keep,
         }) {
-            // The one bit that may be added.
+            // REFERENCED_BY_MEMORY is the only flag that a callback may add.
             Some(true) => keep &= initial | ModuleWriteFlags::REFERENCED_BY_MEMORY,
             Some(false) => return None,
             None => keep = initial,
@@ -208,7 +220,10 @@ impl<'c> Dialogue<'c> {
         keep.contains(ModuleWriteFlags::MODULE).then_some(keep)
     }
 
-    /// What is to be written of a module.
+    /// Sends Module. Returns what to write about the module.
+    ///
+    /// # Errors
+    /// Fails if the callback returns FALSE, which aborts the dump.
     pub fn module(
         &mut self,
         module: ModuleAsked<'_>,
@@ -225,7 +240,10 @@ impl<'c> Dialogue<'c> {
         }
     }
 
-    /// What is to be written of a thread.
+    /// Sends Thread. Returns what to write about the thread.
+    ///
+    /// # Errors
+    /// Fails if the callback returns FALSE, which aborts the dump.
     pub fn thread(
         &mut self,
         thread: ThreadAsked<'_>,
@@ -242,7 +260,8 @@ impl<'c> Dialogue<'c> {
         }
     }
 
-    /// The same as [`thread`](Self::thread), with the backing store.
+    /// Sends ThreadEx, which also has the thread's backing store. Otherwise like
+    /// [`thread`](Self::thread).
     pub fn thread_ex(
         &mut self,
         thread: ThreadAsked<'_>,
@@ -259,16 +278,16 @@ impl<'c> Dialogue<'c> {
         }
     }
 
-    /// The next range to be added; `None` when there are no more.
+    /// Sends Memory. Returns the next range to add, or `None` if there are no more.
     ///
-    /// A range that wraps around the end of the address space is cut off there.
+    /// A range that goes beyond the end of the address space ends there.
     pub fn memory(&mut self) -> Option<AddressRange> {
         let mut wanted = MemoryAnswer::default();
         let said = self.ask(Ask::Memory { wanted: &mut wanted });
         Self::range_of(said, wanted)
     }
 
-    /// The next range to be cut out; `None` when there are no more.
+    /// Sends RemoveMemory. Returns the next range to remove, or `None` if there are no more.
     pub fn remove_memory(&mut self) -> Option<AddressRange> {
         let mut unwanted = MemoryAnswer::default();
         let said = self.ask(Ask::RemoveMemory {
@@ -284,14 +303,19 @@ impl<'c> Dialogue<'c> {
         AddressRange::new(answer.base, answer.base.saturating_add(answer.size.into()))
     }
 
-    /// The callback's opinion on a region, or `None` if it wants to hear of no more.
+    /// Sends IncludeVmRegion. Returns the part of the region to dump, or `None` if the callback
+    /// does not want to be asked about more regions.
     pub fn include_vm_region(&mut self, region: MemoryInfo) -> Option<MemoryInfo> {
         let mut answer = RegionAnswer { region, cont: false };
         let said = self.ask(Ask::IncludeVmRegion { answer: &mut answer });
         (said == Some(true) && answer.cont).then_some(answer.region)
     }
 
-    /// The region at an address, as the callback sees it.
+    /// Sends VmQuery, if the callback takes it. Returns the callback's answer about the region at
+    /// this address.
+    ///
+    /// # Errors
+    /// Fails if the callback answers with a status other than S_OK, E_NOTIMPL and E_NOINTERFACE.
     pub fn vm_query(&mut self, offset: u64) -> Result<Queried, Error> {
         if !self.service.vm {
             return Ok(Queried::AskSystem);
@@ -316,7 +340,10 @@ impl<'c> Dialogue<'c> {
         }
     }
 
-    /// The output is complete, or has failed.
+    /// Sends IoFinish: the output is complete, or has failed.
+    ///
+    /// # Errors
+    /// Fails if the callback does not answer with TRUE and a success status.
     pub fn io_finish(&mut self, handle: u64) -> Result<(), Error> {
         let mut status = Hresult::E_FAIL;
         match self.ask(Ask::IoFinish {
@@ -332,10 +359,11 @@ impl<'c> Dialogue<'c> {
         }
     }
 
-    /// Offers a kernel dump. No system that this writer runs on makes one for us, which is what the callback is
-    /// then told.
+    /// Sends WriteKernelMinidump and, if the callback wants a kernel dump, KernelMinidumpStatus
+    /// with a failure: no supported system can make a kernel dump for dumpwright.
     pub fn kernel_minidump(&mut self) {
-        /// STATUS_NOT_IMPLEMENTED as an HRESULT; DbgHelp 6.3.9600 reported it on a system without.
+        /// STATUS_NOT_IMPLEMENTED as an HRESULT. DbgHelp 6.3.9600 reports it on a system without
+        /// kernel dumps.
         const NOT_IMPLEMENTED: Hresult = Hresult(0xD000_0002);
         let mut handle = 0;
         if self.ask(Ask::WriteKernelMinidump { handle: &mut handle }) == Some(true) && handle != 0 {
@@ -347,8 +375,8 @@ impl<'c> Dialogue<'c> {
 }
 
 impl Service<'_> {
-    /// What was answered; `None` if nobody did, and then nothing in the answer's slot counts either: a listener
-    /// changes nothing.
+    /// Calls the callback. Returns its return value, or `None` if there is no callback or if it
+    /// only listens. With `None`, the contents of the answer slot must be ignored too.
     fn ask(&mut self, ask: Ask<'_>) -> Option<bool> {
         let callback = self.callback.as_mut()?;
         let process = self.shown.by(ask.kind());
@@ -360,14 +388,17 @@ impl Service<'_> {
         callback.answers().then_some(said)
     }
 
-    /// Asks Cancel, if the callback still wants to be asked.
+    /// Sends Cancel, if it is still polled.
+    ///
+    /// # Errors
+    /// Fails if the callback cancels the dump.
     pub fn poll_cancel(&mut self) -> Result<(), Error> {
         if !self.polling {
             return Ok(());
         }
         let mut answer = CancelAnswer::default();
         let said = self.ask(Ask::Cancel { answer: &mut answer });
-        // CheckCancel counts even when FALSE is returned, Cancel only with TRUE.
+        // CheckCancel counts even if the callback returns FALSE; Cancel counts only with TRUE.
         self.polling = said.is_some() && answer.check_cancel;
         if said == Some(true) && answer.cancel {
             Err(Error::Cancelled)
@@ -376,12 +407,18 @@ impl Service<'_> {
         }
     }
 
-    /// Whether the Vm questions are wanted.
+    /// Returns whether the callback takes the Vm callback types.
     pub fn wants_reads(&self) -> bool {
         self.vm
     }
 
-    /// Offers a read before it is done.
+    /// Returns whether VmPreRead and VmPostRead are also sent for reads of structures, which are
+    /// not dumped but lead to other facts (headers, lists, thread blocks).
+    pub fn wants_reads_of_structures(&self) -> bool {
+        self.vm_structures
+    }
+
+    /// Sends VmPreRead, before a read.
     pub fn vm_pre_read(&mut self, offset: u64, buffer: &mut [u8]) -> PreRead {
         let size = buffer.len();
         let mut answer = VmReadAnswer {
@@ -405,10 +442,14 @@ impl Service<'_> {
         }
     }
 
-    /// Shows what a read brought; returns how much of it counts.
+    /// Sends VmPostRead, after a read. Returns the number of valid bytes in `buffer`.
     ///
-    /// `completed` bytes are good, `status` says how the read ended. More than zero and fewer bytes than the
-    /// buffer holds, with success, means that the rest is to be tried again.
+    /// The read has obtained `completed` bytes and ended with `status`; the callback can change
+    /// both. If the returned number is less than the size of the buffer, the rest has to be read
+    /// again.
+    ///
+    /// # Errors
+    /// Fails if no byte is valid, or if only some are and the status is a failure.
     pub fn vm_post_read(
         &mut self,
         offset: u64,
@@ -429,7 +470,8 @@ impl Service<'_> {
             status,
             answer: &mut answer,
         });
-        // An untouched slot says nothing. (DbgHelp does not even prefill the count.)
+        // A slot that the callback did not change counts as no answer. (DbgHelp does not prefill
+        // the count.)
         let is_untouched = answer.status == Hresult::E_NOTIMPL && answer.completed == completed;
         let (completed, status) = if said == Some(true) && !is_untouched {
             (answer.completed, answer.status)
@@ -444,7 +486,8 @@ impl Service<'_> {
         }
     }
 
-    /// Whether the dump goes on without memory that could not be read; `None` if nobody is asked.
+    /// Sends ReadMemoryFailure. Returns whether the dump continues without this memory, or `None`
+    /// if no callback answers.
     pub fn read_memory_failure(&mut self, range: AddressRange, failure: Hresult) -> Option<bool> {
         let mut status = Hresult::S_FALSE;
         let bytes = u32::try_from(range.len()).unwrap_or(u32::MAX);
@@ -457,7 +500,10 @@ impl Service<'_> {
         Some(said && status == Hresult::S_OK)
     }
 
-    /// Hands bytes of the dump to the callback.
+    /// Sends IoWriteAll: passes bytes of the dump to the callback.
+    ///
+    /// # Errors
+    /// Fails if the callback does not answer with TRUE and S_OK.
     pub fn io_write_all(&mut self, handle: u64, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let mut status = Hresult::E_FAIL;
         match self.ask(Ask::IoWriteAll {

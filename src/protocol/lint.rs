@@ -1,15 +1,19 @@
-//! Misuse of the protocol that real programs show, noticed while a callback answers.
+//! A linter for callbacks: it reports kinds of misuse of the protocol that were seen in real
+//! programs.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use dumpwright_callback::{
-    Ask, AskKind, Callback, Hresult, MemoryAnswer, ModuleWriteFlags, ProcessAsked, RegionAnswer,
+    Ask, AskKind, Callback, CompressionAnswer, Hresult, MemoryAnswer, ProcessAsked, RegionAnswer,
 };
 
-/// Watches a callback and notes answers that cannot mean what they say.
+/// A wrapper around a callback that reports answers which the callback probably did not intend.
 ///
-/// What passes is not changed, with one exception: a callback that never ends Memory or RemoveMemory is ended, after
-/// 65,536 ranges or as many as [`most_ranges`](Self::most_ranges) says. (DbgHelp 6.3.9600 took 20,000 and showed no limit.)
+/// The wrapper passes questions and answers on unchanged, with one exception. If a callback never
+/// ends Memory or RemoveMemory, the wrapper answers FALSE after 65,536 ranges, or after the number
+/// set with [`most_ranges`](Self::most_ranges). (DbgHelp 6.3.9600 accepted 20,000 ranges, and no
+/// limit was found.)
 ///
 /// ```
 /// use dumpwright::protocol::Lint;
@@ -30,84 +34,100 @@ pub struct Lint<'c> {
     most_ranges: u64,
     asked: [u64; AskKind::ALL.len()],
     ranges: [u64; 2],
+    /// The last range that was given with TRUE, for Memory and for RemoveMemory.
+    last: [MemoryAnswer; 2],
     was_polling: bool,
+    /// Threads, modules: how many were asked about, and whether one was included.
+    included: [Inclusion; 2],
     findings: Vec<Finding>,
 }
 
-/// One kind of misuse, where it was first seen.
+/// The answers to IncludeThread or IncludeModule.
+#[derive(Clone, Copy, Default)]
+struct Inclusion {
+    asked: u64,
+    any: bool,
+}
+
+/// One kind of misuse in the answers to one callback type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The question that was answered.
+    /// The callback type.
     pub ask: AskKind,
-    /// Which one of its kind, from 0.
+    /// The number of the first such answer, counted from 0 among the answers to this callback type.
     pub nth: u64,
-    /// What kind of misuse it is.
+    /// The kind of misuse.
     pub misuse: Misuse,
-    /// What was answered, what becomes of it, and what was probably meant.
+    /// The answer, its effect, and what was probably intended.
     pub message: String,
-    /// How often it was seen.
+    /// The number of such answers.
     pub times: u64,
 }
 
-/// The kinds of misuse.
+/// A kind of misuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Misuse {
-    /// The answer stands in a field that does not count for this question, or the one that counts was not set.
+    /// The answer is in a field that is ignored for this callback type, or the field that is used
+    /// was not set.
     WrongField,
-    /// A part of a region that is not inside of it, or not made of pages.
+    /// The selected part of a region is not inside the region, or does not consist of whole pages.
     NotAPart,
-    /// CheckCancel was set once and not again.
+    /// CheckCancel was set in one answer and not in the next.
     CheckCancelNotRenewed,
-    /// A status that is a success, but not the one that is needed.
+    /// A success status other than the required one.
     WrongStatus,
-    /// An empty range, which ends the questions.
+    /// An empty range, which ends the list of ranges.
     EmptyRange,
-    /// Flags that were not offered are dropped.
+    /// Flags that were not offered. They are ignored.
     AddedFlags,
     /// Memory or RemoveMemory was never ended.
     NeverEnding,
-    /// FALSE does something else here than leave one thing out.
+    /// FALSE, which here affects more than the thread, module or region in question.
     FalseIsMore,
+    /// A number that the writer ignores because it is too small or too large.
+    OutOfRange,
 }
 
-/// How many ranges a callback may give before it counts as one that never ends.
+/// The default number of ranges after which Memory and RemoveMemory count as never ending.
 const MOST_RANGES: u64 = 65_536;
 
-/// Regions are taken in pages.
+/// The unit in which regions are selected, in bytes.
 const PAGE: u64 = 4096;
 
-/// What a question was like before it was answered.
+/// The answer slot of a question before the callback answers.
 struct Before {
     status: Option<Hresult>,
     flags: Option<u32>,
     region: RegionAnswer,
 }
 
-/// What is said of an answer.
+/// The kind and the message of a finding.
 type Said = (Misuse, String);
 
 impl<'c> Lint<'c> {
-    /// Watches this callback.
+    /// Creates a linter around this callback.
     pub fn new(callback: &'c mut dyn Callback) -> Self {
         Self {
             inner: callback,
             most_ranges: MOST_RANGES,
             asked: [0; AskKind::ALL.len()],
             ranges: [0; 2],
+            last: [MemoryAnswer::default(); 2],
             was_polling: false,
+            included: [Inclusion::default(); 2],
             findings: Vec::new(),
         }
     }
 
-    /// After how many ranges Memory and RemoveMemory are ended.
+    /// Sets the number of ranges after which Memory and RemoveMemory are ended.
     #[must_use]
     pub fn most_ranges(mut self, count: u64) -> Self {
         self.most_ranges = count;
         self
     }
 
-    /// What was found so far, each kind of misuse once for each kind of question.
+    /// Returns the findings so far. There is one for each kind of misuse and callback type.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
@@ -130,36 +150,71 @@ impl<'c> Lint<'c> {
         }
     }
 
-    /// Counts a range; the answer becomes FALSE when there have been too many.
+    /// Counts a range. If there have been too many, changes the answer to FALSE and returns a
+    /// finding.
     fn bounded(&mut self, ask: &mut Ask<'_>, said: &mut bool) -> Option<Said> {
-        let (count, answer) = match ask {
-            Ask::Memory { wanted } => (&mut self.ranges[0], wanted),
-            Ask::RemoveMemory { unwanted } => (&mut self.ranges[1], unwanted),
-            _ => return None,
-        };
+        let index = index_of_ranges(ask)?;
+        let answer = ask.range()?;
         if !*said || answer.size == 0 {
             return None;
         }
+        self.last[index] = answer;
+        let count = &mut self.ranges[index];
         *count += 1;
         if *count <= self.most_ranges {
             return None;
         }
-        **answer = MemoryAnswer::default();
+        ask.set_range(MemoryAnswer::default());
         *said = false;
         let message = format!(
-            "has given {} ranges and would be asked for ever; answer FALSE when there are no more",
+            "with {} ranges, and more would follow; answer FALSE after the last range",
             self.most_ranges
         );
         Some((Misuse::NeverEnding, message))
     }
 
-    /// CheckCancel is not sticky.
+    /// Returns whether the range in the answer slot is the last one that was given with TRUE.
+    ///
+    /// Such a range with FALSE is not misuse: some callbacks always fill the slot, and use only the
+    /// return value to end the list.
+    fn is_repeated(&self, ask: &Ask<'_>) -> bool {
+        let last = index_of_ranges(ask).map(|index| self.last[index]);
+        last.is_some_and(|last| last.size > 0 && Some(last) == ask.range())
+    }
+
+    /// Counts the included threads and modules. When they have all been asked about, returns a
+    /// finding if the callback has included none of them.
+    fn excluded_everything(&mut self, ask: &Ask<'_>, said: bool) -> Option<Said> {
+        let inclusion = match ask {
+            Ask::IncludeThread { .. } => &mut self.included[0],
+            Ask::IncludeModule { .. } => &mut self.included[1],
+            Ask::Cancel { .. } | Ask::IsProcessSnapshot { .. } | Ask::VmStart { .. } => return None,
+            Ask::VmPreRead { .. } | Ask::VmPostRead { .. } | Ask::VmQuery { .. } => return None,
+            _ => {
+                let [threads, modules] = std::mem::take(&mut self.included);
+                let is_empty = threads.asked > 0 && modules.asked > 0 && !threads.any && !modules.any;
+                return is_empty.then(|| {
+                    let message = format!(
+                        "FALSE, as to all {} threads and {} modules, so the dump has none of them; answer TRUE \
+                         to everything that the callback does not decide about",
+                        threads.asked, modules.asked
+                    );
+                    (Misuse::FalseIsMore, message)
+                });
+            }
+        };
+        inclusion.asked += 1;
+        inclusion.any |= said;
+        None
+    }
+
+    /// Returns a finding if the callback has set CheckCancel before and does not set it now.
     fn renewed(&mut self, ask: &Ask<'_>) -> Option<Said> {
         let Ask::Cancel { answer } = ask else { return None };
         let was_polling = std::mem::replace(&mut self.was_polling, answer.check_cancel);
         (was_polling && !answer.check_cancel && !answer.cancel).then(|| {
-            let message = "CheckCancel was TRUE before and was not set again; it is FALSE in each new question, and the \
-                           first FALSE ends the polling for good";
+            let message = "without setting CheckCancel again; it is prefilled with FALSE in each call, and the first \
+                           FALSE ends the polling";
             (Misuse::CheckCancelNotRenewed, message.to_owned())
         })
     }
@@ -176,12 +231,17 @@ impl Callback for Lint<'_> {
         let before = Before::of(&ask);
         let mut said = self.inner.ask(ask.reborrow());
         let renewed = self.renewed(&ask);
+        if let Some(finding) = self.excluded_everything(&ask, said) {
+            self.note(AskKind::IncludeThread, 0, finding);
+        }
+        let is_repeated = !said && self.is_repeated(&ask);
         let bounded = self.bounded(&mut ask, &mut said);
-        for finding in judge(&ask, &before, said)
-            .into_iter()
-            .chain(renewed)
-            .chain(bounded)
-        {
+        let findings = if is_repeated {
+            Vec::new()
+        } else {
+            judge(&ask, &before, said)
+        };
+        for finding in findings.into_iter().chain(renewed).chain(bounded) {
             self.note(kind, nth, finding);
         }
         said
@@ -196,10 +256,19 @@ impl Callback for Lint<'_> {
     }
 }
 
+/// Returns the index of the counter for Memory or RemoveMemory.
+fn index_of_ranges(ask: &Ask<'_>) -> Option<usize> {
+    match ask {
+        Ask::Memory { .. } => Some(0),
+        Ask::RemoveMemory { .. } => Some(1),
+        _ => None,
+    }
+}
+
 impl Before {
     fn of(ask: &Ask<'_>) -> Self {
         Self {
-            status: status(ask),
+            status: ask.status(),
             flags: flags(ask),
             region: match ask {
                 Ask::IncludeVmRegion { answer } => **answer,
@@ -209,31 +278,15 @@ impl Before {
     }
 }
 
-fn status(ask: &Ask<'_>) -> Option<Hresult> {
-    match ask {
-        Ask::IoStart { status, .. }
-        | Ask::IoWriteAll { status, .. }
-        | Ask::IoFinish { status, .. }
-        | Ask::ReadMemoryFailure { status, .. }
-        | Ask::IsProcessSnapshot { status }
-        | Ask::VmStart { status } => Some(**status),
-        Ask::VmQuery { answer, .. } => Some(answer.status),
-        _ => None,
-    }
-}
-
+/// Returns the flags in the answer slot: write flags or secondary flags.
 fn flags(ask: &Ask<'_>) -> Option<u32> {
     match ask {
-        Ask::Module { keep, .. } | Ask::IncludeModule { keep, .. } => Some(keep.bits()),
-        Ask::Thread { keep, .. } | Ask::ThreadEx { keep, .. } | Ask::IncludeThread { keep, .. } => {
-            Some(keep.bits())
-        }
         Ask::SecondaryFlags { flags } => Some(flags.bits()),
-        _ => None,
+        _ => ask.write_flags(),
     }
 }
 
-/// What is wrong with one answer.
+/// Returns the findings about one answer.
 fn judge(ask: &Ask<'_>, before: &Before, said: bool) -> Vec<Said> {
     let mut findings = Vec::new();
     match ask {
@@ -249,7 +302,7 @@ fn judge(ask: &Ask<'_>, before: &Before, said: bool) -> Vec<Said> {
         Ask::ReadMemoryFailure { .. } => findings.extend(ignored_status(ask, before)),
         Ask::Module { .. } | Ask::Thread { .. } | Ask::ThreadEx { .. } if !said => findings.push((
             Misuse::FalseIsMore,
-            "FALSE, which ends the whole dump with E_ABORT; clear flags to leave something out".to_owned(),
+            "FALSE, which aborts the whole dump (E_ABORT); to leave something out, clear flags".to_owned(),
         )),
         Ask::Module { .. }
         | Ask::IncludeModule { .. }
@@ -259,7 +312,7 @@ fn judge(ask: &Ask<'_>, before: &Before, said: bool) -> Vec<Said> {
         Ask::SecondaryFlags { flags } if !said && !flags.is_empty() => findings.push((
             Misuse::WrongField,
             format!(
-                "flags {:#x} with FALSE, so they do not count; answer TRUE",
+                "flags {:#x} with FALSE, so they are ignored; answer TRUE",
                 flags.bits()
             ),
         )),
@@ -268,24 +321,28 @@ fn judge(ask: &Ask<'_>, before: &Before, said: bool) -> Vec<Said> {
         }
         Ask::Cancel { answer } if answer.cancel && !said => findings.push((
             Misuse::WrongField,
-            "Cancel with FALSE, so it does not count; answer TRUE".to_owned(),
+            "Cancel with FALSE, so it is ignored; answer TRUE".to_owned(),
         )),
         Ask::WriteKernelMinidump { handle } if !said && **handle != 0 => findings.push((
             Misuse::WrongField,
-            "a handle with FALSE, so it does not count; answer TRUE".to_owned(),
+            "a handle with FALSE, so it is ignored; answer TRUE".to_owned(),
         )),
         Ask::IncludeVmRegion { answer } => findings.extend(region(answer, &before.region, said)),
         Ask::VmPreRead { buffer, answer, .. } => {
             if answer.completed as usize > buffer.len() {
                 findings.push((
                     Misuse::WrongField,
-                    format!("{} bytes completed of {}", answer.completed, buffer.len()),
+                    format!(
+                        "{} bytes completed, but the buffer has only {} bytes",
+                        answer.completed,
+                        buffer.len()
+                    ),
                 ));
             } else if !said && answer.completed > 0 {
                 findings.push((
                     Misuse::WrongField,
                     format!(
-                        "{} bytes completed with FALSE, so they do not count; answer TRUE",
+                        "{} bytes completed with FALSE, so they are ignored; answer TRUE",
                         answer.completed
                     ),
                 ));
@@ -296,35 +353,39 @@ fn judge(ask: &Ask<'_>, before: &Before, said: bool) -> Vec<Said> {
         } if said && answer.completed == 0 && *completed > 0 => {
             findings.push((
                 Misuse::WrongField,
-                format!("TRUE with 0 bytes completed after a read of {completed}, which fails the read"),
+                format!(
+                    "TRUE with 0 bytes completed after a read of {completed} bytes, which fails the read"
+                ),
             ));
         }
+        Ask::CompressedMemoryStreamStart { answer } => findings.extend(compression(answer, said)),
         _ => {}
     }
     findings
 }
 
-/// The three questions to which only TRUE and S_FALSE say yes.
+/// Checks the callback types to which only TRUE with S_FALSE means yes: IsProcessSnapshot, VmStart
+/// and IoStart.
 fn status_to_take_over(ask: &Ask<'_>, before: &Before, said: bool) -> Option<Said> {
-    let status = status(ask)?;
+    let status = ask.status()?;
     match status {
         Hresult::S_OK if said => Some((
             Misuse::WrongStatus,
-            "S_OK, which is taken for no; S_FALSE says yes, and to leave the status alone says no".to_owned(),
+            "S_OK, which means no; use S_FALSE for yes, or leave the status unchanged for no".to_owned(),
         )),
         Hresult::S_FALSE if !said => Some((
             Misuse::WrongField,
-            "S_FALSE with FALSE, which is taken for no; answer TRUE to say yes".to_owned(),
+            "S_FALSE with FALSE, which means no; answer TRUE for yes".to_owned(),
         )),
         other if other.is_success() && Some(other) != before.status && other.0 > 1 => Some((
             Misuse::WrongField,
-            format!("{other} as a status, which is taken for no; it looks like flags or a number"),
+            format!("{other} as a status, which means no; it looks like flags or a number"),
         )),
         _ => None,
     }
 }
 
-/// Questions that want S_OK and nothing else.
+/// Checks the status for callback types that accept only S_OK.
 fn status_ok(status: Hresult, before: &Before) -> Option<Said> {
     match status {
         Hresult::S_OK => None,
@@ -337,43 +398,40 @@ fn status_ok(status: Hresult, before: &Before) -> Option<Said> {
     }
 }
 
-/// VmQuery has three answers that mean something.
+/// Checks the status of VmQuery, which accepts three values.
 fn queried(status: Hresult) -> Option<Said> {
     const MEANT: [Hresult; 3] = [Hresult::S_OK, Hresult::E_NOTIMPL, Hresult::E_NOINTERFACE];
     (!MEANT.contains(&status)).then(|| {
         (
             Misuse::WrongStatus,
-            format!("{status}, which fails the dump; S_OK gives a region, E_NOINTERFACE says that there are no more"),
+            format!("{status}, which fails the dump; use S_OK for a region and E_NOINTERFACE after the last region"),
         )
     })
 }
 
+/// Returns the finding about a status that was left at its prefilled value.
 fn untouched(status: Hresult) -> Said {
     (
         Misuse::WrongField,
-        format!("TRUE without a status; it still is {status} as it was prefilled, which fails the dump"),
+        format!("TRUE, but left the status at the prefilled {status}, which fails the dump"),
     )
 }
 
-/// A read failure that was answered with FALSE, which is not forgiven whatever the status says.
+/// Checks an answer to ReadMemoryFailure with FALSE, which fails the dump whatever the status.
 fn ignored_status(ask: &Ask<'_>, before: &Before) -> Option<Said> {
-    let status = status(ask)?;
+    let status = ask.status()?;
     (status == Hresult::S_OK && before.status != Some(status)).then(|| {
         (
             Misuse::WrongField,
-            "S_OK with FALSE, so it does not count and the dump fails; answer TRUE".to_owned(),
+            "S_OK with FALSE, so the status is ignored and the dump fails; answer TRUE".to_owned(),
         )
     })
 }
 
-/// Flags may only be cleared.
+/// Checks flags, which may only be cleared.
 fn narrowed(ask: &Ask<'_>, before: &Before) -> Option<Said> {
     let (now, offered) = (flags(ask)?, before.flags?);
-    let mut allowed = offered;
-    if matches!(ask, Ask::IncludeModule { .. }) {
-        allowed |= ModuleWriteFlags::REFERENCED_BY_MEMORY.bits();
-    }
-    let added = now & !allowed;
+    let added = now & !(offered | ask.addable_write_flags());
     if added == 0 {
         return None;
     }
@@ -381,7 +439,7 @@ fn narrowed(ask: &Ask<'_>, before: &Before) -> Option<Said> {
     Some(if now & FAILURE != 0 && now != u32::MAX {
         (
             Misuse::WrongField,
-            format!("flags {now:#x}, which look like a status; this question has flags"),
+            format!("flags {now:#x}, which look like a status; this callback type expects flags"),
         )
     } else {
         (
@@ -391,20 +449,41 @@ fn narrowed(ask: &Ask<'_>, before: &Before) -> Option<Said> {
     })
 }
 
+/// Checks an answer to CompressedMemoryStreamStart.
+///
+/// The limits of MaxTransferSize are those observed on the DbgHelp of January 2026; 0 selects the
+/// default.
+fn compression(answer: &CompressionAnswer, said: bool) -> Option<Said> {
+    const TRANSFER: RangeInclusive<u32> = 1 << 20..=64 << 20;
+    let size = answer.max_transfer_size;
+    if !said && *answer != CompressionAnswer::default() {
+        return Some((
+            Misuse::WrongField,
+            "values with FALSE, so they are ignored; answer TRUE".to_owned(),
+        ));
+    }
+    (said && size != 0 && !TRANSFER.contains(&size)).then(|| {
+        let message = format!("MaxTransferSize {size:#x}, which is ignored; use 1 MiB to 64 MiB, or 0");
+        (Misuse::OutOfRange, message)
+    })
+}
+
+/// Checks an answer to Memory or RemoveMemory.
 fn range(answer: &MemoryAnswer, said: bool) -> Option<Said> {
     match (said, answer.base, answer.size) {
         (false, base, size) if size > 0 => Some((
             Misuse::WrongField,
-            format!("{size} bytes at {base:#x} with FALSE, so they do not count; answer TRUE"),
+            format!("{size} bytes at {base:#x} with FALSE, so the range is ignored; answer TRUE"),
         )),
         (true, base, 0) if base != 0 => Some((
             Misuse::EmptyRange,
-            format!("0 bytes at {base:#x}, which ends the questions; leave empty ranges out"),
+            format!("0 bytes at {base:#x}, which ends the list of ranges; leave out empty ranges"),
         )),
         _ => None,
     }
 }
 
+/// Checks an answer to IncludeVmRegion.
 fn region(answer: &RegionAnswer, before: &RegionAnswer, said: bool) -> Option<Said> {
     let (now, offered) = (&answer.region, &before.region);
     let same_place = (now.base_address, now.region_size) == (offered.base_address, offered.region_size);
@@ -412,15 +491,16 @@ fn region(answer: &RegionAnswer, before: &RegionAnswer, said: bool) -> Option<Sa
     if !same_place && !asks_on {
         return Some((
             Misuse::WrongField,
-            "a part of the region without Continue, so it does not count: all of it is dumped, and every later \
-             region; set Continue and answer TRUE"
+            "a part of the region without Continue, so the part is ignored: the whole region and all later regions are \
+             dumped; set Continue and answer TRUE"
                 .to_owned(),
         ));
     }
     if !asks_on {
         return Some((
             Misuse::FalseIsMore,
-            "no Continue, which asks about no more regions in this pass and dumps them all; size 0 leaves one out"
+            "without Continue, so this region and all later regions are dumped; to leave out a region, set its size to \
+             0 and Continue to TRUE"
                 .to_owned(),
         ));
     }
@@ -432,8 +512,8 @@ fn region(answer: &RegionAnswer, before: &RegionAnswer, said: bool) -> Option<Sa
         return Some((
             Misuse::NotAPart,
             format!(
-                "{:#x} bytes at {:#x} of a region with {:#x} bytes at {:#x}: not a part of it that is made of pages, so it \
-                 is taken for the end of the questions",
+                "{:#x} bytes at {:#x} for a region of {:#x} bytes at {:#x}, which is not a part of the region in whole \
+                 pages, so this region and all later regions are dumped",
                 now.region_size, now.base_address, offered.region_size, offered.base_address
             ),
         ));
@@ -442,12 +522,12 @@ fn region(answer: &RegionAnswer, before: &RegionAnswer, said: bool) -> Option<Sa
     (others(now) != others(offered)).then(|| {
         (
             Misuse::WrongField,
-            "another state, protection or type, which does not count".to_owned(),
+            "another state, protection or type, which is ignored".to_owned(),
         )
     })
 }
 
-/// `IoWriteAll #0: answered …`
+/// Writes the finding, in the form `IoWriteAll #0: answered …`.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} #{}: answered {}", self.ask.name(), self.nth, self.message)?;

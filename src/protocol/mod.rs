@@ -1,36 +1,52 @@
-//! Holding the dialogue with the callback: what is asked when, with which default, and what an answer
-//! means. The vocabulary is `dumpwright-callback`.
+//! The callback protocol, and tools for working with it.
 //!
-//! | question | phase | prefilled | answer that changes something |
+//! Four types wrap a callback, or take the place of one:
+//!
+//! * [`Script`] answers according to rules in a text file.
+//! * [`Recorder`] records the dialogue as a [`Transcript`].
+//! * [`Playback`] answers as a recorded callback did.
+//! * [`Lint`] reports answers that a callback probably did not intend.
+//!
+//! [`Profile`] selects whose behaviour the dialogue follows.
+//!
+//! # The callback types
+//!
+//! For each callback type, the table has the phase in which dumpwright sends it, the default answer
+//! that its answer slot is prefilled with, and the answers that have an effect. Order and defaults
+//! are those of DbgHelp 6.3.9600, as observed, and of Microsoft's page `MINIDUMP_CALLBACK_TYPE`.
+//!
+//! The phases, in this order, are negotiate (output and dump type), select (threads and modules),
+//! collect (their facts), memory (what is dumped), emit (the file is written) and finish. Memory is
+//! read in the phase memory or, if it is deferred, in the phase emit.
+//!
+//! | callback type | phase | prefilled | answers and their effect |
 //! |---|---|---|---|
 //! | IsProcessSnapshot | negotiate | E_NOTIMPL | TRUE, S_FALSE: the target is a snapshot |
 //! | VmStart | negotiate | E_NOTIMPL | TRUE, S_FALSE: VmQuery, VmPreRead and VmPostRead follow |
-//! | IoStart | negotiate | E_NOTIMPL | TRUE, S_FALSE: output goes to IoWriteAll |
-//! | SecondaryFlags | negotiate | 0 | TRUE: flags |
-//! | Cancel | negotiate, then polled | no, no | check_cancel: go on polling; TRUE, cancel: stop |
-//! | IncludeThread | select | by type | FALSE or no THREAD: not at all; fewer flags: less |
-//! | IncludeModule | select | by type | FALSE or no MODULE: not at all; fewer flags: less |
-//! | Module | collect | current | FALSE: abort; fewer flags: less |
-//! | Thread, ThreadEx | collect | current | FALSE: abort; fewer flags: less |
-//! | Memory | memory | empty | TRUE and a size: one more range |
-//! | RemoveMemory | memory | empty | TRUE and a size: one range less |
-//! | IncludeVmRegion | memory (full) | the region, no | TRUE, continue: this part of the region |
-//! | VmQuery | memory | E_NOTIMPL | TRUE, S_OK: this region; E_NOINTERFACE: no more |
-//! | VmPreRead, VmPostRead | every read | E_NOTIMPL, 0 | bytes, status |
-//! | ReadMemoryFailure | memory, emit | S_FALSE | TRUE, S_OK: leave the range out |
+//! | IoStart | negotiate | E_NOTIMPL | TRUE, S_FALSE: the output goes to IoWriteAll |
+//! | SecondaryFlags | negotiate | 0 | TRUE: these flags |
+//! | Cancel | negotiate, then polled | both false | `check_cancel`: poll again; TRUE, `cancel`: stop |
+//! | IncludeThread | select | by dump type | FALSE or no THREAD: leave it out; flags: dump less |
+//! | IncludeModule | select | by dump type | FALSE or no MODULE: leave it out; flags: dump less |
+//! | Module | collect | current flags | FALSE: abort; fewer flags: dump less |
+//! | Thread, ThreadEx | collect | current flags | FALSE: abort; fewer flags: dump less |
+//! | Memory | memory | empty | TRUE and a size: add this range |
+//! | RemoveMemory | memory | empty | TRUE and a size: remove this range |
+//! | IncludeVmRegion | memory (full) | the region | TRUE, `cont`: dump this part of the region |
+//! | VmQuery | memory | E_NOTIMPL | TRUE, S_OK: this region; TRUE, E_NOINTERFACE: no more regions |
+//! | VmPreRead | every read | E_NOTIMPL, 0 | TRUE: bytes, their number, status |
+//! | VmPostRead | every read | E_NOTIMPL, count | changed bytes; TRUE: their number, status |
+//! | ReadMemoryFailure | memory, emit | S_FALSE | TRUE, S_OK: continue without the memory |
 //! | IoWriteAll | emit | E_FAIL | anything but TRUE, S_OK: fail |
-//! | IoFinish | finish | E_FAIL | FALSE or a failure: fail |
-//! | WriteKernelMinidump | finish | no handle | TRUE and a handle: attempt it |
+//! | IoFinish | finish | E_FAIL | FALSE or a failure status: fail |
+//! | WriteKernelMinidump | finish | handle 0 | TRUE and a handle: attempt a kernel dump |
 //! | KernelMinidumpStatus | finish | | none |
+//! | CompressedMemoryStreamStart, CompressedMemoryStreamFinish | never | zeros | see below |
 //!
-//! Around a callback, or in place of one: [`Script`] answers from text, [`Recorder`] writes the dialogue down,
-//! [`Playback`] holds it again, [`Lint`] says what a callback does wrong.
-//!
-//! Order and defaults as observed on DbgHelp 6.3.9600 and documented on Microsoft's page
-//! `MINIDUMP_CALLBACK_TYPE`.
+//! The last two callback types belong to `MiniDumpWithMemoryCompressed`. The DbgHelp of Windows 11
+//! sends them. dumpwright's engine refuses this dump type and never sends them.
 
 pub(crate) mod dialogue;
-mod lent;
 mod lint;
 mod output;
 mod profile;
@@ -39,23 +55,23 @@ mod symbols;
 mod transcript;
 pub(crate) mod vm_region;
 
-pub(crate) use lent::Lent;
+pub use dumpwright_text::{Mistake, TextError};
 pub use lint::{Finding, Lint, Misuse};
 pub use profile::Profile;
 pub use script::{Script, ScriptError};
 pub use symbols::Symbols;
 pub use transcript::{
-    Difference, Ending, Entry, Fields, Playback, Recorder, Status, Transcript, TranscriptError,
+    Difference, Ending, Entry, NamedValues, Playback, Recorder, Status, Transcript, TranscriptError,
 };
 
 use dumpwright_callback::{ModuleWriteFlags, ThreadWriteFlags};
 
 use crate::DumpType;
 
-/// The thread flags that IncludeThread is prefilled with.
+/// Returns the thread flags that IncludeThread is prefilled with.
 pub(crate) fn initial_thread_flags(dump_type: DumpType) -> ThreadWriteFlags {
     if dump_type.contains(DumpType::WITH_FULL_MEMORY) {
-        // Stacks and windows are part of all memory.
+        // Full memory includes the stacks and the instruction windows.
         let mut flags = ThreadWriteFlags::THREAD | ThreadWriteFlags::CONTEXT;
         flags.set(
             ThreadWriteFlags::THREAD_INFO,
@@ -78,7 +94,7 @@ pub(crate) fn initial_thread_flags(dump_type: DumpType) -> ThreadWriteFlags {
     flags
 }
 
-/// The module flags that IncludeModule is prefilled with.
+/// Returns the module flags that IncludeModule is prefilled with.
 pub(crate) fn initial_module_flags(dump_type: DumpType) -> ModuleWriteFlags {
     let data = dump_type.contains(DumpType::WITH_DATA_SEGS);
     let mut flags = ModuleWriteFlags::MODULE | ModuleWriteFlags::MISC_RECORD | ModuleWriteFlags::CV_RECORD;

@@ -1,25 +1,27 @@
-//! Whose writer the dialogue and the dump are modelled on: every difference by name, each in one place.
+//! Profiles: whose behaviour the dialogue and the dump follow.
 //!
-//! `DEVIATIONS.md` tells the same differences to users. To add one, add a method here, ask it where
-//! the difference is made, and add a row there.
+//! Each difference between profiles is a method here. To add a difference, add a method, call it at
+//! the place that differs, and add a row to `DEVIATIONS.md`, which lists the differences for users.
 
 use std::str::FromStr;
 
 use crate::DumpType;
 
-/// Whose behaviour a dump follows where Microsoft's writer does not do what its documentation says, or
-/// does something nobody would want.
+/// Whose behaviour dumpwright follows where Microsoft's writer differs from its documentation, or
+/// does something undesirable.
+///
+/// `DEVIATIONS.md` lists the differences.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Profile {
-    /// What the documentation says and users expect.
+    /// The behaviour that Microsoft's documentation describes and users expect.
     #[default]
     Documented,
-    /// As DbgHelp 6.3.9600 was observed to behave, mistakes included: for rehearsing what that version
-    /// does with a callback.
+    /// The observed behaviour of DbgHelp 6.3.9600 (Windows 8.1), including its mistakes. Use it to
+    /// test what that version does with a callback.
     DbgHelp63,
-    /// As [`DbgHelp63`](Self::DbgHelp63), with the dump types and streams of later versions as documented.
-    /// Not yet tried against a real one.
+    /// The behaviour of [`DbgHelp63`](Self::DbgHelp63), with the dump types and streams of later
+    /// versions as documented. It has not been compared with a DbgHelp of version 10 yet.
     DbgHelp10,
 }
 
@@ -31,12 +33,12 @@ const NAMES: [(&str, Profile); 3] = [
 ];
 
 impl Profile {
-    /// All profiles with their names.
+    /// Returns all profiles with their names.
     pub fn all() -> impl Iterator<Item = (&'static str, Self)> {
         NAMES.into_iter()
     }
 
-    /// Its name, as [`from_str`](Self::from_str) reads it.
+    /// Returns the name, which [`from_str`](Self::from_str) accepts.
     #[must_use]
     pub fn name(self) -> &'static str {
         let (name, _) = NAMES
@@ -46,11 +48,13 @@ impl Profile {
         name
     }
 
+    /// Whether the profile follows the observed behaviour of a DbgHelp.
     fn is_observed(self) -> bool {
         self != Self::Documented
     }
 
-    /// The bits of the dump type that mean something. 6.3.9600 refuses what came after it.
+    /// Returns the dump types that the profile accepts. DbgHelp 6.3.9600 refuses types that later
+    /// versions introduced.
     pub(crate) fn known_types(self) -> DumpType {
         match self {
             Self::DbgHelp63 => DumpType::from_bits_truncate(0x1F_FFFF),
@@ -58,59 +62,68 @@ impl Profile {
         }
     }
 
-    /// DbgHelp asks all about modules and threads before it refuses full memory with code segments.
+    /// Whether full memory with code segments is refused late: DbgHelp first sends all callback
+    /// types about modules and threads.
     pub(crate) fn refuses_contradictions_late(self) -> bool {
         self.is_observed()
     }
 
-    /// DbgHelp finds out what is readable by reading single bytes, removes before it has added everything, and
-    /// does not forgive reads that fail later. What that means is in `capture/dbghelp/selected.rs`.
+    /// Whether memory is selected as DbgHelp does: it reads single bytes to find readable memory,
+    /// removes ranges before all ranges are added, and fails the dump if a read fails later. See
+    /// `capture/dbghelp/selected.rs`.
     pub(crate) fn selects_by_probing(self) -> bool {
         self.is_observed()
     }
 
-    /// DbgHelp reads full memory during the second pass of IncludeVmRegion, so a read that fails ends it there.
-    /// See `capture/dbghelp/full.rs`.
+    /// Whether full memory is read during the second pass of IncludeVmRegion, as DbgHelp does. A
+    /// failing read then ends the pass. See `capture/dbghelp/full.rs`.
     pub(crate) fn reads_in_second_pass(self) -> bool {
         self.is_observed()
     }
 
-    /// DbgHelp takes private memory of both kinds, and executable one besides, for either of 0x200 and 0x10000.
+    /// Whether either of the dump types 0x200 and 0x10000 includes all private memory that is
+    /// writable, copy-on-write, or readable and executable, as in DbgHelp.
     pub(crate) fn takes_all_private_memory(self) -> bool {
         self.is_observed()
     }
 
-    /// DbgHelp finds sections in the modules' files; so it loses nothing when headers in memory make no sense.
+    /// Whether a dump misses something if a module's headers in memory are malformed. DbgHelp finds
+    /// sections in the modules' files and misses nothing.
     pub(crate) fn misses_broken_headers(self) -> bool {
         !self.is_observed()
     }
 
-    /// DbgHelp 6.3.9600 changes no byte of a stack for FilterMemory (0x8); it only marks modules.
+    /// Whether FilterMemory (0x8) filters stacks and registers. DbgHelp 6.3.9600 only marks
+    /// modules.
     pub(crate) fn filters_memory(self) -> bool {
         !self.is_observed()
     }
 
-    /// With WithoutOptionalData (0x400) beside FilterTriage (0x100000), DbgHelp 6.3.9600 keeps thread blocks whole, of which FilterTriage alone
-    /// keeps one word.
+    /// Whether FilterTriage (0x100000) keeps whole thread blocks if it is combined with
+    /// WithoutOptionalData (0x400), as in DbgHelp 6.3.9600. FilterTriage alone keeps one word of
+    /// each.
     pub(crate) fn keeps_thread_blocks_in_triage(self) -> bool {
         self.is_observed()
     }
 
-    /// DbgHelp writes the registers of an exception whatever was answered about the thread.
+    /// Whether the registers of an exception, except the instruction and stack pointer, are left
+    /// out if the callback leaves out the thread or its registers. DbgHelp writes all of them.
     pub(crate) fn withholds_registers_of_exceptions(self) -> bool {
         !self.is_observed()
     }
 
-    /// DbgHelp filters the names of modules and nothing else that has paths.
+    /// Whether FilterModulePaths (0x80) changes all data that contains paths of modules. DbgHelp
+    /// changes only the names of modules.
     pub(crate) fn filters_all_paths(self) -> bool {
         !self.is_observed()
     }
 
-    /// 6.3.9600 knows neither names of threads nor counters of memory, and no DbgHelp tells what a dump lacks.
+    /// Whether dumps may have a stream of this type. DbgHelp 6.3.9600 does not write thread names
+    /// or memory counters. No DbgHelp writes a list of losses.
     pub(crate) fn writes_stream(self, stream_type: u32) -> bool {
         /// SystemMemoryInfo, ProcessVmCounters and ThreadNames.
         const LATER: [u32; 3] = [21, 22, 24];
-        /// MozSoftErrors, where this writer tells its losses.
+        /// MozSoftErrors, which has dumpwright's diagnostics.
         const SOFT_ERRORS: u32 = 0x4D7A_0004;
         match self {
             Self::Documented => true,
@@ -119,38 +132,51 @@ impl Profile {
         }
     }
 
-    /// 6.3.9600 writes MiscInfo's fourth generation and knows no later one.
+    /// Whether MiscInfo may be a MINIDUMP_MISC_INFO_5. DbgHelp 6.3.9600 writes version 4 of the
+    /// structure and does not support later ones.
     pub(crate) fn knows_misc_info_5(self) -> bool {
         self != Self::DbgHelp63
     }
 
-    /// DbgHelp's descriptors of handles have room for information about the object whether there is any or not.
+    /// Whether handle descriptors have a field for object information even if there is none, as in
+    /// DbgHelp.
     pub(crate) fn always_has_object_information(self) -> bool {
         self.is_observed()
     }
 
-    /// DbgHelp takes user streams of any type, also those that it writes itself, and one type twice.
+    /// Whether user streams may have any type, including types that the writer uses itself, and
+    /// several streams may have one type, as in DbgHelp.
     pub(crate) fn takes_any_user_stream(self) -> bool {
         self.is_observed()
     }
 
-    /// DbgHelp tells how long the registers of a thread would be that a callback has declined.
+    /// Whether the size of a thread's registers is written even if the callback declines them, as
+    /// in DbgHelp.
     pub(crate) fn keeps_sizes_of_declined_contexts(self) -> bool {
         self.is_observed()
     }
 
-    /// DbgHelp lists its streams in another order than that in which they stand in the file.
+    /// Whether the directory has DbgHelp's order, which differs from the order of the streams in
+    /// the file.
     pub(crate) fn lists_streams_as_dbghelp(self) -> bool {
         self.is_observed()
     }
 
-    /// How many entries of the directory DbgHelp leaves unused behind its streams: two, and one for each stream that was asked for and is
-    /// `absent`.
+    /// Returns the number of unused entries at the end of the directory. DbgHelp leaves two, and
+    /// one for each stream that was requested and is absent (`absent` is their number).
     pub(crate) fn unused_directory_entries(self, absent: usize) -> usize {
         if self.is_observed() { 2 + absent } else { 0 }
     }
 
-    /// DbgHelp walks the address space anew wherever it needs it, asking VmQuery each time.
+    /// Whether VmPreRead and VmPostRead are sent for the reads that find modules, thread blocks and
+    /// other structures. DbgHelp does not send them: no recorded dialogue has a question about such
+    /// a read.
+    pub(crate) fn asks_about_reads_of_structures(self) -> bool {
+        !self.is_observed()
+    }
+
+    /// Whether the address space is walked, and VmQuery sent, each time that the regions are
+    /// needed, as DbgHelp does.
     pub(crate) fn queries_for_each_use(self) -> bool {
         self.is_observed()
     }
@@ -163,7 +189,7 @@ impl FromStr for Profile {
         let found = NAMES.into_iter().find(|(known, _)| *known == name);
         found.map(|(_, profile)| profile).ok_or_else(|| {
             let names: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
-            format!("\"{name}\" is no profile; there are {}", names.join(", "))
+            format!("\"{name}\" is not a profile; use {}", names.join(", "))
         })
     }
 }

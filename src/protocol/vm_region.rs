@@ -1,9 +1,10 @@
-//! Regions of memory in the callback's words and in the target's.
+//! Conversion of regions between `MemoryInfo`, which the callback uses, and `Region`, which the
+//! target uses.
 
 use dumpwright_callback::MemoryInfo;
 use dumpwright_target::{AddressRange, Region, RegionKind, RegionState};
 
-/// A region as the callback described it; `None` if it cannot be one.
+/// Converts a region that the callback returned. Returns `None` if it is not a valid region.
 pub(crate) fn from_info(info: MemoryInfo) -> Option<Region> {
     let state = [RegionState::Commit, RegionState::Reserve, RegionState::Free];
     let kind = [RegionKind::Private, RegionKind::Mapped, RegionKind::Image];
@@ -18,7 +19,7 @@ pub(crate) fn from_info(info: MemoryInfo) -> Option<Region> {
     })
 }
 
-/// The region in the callback's words.
+/// Converts a region of the target for the callback.
 pub(crate) fn to_info(region: &Region) -> MemoryInfo {
     MemoryInfo {
         base_address: region.range.start(),

@@ -1,4 +1,4 @@
-//! Counters of memory: SystemMemoryInfoStream and ProcessVmCountersStream.
+//! Memory counters: SystemMemoryInfoStream and ProcessVmCountersStream.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,18 @@ use serde::Serialize;
 
 use super::dump::Dump;
 use super::error::ReadError;
-use super::fields::{Fields, hex};
+use super::fields::{FieldReader, hex};
 use super::stream_type;
 
-/// Bytes of the two revisions of `MINIDUMP_SYSTEM_MEMORY_INFO_1`.
+/// The sizes of `MINIDUMP_SYSTEM_MEMORY_INFO_1` and `…_2` in bytes.
 pub(super) const SYSTEM_MEMORY_SIZES: [u64; 2] = [492, 524];
-/// Bytes of `MINIDUMP_PROCESS_VM_COUNTERS_1` and `…_2`.
+/// The sizes of `MINIDUMP_PROCESS_VM_COUNTERS_1` and `…_2` in bytes.
 pub(super) const VM_COUNTERS_SIZES: [u64; 2] = [80, 152];
 
-/// Name, offset and bytes of each number of a part.
+/// The name, the offset and the size in bytes of each counter of a group.
 type Numbers = &'static [(&'static str, usize, usize)];
 
-/// `MINIDUMP_SYSTEM_BASIC_INFORMATION`: name, offset, bytes.
+/// `MINIDUMP_SYSTEM_BASIC_INFORMATION`.
 const BASIC: Numbers = &[
     ("BasicInfo.TimerResolution", 4, 4),
     ("BasicInfo.PageSize", 8, 4),
@@ -31,7 +31,7 @@ const BASIC: Numbers = &[
     ("BasicInfo.NumberOfProcessors", 52, 4),
 ];
 
-/// `MINIDUMP_SYSTEM_FILECACHE_INFORMATION`: name, offset, bytes.
+/// `MINIDUMP_SYSTEM_FILECACHE_INFORMATION`, without its last two counters.
 const FILE_CACHE: Numbers = &[
     ("FileCacheInfo.CurrentSize", 56, 8),
     ("FileCacheInfo.PeakSize", 64, 8),
@@ -42,11 +42,13 @@ const FILE_CACHE: Numbers = &[
     ("FileCacheInfo.PeakSizeIncludingTransitionInPages", 100, 8),
 ];
 
-/// Its end: name, offset, bytes.
-const FILE_CACHE_TRANSITION: &[(&str, usize, usize)] =
-    &[("TransitionRePurposeCount", 108, 4), ("Flags", 112, 4)];
+/// The last two counters of `MINIDUMP_SYSTEM_FILECACHE_INFORMATION`.
+const FILE_CACHE_TRANSITION: Numbers = &[
+    ("FileCacheInfo.TransitionRePurposeCount", 108, 4),
+    ("FileCacheInfo.Flags", 112, 4),
+];
 
-/// `MINIDUMP_SYSTEM_BASIC_PERFORMANCE_INFORMATION`: name, offset, bytes.
+/// `MINIDUMP_SYSTEM_BASIC_PERFORMANCE_INFORMATION`.
 const BASIC_PERFORMANCE: Numbers = &[
     ("BasicPerfInfo.AvailablePages", 116, 8),
     ("BasicPerfInfo.CommittedPages", 124, 8),
@@ -54,7 +56,7 @@ const BASIC_PERFORMANCE: Numbers = &[
     ("BasicPerfInfo.PeakCommitment", 140, 8),
 ];
 
-/// `MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION`: name, offset, bytes.
+/// `MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION`, without the counters that have flags of their own.
 const PERFORMANCE: Numbers = &[
     ("PerfInfo.IdleProcessTime", 148, 8),
     ("PerfInfo.IoReadTransferCount", 156, 8),
@@ -132,29 +134,31 @@ const PERFORMANCE: Numbers = &[
     ("PerfInfo.SystemCalls", 456, 4),
 ];
 
-/// Its end, which is valid in parts: name, offset, bytes.
-const DIRTY_PAGES: &[(&str, usize, usize)] =
-    &[("CcTotalDirtyPages", 460, 8), ("CcDirtyPageThreshold", 468, 8)];
+/// The dirty page counters of `MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION`.
+const DIRTY_PAGES: Numbers = &[
+    ("PerfInfo.CcTotalDirtyPages", 460, 8),
+    ("PerfInfo.CcDirtyPageThreshold", 468, 8),
+];
 
-/// More of it: name, offset, bytes.
+/// The counters of resident and shared pages of `MINIDUMP_SYSTEM_PERFORMANCE_INFORMATION`.
 const RESIDENT_PAGES: Numbers = &[
     ("PerfInfo.ResidentAvailablePages", 476, 8),
     ("PerfInfo.SharedCommittedPages", 484, 8),
 ];
 
-/// What the second revision adds: name, offset, bytes.
+/// The counters of MDL and PFN database pages, which the second revision added.
 const KERNEL_PAGES: Numbers = &[
     ("PerfInfo.MdlPagesAllocated", 492, 8),
     ("PerfInfo.PfnDatabaseCommittedPages", 500, 8),
 ];
 
-/// More of it: name, offset, bytes.
+/// The counters of page table and contiguous pages, which the second revision added.
 const KERNEL_TABLES: Numbers = &[
     ("PerfInfo.SystemPageTableCommittedPages", 508, 8),
     ("PerfInfo.ContiguousPagesAllocated", 516, 8),
 ];
 
-/// `MINIDUMP_PROCESS_VM_COUNTERS_1`: name, offset, bytes.
+/// `MINIDUMP_PROCESS_VM_COUNTERS_1`.
 const VM_COUNTERS_1: Numbers = &[
     ("PageFaultCount", 4, 4),
     ("PeakWorkingSetSize", 8, 8),
@@ -168,7 +172,7 @@ const VM_COUNTERS_1: Numbers = &[
     ("PrivateUsage", 72, 8),
 ];
 
-/// `MINIDUMP_PROCESS_VM_COUNTERS_2`: what is always valid: name, offset, bytes.
+/// The counters of `MINIDUMP_PROCESS_VM_COUNTERS_2` that are always valid.
 const VM_COUNTERS_2: Numbers = &[
     ("PageFaultCount", 4, 4),
     ("PeakWorkingSetSize", 8, 8),
@@ -181,16 +185,17 @@ const VM_COUNTERS_2: Numbers = &[
     ("PeakPagefileUsage", 64, 8),
 ];
 
-/// Size of the address space: name, offset, bytes.
+/// The sizes of the address space, from `MINIDUMP_PROCESS_VM_COUNTERS_2`.
 const VIRTUAL_SIZE: Numbers = &[("PeakVirtualSize", 72, 8), ("VirtualSize", 80, 8)];
 
-/// Committed private memory: name, offset, bytes.
+/// The size of the committed private memory, from `MINIDUMP_PROCESS_VM_COUNTERS_2`.
 const PRIVATE_USAGE: Numbers = &[("PrivateUsage", 88, 8)];
 
-/// What is the process' own: name, offset, bytes.
+/// The private working set and the shared commit charge of the process, from
+/// `MINIDUMP_PROCESS_VM_COUNTERS_2`.
 const PRIVATE: Numbers = &[("PrivateWorkingSetSize", 96, 8), ("SharedCommitUsage", 104, 8)];
 
-/// What its job has: name, offset, bytes.
+/// The counters of the job to which the process belongs, from `MINIDUMP_PROCESS_VM_COUNTERS_2`.
 const JOB: Numbers = &[
     ("JobSharedCommitUsage", 112, 8),
     ("JobPrivateCommitUsage", 120, 8),
@@ -199,22 +204,25 @@ const JOB: Numbers = &[
     ("JobTotalCommitLimit", 144, 8),
 ];
 
-/// Numbers of a stream, with the names of Microsoft's structures.
+/// The counters of a stream, with the field names of Microsoft's structures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Counters {
-    /// Revision of the structure.
+    /// The revision of the structure.
     pub revision: u16,
-    /// Which parts are valid; 0 in the first revision of ProcessVmCounters, which has no flags.
+    /// The flags that mark groups of counters as valid. 0 in the first revision of
+    /// ProcessVmCounters, which has no flags.
     #[serde(serialize_with = "hex")]
     pub flags: u16,
-    /// The valid numbers by their names; in SystemMemoryInfo with that of the part, as in `BasicInfo.PageSize`.
+    /// The values of the valid counters, by field name. In SystemMemoryInfo, the name includes that
+    /// of the nested structure, as in `BasicInfo.PageSize`.
     pub numbers: BTreeMap<&'static str, u64>,
 }
 
 impl Counters {
-    /// `parts`: the flag that marks each as valid (0: always), and its numbers.
+    /// Reads the valid counters. `parts` are groups of counters, each with the flag that marks it
+    /// as valid; a group with flag 0 is always valid.
     fn read(bytes: &[u8], flags: u16, parts: &[(u16, Numbers)]) -> Self {
-        let fields = Fields(bytes);
+        let fields = FieldReader(bytes);
         let valid = parts.iter().filter(|(flag, _)| *flag == 0 || flags & flag != 0);
         let numbers = valid
             .flat_map(|(_, part)| part.iter())
@@ -236,18 +244,18 @@ impl Counters {
 }
 
 impl Dump {
-    /// SystemMemoryInfoStream; `None` if the dump has none.
+    /// Returns the counters of SystemMemoryInfoStream, or `None` if the dump has no such stream.
     ///
     /// # Errors
     ///
-    /// The stream is shorter than its first revision or lies outside the file.
+    /// The stream is shorter than the first revision of its structure, or it lies outside the file.
     pub fn system_memory(&self) -> Result<Option<Counters>, ReadError> {
         let Some(bytes) = self.counters(stream_type::SYSTEM_MEMORY_INFO, SYSTEM_MEMORY_SIZES)? else {
             return Ok(None);
         };
         Ok(Some(Counters::read(
             &bytes,
-            Fields(&bytes).u16(2),
+            FieldReader(&bytes).u16(2),
             &[
                 (0, BASIC),
                 (0, FILE_CACHE),
@@ -262,18 +270,18 @@ impl Dump {
         )))
     }
 
-    /// ProcessVmCountersStream; `None` if the dump has none.
+    /// Returns the counters of ProcessVmCountersStream, or `None` if the dump has no such stream.
     ///
     /// # Errors
     ///
-    /// The stream is shorter than its first revision or lies outside the file.
+    /// The stream is shorter than the first revision of its structure, or it lies outside the file.
     pub fn vm_counters(&self) -> Result<Option<Counters>, ReadError> {
         let Some(bytes) = self.counters(stream_type::PROCESS_VM_COUNTERS, VM_COUNTERS_SIZES)? else {
             return Ok(None);
         };
-        let fields = Fields(&bytes);
+        let fields = FieldReader(&bytes);
         Ok(Some(match fields.u16(0) {
-            // Padding stands where the second revision has its flags.
+            // The first revision has padding at the offset of the second one's flags.
             0 | 1 => Counters::read(&bytes, 0, &[(0, VM_COUNTERS_1)]),
             _ => Counters::read(
                 &bytes,
@@ -297,7 +305,7 @@ impl Dump {
         let offset = u64::from(entry.rva);
         let bytes = self.prefix(what, offset, entry.size.into(), sizes[1])?;
         if (bytes.len() as u64) < sizes[0] {
-            let reason = format!("{} bytes; the structures have {sizes:?}", entry.size);
+            let reason = format!("{} bytes instead of at least {}", entry.size, sizes[0]);
             return Err(ReadError::Malformed { what, offset, reason });
         }
         Ok(Some(bytes))

@@ -1,49 +1,60 @@
-//! The file as a whole: header, directory, and safe access to its bytes.
+//! The file as a whole: the header, the directory, and checked access to the bytes.
 
+use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use serde::Serialize;
 
+use super::context::{Cpu, XStateLayout};
 use super::error::ReadError;
-use super::fields::{Fields, hex};
+use super::fields::{FieldReader, hex};
+use super::list::{List, reserve};
 use super::memory::MemoryMap;
-use super::source::{FileSource, Source};
-use super::stream_type::stream_name;
+use super::source::{ByteSource, FileSource};
+use super::stream_type::{self, stream_name};
+use super::system::Platform;
 
-/// Bytes of `MINIDUMP_HEADER`.
+/// The size of `MINIDUMP_HEADER` in bytes.
 pub(super) const HEADER_SIZE: u64 = 32;
-/// Bytes of `MINIDUMP_DIRECTORY`.
+/// The size of `MINIDUMP_DIRECTORY` in bytes.
 pub(super) const DIRECTORY_ENTRY_SIZE: u64 = 12;
-/// More directory entries than this are not kept. Breakpad's reader stops at 128; no writer comes near.
+/// The maximum number of directory entries that are kept. Breakpad's reader stops at 128 entries,
+/// and no writer comes near that number.
 pub(super) const DIRECTORY_LIMIT: u64 = 65_536;
-/// Tables are read in pieces of this size, so that a table as large as the file costs no more than its result.
-const TABLE_CHUNK: u64 = 64 * 1024;
 
 /// An open minidump.
 pub struct Dump {
-    source: Box<dyn Source>,
+    source: Box<dyn ByteSource>,
     header: Header,
     directory: Vec<StreamEntry>,
+    /// The first entry of each stream type. Streams are looked up for every thread, and a directory
+    /// may have up to 65,536 entries.
+    by_type: HashMap<u32, StreamEntry>,
     memory: OnceLock<MemoryMap>,
+    /// What contexts and names depend on. They are looked up for every thread and module.
+    processor: OnceLock<Cpu>,
+    platform: OnceLock<Platform>,
+    extended_state: OnceLock<Option<XStateLayout>>,
 }
 
-/// The fields of `MINIDUMP_HEADER` that carry information.
+/// The fields of `MINIDUMP_HEADER`, without the signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Header {
-    /// The low word is the format, 0xA793; the high word belongs to the writer.
+    /// The version. The low word is 0xA793 in all minidumps; each writer chooses the high word.
     #[serde(serialize_with = "hex")]
     pub version: u32,
-    /// Entries of the directory, unused ones included.
+    /// The number of directory entries, including unused ones.
     pub number_of_streams: u32,
-    /// File offset of the directory.
+    /// The file offset of the directory.
     pub stream_directory_rva: u32,
-    /// 0 in every dump seen; no reader looks.
+    /// The checksum. It was 0 in every dump seen, and no reader checks it.
     pub checksum: u32,
-    /// When the dump was written, in seconds since 1970 (UTC).
+    /// The time when the dump was written, in seconds since 1970 (UTC).
     pub time: u32,
-    /// `MINIDUMP_TYPE`: what the dump was asked to contain.
+    /// The dump type (`MINIDUMP_TYPE`), with the flags that were effective.
     #[serde(serialize_with = "hex")]
     pub flags: u64,
 }
@@ -51,23 +62,24 @@ pub struct Header {
 /// One entry of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct StreamEntry {
-    /// File offset of this entry.
+    /// The file offset of this entry.
     pub record_offset: u64,
-    /// `MINIDUMP_STREAM_TYPE`, or an application's own number above 0xFFFF.
+    /// The type of the stream: a number of `MINIDUMP_STREAM_TYPE`, or a number above 0xFFFF that an
+    /// application chose.
     #[serde(serialize_with = "hex")]
     pub stream_type: u32,
-    /// Bytes of the stream.
+    /// The size of the stream in bytes.
     pub size: u32,
-    /// File offset of the stream.
+    /// The file offset of the stream.
     pub rva: u32,
 }
 
 impl Header {
-    /// The names of the set flags, as `MINIDUMP_TYPE` has them without `MiniDump`; bits without a name as numbers.
-    /// Empty for a normal dump.
+    /// Returns the names of the flags that are set, as in `MINIDUMP_TYPE` but without the prefix
+    /// `MiniDump`. A bit without a name is listed by its number. Empty for a normal dump.
     #[must_use]
     pub fn flag_names(&self) -> Vec<String> {
-        const NAMES: [&str; 26] = [
+        const NAMES: [&str; 27] = [
             "WithDataSegs",
             "WithFullMemory",
             "WithHandleData",
@@ -94,6 +106,7 @@ impl Header {
             "ScanInaccessiblePartialPages",
             "FilterWriteCombinedMemory",
             "NoIgnoreInaccessibleMemory",
+            "WithMemoryCompressed",
         ];
         (0..64)
             .filter(|bit| self.flags >> bit & 1 != 0)
@@ -107,40 +120,52 @@ impl Header {
 }
 
 impl StreamEntry {
-    /// The stream's name where one is defined (see [`stream_name`]).
+    /// Returns the name of the stream type, or `None` if it has none (see [`stream_name`]).
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
         stream_name(self.stream_type)
     }
 }
 
-/// A list inside a stream: where its entries begin, how many there are, how far apart.
+/// The location of a list of entries in the file.
 #[derive(Clone, Copy)]
 pub(super) struct Table {
+    /// The name of the list, for error texts.
     pub(super) what: &'static str,
+    /// The file offset of the first entry.
     pub(super) start: u64,
+    /// The number of entries.
     pub(super) count: u64,
+    /// The distance between the starts of two entries, in bytes.
     pub(super) stride: u64,
 }
 
 impl Dump {
-    /// Opens a dump file. Reads the header and the directory only, so the size of the file does not matter.
+    /// Opens a dump file. Only the header and the directory are read, so this is fast for files of
+    /// any size.
     ///
     /// # Errors
     ///
-    /// The file can't be opened or read, or it does not begin with a minidump header. Damage further in shows when
-    /// that part is asked for; [`check`](super::check()) lists all of it.
+    /// The file cannot be opened or read, is not a regular file, or does not start with a minidump
+    /// header. Damage to other parts is reported when they are read; [`check`](super::check())
+    /// lists all of it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ReadError> {
         let path = path.as_ref();
         let open = |source| ReadError::Open {
             path: path.to_owned(),
             source,
         };
+        // Opening a named pipe would wait for another program.
+        let kind = std::fs::metadata(path).map_err(open)?;
+        if !kind.is_file() {
+            let reason = "it is not a regular file";
+            return Err(open(io::Error::new(io::ErrorKind::InvalidInput, reason)));
+        }
         let file = File::open(path).map_err(open)?;
         Self::from_source(FileSource::new(file).map_err(open)?)
     }
 
-    /// Takes a file that is open. Nothing may be written to it as long as the dump is in use.
+    /// Reads a dump from an open file. The file must not be changed while the dump is in use.
     ///
     /// # Errors
     ///
@@ -154,24 +179,24 @@ impl Dump {
         })?)
     }
 
-    /// Takes a dump that lies in memory.
+    /// Reads a dump from memory.
     ///
     /// # Errors
     ///
-    /// The bytes do not begin with a minidump header.
+    /// The bytes do not start with a minidump header.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self, ReadError> {
         Self::from_source(bytes.into())
     }
 
-    /// Takes a dump from anything that can be read at an offset.
+    /// Reads a dump from any source that can be read at an offset.
     ///
     /// # Errors
     ///
     /// As for [`Dump::open`].
-    pub fn from_source(source: impl Source + 'static) -> Result<Self, ReadError> {
+    pub fn from_source(source: impl ByteSource + 'static) -> Result<Self, ReadError> {
         let length = source.len();
         if length < HEADER_SIZE {
-            let reason = format!("the file has {length} bytes, a header alone takes {HEADER_SIZE}");
+            let reason = format!("the file has {length} bytes, but a header has {HEADER_SIZE}");
             return Err(ReadError::NotAMinidump { reason });
         }
         let mut bytes = [0; HEADER_SIZE as usize];
@@ -183,12 +208,12 @@ impl Dump {
         })?;
         if !bytes.starts_with(b"MDMP") {
             let reason = format!(
-                "it begins with {:?} instead of \"MDMP\"",
+                "it starts with {:?} instead of \"MDMP\"",
                 bytes[..4].escape_ascii().to_string()
             );
             return Err(ReadError::NotAMinidump { reason });
         }
-        let fields = Fields(&bytes);
+        let fields = FieldReader(&bytes);
         let header = Header {
             version: fields.u32(4),
             number_of_streams: fields.u32(8),
@@ -201,13 +226,21 @@ impl Dump {
             source: Box::new(source),
             header,
             directory: Vec::new(),
+            by_type: HashMap::new(),
             memory: OnceLock::new(),
+            processor: OnceLock::new(),
+            platform: OnceLock::new(),
+            extended_state: OnceLock::new(),
         };
         dump.directory = dump.read_directory()?;
+        for entry in &dump.directory {
+            dump.by_type.entry(entry.stream_type).or_insert(*entry);
+        }
         Ok(dump)
     }
 
-    /// As many entries as lie inside the file: a file that was cut short keeps the streams that arrived.
+    /// Reads the directory entries that lie inside the file. The streams of a truncated file remain
+    /// accessible if their entries are in the file.
     fn read_directory(&self) -> Result<Vec<StreamEntry>, ReadError> {
         let start = u64::from(self.header.stream_directory_rva);
         let room = self.len().saturating_sub(start) / DIRECTORY_ENTRY_SIZE;
@@ -219,48 +252,50 @@ impl Dump {
                 .min(DIRECTORY_LIMIT),
             stride: DIRECTORY_ENTRY_SIZE,
         };
-        self.entries(table, DIRECTORY_ENTRY_SIZE, |record_offset, entry| StreamEntry {
-            record_offset,
-            stream_type: entry.u32(0),
-            size: entry.u32(4),
-            rva: entry.u32(8),
-        })
+        List::new(self, table, DIRECTORY_ENTRY_SIZE, |record_offset, entry| {
+            StreamEntry {
+                record_offset,
+                stream_type: entry.u32(0),
+                size: entry.u32(4),
+                rva: entry.u32(8),
+            }
+        })?
+        .into_vec()
     }
 
-    /// The header.
+    /// Returns the header.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Length of the file in bytes.
+    /// Returns the length of the file in bytes.
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // a dump has at least its header
     pub fn len(&self) -> u64 {
         self.source.len()
     }
 
-    /// The directory in the file's order, unused slots (type 0) included.
+    /// Returns the directory entries in the order of the file, including unused ones (type 0).
     #[must_use]
     pub fn directory(&self) -> &[StreamEntry] {
         &self.directory
     }
 
-    /// The first stream of a type.
+    /// Returns the directory entry of the first stream of a type, or `None` if the dump has no such
+    /// stream.
     #[must_use]
     pub fn stream(&self, stream_type: u32) -> Option<StreamEntry> {
-        self.directory
-            .iter()
-            .copied()
-            .find(|entry| entry.stream_type == stream_type && stream_type != 0)
+        let entry = self.by_type.get(&stream_type).copied();
+        entry.filter(|_| stream_type != stream_type::UNUSED)
     }
 
-    /// The bytes of the first stream of a type; `None` if the dump has no such stream. This is the way to user
-    /// streams and to streams that this reader does not interpret.
+    /// Returns the bytes of the first stream of a type, or `None` if the dump has no such stream.
+    /// Use this method for user streams and for other streams that this reader does not parse.
     ///
     /// # Errors
     ///
-    /// The stream lies outside the file, or the file can't be read.
+    /// The stream lies outside the file, or the file cannot be read.
     pub fn stream_bytes(&self, stream_type: u32) -> Result<Option<Vec<u8>>, ReadError> {
         let Some(entry) = self.stream(stream_type) else {
             return Ok(None);
@@ -269,16 +304,17 @@ impl Dump {
         self.bytes(what, entry.rva.into(), entry.size.into()).map(Some)
     }
 
-    /// The bytes of the file from `offset` on, as many as `into` takes.
+    /// Fills `into` with the bytes of the file that start at `offset`.
     ///
     /// # Errors
     ///
-    /// The piece lies outside the file, or the file can't be read.
+    /// The bytes lie outside the file, or the file cannot be read.
     pub fn read_file(&self, offset: u64, into: &mut [u8]) -> Result<(), ReadError> {
         self.fill("a piece of the file", offset, into)
     }
 
-    /// That `length` bytes at `offset` lie inside the file.
+    /// Returns an error unless `length` bytes at `offset` lie inside the file. `what` names them in
+    /// the error.
     pub(super) fn require(&self, what: &'static str, offset: u64, length: u64) -> Result<(), ReadError> {
         if self.holds(offset, length) {
             return Ok(());
@@ -291,6 +327,7 @@ impl Dump {
         })
     }
 
+    /// Returns whether `length` bytes at `offset` lie inside the file.
     pub(super) fn holds(&self, offset: u64, length: u64) -> bool {
         offset.checked_add(length).is_some_and(|end| end <= self.len())
     }
@@ -308,17 +345,37 @@ impl Dump {
 
     pub(super) fn bytes(&self, what: &'static str, offset: u64, length: u64) -> Result<Vec<u8>, ReadError> {
         self.require(what, offset, length)?;
-        let length = usize::try_from(length).map_err(|_| ReadError::Malformed {
-            what,
-            offset,
-            reason: format!("{length} bytes do not fit into this machine's memory"),
-        })?;
-        let mut bytes = vec![0; length];
+        let mut bytes = Vec::new();
+        reserve(&mut bytes, what, offset, length)?;
+        bytes.resize(length as usize, 0);
         self.fill(what, offset, &mut bytes)?;
         Ok(bytes)
     }
 
-    /// The first `N` bytes of a piece, or fewer when the piece is shorter.
+    /// Returns all bytes of a stream that must be read at once. A stream of more than `limit` bytes
+    /// is an error.
+    pub(super) fn whole(
+        &self,
+        what: &'static str,
+        entry: StreamEntry,
+        limit: u64,
+    ) -> Result<Vec<u8>, ReadError> {
+        let (offset, length) = (u64::from(entry.rva), u64::from(entry.size));
+        self.require(what, offset, length)?;
+        if length > limit {
+            return Err(ReadError::TooLong {
+                what,
+                offset,
+                length,
+                limit,
+                unit: "bytes",
+            });
+        }
+        self.bytes(what, offset, length)
+    }
+
+    /// Returns the first `limit` bytes of `size` bytes at `offset`, or all of them if there are
+    /// fewer. All `size` bytes must lie inside the file.
     pub(super) fn prefix(
         &self,
         what: &'static str,
@@ -330,67 +387,17 @@ impl Dump {
         self.bytes(what, offset, size.min(limit))
     }
 
-    /// Calls `make` with the file offset and the first `take` bytes of every entry of a table, and collects what it
-    /// makes. The whole table is known to lie inside the file before the first entry is read.
-    pub(super) fn entries<T>(
-        &self,
-        table: Table,
-        take: u64,
-        mut make: impl FnMut(u64, Fields) -> T,
-    ) -> Result<Vec<T>, ReadError> {
-        let Table {
-            what,
-            start,
-            count,
-            stride,
-        } = table;
-        if stride == 0 || stride < take {
-            let reason = format!("entries of {stride} bytes, at least {take} are needed");
-            return Err(ReadError::Malformed {
-                what,
-                offset: start,
-                reason,
-            });
-        }
-        let total = count.checked_mul(stride).ok_or_else(|| ReadError::Malformed {
-            what,
-            offset: start,
-            reason: format!("{count} entries of {stride} bytes are more than any file holds"),
-        })?;
-        self.require(what, start, total)?;
-        let mut made = Vec::new();
-        // Entries that are themselves larger than a chunk come from a stride in a hostile file; only their first
-        // bytes are read.
-        let at_once = (TABLE_CHUNK / stride).max(1);
-        let piece = if at_once == 1 { take } else { stride };
-        let mut buffer = vec![0; (at_once.min(count.max(1)) * piece) as usize];
-        let mut next = 0;
-        while next < count {
-            let now = at_once.min(count - next);
-            let offset = start + next * stride;
-            let chunk = &mut buffer[..(now * piece) as usize];
-            self.fill(what, offset, chunk)?;
-            for (index, entry) in chunk.chunks_exact(piece as usize).enumerate() {
-                made.push(make(
-                    offset + index as u64 * stride,
-                    Fields(&entry[..take as usize]),
-                ));
-            }
-            next += now;
-        }
-        Ok(made)
-    }
-
-    /// A list that begins with a 32-bit count (threads, modules, memory ranges).
+    /// Locates a list that starts with a 32-bit count (threads, modules, memory ranges).
     ///
-    /// Some writers of Breakpad's family put four bytes of padding behind the count, to bring the entries to a
-    /// multiple of eight; it shows in the size of the stream. Breakpad and rust-minidump accept both, and so do we.
+    /// Some writers of Breakpad's family put four bytes of padding after the count, so that the
+    /// entries are aligned to 8 bytes. The size of the stream shows whether there is padding. This
+    /// reader accepts both forms, as Breakpad and rust-minidump do.
     pub(super) fn counted_list(&self, entry: StreamEntry, stride: u64) -> Result<Table, ReadError> {
         let what = entry.name().unwrap_or("a list");
         let (offset, size) = (u64::from(entry.rva), u64::from(entry.size));
         self.require(what, offset, size)?;
         if size < 4 {
-            let reason = format!("{size} bytes can't hold its count");
+            let reason = format!("{size} bytes are too few for its count");
             return Err(ReadError::Malformed { what, offset, reason });
         }
         let mut bytes = [0; 4];
@@ -410,8 +417,10 @@ impl Dump {
         })
     }
 
-    /// A list whose header states its own size, the size of an entry and the count (the "extended" headers:
-    /// memory info, thread info, handles, unloaded modules). Entries are stepped over by the size the file states.
+    /// Locates a list whose header contains the size of the header, the size of an entry and the
+    /// count (memory info, thread info, handles, unloaded modules). The distance between entries is
+    /// the size in the header, which must be at least `least`. `wide_count` is true if the count
+    /// has 64 bits.
     pub(super) fn sized_list(
         &self,
         entry: StreamEntry,
@@ -423,7 +432,7 @@ impl Dump {
         self.require(what, offset, size)?;
         let header_needed = if wide_count { 16 } else { 12 };
         let bytes = self.prefix(what, offset, size, header_needed)?;
-        let fields = Fields(&bytes);
+        let fields = FieldReader(&bytes);
         let (header, stride) = (u64::from(fields.u32(0)), u64::from(fields.u32(4)));
         let count = if wide_count {
             fields.u64(8)
@@ -432,10 +441,15 @@ impl Dump {
         };
         let malformed = |reason| Err(ReadError::Malformed { what, offset, reason });
         if size < header_needed || header < header_needed {
-            return malformed(format!("a header of {header} bytes in a stream of {size}"));
+            return malformed(format!(
+                "its header has {header} bytes in a stream of {size} bytes; \
+                 at least {header_needed} are needed"
+            ));
         }
         if stride < least {
-            return malformed(format!("entries of {stride} bytes, at least {least} are needed"));
+            return malformed(format!(
+                "its entries have {stride} bytes instead of at least {least}"
+            ));
         }
         let fits = count
             .checked_mul(stride)
@@ -454,7 +468,33 @@ impl Dump {
         })
     }
 
-    /// The index over captured memory, made when it is first needed.
+    /// Returns the processor architecture, or `Other(0xFFFF)`, the format's value for an unknown
+    /// processor, if the dump has no readable system info.
+    pub(super) fn cpu(&self) -> Cpu {
+        *self.processor.get_or_init(|| {
+            let system = self.system_info().ok().flatten();
+            system.map_or(Cpu::Other(0xFFFF), |system| system.cpu)
+        })
+    }
+
+    /// Returns the operating system, or `Other(0)` if the dump has no readable system info.
+    pub(super) fn platform(&self) -> Platform {
+        *self.platform.get_or_init(|| {
+            let system = self.system_info().ok().flatten();
+            system.map_or(Platform::Other(0), |system| system.platform)
+        })
+    }
+
+    /// Returns the layout of extended contexts, or `None` if MiscInfo does not contain it.
+    pub(super) fn extended_state(&self) -> Option<&XStateLayout> {
+        let layout = self.extended_state.get_or_init(|| {
+            let misc = self.misc_info().ok().flatten();
+            misc.and_then(|misc| misc.extended_state)
+        });
+        layout.as_ref()
+    }
+
+    /// Returns the index of the captured memory. It is created by the first call.
     pub(super) fn memory_map(&self) -> Result<&MemoryMap, ReadError> {
         if let Some(map) = self.memory.get() {
             return Ok(map);

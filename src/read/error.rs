@@ -1,9 +1,9 @@
-//! Why a dump, or a part of it, could not be read.
+//! The errors of the reader.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a dump, or a part of it, could not be read.
+/// The reason why a dump, or a part of it, could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -15,47 +15,72 @@ pub enum ReadError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The system could not deliver bytes that the file should have.
+    /// The system could not read bytes inside the file.
     #[error("cannot read {what}, {length} bytes at offset {offset:#x}: {source}")]
     Io {
         /// What was being read.
         what: &'static str,
-        /// File offset.
+        /// The file offset at which it starts.
         offset: u64,
-        /// Bytes asked for.
+        /// The number of bytes to read.
         length: u64,
         /// The system's reason.
         source: io::Error,
     },
-    /// The file does not begin as a minidump does.
+    /// The file does not start with a minidump header.
     #[error("not a minidump: {reason}")]
     NotAMinidump {
-        /// What is there instead.
+        /// What the file starts with instead.
         reason: String,
     },
-    /// Something is said to lie where the file has no bytes.
+    /// An offset or a size in the dump refers to bytes outside the file.
     #[error(
         "{what} should be {length} bytes at offset {offset:#x}, but the file ends at {file_length:#x}: \
-         it is damaged or cut short"
+         it is damaged or truncated"
     )]
     Outside {
-        /// What was looked for.
+        /// What was to be read.
         what: &'static str,
-        /// File offset.
+        /// The file offset at which it should start.
         offset: u64,
-        /// Bytes wanted.
+        /// The number of bytes to read.
         length: u64,
-        /// Length of the file.
+        /// The length of the file in bytes.
         file_length: u64,
     },
-    /// The bytes are there and contradict themselves.
+    /// The bytes are inside the file, but they contradict the format.
     #[error("{what} at offset {offset:#x} is malformed: {reason}")]
     Malformed {
         /// What was being read.
         what: &'static str,
-        /// File offset.
+        /// The file offset at which it starts.
         offset: u64,
-        /// The contradiction.
+        /// How it contradicts the format.
         reason: String,
+    },
+    /// A part of the dump is longer than the limit up to which the reader keeps such parts in
+    /// memory.
+    #[error("{what} at offset {offset:#x} has {length} {unit}; the reader supports at most {limit}")]
+    TooLong {
+        /// What was being read.
+        what: &'static str,
+        /// The file offset at which it starts.
+        offset: u64,
+        /// Its length.
+        length: u64,
+        /// The maximum length.
+        limit: u64,
+        /// What is counted, such as `bytes` or `entries`.
+        unit: &'static str,
+    },
+    /// There is not enough memory for a part of the dump.
+    #[error("{what} at offset {offset:#x} takes {length} bytes of memory, which are not available")]
+    OutOfMemory {
+        /// What was being read.
+        what: &'static str,
+        /// The file offset at which it starts.
+        offset: u64,
+        /// The number of bytes of memory.
+        length: u64,
     },
 }

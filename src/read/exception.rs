@@ -1,52 +1,56 @@
-//! The exception, and what its numbers are called.
+//! ExceptionStream, and the names of signals and exception codes.
 
 use serde::Serialize;
 
 use super::context::Context;
 use super::dump::Dump;
 use super::error::ReadError;
-use super::fields::{Fields, Location, hex, hex_list};
+use super::fields::{FieldReader, Location, hex, hex_list};
 use super::stream_type;
 use super::system::Platform;
 
-/// Bytes of `MINIDUMP_EXCEPTION_STREAM`.
+/// The size of `MINIDUMP_EXCEPTION_STREAM` in bytes.
 pub(super) const EXCEPTION_SIZE: u64 = 168;
 /// `EXCEPTION_MAXIMUM_PARAMETERS`.
 pub(super) const MOST_PARAMETERS: u32 = 15;
 
-/// ExceptionStream.
+/// The exception or signal from ExceptionStream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Exception {
-    /// The thread it happened in.
+    /// The id of the thread in which the exception occurred.
     pub thread_id: u32,
-    /// Windows: the exception's code. Linux: the signal.
+    /// The exception code (Windows) or the signal number (Linux).
     #[serde(serialize_with = "hex")]
     pub code: u32,
-    /// Windows: the exception's flags. Linux: `si_code`.
+    /// The exception flags (Windows) or `si_code` (Linux).
     #[serde(serialize_with = "hex")]
     pub flags: u32,
-    /// Where the target holds a nested exception; the record itself is not in the dump.
+    /// The address of a nested exception record in the target. That record is not part of the
+    /// stream.
     #[serde(serialize_with = "hex")]
     pub record: u64,
-    /// Windows: the instruction. Linux: for faults, the address that was accessed.
+    /// The address of the instruction (Windows) or, for memory faults, the address that was
+    /// accessed (Linux).
     #[serde(serialize_with = "hex")]
     pub address: u64,
-    /// As the file states it; more than 15 is damage.
+    /// The number of parameters according to the file. More than 15 are malformed.
     pub number_of_parameters: u32,
-    /// The valid ones.
+    /// The parameters, at most 15.
     #[serde(serialize_with = "hex_list")]
     pub parameters: Vec<u64>,
-    /// Where the file holds the context.
+    /// The location of the context in the file.
     pub context_location: Location,
-    /// The registers at the moment of the exception; `None` if absent or outside the file.
+    /// The registers at the time of the exception. `None` if the dump has no context for it, or the
+    /// context lies outside the file.
     pub context: Option<Context>,
 }
 
 impl Exception {
-    /// The exception in words: signal and cause on Linux, the code's name on Windows.
+    /// Returns a description of the exception: the signal and its cause on Linux, the name of the
+    /// code on Windows.
     #[must_use]
     pub fn describe(&self, platform: Platform) -> String {
-        /// What Breakpad's Linux writer stores when a dump was requested and nothing had crashed.
+        /// The code that Breakpad's Linux writer stores if a dump was requested without a crash.
         const DUMP_REQUESTED: u32 = 0xFFFF_FFFF;
         if platform.is_linux() {
             if self.code == DUMP_REQUESTED {
@@ -67,7 +71,8 @@ impl Exception {
     }
 }
 
-/// Name of a signal, in the numbering of x86, ARM and most other Linux systems (signal(7)).
+/// Returns the name of a signal, with the numbers of Linux on x86, ARM and most other processors
+/// (signal(7)).
 #[must_use]
 pub fn signal_name(signal: u32) -> Option<&'static str> {
     const NAMES: [&str; 31] = [
@@ -107,7 +112,7 @@ pub fn signal_name(signal: u32) -> Option<&'static str> {
     NAMES.get(index).copied()
 }
 
-/// Name of a signal's `si_code` (sigaction(2)).
+/// Returns the name of a signal's `si_code` (sigaction(2)).
 #[must_use]
 pub fn signal_code_name(signal: u32, code: i32) -> Option<&'static str> {
     let any = match code {
@@ -169,7 +174,7 @@ pub fn signal_code_name(signal: u32, code: i32) -> Option<&'static str> {
     any.or(own.copied())
 }
 
-/// Names of the Windows exceptions that are met most (winnt.h, ntstatus.h).
+/// Returns the name of a common Windows exception code (winnt.h, ntstatus.h).
 fn windows_name(code: u32) -> Option<&'static str> {
     Some(match code {
         0x8000_0001 => "EXCEPTION_GUARD_PAGE",
@@ -194,7 +199,7 @@ fn windows_name(code: u32) -> Option<&'static str> {
 }
 
 impl Dump {
-    /// ExceptionStream; `None` if the dump has none.
+    /// Returns the exception, or `None` if the dump has no ExceptionStream.
     ///
     /// # Errors
     ///
@@ -213,7 +218,7 @@ impl Dump {
                 reason,
             });
         }
-        let fields = Fields(&bytes);
+        let fields = FieldReader(&bytes);
         let number_of_parameters = fields.u32(32);
         let context_location = fields.location(160);
         Ok(Some(Exception {

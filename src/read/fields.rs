@@ -1,15 +1,15 @@
-//! Little-endian fields of one record.
+//! Access to the little-endian fields of a record.
 
 use serde::{Serialize, Serializer};
 
-/// The bytes of one record, read field by field at the offsets the specification gives.
+/// The bytes of one record, from which fields are read at the offsets that the specification gives.
 ///
-/// What lies behind the end of the record reads as zero. That is what the growing structures of the format mean
-/// (a short MiscInfo has none of the later fields), and it leaves no index that could panic.
+/// Fields beyond the end of the record read as zero. The format has structures that grew over time,
+/// such as MiscInfo, and a short one lacks the later fields. Reading past the end does not panic.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(super) struct FieldReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> FieldReader<'a> {
     fn array<const N: usize>(self, at: usize) -> [u8; N] {
         at.checked_add(N)
             .and_then(|end| self.0.get(at..end))
@@ -48,7 +48,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// UTF-16 text in a field of `units` units, up to the first NUL.
+    /// Returns the UTF-16 text in a field of `units` code units, up to the first NUL.
     pub(super) fn fixed_text(self, at: usize, units: usize) -> String {
         let text: Vec<u16> = (0..units)
             .map(|unit| self.u16(at + 2 * unit))
@@ -58,31 +58,34 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// `MINIDUMP_LOCATION_DESCRIPTOR`: a piece of the file below 4 GiB.
+/// The location of data in the file, below 4 GiB (`MINIDUMP_LOCATION_DESCRIPTOR`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Location {
-    /// Bytes.
+    /// The size in bytes.
     pub size: u32,
-    /// File offset. 0 means that the piece is absent, even if a size is given (Microsoft's DbgHelp 6.3.9600 keeps
-    /// the size of a context that the callback declined).
+    /// The file offset. 0 means that the data is absent, even if the size is not 0: Microsoft's
+    /// DbgHelp 6.3.9600 keeps the size of a context that the callback declined.
     pub rva: u32,
 }
 
 impl Location {
-    /// Whether there is anything: neither size nor offset is zero.
+    /// Returns whether the data is present: neither the size nor the offset is 0.
     #[must_use]
     pub fn is_present(self) -> bool {
         self.size != 0 && self.rva != 0
     }
 }
 
-/// For `#[serde(serialize_with)]`: numbers that people read as addresses go out as `"0x…"`. JSON readers that keep
-/// numbers as doubles (JavaScript, jq 1.6) would silently round the upper half of the address space.
+/// Serializes a number as the string `"0x…"`, for use with `#[serde(serialize_with)]`.
+///
+/// This is for addresses, flags and other numbers that are usually read in hexadecimal. JSON
+/// readers that store numbers as doubles (JavaScript, jq 1.6) would silently round addresses in the
+/// upper half of the address space.
 pub(super) fn hex<T: std::fmt::LowerHex, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{value:#x}"))
 }
 
-/// The same for a list.
+/// Serializes a list of numbers as strings, like [`hex`].
 pub(super) fn hex_list<T: std::fmt::LowerHex, S: Serializer>(
     values: &[T],
     serializer: S,

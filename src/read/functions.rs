@@ -1,36 +1,38 @@
-//! Functions made at run time: FunctionTableStream.
+//! FunctionTableStream: unwind information for code that was generated at run time.
 
 use serde::Serialize;
 
 use super::dump::Dump;
 use super::error::ReadError;
-use super::fields::{Fields, hex};
+use super::fields::{FieldReader, hex};
 use super::stream_type;
 
-/// Bytes of `MINIDUMP_FUNCTION_TABLE_STREAM`.
+/// The size of `MINIDUMP_FUNCTION_TABLE_STREAM` in bytes.
 pub(super) const HEADER_SIZE: usize = 24;
-/// Bytes of `MINIDUMP_FUNCTION_TABLE_DESCRIPTOR`.
+/// The size of `MINIDUMP_FUNCTION_TABLE_DESCRIPTOR` in bytes.
 const DESCRIPTOR_SIZE: usize = 32;
+/// The size of the longest stream that is read, in bytes. It has a million functions.
+const LONGEST: u64 = 16 << 20;
 
-/// A table of functions that the program made at run time.
+/// A table of functions that the program generated at run time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FunctionTable {
-    /// File offset of the descriptor.
+    /// The file offset of the descriptor.
     pub record_offset: u64,
-    /// The lowest address of its functions.
+    /// The lowest address of the functions.
     #[serde(serialize_with = "hex")]
     pub minimum_address: u64,
-    /// The address behind them.
+    /// The end address of the functions (exclusive).
     #[serde(serialize_with = "hex")]
     pub maximum_address: u64,
-    /// What the entries count from.
+    /// The address to which the offsets in the entries are relative.
     #[serde(serialize_with = "hex")]
     pub base_address: u64,
-    /// The functions of x86-64, whose entries have 12 bytes; empty for others.
+    /// The functions, if the entries have 12 bytes as on x86-64; empty for other processors.
     pub entries: Vec<FunctionEntry>,
 }
 
-/// `RUNTIME_FUNCTION` of x86-64; offsets from the table's base.
+/// `RUNTIME_FUNCTION` of x86-64. Its fields are offsets from the base address of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)] // the names are Microsoft's
 pub struct FunctionEntry {
@@ -43,14 +45,15 @@ pub struct FunctionEntry {
 }
 
 impl Dump {
-    /// The tables of functions that the program made at run time.
+    /// Returns the tables of FunctionTableStream in the order of the file. Empty if the dump has no
+    /// such stream.
     ///
     /// # Errors
     ///
-    /// The stream makes no sense or lies outside the file.
+    /// The stream is malformed, lies outside the file, or has more than 16 MiB.
     pub fn function_tables(&self) -> Result<Vec<FunctionTable>, ReadError> {
         const WHAT: &str = "FunctionTableStream";
-        /// Bytes of an entry on x86-64.
+        /// The size of an entry on x86-64 in bytes.
         const AMD64_ENTRY: usize = 12;
         let Some(entry) = self.stream(stream_type::FUNCTION_TABLE) else {
             return Ok(Vec::new());
@@ -63,32 +66,39 @@ impl Dump {
                 reason,
             })
         };
-        let bytes = self.bytes(WHAT, offset, entry.size.into())?;
+        let bytes = self.whole(WHAT, entry, LONGEST)?;
         if bytes.len() < HEADER_SIZE {
-            return malformed(0, format!("{} bytes can't hold its header", bytes.len()));
+            return malformed(0, format!("{} bytes are too few for its header", bytes.len()));
         }
-        let head = Fields(&bytes);
+        let head = FieldReader(&bytes);
         let size = |at: usize| head.u32(at) as usize;
         let [header, descriptor, native, function] = [size(0), size(4), size(8), size(12)];
         if header < HEADER_SIZE || descriptor < DESCRIPTOR_SIZE || function == 0 {
             return malformed(
                 0,
-                format!("records of {header}, {descriptor} and {function} bytes"),
+                format!(
+                    "its header has invalid sizes: {header} bytes for the header, \
+                     {descriptor} for a descriptor, {function} for a function"
+                ),
             );
         }
         let mut tables = Vec::new();
         let mut at = header.saturating_add(size(20));
         for _ in 0..size(16) {
             let Some(record) = bytes.get(at..at.saturating_add(descriptor)) else {
-                return malformed(at, "a table does not fit".to_owned());
+                return malformed(at, "a table extends past the end of the stream".to_owned());
             };
-            let record = Fields(record);
+            let record = FieldReader(record);
             let first = at.saturating_add(descriptor).saturating_add(native);
             let length = (record.u32(24) as usize).saturating_mul(function);
             let Some(entries) = bytes.get(first..first.saturating_add(length)) else {
-                return malformed(at, format!("{} functions do not fit", record.u32(24)));
+                let count = record.u32(24);
+                return malformed(
+                    at,
+                    format!("a table with {count} functions extends past the end of the stream"),
+                );
             };
-            let entries = entries.chunks_exact(function).map(Fields);
+            let entries = entries.chunks_exact(function).map(FieldReader);
             tables.push(FunctionTable {
                 record_offset: offset + at as u64,
                 minimum_address: record.u64(0),

@@ -1,68 +1,76 @@
-//! Captured memory.
+//! The captured memory: MemoryListStream and Memory64ListStream.
 
 use serde::Serialize;
 
-use super::dump::Dump;
+use super::dump::{Dump, Table};
 use super::error::ReadError;
-use super::fields::{Fields, hex};
+use super::fields::{FieldReader, hex};
+use super::list::{LIST_LIMIT, List, reserve};
 use super::losses::Loss;
 use super::stream_type;
 
-/// Bytes of `MINIDUMP_MEMORY_DESCRIPTOR` and of `MINIDUMP_MEMORY_DESCRIPTOR64`.
+/// The size of `MINIDUMP_MEMORY_DESCRIPTOR` and of `MINIDUMP_MEMORY_DESCRIPTOR64` in bytes.
 pub(super) const RANGE_SIZE: u64 = 16;
-/// Bytes in front of the descriptors of Memory64ListStream.
+/// The size of the header of Memory64ListStream in bytes.
 pub(super) const MEMORY64_HEADER: u64 = 16;
 
-/// One range of MemoryListStream or Memory64ListStream.
+/// A range of captured memory, from MemoryListStream or Memory64ListStream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct MemoryRange {
-    /// File offset of the range's descriptor.
+    /// The file offset of the range's descriptor.
     pub record_offset: u64,
-    /// First address.
+    /// The first address of the range.
     #[serde(serialize_with = "hex")]
     pub address: u64,
-    /// Bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Where the file holds them.
+    /// The file offset of the range's bytes.
     pub file_offset: u64,
 }
 
 impl Dump {
-    /// The ranges of MemoryListStream, then those of Memory64ListStream, in the file's order.
+    /// Returns the ranges of MemoryListStream, followed by those of Memory64ListStream, each in the
+    /// order of the file.
     ///
     /// # Errors
     ///
-    /// A list is damaged or lies outside the file. That the bytes of a range lie inside is seen when they are read.
+    /// A list is malformed or lies outside the file, or both have more than
+    /// [`LIST_LIMIT`](super::LIST_LIMIT) entries together. This method does not check whether the
+    /// bytes of the ranges lie inside the file; reading them does.
     pub fn memory_ranges(&self) -> Result<Vec<MemoryRange>, ReadError> {
-        let mut ranges = self.memory_list()?;
-        ranges.extend(self.memory64_list()?);
-        Ok(ranges)
+        self.iter_memory_ranges()?.into_vec()
     }
 
-    pub(super) fn memory_list(&self) -> Result<Vec<MemoryRange>, ReadError> {
+    /// Returns an iterator over the entries of [`Dump::memory_ranges`].
+    ///
+    /// # Errors
+    ///
+    /// A list is malformed or lies outside the file.
+    pub fn iter_memory_ranges(&self) -> Result<List<'_, MemoryRange>, ReadError> {
+        Ok(self.memory_list()?.chain(self.memory64_list()?))
+    }
+
+    pub(super) fn memory_list(&self) -> Result<List<'_, MemoryRange>, ReadError> {
         let Some(entry) = self.stream(stream_type::MEMORY_LIST) else {
-            return Ok(Vec::new());
+            return Ok(List::empty(self));
         };
-        self.entries(
-            self.counted_list(entry, RANGE_SIZE)?,
-            RANGE_SIZE,
-            |record_offset, record| MemoryRange {
-                record_offset,
-                address: record.u64(0),
-                size: record.u32(8).into(),
-                file_offset: record.u32(12).into(),
-            },
-        )
+        let table = self.counted_list(entry, RANGE_SIZE)?;
+        List::new(self, table, RANGE_SIZE, |record_offset, record| MemoryRange {
+            record_offset,
+            address: record.u64(0),
+            size: record.u32(8).into(),
+            file_offset: record.u32(12).into(),
+        })
     }
 
-    pub(super) fn memory64_list(&self) -> Result<Vec<MemoryRange>, ReadError> {
+    pub(super) fn memory64_list(&self) -> Result<List<'_, MemoryRange>, ReadError> {
         const WHAT: &str = "Memory64ListStream";
         let Some(entry) = self.stream(stream_type::MEMORY64_LIST) else {
-            return Ok(Vec::new());
+            return Ok(List::empty(self));
         };
         let (offset, size) = (u64::from(entry.rva), u64::from(entry.size));
         let head = self.prefix(WHAT, offset, size, MEMORY64_HEADER)?;
-        let (count, base) = (Fields(&head).u64(0), Fields(&head).u64(8));
+        let (count, base) = (FieldReader(&head).u64(0), FieldReader(&head).u64(8));
         let fits = count
             .checked_mul(RANGE_SIZE)
             .and_then(|all| all.checked_add(MEMORY64_HEADER))
@@ -75,16 +83,17 @@ impl Dump {
                 reason,
             });
         }
-        // The data of the ranges lie one behind the other; only the first offset is stored. Sizes that run past
-        // 2^64 stay there and are refused when read.
+        // The file contains the bytes of all ranges one after the other, and only the offset of the
+        // first range is stored. An offset that would exceed 2^64 saturates; reading that range
+        // fails.
         let mut next = base;
-        let table = super::dump::Table {
+        let table = Table {
             what: WHAT,
             start: offset + MEMORY64_HEADER,
             count,
             stride: RANGE_SIZE,
         };
-        self.entries(table, RANGE_SIZE, |record_offset, record| {
+        List::new(self, table, RANGE_SIZE, move |record_offset, record| {
             let range = MemoryRange {
                 record_offset,
                 address: record.u64(0),
@@ -96,64 +105,67 @@ impl Dump {
         })
     }
 
-    /// The file offset behind the last byte of memory; `None` for dumps without memory.
+    /// Returns the file offset after the last byte of captured memory, or `None` if the dump has no
+    /// memory.
     pub(super) fn memory_end(&self) -> Result<Option<u64>, ReadError> {
         let Some(entry) = self.stream(stream_type::MEMORY64_LIST) else {
-            let ends = self.memory_list()?.into_iter();
-            return Ok(ends
-                .map(|range| range.file_offset.saturating_add(range.size))
-                .max());
-        };
-        let ranges = self.memory64_list()?;
-        match ranges.last() {
-            Some(last) => Ok(Some(last.file_offset.saturating_add(last.size))),
-            None => {
-                let head = self.prefix("Memory64ListStream", entry.rva.into(), entry.size.into(), 16)?;
-                Ok(Some(Fields(&head).u64(8)))
+            let mut end = None;
+            for range in self.memory_list()?.bounded(LIST_LIMIT)? {
+                let range = range?;
+                end = end.max(Some(range.file_offset.saturating_add(range.size)));
             }
+            return Ok(end);
+        };
+        let head = self.prefix("Memory64ListStream", entry.rva.into(), entry.size.into(), 16)?;
+        let mut end = FieldReader(&head).u64(8);
+        for range in self.memory64_list()?.bounded(LIST_LIMIT)? {
+            end = end.saturating_add(range?.size);
         }
+        Ok(Some(end))
     }
 
-    /// The captured bytes from `address` on. Adjacent ranges are read as one. `None` unless every byte was captured;
-    /// bytes that the dump names as lost are not captured, although the file holds a fill pattern in their place
-    /// ([`Dump::lost`] tells the two apart).
+    /// Returns the captured bytes from `address` on, or `None` if not all of them were captured.
+    ///
+    /// The bytes may come from several adjacent ranges. Memory that the loss trailer lists was not
+    /// captured, even though the file contains a fill pattern in its place. [`Dump::lost`] returns
+    /// the losses in a range.
     ///
     /// # Errors
     ///
-    /// The memory list is damaged, or the bytes it names lie outside the file.
+    /// The memory list or the loss trailer is malformed or has more than
+    /// [`LIST_LIMIT`](super::LIST_LIMIT) entries, the bytes lie outside the file, or there is not
+    /// enough memory for them.
     pub fn memory(&self, address: u64, length: u64) -> Result<Option<Vec<u8>>, ReadError> {
         let Some(pieces) = self.memory_map()?.locate(address, length) else {
             return Ok(None);
         };
-        for (offset, size) in &pieces {
-            self.require("captured memory", *offset, *size)?;
+        for (offset, size) in pieces.clone() {
+            self.require("captured memory", offset, size)?;
         }
         let mut bytes = Vec::new();
+        reserve(&mut bytes, "captured memory", address, length)?;
         for (offset, size) in pieces {
-            let read = self.bytes("captured memory", offset, size)?;
-            if bytes.is_empty() {
-                bytes = read
-            } else {
-                bytes.extend(read)
-            }
+            let have = bytes.len();
+            bytes.resize(have + size as usize, 0);
+            self.fill("captured memory", offset, &mut bytes[have..])?;
         }
         Ok(Some(bytes))
     }
 
-    /// Whether every byte of the range was captured and none of it was lost.
+    /// Returns whether every byte of the range was captured and none of them was lost.
     ///
     /// # Errors
     ///
-    /// The memory list is damaged.
+    /// The memory list or the loss trailer is malformed.
     pub fn has_memory(&self, address: u64, length: u64) -> Result<bool, ReadError> {
         Ok(self.memory_map()?.locate(address, length).is_some())
     }
 
-    /// What was lost of a range while it was being captured: the entries of the loss trailer that touch it.
+    /// Returns the entries of the loss trailer that overlap a range.
     ///
     /// # Errors
     ///
-    /// The memory list or the loss trailer is damaged.
+    /// The memory list or the loss trailer is malformed.
     pub fn lost(&self, address: u64, length: u64) -> Result<Vec<Loss>, ReadError> {
         let losses = &self.memory_map()?.losses;
         Ok(losses
@@ -164,31 +176,41 @@ impl Dump {
     }
 }
 
-/// Addresses to file offsets: disjoint pieces, ascending.
+/// A map from addresses to file offsets. A lookup is a binary search, so that it is fast even if a
+/// hostile file lists many ranges.
 pub(super) struct MemoryMap {
-    pieces: Vec<Piece>,
+    /// The captured memory: disjoint pieces, sorted by address.
+    pieces: Vec<MemoryPiece>,
+    /// The losses in the order of the file.
     losses: Vec<Loss>,
+    /// An entry for each loss, sorted by address: the first address of the loss, and the highest
+    /// last address of this loss and all losses before it.
+    lost: Vec<(u64, u64)>,
 }
 
-/// Both ends are inclusive, so that the last byte of the address space is nothing special.
-struct Piece {
+/// A range of captured memory. Both ends are inclusive, so that the last byte of the address space
+/// needs no special case.
+struct MemoryPiece {
     first: u64,
     last: u64,
     file_offset: u64,
+    /// The last address up to which this piece and the following ones have no gap.
+    run_last: u64,
 }
 
 impl MemoryMap {
-    /// Empty ranges and ranges that run past the end of the address space are left out; where ranges overlap, the one
-    /// that starts first has the byte.
+    /// Creates the map. Empty ranges and ranges that run past the end of the address space are
+    /// ignored. If ranges overlap, the bytes come from the one that starts first.
     pub(super) fn new(ranges: &[MemoryRange], losses: Vec<Loss>) -> Self {
-        let mut pieces: Vec<Piece> = ranges
+        let mut pieces: Vec<MemoryPiece> = ranges
             .iter()
             .filter_map(|range| {
                 let last = range.address.checked_add(range.size.checked_sub(1)?)?;
-                Some(Piece {
+                Some(MemoryPiece {
                     first: range.address,
                     last,
                     file_offset: range.file_offset,
+                    run_last: last,
                 })
             })
             .collect();
@@ -208,36 +230,142 @@ impl MemoryMap {
             covered_to = Some(piece.last);
             true
         });
-        Self { pieces, losses }
+        let mut behind: Option<(u64, u64)> = None;
+        for piece in pieces.iter_mut().rev() {
+            if let Some((first, run_last)) = behind
+                && piece.last.checked_add(1) == Some(first)
+            {
+                piece.run_last = run_last;
+            }
+            behind = Some((piece.first, piece.run_last));
+        }
+        let lost = losses.iter().filter_map(|loss| {
+            let more = loss.length.checked_sub(1)?;
+            Some((loss.start, loss.start.saturating_add(more)))
+        });
+        let mut lost: Vec<_> = lost.collect();
+        lost.sort_unstable();
+        let mut highest = 0;
+        for (_, last) in &mut lost {
+            highest = highest.max(*last);
+            *last = highest;
+        }
+        Self { pieces, losses, lost }
     }
 
+    /// Returns whether any byte of a range was lost.
     pub(super) fn losses_touch(&self, address: u64, length: u64) -> bool {
-        self.losses.iter().any(|loss| loss.touches(address, length))
+        let Some(more) = length.checked_sub(1) else {
+            return false;
+        };
+        let last = address.saturating_add(more);
+        let begun = self.lost.partition_point(|(first, _)| *first <= last);
+        begun > 0 && address <= self.lost[begun - 1].1
     }
 
-    /// The pieces of the file (offset and size) that together are the range; `None` unless all of it was captured.
-    pub(super) fn locate(&self, address: u64, length: u64) -> Option<Vec<(u64, u64)>> {
+    /// Returns the parts of the file, as offsets and sizes, that together contain the range. `None`
+    /// if any byte of it was not captured.
+    ///
+    /// This method is fast, because it is a binary search. The returned iterator takes one step for
+    /// each part; in a hostile file, a range may have many parts.
+    pub(super) fn locate(&self, address: u64, length: u64) -> Option<LocatedMemory<'_>> {
         if length == 0 {
-            return Some(Vec::new());
+            return Some(LocatedMemory::default());
         }
         let last = address.checked_add(length - 1)?;
         if self.losses_touch(address, length) {
             return None;
         }
-        let mut found = Vec::new();
-        let mut next = address;
-        for piece in &self.pieces[self.pieces.partition_point(|piece| piece.last < address)..] {
-            if piece.first > next {
-                return None;
+        let from = self.pieces.partition_point(|piece| piece.last < address);
+        let first = self.pieces.get(from)?;
+        let is_whole = first.first <= address && last <= first.run_last;
+        is_whole.then(|| LocatedMemory {
+            pieces: &self.pieces[from..],
+            wanted: Some((address, last)),
+        })
+    }
+}
+
+/// An iterator over the parts of the file, as offsets and sizes, that contain a range of memory, by
+/// ascending address.
+#[derive(Clone, Default)]
+pub(super) struct LocatedMemory<'m> {
+    pieces: &'m [MemoryPiece],
+    /// The first and the last address of the rest of the range.
+    wanted: Option<(u64, u64)>,
+}
+
+impl Iterator for LocatedMemory<'_> {
+    type Item = (u64, u64);
+
+    fn next(&mut self) -> Option<(u64, u64)> {
+        let (address, last) = self.wanted?;
+        let (piece, behind) = self.pieces.split_first()?;
+        let end = piece.last.min(last);
+        self.pieces = behind;
+        self.wanted = (end < last).then(|| (end + 1, last));
+        let offset = piece.file_offset.saturating_add(address - piece.first);
+        Some((offset, end - address + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::losses::LossReason;
+    use super::*;
+
+    proptest! {
+        /// Compares the map with a simple model that looks up each address separately.
+        #[test]
+        fn ranges_are_located_as_by_looking_up_each_address(
+            ranges in prop::collection::vec((0_u64..60, 0_u64..12), 0..12),
+            losses in prop::collection::vec((0_u64..60, 0_u64..6), 0..4),
+            shift in prop::sample::select(vec![0, u64::MAX - 79]),
+        ) {
+            let list: Vec<_> = ranges
+                .iter()
+                .zip(0..)
+                .map(|((start, size), index)| MemoryRange {
+                    record_offset: 0,
+                    address: shift + start,
+                    size: *size,
+                    file_offset: 1000 * index,
+                })
+                .collect();
+            let losses: Vec<_> = losses
+                .iter()
+                .map(|(start, length)| Loss {
+                    record_offset: 0,
+                    start: shift + start,
+                    length: *length,
+                    reason: LossReason::ReadFailed,
+                })
+                .collect();
+            // If ranges overlap, the byte comes from the one that starts first.
+            let mut by_start = list.clone();
+            by_start.sort_by_key(|range| range.address);
+            let offset = |address: u64| {
+                let holds = |range: &&MemoryRange| {
+                    range.address <= address && address - range.address < range.size
+                };
+                by_start.iter().find(holds).map(|range| range.file_offset + (address - range.address))
+            };
+            let map = MemoryMap::new(&list, losses.clone());
+            for start in 0..75 {
+                for length in 1..5 {
+                    let address = shift + start;
+                    let lost = losses.iter().any(|loss| loss.touches(address, length));
+                    prop_assert_eq!(map.losses_touch(address, length), lost);
+                    let model: Option<Vec<u64>> = (0..length).map(|at| offset(address + at)).collect();
+                    let located = map.locate(address, length);
+                    let bytes = located.map(|pieces| {
+                        pieces.flat_map(|(offset, size)| offset..offset + size).collect()
+                    });
+                    prop_assert_eq!(bytes, model.filter(|_| !lost));
+                }
             }
-            let end = piece.last.min(last);
-            let skip = next - piece.first;
-            found.push((piece.file_offset.saturating_add(skip), end - next + 1));
-            if end == last {
-                return Some(found);
-            }
-            next = end + 1;
         }
-        None
     }
 }

@@ -1,11 +1,13 @@
-//! Reading a minidump back: what `dumpwright show` and `dumpwright check` stand on.
+//! A reader for minidumps. `dumpwright show` and `dumpwright check` are based on it.
 //!
-//! A [`Dump`] opens at once whatever its size: the header and the directory are read, everything else when it is asked
-//! for. Nothing in a file is believed: every count and size is held against the length of the file before memory is
-//! taken for it, so a damaged or hostile file costs an error and never a crash.
+//! Opening a [`Dump`] is fast for files of any size, because only the header and the directory are
+//! read. Everything else is read on request. The reader does not trust the file: it compares every
+//! count and size with the length of the file before it allocates memory. A damaged or hostile file
+//! therefore leads to an error, never to a crash.
 //!
-//! This reader shares no structure with our writer. It reads each field at the offset that the specification gives, so
-//! that a mistake in one of the two shows when they meet.
+//! The reader shares no structure definitions with dumpwright's writer. It reads each field at the
+//! offset that the specification gives. If one of the two has a wrong offset, tests that read
+//! written dumps fail.
 //!
 //! ```
 //! # use dumpwright::read::Dump;
@@ -18,7 +20,7 @@
 //!         println!("{} at {:#x}", thread.id, registers.rip);
 //!     }
 //! }
-//! assert_eq!(dump.memory(0x1000, 16)?, None);           // nothing is captured there
+//! assert_eq!(dump.memory(0x1000, 16)?, None);           // this memory was not captured
 //! # Ok::<(), dumpwright::read::ReadError>(())
 //! ```
 
@@ -32,6 +34,7 @@ mod fields;
 mod functions;
 mod handles;
 mod linux;
+mod list;
 mod losses;
 mod memory;
 mod modules;
@@ -44,7 +47,7 @@ mod system;
 mod threads;
 mod tokens;
 
-pub use check::{CheckOptions, Rule, Severity, Violation, check, check_with};
+pub use check::{CheckOptions, Level, Rule, Violation, check, check_with};
 pub use context::{
     Amd64Registers, Arm64Registers, ArmRegisters, Context, Cpu, ExtendedState, X86Registers, XStateFeature,
     XStateLayout,
@@ -57,11 +60,12 @@ pub use fields::Location;
 pub use functions::{FunctionEntry, FunctionTable};
 pub use handles::{Handle, HandleOperation, ObjectInformation};
 pub use linux::{BreakpadInfo, DsoDebug, LinkMapEntry};
+pub use list::{LIST_LIMIT, List};
 pub use losses::{Loss, LossReason};
 pub use memory::MemoryRange;
 pub use modules::{CodeView, Module, UnloadedModule};
 pub use regions::MemoryRegion;
-pub use source::Source;
+pub use source::ByteSource;
 pub use stream_type::stream_name;
 pub use system::{ArmCpu, MiscInfo, Platform, ProcessorPower, SystemInfo, TimeZone};
 pub use threads::{StackDescriptor, Thread, ThreadInfo, ThreadName};

@@ -1,4 +1,4 @@
-//! Modules, loaded and unloaded, and the ids by which their symbols are found.
+//! The loaded and unloaded modules, and the identifiers of their symbol files.
 
 use std::fmt::Write;
 
@@ -6,110 +6,119 @@ use serde::Serialize;
 
 use super::dump::Dump;
 use super::error::ReadError;
-use super::fields::{Fields, Location, hex};
+use super::fields::{FieldReader, Location, hex};
+use super::list::List;
 use super::stream_type;
 use super::strings::TextBudget;
 use super::system::Platform;
 
-/// Bytes of `MINIDUMP_MODULE`.
+/// The size of `MINIDUMP_MODULE` in bytes.
 pub(super) const MODULE_SIZE: u64 = 108;
-/// Bytes of `MINIDUMP_UNLOADED_MODULE`.
+/// The size of `MINIDUMP_UNLOADED_MODULE` in bytes.
 pub(super) const UNLOADED_MODULE_SIZE: u64 = 24;
-/// Longest CodeView record that is kept. The longest holds a path.
+/// The size of the longest CodeView record that is kept, in bytes. The longest records contain a
+/// path.
 const LONGEST_CODE_VIEW: u64 = 64 * 1024;
+/// The maximum number of bytes of CodeView records that are read for one list of modules. The
+/// records of 50,000 modules with long paths have less.
+const MOST_CODE_VIEW: u64 = 16 << 20;
+/// The maximum number of modules that are checked and shown. No process has more objects loaded.
+pub(super) const MOST_MODULES: u64 = 1 << 16;
 
-/// `RSDS`: the id of a PDB file.
+/// The signature `RSDS`: the identifier of a PDB file.
 pub(super) const CV_PDB70: u32 = 0x5344_5352;
-/// `NB10`: the id of an old PDB file.
+/// The signature `NB10`: the identifier of a PDB file in the old format.
 pub(super) const CV_PDB20: u32 = 0x3031_424E;
-/// Breakpad's `BpEL`, in the file the bytes `LEpB`: an ELF build id.
+/// Breakpad's signature `BpEL`: an ELF build id. Its bytes in the file are `LEpB`.
 pub(super) const CV_ELF: u32 = 0x4270_454C;
 
-/// One module.
+/// A loaded module.
 #[derive(Debug, Clone, Serialize)]
 pub struct Module {
-    /// File offset of the module's record.
+    /// The file offset of the module's record.
     pub record_offset: u64,
-    /// First address.
+    /// The first address of the image.
     #[serde(serialize_with = "hex")]
     pub base: u64,
-    /// Bytes of the image in memory.
+    /// The size of the image in memory, in bytes.
     pub size: u32,
-    /// The PE header's checksum, 0 for ELF.
+    /// The checksum from the PE header. 0 for ELF images.
     #[serde(serialize_with = "hex")]
     pub checksum: u32,
-    /// The PE header's time, 0 for ELF.
+    /// The timestamp from the PE header. 0 for ELF images.
     #[serde(serialize_with = "hex")]
     pub timestamp: u32,
-    /// File offset of the name.
+    /// The file offset of the name.
     pub name_rva: u32,
-    /// Full path as a rule; `None` if it can't be read.
+    /// The name, usually the full path. `None` if it cannot be read.
     pub name: Option<String>,
-    /// File version, if the record has one: four numbers.
+    /// The file version as four numbers separated by dots. `None` if the record has no version.
     pub version: Option<String>,
-    /// Where the file holds the CodeView record.
+    /// The location of the CodeView record in the file.
     pub cv_location: Location,
-    /// The CodeView record; `None` if absent or unreadable.
+    /// The CodeView record. `None` if it is absent or cannot be read.
     pub code_view: Option<CodeView>,
-    /// The id by which Breakpad-style symbol files are found: 32 hex digits of the GUID and the age. Formed as
-    /// rust-minidump and Breakpad do.
+    /// The identifier of Breakpad symbol files for this module, in the same form as in
+    /// rust-minidump and Breakpad: 32 hexadecimal digits of the GUID, followed by the age.
     pub debug_id: Option<String>,
-    /// The id of the image itself: the whole build id in hex, or time and size of a PE image.
+    /// The identifier of the image itself: the whole build id of an ELF image in hexadecimal, or
+    /// the timestamp and the size of a PE image.
     pub code_id: Option<String>,
 }
 
 impl Module {
-    /// The address behind the image, saturating.
+    /// Returns the end address of the image (exclusive). It saturates at the end of the address
+    /// space.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.base.saturating_add(self.size.into())
     }
 
-    /// The last part of the name.
+    /// Returns the last component of the name.
     #[must_use]
     pub fn file_name(&self) -> Option<&str> {
         self.name.as_deref()?.rsplit(['/', '\\']).next()
     }
 }
 
-/// A CodeView record: what connects an image with its symbols.
+/// A CodeView record, which identifies the symbol file of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CodeView {
-    /// `RSDS`.
+    /// A PDB file (`RSDS`).
     Pdb70 {
-        /// As 16 bytes of the file (Data1 to Data3 little-endian).
+        /// The GUID as the 16 bytes in the file (Data1 to Data3 are little-endian).
         guid: [u8; 16],
-        /// Increases with every rebuild of the same PDB.
+        /// The age, which increases each time the same PDB is rebuilt.
         age: u32,
-        /// Name or path of the PDB.
+        /// The name or path of the PDB.
         path: String,
     },
-    /// `NB10`.
+    /// A PDB file in the old format (`NB10`).
     Pdb20 {
-        /// Time of the PDB.
+        /// The timestamp of the PDB.
         signature: u32,
-        /// Increases with every rebuild of the same PDB.
+        /// The age, which increases each time the same PDB is rebuilt.
         age: u32,
-        /// Name or path of the PDB.
+        /// The name or path of the PDB.
         path: String,
     },
-    /// `BpEL`.
+    /// An ELF image (`BpEL`).
     Elf {
         /// The GNU build id, usually 20 bytes.
         build_id: Vec<u8>,
     },
-    /// Anything else, as it lies in the file.
+    /// A record with another signature.
     Raw {
-        /// The record.
+        /// The bytes of the record.
         bytes: Vec<u8>,
     },
 }
 
 impl CodeView {
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
-        let fields = Fields(bytes);
+        let fields = FieldReader(bytes);
         let path = |at: usize| {
             let text = bytes.get(at..).unwrap_or_default();
             let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
@@ -139,7 +148,8 @@ impl CodeView {
         }
     }
 
-    /// The Breakpad debug id. An id of zeros is none: it marks mapped files that are no images.
+    /// Returns the debug identifier in Breakpad's form. `None` if it consists of zeros: writers use
+    /// such an identifier for mapped files that are not images.
     #[must_use]
     pub fn debug_id(&self) -> Option<String> {
         match self {
@@ -162,13 +172,14 @@ impl CodeView {
     }
 }
 
-/// The digits of a GUID without dashes: its first three fields are little-endian in the file.
+/// Formats a GUID as 32 digits without dashes. Its first three fields are little-endian in the
+/// file.
 fn guid_text(guid: &[u8; 16]) -> String {
     const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
     hex_text(ORDER.iter().map(|index| guid[*index])).to_uppercase()
 }
 
-/// Bytes as lower-case hex digits.
+/// Formats bytes as lower-case hexadecimal digits.
 fn hex_text(bytes: impl IntoIterator<Item = u8>) -> String {
     bytes.into_iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}"); // writing into a String can't fail
@@ -178,7 +189,8 @@ fn hex_text(bytes: impl IntoIterator<Item = u8>) -> String {
 
 fn code_id(code_view: Option<&CodeView>, platform: Platform, timestamp: u32, size: u32) -> Option<String> {
     match code_view {
-        // Apple's dumps carry the image's UUID as if it were a PDB's; there it is the id of the image itself.
+        // In dumps of Apple's systems, this record contains the UUID of the image instead of a
+        // PDB's GUID.
         Some(CodeView::Pdb70 { guid, .. }) if matches!(platform, Platform::MacOs | Platform::Ios) => {
             Some(guid_text(guid).to_lowercase())
         }
@@ -192,9 +204,9 @@ fn code_id(code_view: Option<&CodeView>, platform: Platform, timestamp: u32, siz
     }
 }
 
-/// The version in `VS_FIXEDFILEINFO`. Windows keeps two numbers in each 32-bit part; for Linux, minidump-writer and
-/// rust-minidump keep one number in each of four parts.
-fn version(record: Fields, platform: Platform) -> Option<String> {
+/// Returns the version from `VS_FIXEDFILEINFO`. On Windows, each 32-bit field contains two of the
+/// numbers. In Linux dumps, minidump-writer and rust-minidump use four fields with one number each.
+fn version(record: FieldReader, platform: Platform) -> Option<String> {
     const SIGNATURE: u32 = 0xFEEF_04BD;
     const STRUCTURE_VERSION: u32 = 0x1_0000;
     const INFO: usize = 24;
@@ -210,54 +222,86 @@ fn version(record: Fields, platform: Platform) -> Option<String> {
     Some(format!("{a}.{b}.{c}.{d}"))
 }
 
-/// One entry of the unloaded module list.
+/// A module that was unloaded before the dump was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UnloadedModule {
-    /// File offset of the record.
+    /// The file offset of the record.
     pub record_offset: u64,
-    /// First address it had.
+    /// The first address that the image had.
     #[serde(serialize_with = "hex")]
     pub base: u64,
-    /// Bytes of the image.
+    /// The size of the image in bytes.
     pub size: u32,
-    /// The PE header's checksum.
+    /// The checksum from the PE header.
     #[serde(serialize_with = "hex")]
     pub checksum: u32,
-    /// The PE header's time.
+    /// The timestamp from the PE header.
     #[serde(serialize_with = "hex")]
     pub timestamp: u32,
-    /// File offset of the name.
+    /// The file offset of the name.
     pub name_rva: u32,
-    /// A base name as a rule; `None` if it can't be read.
+    /// The name, usually without the directory. `None` if it cannot be read.
     pub name: Option<String>,
 }
 
-/// A module's record without what has to be fetched from elsewhere in the file.
-pub(super) struct ModuleRecord {
+/// The fields of a module's record. The name and the CodeView record, which are elsewhere in the
+/// file, have not been read.
+pub(super) struct RawModule {
     pub(super) offset: u64,
     pub(super) base: u64,
     pub(super) size: u32,
     checksum: u32,
     timestamp: u32,
     pub(super) name_rva: u32,
-    version: Option<String>,
     pub(super) code_view: Location,
 }
 
+impl RawModule {
+    fn from_fields(offset: u64, record: FieldReader<'_>) -> Self {
+        Self {
+            offset,
+            base: record.u64(0),
+            size: record.u32(8),
+            checksum: record.u32(12),
+            timestamp: record.u32(16),
+            name_rva: record.u32(20),
+            code_view: record.location(76),
+        }
+    }
+}
+
 impl Dump {
-    /// The modules in the file's order; the first is the program itself.
+    /// Returns the modules in the order of the file. Writers list the program itself first. Empty
+    /// if the dump has no ModuleListStream.
     ///
-    /// A name or CodeView record that can't be read is missing from its module; the others stay.
+    /// A name or a CodeView record that cannot be read is `None` in its module.
     ///
     /// # Errors
     ///
-    /// The list itself is damaged or lies outside the file.
+    /// The list itself is malformed, lies outside the file, or has more than
+    /// [`LIST_LIMIT`](super::LIST_LIMIT) entries.
     pub fn modules(&self) -> Result<Vec<Module>, ReadError> {
+        self.iter_modules()?.into_vec()
+    }
+
+    /// Returns an iterator over the entries of [`Dump::modules`].
+    ///
+    /// # Errors
+    ///
+    /// The list itself is malformed or lies outside the file.
+    pub fn iter_modules(&self) -> Result<List<'_, Module>, ReadError> {
         let platform = self.platform();
         let mut names = TextBudget::new(self);
-        let mut records_left = self.len().saturating_mul(2).saturating_add(1 << 20);
-        let mut code_view = |at: Location| {
-            records_left = records_left.checked_sub(at.size.into())?;
+        // The CodeView records may overlap in a hostile file. Their total size is limited, like
+        // that of strings.
+        let mut records_left = self
+            .len()
+            .saturating_mul(2)
+            .saturating_add(1 << 20)
+            .min(MOST_CODE_VIEW);
+        let mut code_view = move |at: Location| {
+            let size = u64::from(at.size).min(LONGEST_CODE_VIEW);
+            records_left = records_left.checked_sub(size)?;
             if !at.is_present() || at.size < 4 {
                 return None;
             }
@@ -269,62 +313,65 @@ impl Dump {
             );
             Some(CodeView::from_bytes(&bytes.ok()?))
         };
-        Ok(self
-            .module_records()?
-            .into_iter()
-            .map(|record| {
-                let code_view = code_view(record.code_view);
-                Module {
-                    record_offset: record.offset,
-                    base: record.base,
-                    size: record.size,
-                    checksum: record.checksum,
-                    timestamp: record.timestamp,
-                    name_rva: record.name_rva,
-                    name: self.string_at(record.name_rva.into(), &mut names).ok(),
-                    version: record.version,
-                    cv_location: record.code_view,
-                    debug_id: code_view.as_ref().and_then(CodeView::debug_id),
-                    code_id: code_id(code_view.as_ref(), platform, record.timestamp, record.size),
-                    code_view,
-                }
-            })
-            .collect())
+        self.module_list(move |offset, fields| {
+            let record = RawModule::from_fields(offset, fields);
+            let code_view = code_view(record.code_view);
+            Module {
+                record_offset: record.offset,
+                base: record.base,
+                size: record.size,
+                checksum: record.checksum,
+                timestamp: record.timestamp,
+                name_rva: record.name_rva,
+                name: self.string_at(record.name_rva.into(), &mut names).ok(),
+                version: version(fields, platform),
+                cv_location: record.code_view,
+                debug_id: code_view.as_ref().and_then(CodeView::debug_id),
+                code_id: code_id(code_view.as_ref(), platform, record.timestamp, record.size),
+                code_view,
+            }
+        })
     }
 
-    pub(super) fn module_records(&self) -> Result<Vec<ModuleRecord>, ReadError> {
+    /// Returns an iterator over the records of the modules. Names and CodeView records, which are
+    /// elsewhere in the file, are not read.
+    pub(super) fn module_records(&self) -> Result<List<'_, RawModule>, ReadError> {
+        self.module_list(RawModule::from_fields)
+    }
+
+    fn module_list<'d, T>(
+        &'d self,
+        make: impl FnMut(u64, FieldReader<'_>) -> T + 'd,
+    ) -> Result<List<'d, T>, ReadError> {
         let Some(entry) = self.stream(stream_type::MODULE_LIST) else {
-            return Ok(Vec::new());
+            return Ok(List::empty(self));
         };
-        let platform = self.platform();
-        self.entries(
-            self.counted_list(entry, MODULE_SIZE)?,
-            MODULE_SIZE,
-            |offset, record| ModuleRecord {
-                offset,
-                base: record.u64(0),
-                size: record.u32(8),
-                checksum: record.u32(12),
-                timestamp: record.u32(16),
-                name_rva: record.u32(20),
-                version: version(record, platform),
-                code_view: record.location(76),
-            },
-        )
+        List::new(self, self.counted_list(entry, MODULE_SIZE)?, MODULE_SIZE, make)
     }
 
-    /// The unloaded modules in the file's order.
+    /// Returns the unloaded modules in the order of the file. Empty if the dump has no
+    /// UnloadedModuleListStream.
     ///
     /// # Errors
     ///
-    /// The list itself is damaged or lies outside the file.
+    /// The list itself is malformed, lies outside the file, or has more than
+    /// [`LIST_LIMIT`](super::LIST_LIMIT) entries.
     pub fn unloaded_modules(&self) -> Result<Vec<UnloadedModule>, ReadError> {
+        self.iter_unloaded_modules()?.into_vec()
+    }
+
+    /// Returns an iterator over the entries of [`Dump::unloaded_modules`].
+    ///
+    /// # Errors
+    ///
+    /// The list itself is malformed or lies outside the file.
+    pub fn iter_unloaded_modules(&self) -> Result<List<'_, UnloadedModule>, ReadError> {
         let Some(entry) = self.stream(stream_type::UNLOADED_MODULE_LIST) else {
-            return Ok(Vec::new());
+            return Ok(List::empty(self));
         };
         let mut names = TextBudget::new(self);
         let table = self.sized_list(entry, false, UNLOADED_MODULE_SIZE)?;
-        self.entries(table, UNLOADED_MODULE_SIZE, |record_offset, record| {
+        List::new(self, table, UNLOADED_MODULE_SIZE, move |record_offset, record| {
             UnloadedModule {
                 record_offset,
                 base: record.u64(0),
@@ -337,10 +384,15 @@ impl Dump {
         })
     }
 
-    pub(super) fn platform(&self) -> Platform {
-        self.system_info()
-            .ok()
-            .flatten()
-            .map_or(Platform::Other(0), |system| system.platform)
+    /// Returns an iterator over the base addresses and the file offsets of the names of the
+    /// unloaded modules.
+    pub(super) fn unloaded_records(&self) -> Result<List<'_, (u64, u32)>, ReadError> {
+        let Some(entry) = self.stream(stream_type::UNLOADED_MODULE_LIST) else {
+            return Ok(List::empty(self));
+        };
+        let table = self.sized_list(entry, false, UNLOADED_MODULE_SIZE)?;
+        List::new(self, table, UNLOADED_MODULE_SIZE, |_, record| {
+            (record.u64(0), record.u32(20))
+        })
     }
 }

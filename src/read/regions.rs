@@ -1,55 +1,69 @@
-//! The address space: MemoryInfoListStream.
+//! The regions of the address space: MemoryInfoListStream.
 
 use serde::Serialize;
 
 use super::dump::Dump;
 use super::error::ReadError;
 use super::fields::hex;
+use super::list::List;
 use super::stream_type;
 
-/// Bytes of `MINIDUMP_MEMORY_INFO`.
+/// The size of `MINIDUMP_MEMORY_INFO` in bytes.
 pub(super) const REGION_SIZE: u64 = 48;
 
-/// One region of the address space, in Windows' terms.
+/// A region of the address space. The values are those of Windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct MemoryRegion {
-    /// File offset of the record.
+    /// The file offset of the record.
     pub record_offset: u64,
-    /// First address.
+    /// The first address of the region.
     #[serde(serialize_with = "hex")]
     pub base: u64,
-    /// First address of the allocation that the region belongs to.
+    /// The first address of the allocation to which the region belongs.
     #[serde(serialize_with = "hex")]
     pub allocation_base: u64,
-    /// Protection when it was allocated.
+    /// The protection that the memory was allocated with. See [`protect`](Self::protect) for the
+    /// values.
     #[serde(serialize_with = "hex")]
     pub allocation_protect: u32,
-    /// Bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// 0x1000 committed, 0x2000 reserved, 0x10000 free.
+    /// The state: 0x1000 committed, 0x2000 reserved, 0x10000 free.
     #[serde(serialize_with = "hex")]
     pub state: u32,
-    /// 1 no access, 2 read, 4 read and write, 8 copy on write, 0x10 execute, 0x20 and read, 0x40 and write, 0x80 and
-    /// copy on write; 0x100 guard, 0x200 not cached.
+    /// The protection: 1 no access, 2 read, 4 read and write, 8 copy on write, 0x10 execute, 0x20
+    /// execute and read, 0x40 execute, read and write, 0x80 execute and copy on write. Additional
+    /// bits are 0x100 for guard pages and 0x200 for memory that is not cached.
     #[serde(serialize_with = "hex")]
     pub protect: u32,
-    /// 0x20000 private, 0x40000 mapped, 0x1000000 image.
+    /// The type: 0x20000 private, 0x40000 mapped, 0x1000000 image.
     #[serde(serialize_with = "hex")]
     pub kind: u32,
 }
 
 impl Dump {
-    /// The regions of MemoryInfoListStream in the file's order.
+    /// Returns the regions of MemoryInfoListStream in the order of the file. Empty if the dump has
+    /// no such stream.
     ///
     /// # Errors
     ///
-    /// The list is damaged or lies outside the file.
+    /// The list is malformed, lies outside the file, or has more than
+    /// [`LIST_LIMIT`](super::LIST_LIMIT) entries.
     pub fn memory_regions(&self) -> Result<Vec<MemoryRegion>, ReadError> {
+        self.iter_memory_regions()?.into_vec()
+    }
+
+    /// Returns an iterator over the entries of [`Dump::memory_regions`].
+    ///
+    /// # Errors
+    ///
+    /// The list is malformed or lies outside the file.
+    pub fn iter_memory_regions(&self) -> Result<List<'_, MemoryRegion>, ReadError> {
         let Some(entry) = self.stream(stream_type::MEMORY_INFO_LIST) else {
-            return Ok(Vec::new());
+            return Ok(List::empty(self));
         };
         let table = self.sized_list(entry, true, REGION_SIZE)?;
-        self.entries(table, REGION_SIZE, |record_offset, record| MemoryRegion {
+        List::new(self, table, REGION_SIZE, |record_offset, record| MemoryRegion {
             record_offset,
             base: record.u64(0),
             allocation_base: record.u64(8),

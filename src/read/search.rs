@@ -1,25 +1,27 @@
-//! Looking for bytes anywhere in the file.
+//! A search for bytes in the whole file.
 
 use super::dump::Dump;
 use super::error::ReadError;
 
-/// Bytes of the file held at a time.
+/// The number of bytes of the file that are searched at a time.
 const WINDOW: usize = 1 << 20;
 
 impl Dump {
-    /// The file offset of the first place where the needle stands; an empty needle stands at 0. The whole file is
-    /// looked through in pieces, memory and everything else.
+    /// Returns the file offset of the first occurrence of `needle`, or `None` if it does not occur.
+    /// An empty needle occurs at offset 0. The search covers the whole file, not only the captured
+    /// memory, and reads it in chunks.
     ///
     /// # Errors
     ///
-    /// The file can't be read.
+    /// The file cannot be read.
     pub fn find(&self, needle: &[u8]) -> Result<Option<u64>, ReadError> {
         let Some(&first) = needle.first() else {
             return Ok(Some(0));
         };
         let mut window = Vec::new();
         let mut start = 0;
-        // Consecutive windows share one byte less than the needle has, so that none can hide on a border.
+        // Consecutive windows overlap by one byte less than the length of the needle, so that an
+        // occurrence across a boundary is found.
         let step = WINDOW as u64;
         while start < self.len() {
             let size = (step + needle.len() as u64 - 1).min(self.len() - start);
@@ -38,11 +40,12 @@ impl Dump {
         Ok(None)
     }
 
-    /// Whether the file holds these bytes nowhere: the question to ask about a secret.
+    /// Returns whether `needle` occurs nowhere in the file. Use it to check that a dump does not
+    /// contain a secret.
     ///
     /// # Errors
     ///
-    /// The file can't be read.
+    /// The file cannot be read.
     pub fn contains_nowhere(&self, needle: &[u8]) -> Result<bool, ReadError> {
         Ok(self.find(needle)?.is_none())
     }

@@ -1,30 +1,31 @@
-//! Where the bytes of a dump come from.
+//! Sources of the bytes of a dump.
 
 use std::fs::File;
 use std::io;
 
-/// Bytes that can be read at any offset, without a position that moves.
+/// A sequence of bytes that can be read at any offset, without a current position.
 ///
-/// Two threads may read at the same time; nothing is mapped, so a file that is cut short while it is being read
-/// gives an error and not a bus error.
-pub trait Source: Send + Sync {
-    /// Length in bytes. It must not change while the dump is in use.
+/// Several threads may read at the same time. The source for files reads instead of mapping the
+/// file, so a file that is truncated during the read leads to an error and not to a SIGBUS.
+pub trait ByteSource: Send + Sync {
+    /// Returns the length in bytes. It must not change while the dump is in use.
     fn len(&self) -> u64;
 
-    /// Fills `into` with the bytes from `offset` on.
+    /// Fills `into` with the bytes that start at `offset`.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::UnexpectedEof`] when the source ends before `into` is full, else the system's reason.
+    /// [`io::ErrorKind::UnexpectedEof`] if the source ends before `into` is full; otherwise the
+    /// system's reason.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
 
-    /// Whether there are no bytes at all.
+    /// Returns whether the source has no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-impl Source for Vec<u8> {
+impl ByteSource for Vec<u8> {
     fn len(&self) -> u64 {
         Vec::len(self) as u64
     }
@@ -39,7 +40,7 @@ impl Source for Vec<u8> {
     }
 }
 
-/// A file, with the length it had when it was opened.
+/// An open file with the length that it had when it was opened.
 pub(super) struct FileSource {
     file: File,
     len: u64,
@@ -52,7 +53,7 @@ impl FileSource {
     }
 }
 
-impl Source for FileSource {
+impl ByteSource for FileSource {
     fn len(&self) -> u64 {
         self.len
     }

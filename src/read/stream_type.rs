@@ -1,8 +1,8 @@
-//! Numbers and names of stream types.
+//! The stream types that this reader supports.
 //!
-//! The numbers of the streams that this reader interprets, with the names of `MINIDUMP_STREAM_TYPE` and, from
-//! 0x47670001 on, Breakpad's and Mozilla's names.
-#![allow(missing_docs)] // the names are the documentation: they are Microsoft's and Breakpad's
+//! The constants have the names of `MINIDUMP_STREAM_TYPE` and, from 0x47670001 on, the names that
+//! Breakpad and Mozilla use.
+#![allow(missing_docs)] // Microsoft, Breakpad and Mozilla document these names.
 
 pub const UNUSED: u32 = 0;
 pub const THREAD_LIST: u32 = 3;
@@ -25,6 +25,8 @@ pub const TOKEN: u32 = 19;
 pub const SYSTEM_MEMORY_INFO: u32 = 21;
 pub const PROCESS_VM_COUNTERS: u32 = 22;
 pub const THREAD_NAMES: u32 = 24;
+pub const COMPRESSED_MEMORY: u32 = 25;
+pub const COMPRESSED_MEMORY_SQL: u32 = 0x7000;
 pub const BREAKPAD_INFO: u32 = 0x4767_0001;
 pub const LINUX_CPU_INFO: u32 = 0x4767_0003;
 pub const LINUX_PROC_STATUS: u32 = 0x4767_0004;
@@ -37,8 +39,8 @@ pub const LINUX_DSO_DEBUG: u32 = 0x4767_000A;
 pub const MOZ_LINUX_LIMITS: u32 = 0x4D7A_0003;
 pub const MOZ_SOFT_ERRORS: u32 = 0x4D7A_0004;
 
-/// The name of a stream type, or `None` for a number that neither Microsoft's headers nor Breakpad, Crashpad or
-/// Mozilla define.
+/// Returns the name of a stream type, or `None` if neither Microsoft's headers nor Breakpad,
+/// Crashpad or Mozilla define it.
 #[must_use]
 pub fn stream_name(stream_type: u32) -> Option<&'static str> {
     Some(match stream_type {
@@ -67,6 +69,21 @@ pub fn stream_name(stream_type: u32) -> Option<&'static str> {
         22 => "ProcessVmCountersStream",
         23 => "IptTraceStream",
         24 => "ThreadNamesStream",
+        25 => "CompressedMemoryStream",
+        0x7000 => "CompressedMemoryStreamSQL",
+        0x8000 => "ceStreamNull",
+        0x8001 => "ceStreamSystemInfo",
+        0x8002 => "ceStreamException",
+        0x8003 => "ceStreamModuleList",
+        0x8004 => "ceStreamProcessList",
+        0x8005 => "ceStreamThreadList",
+        0x8006 => "ceStreamThreadContextList",
+        0x8007 => "ceStreamThreadCallStackList",
+        0x8008 => "ceStreamMemoryVirtualList",
+        0x8009 => "ceStreamMemoryPhysicalList",
+        0x800A => "ceStreamBucketParameters",
+        0x800B => "ceStreamProcessModuleMap",
+        0x800C => "ceStreamDiagnosisList",
         0x4767_0001 => "BreakpadInfo",
         0x4767_0002 => "AssertionInfo",
         0x4767_0003 => "LinuxCpuInfo",

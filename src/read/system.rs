@@ -1,30 +1,30 @@
-//! The machine and the process: SystemInfo and MiscInfo.
+//! The system and the process: SystemInfoStream and MiscInfoStream.
 
 use serde::Serialize;
 
 use super::context::{Cpu, XStateLayout};
 use super::dump::Dump;
 use super::error::ReadError;
-use super::fields::{Fields, hex};
+use super::fields::{FieldReader, hex};
 use super::stream_type;
 
-/// Bytes of `MINIDUMP_SYSTEM_INFO`.
+/// The size of `MINIDUMP_SYSTEM_INFO` in bytes.
 pub(super) const SYSTEM_INFO_SIZE: u64 = 56;
 
-/// Operating system, from `MINIDUMP_SYSTEM_INFO.PlatformId`.
+/// An operating system, from `MINIDUMP_SYSTEM_INFO.PlatformId`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Platform {
-    /// 2: Windows NT and its successors.
+    /// Windows NT and its successors (2).
     Windows,
-    /// 0x8101.
+    /// macOS (0x8101).
     MacOs,
-    /// 0x8102.
+    /// iOS (0x8102).
     Ios,
-    /// 0x8201.
+    /// Linux (0x8201).
     Linux,
-    /// 0x8203.
+    /// Android (0x8203).
     Android,
     /// Any other number.
     Other(u32),
@@ -42,54 +42,56 @@ impl Platform {
         }
     }
 
-    /// Whether exceptions are signals.
+    /// Returns whether this is Linux or Android, where exceptions are signals.
     #[must_use]
     pub fn is_linux(self) -> bool {
         matches!(self, Self::Linux | Self::Android)
     }
 }
 
-/// SystemInfoStream.
+/// The operating system and the processor, from SystemInfoStream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SystemInfo {
-    /// Processor family.
+    /// The processor architecture.
     pub cpu: Cpu,
-    /// `ProcessorArchitecture` as it stands in the file.
+    /// The number in the file for the processor architecture (`ProcessorArchitecture`).
     pub processor_architecture: u16,
-    /// Processor family number.
+    /// The processor family. Its meaning depends on the architecture.
     pub processor_level: u16,
-    /// Model and stepping.
+    /// The model and the stepping.
     #[serde(serialize_with = "hex")]
     pub processor_revision: u16,
-    /// Number of processors, 255 if there are more.
+    /// The number of processors, or 255 if there are more.
     pub number_of_processors: u8,
-    /// 1 workstation, 2 domain controller, 3 server.
+    /// The product type of Windows: 1 workstation, 2 domain controller, 3 server.
     pub product_type: u8,
-    /// Operating system.
+    /// The operating system.
     pub platform: Platform,
-    /// `PlatformId` as it stands in the file.
+    /// The number in the file for the operating system (`PlatformId`).
     #[serde(serialize_with = "hex")]
     pub platform_id: u32,
-    /// Version of the operating system.
+    /// The major version of the operating system.
     pub major_version: u32,
-    /// Version of the operating system.
+    /// The minor version of the operating system.
     pub minor_version: u32,
-    /// Version of the operating system.
+    /// The build number of the operating system.
     pub build_number: u32,
-    /// File offset of the CSD string.
+    /// The file offset of the CSD string.
     pub csd_version_rva: u32,
-    /// Windows: the service pack. Linux: the words of `uname`. `None` if absent or unreadable.
+    /// The CSD string: the service pack on Windows, the output of `uname` on Linux. `None` if it is
+    /// absent or cannot be read.
     pub csd_version: Option<String>,
-    /// Windows' product suites.
+    /// The product suites of Windows.
     #[serde(serialize_with = "hex")]
     pub suite_mask: u16,
-    /// The 24 bytes of `CPU_INFORMATION`, whose meaning depends on the processor.
+    /// The 24 bytes of `CPU_INFORMATION`. Their meaning depends on the processor.
     pub cpu_information: [u8; 24],
 }
 
 impl SystemInfo {
-    /// The vendor string of CPUID leaf 0 (`GenuineIntel`, `AuthenticAMD`), which x86 dumps and the x86-64 dumps of
-    /// Linux writers hold. `None` where those bytes are not text.
+    /// Returns the vendor string from CPUID leaf 0, such as `GenuineIntel` or `AuthenticAMD`. x86
+    /// dumps contain it, and so do x86-64 dumps by writers on Linux. `None` if the bytes are not
+    /// text.
     #[must_use]
     pub fn cpu_vendor(&self) -> Option<&str> {
         if !matches!(self.cpu, Cpu::Amd64 | Cpu::X86) {
@@ -102,11 +104,12 @@ impl SystemInfo {
             .then_some(vendor)
     }
 
-    /// What Breakpad's form of `CPU_INFORMATION` says of an ARM processor. `None` in dumps of other processors and systems.
+    /// Returns the data about an ARM processor from Breakpad's form of `CPU_INFORMATION`. `None` in
+    /// dumps of other processors or other systems than Linux and Android.
     #[must_use]
     pub fn arm_cpu(&self) -> Option<ArmCpu> {
         let is_arm = matches!(self.cpu, Cpu::Arm | Cpu::Arm64) && self.platform.is_linux();
-        let fields = Fields(&self.cpu_information);
+        let fields = FieldReader(&self.cpu_information);
         is_arm.then(|| ArmCpu {
             main_id: fields.u32(0),
             hwcaps: fields.u32(4),
@@ -114,55 +117,59 @@ impl SystemInfo {
     }
 }
 
-/// What Linux writers say of an ARM processor.
+/// The ARM processor as writers on Linux describe it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ArmCpu {
-    /// The Main ID Register; 0 if unknown.
+    /// The Main ID Register, or 0 if it is unknown.
     #[serde(serialize_with = "hex")]
     pub main_id: u32,
-    /// `AT_HWCAP` of the auxiliary vector.
+    /// `AT_HWCAP` from the auxiliary vector.
     #[serde(serialize_with = "hex")]
     pub hwcaps: u32,
 }
 
-/// MiscInfoStream, all five generations. A field is `None` unless the stream is long enough for it and its bit in
-/// `flags` is set: Microsoft's DbgHelp 6.3.9600 leaves stray bytes in fields whose bit is clear.
+/// The contents of MiscInfoStream, in any of its five generations.
+///
+/// A field is `None` unless the stream is long enough for it and, if the field has a bit in
+/// `flags`, that bit is set. Microsoft's DbgHelp 6.3.9600 leaves stray bytes in fields whose bit is
+/// clear.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MiscInfo {
-    /// Bytes of the structure, which tells its generation: 24, 44, 232, 832 or 1364.
+    /// The size of the structure in bytes, which identifies its generation: 24, 44, 232, 832 or
+    /// 1364.
     pub size_of_info: u32,
-    /// `Flags1`.
+    /// The bits that mark fields as valid (`Flags1`).
     #[serde(serialize_with = "hex")]
     pub flags: u32,
-    /// Process id.
+    /// The process id.
     pub process_id: Option<u32>,
-    /// Seconds since 1970.
+    /// The start time of the process, in seconds since 1970.
     pub process_create_time: Option<u32>,
-    /// Seconds.
+    /// The time that the process spent in user code, in seconds.
     pub process_user_time: Option<u32>,
-    /// Seconds.
+    /// The time that the process spent in the kernel, in seconds.
     pub process_kernel_time: Option<u32>,
-    /// Clock rates.
+    /// The clock rates of the processor.
     pub processor_power: Option<ProcessorPower>,
-    /// 0x2000 medium, 0x3000 high, …
+    /// The integrity level of the process: 0x2000 medium, 0x3000 high, …
     pub process_integrity_level: Option<u32>,
-    /// Data execution prevention.
+    /// The settings of data execution prevention.
     pub process_execute_flags: Option<u32>,
-    /// Not zero for a protected process.
+    /// Not 0 if the process is a protected process.
     pub protected_process: Option<u32>,
     /// The time zone.
     pub time_zone: Option<TimeZone>,
-    /// Build of the operating system.
+    /// The build of the operating system.
     pub build_string: Option<String>,
     /// The writer of the dump.
     pub debug_build_string: Option<String>,
-    /// Where the threads' extended contexts have what (generation 5).
+    /// The layout of the threads' extended contexts (generation 5).
     pub extended_state: Option<XStateLayout>,
-    /// The cookie that encodes pointers on Windows (generation 5).
+    /// The cookie with which Windows encodes pointers (generation 5).
     pub process_cookie: Option<u32>,
 }
 
-/// Clock rates of the processor in MHz, and its idle states.
+/// The clock rates of the processor in MHz, and its idle states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)] // the names are Microsoft's
 pub struct ProcessorPower {
@@ -173,21 +180,22 @@ pub struct ProcessorPower {
     pub current_idle_state: u32,
 }
 
-/// `TIME_ZONE_INFORMATION`, without the dates of the changes.
+/// The time zone, from `TIME_ZONE_INFORMATION`. The dates at which daylight saving time starts and
+/// ends are not included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TimeZone {
-    /// 0 unknown, 1 standard time, 2 daylight saving time.
+    /// The current time: 0 unknown, 1 standard time, 2 daylight saving time.
     pub id: u32,
-    /// UTC = local time + bias, in minutes.
+    /// The bias in minutes: UTC = local time + bias.
     pub bias: i32,
-    /// Name of standard time.
+    /// The name of standard time.
     pub standard_name: String,
-    /// Name of daylight saving time.
+    /// The name of daylight saving time.
     pub daylight_name: String,
 }
 
 impl Dump {
-    /// SystemInfoStream; `None` if the dump has none.
+    /// Returns the contents of SystemInfoStream, or `None` if the dump has no such stream.
     ///
     /// # Errors
     ///
@@ -207,7 +215,7 @@ impl Dump {
                 reason,
             });
         };
-        let fields = Fields(&bytes);
+        let fields = FieldReader(&bytes);
         let mut cpu_information = [0; 24];
         cpu_information.copy_from_slice(&bytes[32..56]);
         let csd_version_rva = fields.u32(24);
@@ -232,14 +240,15 @@ impl Dump {
         }))
     }
 
-    /// MiscInfoStream; `None` if the dump has none.
+    /// Returns the contents of MiscInfoStream, or `None` if the dump has no such stream.
     ///
     /// # Errors
     ///
-    /// The stream can't hold even its own size and flags, or lies outside the file.
+    /// The stream is shorter than 8 bytes, the size of its first two fields, or it lies outside the
+    /// file.
     pub fn misc_info(&self) -> Result<Option<MiscInfo>, ReadError> {
         const WHAT: &str = "MiscInfoStream";
-        /// Bytes of the fifth generation; later ones would begin with it.
+        /// The size of the fifth generation in bytes. A later one would start with the same fields.
         const LONGEST: u64 = 1364;
         let Some(entry) = self.stream(stream_type::MISC_INFO) else {
             return Ok(None);
@@ -247,18 +256,19 @@ impl Dump {
         let offset = u64::from(entry.rva);
         let mut bytes = self.prefix(WHAT, offset, entry.size.into(), LONGEST)?;
         if bytes.len() < 8 {
-            let reason = format!("{} bytes can't hold its size and flags", bytes.len());
+            let reason = format!("{} bytes are too few for its size and flags", bytes.len());
             return Err(ReadError::Malformed {
                 what: WHAT,
                 offset,
                 reason,
             });
         }
-        let size_of_info = Fields(&bytes).u32(0);
+        let size_of_info = FieldReader(&bytes).u32(0);
         bytes.truncate(size_of_info.max(8) as usize);
-        let info = Fields(&bytes);
+        let info = FieldReader(&bytes);
         let flags = info.u32(4);
-        // Valid: inside the structure (which ends at `end`) and marked by its bit (0: not governed by one).
+        // A field that ends at `end` is valid if the structure contains all of it and its bit is
+        // set. `bit` is 0 for fields that have no bit.
         let valid = |end: usize, bit: u32| bytes.len() >= end && (bit == 0 || flags & bit != 0);
         let number = |at: usize, bit: u32| valid(at + 4, bit).then(|| info.u32(at));
         Ok(Some(MiscInfo {

@@ -1,49 +1,56 @@
-//! As whom the process acts: TokenStream.
+//! Access tokens: TokenStream.
 
 use serde::Serialize;
 
 use super::dump::Dump;
 use super::error::ReadError;
-use super::fields::{Fields, hex};
+use super::fields::{FieldReader, hex};
 use super::stream_type;
 
-/// Bytes of `MINIDUMP_TOKEN_INFO_LIST`.
+/// The size of `MINIDUMP_TOKEN_INFO_LIST` in bytes.
 pub(super) const LIST_SIZE: u64 = 16;
-/// Bytes of an element's head: `MINIDUMP_TOKEN_INFO_HEADER`, then seven pairs of offset and size, as DbgHelp 6.3.9600 was
-/// observed to write them.
+/// The size of the head of an element in bytes: `MINIDUMP_TOKEN_INFO_HEADER` and seven pairs of
+/// offset and size, as DbgHelp 6.3.9600 was observed to write them.
 pub(super) const ELEMENT_SIZE: usize = 72;
+/// The size of the longest stream that is read, in bytes. The token of a thread has a few
+/// kilobytes, and few threads have one.
+const LONGEST: u64 = 4 << 20;
+/// `SID_MAX_SUB_AUTHORITIES`.
+const MOST_SUB_AUTHORITIES: u8 = 15;
 
-/// The token of the process or of a thread. Parts that are absent or make no sense are `None` or empty.
+/// The access token of the process or of a thread. Parts that are absent or malformed are `None` or
+/// empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Token {
-    /// File offset of the element.
+    /// The file offset of the element.
     pub record_offset: u64,
-    /// Process id, or the id of a thread that acts as somebody else.
+    /// The process id, or the thread id of a thread that impersonates another user.
     pub id: u32,
-    /// The handle that the process had to it, 0 outside Windows.
+    /// The handle of the token in the process. 0 on other systems than Windows.
     pub handle: u64,
-    /// The session of the machine that it belongs to.
+    /// The number of the session to which the token belongs.
     pub session: Option<u32>,
-    /// 1 primary, 2 impersonation; from its statistics, which only Windows has.
+    /// The type: 1 primary, 2 impersonation. It is part of the token's statistics, which exist only
+    /// on Windows.
     pub token_type: Option<u32>,
-    /// The user's security identifier; `S-1-22-1-UID` for users of Linux.
+    /// The security identifier of the user. For Linux users, it is `S-1-22-1-UID`.
     pub user: Option<String>,
     /// The groups.
     pub groups: Vec<TokenGroup>,
-    /// The group of new objects.
+    /// The security identifier of the group that new objects get.
     pub primary_group: Option<String>,
-    /// Privileges.
+    /// The privileges.
     pub privileges: Vec<TokenPrivilege>,
-    /// Who restricts it.
+    /// The restricting security identifiers.
     pub restricting: Vec<TokenGroup>,
 }
 
 /// A group of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenGroup {
-    /// Security identifier.
+    /// The security identifier.
     pub sid: String,
-    /// `SE_GROUP_…`.
+    /// The attributes (`SE_GROUP_…`).
     #[serde(serialize_with = "hex")]
     pub attributes: u32,
 }
@@ -51,19 +58,21 @@ pub struct TokenGroup {
 /// A privilege of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenPrivilege {
-    /// Number of the privilege.
+    /// The number of the privilege.
     pub luid: u64,
-    /// `SE_PRIVILEGE_…`.
+    /// The attributes (`SE_PRIVILEGE_…`).
     #[serde(serialize_with = "hex")]
     pub attributes: u32,
 }
 
 impl Dump {
-    /// The tokens of the process and its threads, in the file's order.
+    /// Returns the tokens of the process and its threads, in the order of the file. Empty if the
+    /// dump has no TokenStream.
     ///
     /// # Errors
     ///
-    /// The list or an element's head makes no sense, or lies outside the file.
+    /// The list or the head of an element is malformed, or the stream lies outside the file or has
+    /// more than 4 MiB.
     pub fn tokens(&self) -> Result<Vec<Token>, ReadError> {
         const WHAT: &str = "TokenStream";
         let Some(entry) = self.stream(stream_type::TOKEN) else {
@@ -77,14 +86,20 @@ impl Dump {
                 reason,
             })
         };
-        let bytes = self.bytes(WHAT, offset, entry.size.into())?;
+        let bytes = self.whole(WHAT, entry, LONGEST)?;
         if (bytes.len() as u64) < LIST_SIZE {
-            return malformed(0, format!("{} bytes can't hold its header", bytes.len()));
+            return malformed(0, format!("{} bytes are too few for its header", bytes.len()));
         }
-        let list = Fields(&bytes);
+        let list = FieldReader(&bytes);
         let (count, header, head) = (list.u32(4), list.u32(8) as usize, list.u32(12) as usize);
         if (header as u64) < LIST_SIZE || head < ELEMENT_SIZE {
-            return malformed(0, format!("headers of {header} and {head} bytes"));
+            return malformed(
+                0,
+                format!(
+                    "its header has {header} bytes and the head of a token {head}, \
+                     instead of at least {LIST_SIZE} and {ELEMENT_SIZE}"
+                ),
+            );
         }
         let mut tokens = Vec::new();
         let mut at = header;
@@ -92,10 +107,10 @@ impl Dump {
             let element = bytes.get(at..).unwrap_or_default();
             let size = match element.len() {
                 left if left < head => left,
-                _ => Fields(element).u32(0) as usize,
+                _ => FieldReader(element).u32(0) as usize,
             };
             if size < head || size > element.len() {
-                return malformed(at, format!("a token of {size} bytes does not fit"));
+                return malformed(at, format!("a token has an invalid size of {size} bytes"));
             }
             tokens.push(token(offset + at as u64, &element[..size]));
             at += size;
@@ -104,8 +119,9 @@ impl Dump {
     }
 }
 
+/// Parses an element of the list.
 fn token(record_offset: u64, element: &[u8]) -> Token {
-    let fields = Fields(element);
+    let fields = FieldReader(element);
     let part = |index: usize| {
         let (at, size) = (
             fields.u32(16 + 8 * index) as usize,
@@ -120,16 +136,17 @@ fn token(record_offset: u64, element: &[u8]) -> Token {
         id: fields.u32(4),
         handle: fields.u64(8),
         session: part(0).and_then(|part| word(part, 0)),
-        // In TOKEN_STATISTICS, behind two identifiers and the time it ends.
+        // TOKEN_STATISTICS has the type after two identifiers and the expiration time.
         token_type: part(5).and_then(|part| word(part, 24)),
         user: part(1).and_then(|part| identifier(part, word(part, 0)? as usize)),
         groups: groups(part(2).unwrap_or_default()),
-        // DbgHelp 6.3.9600 puts the identifier at 4 whatever the offset in front of it says (it says 8).
+        // DbgHelp 6.3.9600 writes the identifier at offset 4, although the offset in front of it is
+        // 8.
         primary_group: part(3).and_then(|part| identifier(part, 4)),
         privileges: (0..held.min(privileges.len() / 12))
             .filter_map(|index| {
                 let at = 4 + 12 * index;
-                let record = Fields(privileges.get(at..at + 12)?);
+                let record = FieldReader(privileges.get(at..at + 12)?);
                 Some(TokenPrivilege {
                     luid: record.u64(0),
                     attributes: record.u32(8),
@@ -141,14 +158,15 @@ fn token(record_offset: u64, element: &[u8]) -> Token {
 }
 
 fn word(part: &[u8], at: usize) -> Option<u32> {
-    part.get(at..at + 4).map(|_| Fields(part).u32(at))
+    part.get(at..at + 4).map(|_| FieldReader(part).u32(at))
 }
 
 fn identifier(part: &[u8], at: usize) -> Option<String> {
     sid(part.get(at..)?)
 }
 
-/// Count, pairs of offset and attributes, identifiers.
+/// Parses a list of groups: the count, pairs of offset and attributes, and the security
+/// identifiers.
 fn groups(part: &[u8]) -> Vec<TokenGroup> {
     let listed = word(part, 0).unwrap_or(0) as usize;
     (0..listed.min(part.len() / 8))
@@ -161,18 +179,23 @@ fn groups(part: &[u8]) -> Vec<TokenGroup> {
         .collect()
 }
 
-/// A security identifier: revision 1, number of parts, authority (its highest byte first), parts.
+/// Formats a security identifier. It consists of the revision (1), the number of sub-authorities,
+/// the authority in big-endian order, and the sub-authorities in little-endian order. `None` if it
+/// is malformed.
 fn sid(bytes: &[u8]) -> Option<String> {
     let [1, count, authority @ ..] = bytes.get(..8)? else {
         return None;
     };
+    if *count > MOST_SUB_AUTHORITIES {
+        return None;
+    }
     let authority = authority
         .iter()
         .fold(0, |value, byte| value << 8 | u64::from(*byte));
     let parts = bytes.get(8..8 + 4 * usize::from(*count))?;
     let mut text = format!("S-1-{authority}");
     for part in parts.chunks_exact(4) {
-        text += &format!("-{}", Fields(part).u32(0));
+        text += &format!("-{}", FieldReader(part).u32(0));
     }
     Some(text)
 }

@@ -1,30 +1,34 @@
-//! Where a dump goes: append-only outputs.
+//! Outputs for the bytes of a dump. They are only appended to.
 
 #[cfg(all(feature = "file", any(target_os = "linux", windows)))]
 mod file;
 
 #[cfg(all(feature = "file", any(target_os = "linux", windows)))]
 pub use file::FileSink;
+#[cfg(all(feature = "file", target_os = "linux"))]
+pub use file::Guardian;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// An output that bytes are appended to.
+use crate::Error;
+
+/// An output to which the bytes of a dump are appended.
 ///
-/// A sink is told the offset with every piece, which is always what it has received so far: it
-/// never has to go back. So a pipe, a socket or a compressor is as good as a file.
+/// Each call passes the offset of its bytes, which always equals the number of bytes passed so far.
+/// A sink never has to seek, so a pipe, a socket or a compressor can be used as well as a file.
 pub trait Sink {
-    /// Takes the next bytes.
+    /// Appends bytes.
     ///
     /// # Errors
-    /// They cannot be stored; the dump fails with that reason.
+    /// If the bytes cannot be stored. The dump then fails with this error.
     fn append(&mut self, at: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Takes the next `len` zero bytes; a file may leave a hole.
+    /// Appends `len` zero bytes. A file may leave a hole.
     ///
     /// # Errors
-    /// As [`append`](Self::append).
+    /// Like [`append`](Self::append).
     fn append_zeros(&mut self, at: u64, len: u64) -> io::Result<()> {
         let zeros = [0; 4096];
         let mut left = len;
@@ -38,27 +42,39 @@ pub trait Sink {
         Ok(())
     }
 
-    /// The file that it fills, if it is one: what an error names.
+    /// Prepares the output. Called once, before the target is suspended, unless the callback takes
+    /// over the output.
+    ///
+    /// # Errors
+    /// If the output cannot store a dump, as far as this is known now. The target is then not
+    /// suspended.
+    fn prepare(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Returns the path of the file, if the sink is one. Errors name it.
     fn path(&self) -> Option<&Path> {
         None
     }
 
-    /// The file that it fills, for a writer that goes back and forth in it, as the system's DbgHelp does on Windows: still empty, to be
-    /// filled instead of appending anything. `None` for whatever can only be appended to.
+    /// Returns the file, for a writer that seeks in it, as the system's DbgHelp does on Windows.
+    /// The file is still empty, and the writer fills it in place of [`append`](Self::append).
+    /// Returns `None` if the output can only be appended to.
     fn lend_file(&mut self) -> Option<&File> {
         None
     }
 
-    /// The dump is whole: stores what is still held back.
+    /// Finishes the output after the last byte of the dump: stores everything that is still
+    /// buffered.
     ///
     /// # Errors
-    /// As [`append`](Self::append).
+    /// Like [`append`](Self::append).
     fn finish(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// A dump in memory.
+/// Stores the dump in memory.
 impl Sink for Vec<u8> {
     fn append(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         debug_assert_eq!(at, self.len() as u64, "a sink is only appended to");
@@ -67,18 +83,18 @@ impl Sink for Vec<u8> {
     }
 }
 
-/// A dump into anything that can be written to: a pipe, a socket, a compressor.
+/// A sink that writes the dump to any [`Write`]: a pipe, a socket, a compressor.
 #[derive(Debug)]
 pub struct StreamSink<W>(W);
 
 impl<W: Write> StreamSink<W> {
-    /// Appends to `output`. Small pieces are written as they come; wrap what is expensive to write to
-    /// into a `BufWriter`.
+    /// Creates a sink that appends to `output`. Small pieces are written separately; use a
+    /// `BufWriter` if each write is expensive.
     pub fn new(output: W) -> Self {
         Self(output)
     }
 
-    /// What was written to.
+    /// Returns the output.
     pub fn into_inner(self) -> W {
         self.0
     }

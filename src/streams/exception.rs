@@ -1,17 +1,17 @@
-//! Exception: what brought the process down. Left out of dumps made on request: a reader would show
-//! an invented crash.
+//! Exception: the crash. A dump made on request does not have this stream, because readers would
+//! show a crash that did not happen.
 
 use minidump_common::format::{MINIDUMP_EXCEPTION, MINIDUMP_EXCEPTION_STREAM};
 
-use super::{BlockId, Pieces, Plan, Snapshot};
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
 use crate::format;
 
-/// EXCEPTION_MAXIMUM_PARAMETERS. rust-minidump panics on a record that claims more.
+/// `EXCEPTION_MAXIMUM_PARAMETERS`. rust-minidump panics on a record that claims more.
 const MOST_PARAMETERS: usize = 15;
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
-    let exception = snapshot.exception.as_ref().expect("wanted");
-    // A context of its own: without one LLDB shows the thread without frames.
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlocks) -> BlockId {
+    let exception = snapshot.threads().exception().expect("wanted");
+    // The exception has its own context. Without it, LLDB shows no frames of the thread.
     let context = plan.bytes(exception.context.bytes());
     plan.record(format::size::<MINIDUMP_EXCEPTION_STREAM>(), move |offsets| {
         let count = exception.parameters.len().min(MOST_PARAMETERS);

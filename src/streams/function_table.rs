@@ -1,28 +1,30 @@
-//! FunctionTable: functions that a Windows program made at run time, for unwinding through them.
+//! FunctionTable: functions that a Windows program made at run time. Debuggers need them for
+//! unwinding.
 
 use dumpwright_target::{FunctionEntry, FunctionTable};
 
-use super::{BlockId, Pieces, Plan, Snapshot};
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
 use crate::Error;
 use crate::plan::narrow;
 
-/// Bytes of `MINIDUMP_FUNCTION_TABLE_STREAM`.
+/// The size of `MINIDUMP_FUNCTION_TABLE_STREAM`.
 const HEADER: usize = 24;
-/// Bytes of `MINIDUMP_FUNCTION_TABLE_DESCRIPTOR`.
+/// The size of `MINIDUMP_FUNCTION_TABLE_DESCRIPTOR`.
 const DESCRIPTOR: usize = 32;
-/// Bytes of the system's own record (`DYNAMIC_FUNCTION_TABLE` of x86-64).
+/// The size of the system's own record (`DYNAMIC_FUNCTION_TABLE` of x86-64).
 const NATIVE: usize = 88;
-/// Bytes of `RUNTIME_FUNCTION` of x86-64.
+/// The size of `RUNTIME_FUNCTION` of x86-64.
 const ENTRY: usize = 12;
-/// Each descriptor stands at a multiple of this in the file. So does the stream, and hence the first descriptor.
+/// The alignment of each descriptor in the file. The stream has it as well, and therefore the first
+/// descriptor.
 const ALIGN: usize = 8;
 
 pub(super) fn wanted(snapshot: &Snapshot) -> bool {
-    !snapshot.function_tables.is_empty()
+    !snapshot.facts().function_tables().is_empty()
 }
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
-    let tables = &snapshot.function_tables;
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlocks) -> BlockId {
+    let tables = snapshot.facts().function_tables();
     let len = HEADER
         + tables
             .iter()

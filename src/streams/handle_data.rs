@@ -1,37 +1,38 @@
-//! HandleData: open handles; on Linux file descriptors.
+//! HandleData: open handles; on Linux, file descriptors.
 //!
-//! Descriptors are of the second version where something is told of the objects, else of the first, which all
-//! readers know.
+//! Descriptors have the second version if there is information about any object. Otherwise they
+//! have the first version, which all readers support.
 
 use dumpwright_target::{Handle, ObjectInformation};
 use minidump_common::format::{MINIDUMP_HANDLE_DATA_STREAM, MINIDUMP_HANDLE_DESCRIPTOR};
 
-use super::{BlockId, Pieces, Plan, Snapshot};
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
 use crate::Error;
 use crate::format;
 use crate::plan::{Offsets, narrow};
 
-/// Bytes that the second version of the descriptor adds: where the information about the object is, and 0.
+/// The bytes that the second version adds to a descriptor: the offset of the information about the
+/// object, and 0.
 const SECOND_VERSION: usize = 8;
 
-/// What a descriptor refers to.
-struct Places {
+/// The blocks that a descriptor refers to.
+struct RecordOffsets {
     type_name: BlockId,
     object_name: Option<BlockId>,
     information: Option<BlockId>,
 }
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
-    let handles = snapshot.handles.as_deref().unwrap_or_default();
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlocks) -> BlockId {
+    let handles = snapshot.facts().handles().unwrap_or_default();
     let places: Vec<_> = handles
         .iter()
-        .map(|handle| Places {
+        .map(|handle| RecordOffsets {
             type_name: plan.string(&handle.type_name),
             object_name: handle.object_name.as_deref().map(|name| plan.string(name)),
             information: chain(&handle.information, plan),
         })
         .collect();
-    let second = snapshot.profile.always_has_object_information()
+    let second = snapshot.terms().profile.always_has_object_information()
         || places.iter().any(|places| places.information.is_some());
     let header = format::size::<MINIDUMP_HANDLE_DATA_STREAM>();
     let descriptor = format::size::<MINIDUMP_HANDLE_DESCRIPTOR>() + if second { SECOND_VERSION } else { 0 };
@@ -53,7 +54,11 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
     })
 }
 
-fn record(handle: &Handle, places: &Places, offsets: &Offsets) -> Result<MINIDUMP_HANDLE_DESCRIPTOR, Error> {
+fn record(
+    handle: &Handle,
+    places: &RecordOffsets,
+    offsets: &Offsets,
+) -> Result<MINIDUMP_HANDLE_DESCRIPTOR, Error> {
     Ok(MINIDUMP_HANDLE_DESCRIPTOR {
         handle: handle.number,
         type_name_rva: offsets.rva(places.type_name)?,
@@ -65,14 +70,14 @@ fn record(handle: &Handle, places: &Places, offsets: &Offsets) -> Result<MINIDUM
     })
 }
 
-/// The offset of a block, 0 for none.
+/// Returns the offset of a block; 0 for none.
 fn optional(block: Option<BlockId>, offsets: &Offsets) -> Result<u32, Error> {
     Ok(block.map(|block| offsets.rva(block)).transpose()?.unwrap_or(0))
 }
 
-/// Blocks of information, each with the offset of the next; the first of them.
+/// Adds blocks of information, each with the offset of the next. Returns the first block.
 fn chain<'a>(information: &'a [ObjectInformation], plan: &mut Plan<'a>) -> Option<BlockId> {
-    /// Bytes of `MINIDUMP_HANDLE_OBJECT_INFORMATION`.
+    /// The size of `MINIDUMP_HANDLE_OBJECT_INFORMATION`.
     const HEAD: usize = 12;
     information.iter().rev().fold(None, |next, block| {
         let id = plan.record(HEAD + block.bytes.len(), move |offsets| {

@@ -1,24 +1,21 @@
-//! HandleOperationList: what was done with handles, as Application Verifier records it.
+//! HandleOperationList: operations on handles, as Application Verifier records them.
 
 use dumpwright_target::HandleOperation;
 
-use super::{BlockId, Pieces, Plan, Snapshot};
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
 use crate::plan::narrow;
 
-/// Bytes of `MINIDUMP_HANDLE_OPERATION_LIST`.
+/// The size of `MINIDUMP_HANDLE_OPERATION_LIST`.
 const HEADER: usize = 16;
-/// Bytes of `AVRF_HANDLE_OPERATION` (avrfsdk.h).
+/// The size of `AVRF_HANDLE_OPERATION` (avrfsdk.h).
 const ENTRY: usize = 32 + 8 * HandleOperation::MOST_RETURNS;
 
 pub(super) fn wanted(snapshot: &Snapshot) -> bool {
-    snapshot
-        .handle_operations
-        .as_ref()
-        .is_some_and(|operations| !operations.is_empty())
+    !snapshot.facts().handle_operations().is_empty()
 }
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
-    let operations = snapshot.handle_operations.as_deref().unwrap_or_default();
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlocks) -> BlockId {
+    let operations = snapshot.facts().handle_operations();
     plan.record(HEADER + operations.len() * ENTRY, move |_| {
         let header = [
             narrow(HEADER, "a header")?,

@@ -1,14 +1,15 @@
-//! LinuxDsoDebug: the dynamic linker's list of loaded objects, for turning a dump into a core file.
+//! LinuxDsoDebug: the dynamic linker's list of loaded objects. It is used to convert a dump to a
+//! core file.
 
 use dumpwright_target::{DsoDebug, LinkMap};
 use minidump_common::format::{DSO_DEBUG_32, DSO_DEBUG_64, LINK_MAP_32, LINK_MAP_64};
 
-use super::{BlockId, Pieces, Plan, Snapshot};
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
 use crate::Error;
 use crate::format;
 use crate::plan::narrow;
 
-/// What an address of a 32-bit process is called, should it be too large.
+/// The name of an address in the error for an address that does not fit into 32 bits.
 const ADDRESS: &str = "an address of the dynamic linker";
 
 pub(super) fn wanted(snapshot: &Snapshot) -> bool {
@@ -16,18 +17,15 @@ pub(super) fn wanted(snapshot: &Snapshot) -> bool {
 }
 
 fn dso_debug(snapshot: &Snapshot) -> Option<&DsoDebug> {
-    snapshot.linux.as_ref()?.dso_debug.as_ref()
+    snapshot.facts().linux()?.dso_debug.as_ref()
 }
 
 /// Whether the records are those for processes with 32-bit pointers.
 fn is_narrow(snapshot: &Snapshot) -> bool {
-    snapshot
-        .system
-        .as_ref()
-        .is_some_and(|system| system.cpu.pointer_size() == 4)
+    snapshot.facts().pointer_size() == 4
 }
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlocks) -> BlockId {
     let debug = dso_debug(snapshot).expect("wanted");
     let is_narrow = is_narrow(snapshot);
     let (head_size, link_size) = match is_narrow {
@@ -49,7 +47,7 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
             offsets.rva(map)?
         };
         let mut bytes = head(debug, map, is_narrow)?;
-        // Belongs to the stream, behind the record.
+        // The dynamic section is part of the stream and follows the record.
         bytes.extend_from_slice(&debug.dynamic_section);
         Ok(bytes)
     })

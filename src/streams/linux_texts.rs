@@ -1,11 +1,11 @@
-//! The Linux streams that are files of `/proc`, as they are.
+//! The Linux streams that contain an unchanged file of `/proc`.
 
 use dumpwright_target::LinuxTextKind;
 
 use super::{BlockId, Plan, Snapshot};
 
 pub(super) fn find(snapshot: &Snapshot, kind: LinuxTextKind) -> Option<&[u8]> {
-    let texts = &snapshot.linux.as_ref()?.texts;
+    let texts = &snapshot.facts().linux()?.texts;
     texts
         .iter()
         .find(|text| text.kind == kind)

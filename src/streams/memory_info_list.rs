@@ -3,12 +3,12 @@
 use dumpwright_target::{Region, RegionKind};
 use minidump_common::format::{MINIDUMP_MEMORY_INFO, MINIDUMP_MEMORY_INFO_LIST};
 
-use super::{BlockId, Pieces, Plan, Snapshot};
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
 use crate::format;
 use crate::plan::narrow;
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
-    let regions = snapshot.regions.as_deref().unwrap_or_default();
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlocks) -> BlockId {
+    let regions = snapshot.map().regions().unwrap_or_default();
     let header = format::size::<MINIDUMP_MEMORY_INFO_LIST>();
     let entry = format::size::<MINIDUMP_MEMORY_INFO>();
     plan.record(header + regions.len() * entry, move |_| {

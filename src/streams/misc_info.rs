@@ -1,7 +1,8 @@
-//! MiscInfo: process id and times, clock rates, time zone, build texts (generation 4); of the fifth generation where there are
-//! extended contexts, which it says the layout of, or a cookie.
+//! MiscInfo: process id and times, clock rates, time zone, build strings (generation 4). Generation
+//! 5 is written if there is a process cookie, or if there are extended contexts, whose layout it
+//! contains.
 //!
-//! The only place for the process id that all readers know.
+//! This is the only place where all readers look for the process id.
 
 use dumpwright_callback::SecondaryFlags;
 use dumpwright_target::{CpuContext, Power, TimeZone};
@@ -10,15 +11,18 @@ use minidump_common::format::{
     XSTATE_FEATURE,
 };
 
-use super::{BlockId, Pieces, Plan, Snapshot};
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
 use crate::format;
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
-    let process = snapshot.process.as_ref();
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlocks) -> BlockId {
+    let process = snapshot.facts().process();
     let times = process.and_then(|process| process.times);
-    let power = process
-        .and_then(|process| process.power)
-        .filter(|_| !snapshot.secondary.contains(SecondaryFlags::WITHOUT_POWER_INFO));
+    let power = process.and_then(|process| process.power).filter(|_| {
+        !snapshot
+            .terms()
+            .secondary
+            .contains(SecondaryFlags::WITHOUT_POWER_INFO)
+    });
     let time_zone = process.and_then(|process| process.time_zone.clone());
     let mut flags = MiscInfoFlags::MINIDUMP_MISC1_PROCESS_ID | MiscInfoFlags::MINIDUMP_MISC4_BUILDSTRING;
     flags.set(MiscInfoFlags::MINIDUMP_MISC1_PROCESS_TIMES, times.is_some());
@@ -44,10 +48,12 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
     ] {
         flags.set(flag, value.is_some());
     }
-    let cookie = windows.cookie.filter(|_| snapshot.profile.knows_misc_info_5());
+    let cookie = windows
+        .cookie
+        .filter(|_| snapshot.terms().profile.knows_misc_info_5());
     flags.set(MiscInfoFlags::MINIDUMP_MISC5_PROCESS_COOKIE, cookie.is_some());
     let [process_create_time, process_user_time, process_kernel_time] = times.unwrap_or_default();
-    // What has no bit is zero; DbgHelp leaves what its memory held.
+    // Fields whose flag is not set are zero. DbgHelp leaves uninitialized memory in them.
     let power = power.unwrap_or(Power {
         max_mhz: 0,
         current_mhz: 0,
@@ -56,8 +62,8 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         current_idle_state: 0,
     });
     let build = snapshot
-        .system
-        .as_ref()
+        .facts()
+        .system()
         .map_or("", |system| system.build.as_str());
     let extended = extended_state(snapshot);
     let fifth = if cookie.is_some() || extended.is_some() {
@@ -65,16 +71,16 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
     } else {
         Vec::new()
     };
-    // Names the writer, with the processor as DbgHelp has it. No version: the same process gives the same dump whichever
-    // release wrote it.
-    let writer = snapshot.system.as_ref().map_or_else(
+    // The name of the writer and the processor, in DbgHelp's format. It contains no version, so
+    // that all releases write the same dump of the same process.
+    let writer = snapshot.facts().system().map_or_else(
         || "dumpwright".to_owned(),
         |system| format!("dumpwright,{}", system.cpu.name()),
     );
     let fourth = format::bytes([MINIDUMP_MISC_INFO_4 {
         size_of_info: 832 + u32::try_from(fifth.len()).expect("small"),
         flags1: flags.bits(),
-        process_id: snapshot.process_id,
+        process_id: snapshot.terms().process_id,
         process_create_time,
         process_user_time,
         process_kernel_time,
@@ -94,19 +100,21 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
     plan.bytes([fourth, fifth].concat())
 }
 
-/// What the fifth generation adds: where extended contexts have what, and the cookie, which only Windows has (0 else, and
-/// its bit is not set).
+/// Returns the fields of generation 5: the layout of extended contexts, and the cookie. Only
+/// Windows has a cookie; otherwise it is 0, and its flag is not set.
 fn fifth_generation(extended: XSTATE_CONFIG_FEATURE_MSC_INFO, cookie: u32) -> Vec<u8> {
     let mut bytes = format::bytes([extended]);
     bytes.extend(cookie.to_le_bytes());
     bytes
 }
 
-/// Where extended contexts have what, if any thread has one. Readers hold `ContextSize` against the contexts' own size.
+/// Returns the layout of extended contexts, if any thread has one. Readers compare `ContextSize`
+/// with the size of the contexts.
 fn extended_state(snapshot: &Snapshot) -> Option<XSTATE_CONFIG_FEATURE_MSC_INFO> {
-    let layout = snapshot.system.as_ref()?.extended_state.as_ref()?;
+    let layout = snapshot.facts().system()?.extended_state.as_ref()?;
     let mut contexts = snapshot
-        .threads
+        .threads()
+        .kept()
         .iter()
         .filter_map(|kept| kept.thread.context.as_ref());
     if !contexts.any(CpuContext::is_extended) {
@@ -154,7 +162,7 @@ fn date([year, month, day_of_week, day, hour, minute, second, milliseconds]: [u1
     }
 }
 
-/// A text in a field of fixed size, cut off to leave a NUL.
+/// Returns a string for a field of fixed size. It is truncated so that the field ends with a NUL.
 fn fixed<const N: usize>(text: &str) -> [u16; N] {
     let mut units = [0; N];
     for (unit, place) in text.encode_utf16().zip(&mut units[..N - 1]) {

@@ -1,16 +1,16 @@
-//! ModuleList: programs and libraries, in the order in which the target names them, the main program
-//! first.
+//! ModuleList: programs and libraries. The main program is first; the others are in the target's
+//! order.
 
 use minidump_common::format::{MINIDUMP_LOCATION_DESCRIPTOR, MINIDUMP_MODULE, VS_FIXEDFILEINFO};
 
-use super::{BlockId, Pieces, Plan, Snapshot};
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
 use crate::format;
-use crate::plan::{Offsets, narrow};
+use crate::plan::{Offsets, capped, narrow};
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlocks) -> BlockId {
     let block = |bytes: &'a [u8], plan: &mut Plan<'a>| (!bytes.is_empty()).then(|| plan.bytes(bytes));
     let places: Vec<_> = snapshot
-        .modules
+        .modules()
         .iter()
         .map(|kept| {
             let module = &kept.module;
@@ -25,11 +25,11 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
         4 + places.len() * format::size::<MINIDUMP_MODULE>(),
         move |offsets| {
             let mut bytes = format::bytes([narrow(places.len(), "the number of modules")?]);
-            for (kept, (name, cv_record, misc_record)) in snapshot.modules.iter().zip(&places) {
+            for (kept, (name, cv_record, misc_record)) in snapshot.modules().iter().zip(&places) {
                 let module = &kept.module;
                 bytes.extend(format::bytes([MINIDUMP_MODULE {
                     base_of_image: module.base,
-                    size_of_image: u32::try_from(module.size).unwrap_or(u32::MAX),
+                    size_of_image: capped(module.size, u32::MAX),
                     checksum: module.checksum,
                     time_date_stamp: module.timestamp,
                     module_name_rva: offsets.rva(*name)?,

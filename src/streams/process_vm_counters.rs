@@ -1,10 +1,11 @@
-//! ProcessVmCounters: the process' memory, in the second revision if there is more to say than the first one holds.
+//! ProcessVmCounters: counters of the process's memory. They have the second revision if the first
+//! one does not have all the fields that are needed.
 
 use dumpwright_target::{JobMemory, Number, PrivateMemory, VirtualSize, VmCounters};
 
-use super::{BlockId, Pieces, Plan, Snapshot};
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
 
-/// `MINIDUMP_PROCESS_VM_COUNTERS_…`: which parts are valid.
+/// `MINIDUMP_PROCESS_VM_COUNTERS_…`: flags for the parts that are valid.
 const BASE: u16 = 1;
 const VIRTUAL_SIZE: u16 = 2;
 const EX: u16 = 4;
@@ -12,11 +13,11 @@ const EX2: u16 = 8;
 const JOB: u16 = 0x10;
 
 pub(super) fn wanted(snapshot: &Snapshot) -> bool {
-    snapshot.vm_counters.is_some()
+    snapshot.facts().vm_counters().is_some()
 }
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
-    let counters = snapshot.vm_counters.clone().unwrap_or_default();
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlocks) -> BlockId {
+    let counters = snapshot.facts().vm_counters().cloned().unwrap_or_default();
     plan.bytes(bytes(&counters))
 }
 
@@ -30,7 +31,7 @@ fn bytes(counters: &VmCounters) -> Vec<u8> {
     let private_usage = [Number::U64(counters.private_usage.unwrap_or(0))];
     let common = counters.working_set.numbers();
     if virtual_size.is_none() && private.is_none() && job.is_none() {
-        // The flags of the second revision are padding in the first.
+        // In the first revision, padding takes the place of the flags.
         let mut bytes = [1, 0].map(u16::to_le_bytes).concat();
         write(&mut bytes, &common);
         write(&mut bytes, &private_usage);
@@ -62,7 +63,7 @@ fn bytes(counters: &VmCounters) -> Vec<u8> {
     bytes
 }
 
-/// Appends numbers, packed: a number of 64 bits may follow one of 32.
+/// Appends numbers without padding: a number of 64 bits may follow one of 32.
 pub(super) fn write(bytes: &mut Vec<u8>, numbers: &[Number]) {
     for number in numbers {
         match number {
@@ -72,7 +73,8 @@ pub(super) fn write(bytes: &mut Vec<u8>, numbers: &[Number]) {
     }
 }
 
-/// What this test would catch: a structure of another size than `MINIDUMP_PROCESS_VM_COUNTERS_1` or `…_2` has.
+/// These tests catch a structure that does not have the size of `MINIDUMP_PROCESS_VM_COUNTERS_1` or
+/// `…_2`.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,29 +1,30 @@
-//! MozSoftErrors: what the dump lacks, as JSON, where other Linux writers say it too.
+//! MozSoftErrors: what is missing from the dump, as JSON. Other Linux writers use the same stream.
 //!
-//! A list of `{"gravity", "subject", "reason"}`; losses met while memory is being written stand in the trailer instead.
+//! The content is a list of `{"severity", "subject", "reason"}`. Losses that occur while memory is
+//! being written are in the trailer instead.
 
-use dumpwright_target::Gravity;
+use dumpwright_target::Severity;
 use serde_json::json;
 
-use super::{BlockId, Pieces, Plan, Snapshot};
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
 
 pub(super) fn wanted(snapshot: &Snapshot) -> bool {
     snapshot
-        .remarks
+        .diagnostics()
         .iter()
-        .any(|remark| remark.gravity > Gravity::Note)
+        .any(|diagnostic| diagnostic.severity > Severity::Note)
 }
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlocks) -> BlockId {
     let list: Vec<_> = snapshot
-        .remarks
+        .diagnostics()
         .iter()
-        .filter(|remark| remark.gravity > Gravity::Note)
-        .map(|remark| {
+        .filter(|diagnostic| diagnostic.severity > Severity::Note)
+        .map(|diagnostic| {
             json!({
-                "gravity": if remark.gravity == Gravity::Missing { "missing" } else { "left out" },
-                "subject": remark.subject.to_string(),
-                "reason": remark.reason,
+                "severity": if diagnostic.severity == Severity::Missing { "missing" } else { "left out" },
+                "subject": diagnostic.subject.to_string(),
+                "reason": diagnostic.reason,
             })
         })
         .collect();

@@ -1,15 +1,16 @@
-//! SystemInfo: the machine and its operating system. Every reader needs it.
+//! SystemInfo: the machine and its operating system. Every reader requires it.
 
 use dumpwright_target::{Cpu, CpuInformation};
 use minidump_common::format::{ARMCpuInfo, CPU_INFORMATION, MINIDUMP_SYSTEM_INFO, OtherCpuInfo, X86CpuInfo};
 use scroll::{LE, Pwrite};
 
-use super::{BlockId, Pieces, Plan, Snapshot};
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
 use crate::format;
+use crate::plan::capped;
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
-    let system = snapshot.system.as_ref().expect("wanted");
-    // Never left out: Breakpad takes an RVA of 0 for an error.
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlocks) -> BlockId {
+    let system = snapshot.facts().system().expect("wanted");
+    // Always written, because Breakpad takes an RVA of 0 for an error.
     let version_text = plan.string(&system.version_text);
     plan.record(format::size::<MINIDUMP_SYSTEM_INFO>(), move |offsets| {
         let [major_version, minor_version, build_number] = system.version;
@@ -17,7 +18,7 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
             processor_architecture: architecture(system.cpu),
             processor_level: system.processor_level,
             processor_revision: system.processor_revision,
-            number_of_processors: u8::try_from(system.processors).unwrap_or(u8::MAX),
+            number_of_processors: capped(system.processors.into(), u8::MAX),
             product_type: system.product_type,
             major_version,
             minor_version,
@@ -31,7 +32,8 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
     })
 }
 
-/// `PROCESSOR_ARCHITECTURE_…` of Microsoft's `winnt.h`. (For ARM64 Breakpad had 0x8003 once, with other contexts.)
+/// Returns the `PROCESSOR_ARCHITECTURE_…` number of Microsoft's `winnt.h`. Breakpad formerly used
+/// 0x8003 for ARM64, with other contexts.
 fn architecture(cpu: Cpu) -> u16 {
     match cpu {
         Cpu::X86 => 0,

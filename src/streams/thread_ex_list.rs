@@ -1,12 +1,13 @@
-//! ThreadExList: the thread list with backing stores, in its place when the request asks for it.
+//! ThreadExList: the thread list with backing stores. It takes the place of the ThreadList if the
+//! request asks for it.
 
-use super::thread_list::{self, Entry};
-use super::{BlockId, Pieces, Plan, Snapshot};
+use super::thread_list::{self, ThreadListKind};
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
 
 pub(super) fn wanted(snapshot: &Snapshot) -> bool {
-    snapshot.thread_ex
+    snapshot.terms().thread_ex
 }
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, pieces: &Pieces) -> BlockId {
-    thread_list::list(snapshot, plan, pieces, Entry::WithBackingStore)
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, pieces: &PieceBlocks) -> BlockId {
+    thread_list::list(snapshot, plan, pieces, ThreadListKind::WithBackingStore)
 }

@@ -1,15 +1,15 @@
-//! ThreadInfoList: times, start addresses, affinities of threads.
+//! ThreadInfoList: times, start addresses and affinities of threads.
 
 use dumpwright_callback::ThreadWriteFlags;
 use dumpwright_target::Platform;
 use minidump_common::format::MINIDUMP_THREAD_INFO;
 
-use super::{BlockId, Pieces, Plan, Snapshot};
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
 use crate::format;
 use crate::plan::narrow;
-use crate::{DumpType, capture::KeptThread};
+use crate::{DumpType, capture::CapturedThread};
 
-/// The header here has no count of 64 bits and no padding, unlike MemoryInfoList's.
+/// The size of the header. Unlike that of MemoryInfoList, it has no 64-bit count and no padding.
 const HEADER: usize = 12;
 /// STILL_ACTIVE.
 const RUNNING: u32 = 0x103;
@@ -23,18 +23,18 @@ const INVALID_CONTEXT: u32 = 0x10;
 const INVALID_TEB: u32 = 0x20;
 
 pub(super) fn wanted(snapshot: &Snapshot) -> bool {
-    snapshot.dump_type.contains(DumpType::WITH_THREAD_INFO)
+    snapshot.terms().dump_type.contains(DumpType::WITH_THREAD_INFO)
 }
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlocks) -> BlockId {
     let entry = format::size::<MINIDUMP_THREAD_INFO>();
     let listed: Vec<_> = snapshot
-        .threads
+        .threads()
+        .kept()
         .iter()
         .filter(|kept| kept.flags.contains(ThreadWriteFlags::THREAD_INFO))
         .collect();
-    let system = snapshot.system.as_ref();
-    let has_teb = system.is_some_and(|system| system.platform == Platform::WindowsNt);
+    let has_teb = snapshot.facts().platform() == Some(Platform::WindowsNt);
     plan.record(HEADER + listed.len() * entry, move |_| {
         let count = narrow(listed.len(), "the number of threads")?;
         let mut bytes = format::bytes([narrow(HEADER, "a header")?, narrow(entry, "an entry")?, count]);
@@ -43,8 +43,9 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) 
     })
 }
 
-/// `has_teb`: threads of the system have a thread environment block, so that one without is one that could not be had.
-fn record(kept: &KeptThread, has_teb: bool) -> MINIDUMP_THREAD_INFO {
+/// `has_teb`: whether threads of this system have a thread environment block. If they do, a thread
+/// without one is a thread whose block could not be obtained.
+fn record(kept: &CapturedThread, has_teb: bool) -> MINIDUMP_THREAD_INFO {
     let thread = &kept.thread;
     let times = thread.times.unwrap_or_default();
     let flags = [

@@ -1,16 +1,16 @@
-//! ThreadList: threads with registers and stacks.
+//! ThreadList: threads with their registers and stacks.
 
 use dumpwright_callback::ThreadWriteFlags;
 use dumpwright_target::CpuContext;
 use minidump_common::format::{MINIDUMP_LOCATION_DESCRIPTOR, MINIDUMP_MEMORY_DESCRIPTOR, MINIDUMP_THREAD};
 
-use super::{BlockId, Pieces, Plan, Snapshot};
-use crate::capture::KeptThread;
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
+use crate::capture::CapturedThread;
 use crate::format;
 use crate::plan::{Offsets, narrow};
 
-/// A thread's stack in the file: the piece that holds it, where in the piece it begins, and how much of it
-/// the piece has.
+/// The place of a thread's stack in the file: the piece that contains it, the offset in that piece,
+/// the address, and the number of bytes.
 #[derive(Clone, Copy)]
 struct StackPlace {
     block: BlockId,
@@ -19,16 +19,16 @@ struct StackPlace {
     len: u64,
 }
 
-/// What a thread's entry says of its registers.
+/// The registers in a thread's entry.
 #[derive(Clone, Copy)]
-enum Registers {
+enum RegisterBlock {
     None,
     At(BlockId),
-    /// Their size without a place.
+    /// The size of the registers, without an offset.
     Declined(usize),
 }
 
-impl Registers {
+impl RegisterBlock {
     fn location(self, offsets: &Offsets) -> Result<MINIDUMP_LOCATION_DESCRIPTOR, crate::Error> {
         match self {
             Self::None => Ok(MINIDUMP_LOCATION_DESCRIPTOR::default()),
@@ -41,28 +41,29 @@ impl Registers {
     }
 }
 
-/// What the list has of each thread.
+/// The kind of entry for each thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum ThreadListKind {
     /// `MINIDUMP_THREAD`.
     Plain,
-    /// `MINIDUMP_THREAD_EX`: the same, and behind it a descriptor of the backing store.
+    /// `MINIDUMP_THREAD_EX`: the same, followed by a descriptor of the backing store.
     WithBackingStore,
 }
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, pieces: &Pieces) -> BlockId {
-    list(snapshot, plan, pieces, Entry::Plain)
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, pieces: &PieceBlocks) -> BlockId {
+    list(snapshot, plan, pieces, ThreadListKind::Plain)
 }
 
-/// Either list of threads.
+/// Adds either list of threads.
 pub(super) fn list<'a>(
     snapshot: &'a Snapshot,
     plan: &mut Plan<'a>,
-    pieces: &Pieces,
-    entry: Entry,
+    pieces: &PieceBlocks,
+    entry: ThreadListKind,
 ) -> BlockId {
     let listed: Vec<_> = snapshot
-        .threads
+        .threads()
+        .kept()
         .iter()
         .filter(|kept| kept.flags.contains(ThreadWriteFlags::THREAD))
         .collect();
@@ -73,11 +74,11 @@ pub(super) fn list<'a>(
             let context = kept.thread.context.as_ref().map(CpuContext::bytes);
             (
                 match context {
-                    Some(context) if wants_context => Registers::At(plan.bytes(context)),
-                    Some(context) if snapshot.profile.keeps_sizes_of_declined_contexts() => {
-                        Registers::Declined(context.len())
+                    Some(context) if wants_context => RegisterBlock::At(plan.bytes(context)),
+                    Some(context) if snapshot.terms().profile.keeps_sizes_of_declined_contexts() => {
+                        RegisterBlock::Declined(context.len())
                     }
-                    _ => Registers::None,
+                    _ => RegisterBlock::None,
                 },
                 stack_place(snapshot, kept, pieces),
                 backing_store_place(snapshot, kept, pieces),
@@ -85,8 +86,8 @@ pub(super) fn list<'a>(
         })
         .collect();
     let descriptor = match entry {
-        Entry::Plain => 0,
-        Entry::WithBackingStore => format::size::<MINIDUMP_MEMORY_DESCRIPTOR>(),
+        ThreadListKind::Plain => 0,
+        ThreadListKind::WithBackingStore => format::size::<MINIDUMP_MEMORY_DESCRIPTOR>(),
     };
     plan.record(
         4 + listed.len() * (format::size::<MINIDUMP_THREAD>() + descriptor),
@@ -104,7 +105,7 @@ pub(super) fn list<'a>(
                     stack: stack_record(kept, *stack, offsets)?,
                     thread_context: context.location(offsets)?,
                 }]));
-                if entry == Entry::WithBackingStore {
+                if entry == ThreadListKind::WithBackingStore {
                     let store = store.map(|place| descriptor_of(place, offsets)).transpose()?;
                     bytes.extend(format::bytes([store.unwrap_or_default()]));
                 }
@@ -114,33 +115,41 @@ pub(super) fn list<'a>(
     )
 }
 
-/// Where the stack's bytes are. A stack that is partly lost is described by the piece that holds the
-/// stack pointer.
-fn stack_place(snapshot: &Snapshot, kept: &KeptThread, pieces: &Pieces) -> Option<StackPlace> {
+/// Returns the place of the stack's bytes. If parts of the stack could not be read, it is the piece
+/// that contains the stack pointer.
+fn stack_place(snapshot: &Snapshot, kept: &CapturedThread, pieces: &PieceBlocks) -> Option<StackPlace> {
     let stack = kept.thread.stack?;
     let (index, inside) = [stack.range.start(), stack.pointer]
         .into_iter()
         .filter(|address| stack.range.contains(*address))
         .find_map(|address| {
-            let (index, _) = snapshot.piece_at(address)?;
-            let start = snapshot.pieces[index].range.start().max(stack.range.start());
-            Some((index, start - snapshot.pieces[index].range.start()))
+            let index = pieces.index.at(address)?;
+            let start = snapshot.memory().pieces()[index]
+                .range
+                .start()
+                .max(stack.range.start());
+            Some((index, start - snapshot.memory().pieces()[index].range.start()))
         })?;
     Some(place(snapshot, pieces, index, inside, stack.range.end()))
 }
 
-/// Where the bytes of the backing store are, from its beginning on.
-fn backing_store_place(snapshot: &Snapshot, kept: &KeptThread, pieces: &Pieces) -> Option<StackPlace> {
+/// Returns the place of the backing store's bytes, starting at its beginning.
+fn backing_store_place(
+    snapshot: &Snapshot,
+    kept: &CapturedThread,
+    pieces: &PieceBlocks,
+) -> Option<StackPlace> {
     let store = kept.thread.backing_store?;
-    let (index, inside) = snapshot.piece_at(store.start())?;
+    let index = pieces.index.at(store.start())?;
+    let inside = store.start() - snapshot.memory().pieces()[index].range.start();
     Some(place(snapshot, pieces, index, inside, store.end()))
 }
 
-fn place(snapshot: &Snapshot, pieces: &Pieces, index: usize, inside: u64, end: u64) -> StackPlace {
-    let piece = snapshot.pieces[index].range;
+fn place(snapshot: &Snapshot, pieces: &PieceBlocks, index: usize, inside: u64, end: u64) -> StackPlace {
+    let piece = snapshot.memory().pieces()[index].range;
     let start = piece.start() + inside;
     StackPlace {
-        block: pieces.0[index],
+        block: pieces.blocks[index],
         inside,
         start,
         len: (piece.end().min(end) - start).min(u32::MAX.into()),
@@ -148,12 +157,13 @@ fn place(snapshot: &Snapshot, pieces: &Pieces, index: usize, inside: u64, end: u
 }
 
 fn stack_record(
-    kept: &KeptThread,
+    kept: &CapturedThread,
     place: Option<StackPlace>,
     offsets: &Offsets,
 ) -> Result<MINIDUMP_MEMORY_DESCRIPTOR, crate::Error> {
     let Some(place) = place else {
-        // Not captured: the stack pointer, no bytes. Readers then look the address up in the memory list.
+        // The stack was not captured: write the stack pointer and no bytes. Readers then look up
+        // the address in the memory list.
         return Ok(MINIDUMP_MEMORY_DESCRIPTOR {
             start_of_memory_range: kept.thread.stack.map_or(0, |stack| stack.pointer),
             memory: MINIDUMP_LOCATION_DESCRIPTOR::default(),
@@ -167,7 +177,8 @@ fn descriptor_of(place: StackPlace, offsets: &Offsets) -> Result<MINIDUMP_MEMORY
         start_of_memory_range: place.start,
         memory: MINIDUMP_LOCATION_DESCRIPTOR {
             data_size: crate::plan::narrow(place.len, "a stack")?,
-            // Beyond 4 GiB (stacks come first, so only with gigabytes of them) as in Microsoft's full dumps.
+            // 0 beyond 4 GiB, as in Microsoft's full dumps. Stacks come first, so this happens only
+            // with gigabytes of them.
             rva: offsets.rva_inside(place.block, place.inside).unwrap_or(0),
         },
     })

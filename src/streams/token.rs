@@ -1,30 +1,35 @@
-//! Token: as whom the process acts, and its threads that act as somebody else.
+//! Token: the access tokens of the process and of its impersonating threads.
 //!
-//! The list and the head of an element are documented; what lies behind, as DbgHelp 6.3.9600 was observed to write it:
-//! seven pairs of offset and size, counted from the element, for session, user, groups, primary group, privileges,
-//! statistics, and the identifiers that restrict it. These are the classes that it asks the system for, in this order, of which Wine 8
-//! does not know the last; it is written as groups are. Offsets inside a part count from the part.
+//! The list and the head of an element are documented. The rest follows DbgHelp 6.3.9600 as it was
+//! observed: seven pairs of offset and size, with offsets relative to the element, for session,
+//! user, groups, primary group, privileges, statistics, and restricting identifiers. These are the
+//! information classes that DbgHelp queries, in this order. Wine 8 does not support the last one;
+//! it is written like groups. Offsets inside a part are relative to the part.
 
 use dumpwright_target::{SidAndAttributes, Token};
 
-use super::{BlockId, Pieces, Plan, Snapshot};
+use super::{BlockId, PieceBlocks, Plan, Snapshot};
 use crate::Error;
 use crate::plan::narrow;
 
-/// Bytes of `MINIDUMP_TOKEN_INFO_LIST`.
+/// The size of `MINIDUMP_TOKEN_INFO_LIST`.
 const LIST: usize = 16;
-/// Bytes of `MINIDUMP_TOKEN_INFO_HEADER` with the seven pairs.
+/// The size of `MINIDUMP_TOKEN_INFO_HEADER` with the seven pairs.
 const ELEMENT: usize = 16 + 7 * 8;
-/// Parts and elements begin at multiples of this.
+/// The alignment of parts and elements.
 const ALIGN: usize = 8;
 
 pub(super) fn wanted(snapshot: &Snapshot) -> bool {
-    snapshot.tokens.as_ref().is_some_and(|tokens| !tokens.is_empty())
+    !snapshot.facts().tokens().is_empty()
 }
 
-pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &Pieces) -> BlockId {
-    let tokens = snapshot.tokens.as_deref().unwrap_or_default();
-    let elements: Vec<_> = tokens.iter().map(Element::of).collect();
+pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlocks) -> BlockId {
+    let tokens = snapshot.facts().tokens();
+    let elements: Result<Vec<_>, _> = tokens.iter().map(Element::of).collect();
+    let elements = match elements {
+        Ok(elements) => elements,
+        Err(error) => return plan.refuse(error),
+    };
     let len = LIST + elements.iter().map(Element::len).sum::<usize>();
     plan.record(len, move |_| {
         let mut bytes = words([
@@ -47,24 +52,25 @@ struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    fn of(token: &'a Token) -> Self {
+    fn of(token: &'a Token) -> Result<Self, Error> {
         let group = token.primary_group.as_ref().map(|sid| {
-            // DbgHelp says 8 here, where a pointer would end, and puts the identifier at 4.
+            // DbgHelp puts the identifier at offset 4, but writes 8 here, the offset after a
+            // pointer.
             [words([4]), sid.to_bytes()].concat()
         });
         let parts = [
             words([token.session]),
             [words([8, token.user.attributes]), token.user.sid.to_bytes()].concat(),
-            groups(&token.groups),
+            groups(&token.groups)?,
             group.unwrap_or_default(),
-            privileges(token),
+            privileges(token)?,
             token.statistics.map(Vec::from).unwrap_or_default(),
             match &token.restricting[..] {
                 [] => Vec::new(),
-                restricting => groups(restricting),
+                restricting => groups(restricting)?,
             },
         ];
-        Self { token, parts }
+        Ok(Self { token, parts })
     }
 
     fn len(&self) -> usize {
@@ -89,29 +95,30 @@ impl<'a> Element<'a> {
     }
 }
 
-/// Count, pairs of offset and attributes, identifiers.
-fn groups(groups: &[SidAndAttributes]) -> Vec<u8> {
-    let count = u32::try_from(groups.len()).unwrap_or(u32::MAX);
+/// Returns groups: their number, pairs of offset and attributes, then the identifiers.
+fn groups(groups: &[SidAndAttributes]) -> Result<Vec<u8>, Error> {
     let mut at = (4 + groups.len() * 8).next_multiple_of(ALIGN);
-    let mut bytes = words([count]);
+    let mut bytes = words([narrow(groups.len(), "the number of groups of a token")?]);
     let identifiers: Vec<_> = groups.iter().map(|group| group.sid.to_bytes()).collect();
     for (group, sid) in groups.iter().zip(&identifiers) {
-        bytes.extend(words([u32::try_from(at).unwrap_or(u32::MAX), group.attributes]));
+        bytes.extend(words([narrow(at, "the groups of a token")?, group.attributes]));
         at += sid.len();
     }
     bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
     bytes.extend(identifiers.concat());
-    bytes
+    Ok(bytes)
 }
 
-/// Count, and for each the number (as a `LUID`, not aligned) and its attributes.
-fn privileges(token: &Token) -> Vec<u8> {
-    let mut bytes = words([u32::try_from(token.privileges.len()).unwrap_or(u32::MAX)]);
+/// Returns privileges: their number, then for each its number (a `LUID`, not aligned) and
+/// attributes.
+fn privileges(token: &Token) -> Result<Vec<u8>, Error> {
+    let count = narrow(token.privileges.len(), "the number of privileges of a token")?;
+    let mut bytes = words([count]);
     for privilege in &token.privileges {
         bytes.extend(privilege.luid.to_le_bytes());
         bytes.extend(words([privilege.attributes]));
     }
-    bytes
+    Ok(bytes)
 }
 
 fn words<const N: usize>(words: [u32; N]) -> Vec<u8> {

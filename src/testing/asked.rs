@@ -1,4 +1,4 @@
-//! Which questions were put.
+//! Checks which questions were asked.
 
 use std::fmt::Write as _;
 
@@ -7,42 +7,47 @@ use super::reproduce;
 
 /// A step of an expected dialogue.
 #[derive(Debug, Clone, Copy)]
-pub enum Step {
-    /// `..`: any questions, also none.
+pub enum ExpectedStep {
+    /// `..`: any number of questions, or none.
     Anything,
-    /// A question that has these words.
+    /// A question that contains these words.
     Question(&'static str),
 }
 
-/// States which questions a rehearsed callback was put, and how it answered them.
+/// Asserts which questions a rehearsed callback was asked, and how it answered them.
 ///
-/// Each question is written as it stands in the dialogue's listing, with as many words as matter: `"IncludeThread"`,
-/// `"IncludeThread thread=8"`, `"IncludeThread thread=8 -> FALSE"`, `"Memory -> TRUE size=256"`. `..` stands for any
-/// questions, also none. Without a `..` at the end, nothing may follow.
+/// Each question is written as in the dialogue's listing, with only the words that matter:
+/// `"IncludeThread"`, `"IncludeThread thread=8"`, `"IncludeThread thread=8 -> FALSE"`,
+/// `"Memory -> TRUE size=256"`. `..` stands for any number of questions, or none. Without `..` at
+/// the end, no further question may follow.
 ///
 /// ```
 /// use dumpwright::testing::{SimProcess, assert_asked, rehearse};
 /// use dumpwright::Ask;
 ///
 /// let rehearsal = rehearse(|_: Ask<'_>| true).on(SimProcess::new(1000));
-/// assert_asked!(rehearsal, "IsProcessSnapshot", "VmStart", "IoStart", .., "RemoveMemory", "WriteKernelMinidump -> TRUE");
+/// assert_asked!(
+///     rehearsal,
+///     "IsProcessSnapshot", "VmStart", "IoStart", ..,
+///     "RemoveMemory", "WriteKernelMinidump -> TRUE",
+/// );
 /// ```
 ///
 /// # Panics
-/// The questions were others. The text shows how far they were as expected, the whole dialogue, and the command that
-/// runs this test alone.
+/// If the questions do not match. The message shows how far they match, the whole dialogue, and the
+/// command that runs this test alone.
 #[macro_export]
 macro_rules! assert_asked {
     ($rehearsal:expr $(, $step:tt)* $(,)?) => {
         $crate::testing::assert_asked(&$rehearsal, &[$($crate::assert_asked!(@step $step)),*])
     };
-    (@step ..) => { $crate::testing::Step::Anything };
-    (@step $words:literal) => { $crate::testing::Step::Question($words) };
+    (@step ..) => { $crate::testing::ExpectedStep::Anything };
+    (@step $words:literal) => { $crate::testing::ExpectedStep::Question($words) };
 }
 
-/// What [`assert_asked!`](crate::assert_asked!) stands for.
+/// Implements [`assert_asked!`](crate::assert_asked!).
 #[track_caller]
-pub fn assert_asked(rehearsal: &Rehearsal, steps: &[Step]) {
+pub fn assert_asked(rehearsal: &Rehearsal, steps: &[ExpectedStep]) {
     let lines: Vec<_> = rehearsal
         .dialogue()
         .entries
@@ -54,7 +59,8 @@ pub fn assert_asked(rehearsal: &Rehearsal, steps: &[Step]) {
     }
 }
 
-/// Whether a line of a dialogue has these words, in their order and beginning with the first.
+/// Whether a line of a dialogue contains these words in this order. The first word must be the
+/// first of the line.
 pub(super) fn has_words(line: &str, words: &str) -> bool {
     let mut rest = line.split_whitespace();
     let mut words = words.split_whitespace();
@@ -66,23 +72,24 @@ pub(super) fn has_words(line: &str, words: &str) -> bool {
     }
 }
 
-/// The furthest that steps and dialogue agree.
+/// How far steps and dialogue match.
 #[derive(Debug, PartialEq, Eq)]
 struct Mismatch {
-    /// Steps that were met.
+    /// The number of steps that match.
     steps: usize,
-    /// Lines that they took.
+    /// The number of lines that these steps cover.
     lines: usize,
 }
 
-fn compare(steps: &[Step], lines: &[String]) -> Result<(), Mismatch> {
-    // Where the dialogue can stand after the steps so far: all lines up to there have been accounted for.
+fn compare(steps: &[ExpectedStep], lines: &[String]) -> Result<(), Mismatch> {
+    // The places where the dialogue can be after the steps so far, each as the number of lines that
+    // those steps cover.
     let mut places = vec![0];
     for (index, step) in steps.iter().enumerate() {
         let furthest = places.last().copied().unwrap_or(0);
         let next: Vec<usize> = match step {
-            Step::Anything => (places[0]..=lines.len()).collect(),
-            Step::Question(words) => places
+            ExpectedStep::Anything => (places[0]..=lines.len()).collect(),
+            ExpectedStep::Question(words) => places
                 .iter()
                 .copied()
                 .filter(|place| lines.get(*place).is_some_and(|line| has_words(line, words)))
@@ -90,8 +97,9 @@ fn compare(steps: &[Step], lines: &[String]) -> Result<(), Mismatch> {
                 .collect(),
         };
         if next.is_empty() {
-            // After a `..` the last place that was tried is the end; the first is where it began to look.
-            let lines = if matches!(steps.get(index.wrapping_sub(1)), Some(Step::Anything)) {
+            // After `..`, `furthest` is the end of the dialogue. Report the place where the search
+            // began.
+            let lines = if matches!(steps.get(index.wrapping_sub(1)), Some(ExpectedStep::Anything)) {
                 places[0]
             } else {
                 furthest
@@ -110,30 +118,30 @@ fn compare(steps: &[Step], lines: &[String]) -> Result<(), Mismatch> {
 }
 
 impl Mismatch {
-    fn text(&self, steps: &[Step], lines: &[String]) -> String {
-        let mut text = String::from("the questions are not the expected ones\n");
+    fn text(&self, steps: &[ExpectedStep], lines: &[String]) -> String {
+        let mut text = String::from("the questions do not match the expected ones\n");
         let wanted = match steps.get(self.steps) {
-            Some(Step::Question(words)) => format!("\"{words}\""),
-            Some(Step::Anything) => "..".to_owned(),
+            Some(ExpectedStep::Question(words)) => format!("\"{words}\""),
+            Some(ExpectedStep::Anything) => "..".to_owned(),
             None => "the end".to_owned(),
         };
         match self.steps {
             0 => writeln!(text, "expected first: {wanted}"),
             met => {
                 let before = match steps[met - 1] {
-                    Step::Question(words) => format!("\"{words}\""),
-                    Step::Anything => "..".to_owned(),
+                    ExpectedStep::Question(words) => format!("\"{words}\""),
+                    ExpectedStep::Anything => "..".to_owned(),
                 };
                 writeln!(
                     text,
-                    "expected {wanted} behind {before}, step {} of {}",
+                    "expected {wanted} after {before}, step {} of {}",
                     met + 1,
                     steps.len()
                 )
             }
         }
         .expect("a string takes everything");
-        text.push_str("the dialogue (> marks where it is looked for):\n");
+        text.push_str("the dialogue (> marks where this step was expected):\n");
         for (index, line) in lines.iter().enumerate() {
             let mark = if index == self.lines { '>' } else { ' ' };
             writeln!(text, "{mark} {line}").expect("a string takes everything");
@@ -148,7 +156,7 @@ impl Mismatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Step::{Anything, Question};
+    use ExpectedStep::{Anything, Question};
 
     fn lines() -> Vec<String> {
         [
@@ -225,7 +233,7 @@ mod tests {
             .expect_err("others")
             .text(&steps, &lines());
         assert!(
-            text.contains("expected \"Memory\" behind \"Cancel\", step 2 of 2"),
+            text.contains("expected \"Memory\" after \"Cancel\", step 2 of 2"),
             "{text}"
         );
         assert!(text.contains("\n> IncludeThread thread=7"), "{text}");

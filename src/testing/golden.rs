@@ -1,4 +1,4 @@
-//! Dialogues in files.
+//! Compares dialogues with files.
 
 use std::path::Path;
 use std::{env, fs, io};
@@ -7,7 +7,7 @@ use similar::TextDiff;
 
 use super::reproduce;
 
-/// Compares a text with a file, or writes the file when blessing.
+/// Compares a text with a file, or writes the file if `DUMPWRIGHT_BLESS=1`.
 #[track_caller]
 pub(super) fn compare(path: &Path, found: &str) {
     if env::var_os("DUMPWRIGHT_BLESS").is_some_and(|value| value == "1") {
@@ -15,7 +15,7 @@ pub(super) fn compare(path: &Path, found: &str) {
         return;
     }
     let expected = match fs::read_to_string(path) {
-        // What a checkout on Windows makes of line ends is no difference.
+        // A checkout on Windows may change the line ends.
         Ok(text) => text.replace("\r\n", "\n"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             panic!("{} does not exist yet\n{}", path.display(), reproduce::how(true))
@@ -31,7 +31,7 @@ pub(super) fn compare(path: &Path, found: &str) {
     }
 }
 
-/// The difference of two texts, in the form of `diff -u`.
+/// Returns the difference of two texts, in the form of `diff -u`.
 pub(super) fn difference(expected: &str, found: &str, expected_name: &str, found_name: &str) -> String {
     let difference = TextDiff::from_lines(expected, found);
     format!(

@@ -5,11 +5,12 @@ use dumpwright_target::{Fault, FaultKind, Need, Target as _};
 
 use crate::native::{self, Process};
 
-/// The live process of this id, if this machine lets us look at it.
+/// Opens the live process with this id, if this machine permits it.
 ///
-/// Where tracing is forbidden (containers, `ptrace_scope`), a test cannot do its work. It then says so on standard error, past the test
-/// runner's capture, and the caller gets `None` and returns. With `DUMPWRIGHT_REQUIRE_LIVE=1`, which belongs into every CI that is
-/// meant to test live processes, it fails instead.
+/// If tracing is forbidden (in containers, or by `ptrace_scope`), the test cannot run. This
+/// function then prints a message to standard error, bypassing the test runner's capture, and
+/// returns `None`; the test should return. With `DUMPWRIGHT_REQUIRE_LIVE=1` it panics instead. Set
+/// this variable in every CI that is meant to test live processes.
 ///
 /// ```no_run
 /// use dumpwright::testing::{live, rehearse};
@@ -21,7 +22,8 @@ use crate::native::{self, Process};
 /// ```
 ///
 /// # Panics
-/// The process cannot be dumped for another reason, or may not and `DUMPWRIGHT_REQUIRE_LIVE=1`.
+/// If the process cannot be dumped for another reason, or if permission is missing and
+/// `DUMPWRIGHT_REQUIRE_LIVE=1` is set.
 #[track_caller]
 #[must_use]
 pub fn live(id: u32) -> Option<Process> {
@@ -30,9 +32,10 @@ pub fn live(id: u32) -> Option<Process> {
         Ok(process) => Some(process),
         Err(fault) if is_excuse(&fault, required) => {
             let test = super::reproduce::test_name().unwrap_or_default();
-            let text =
-                format!("\nNOT TESTED: {test}: {fault}\n(DUMPWRIGHT_REQUIRE_LIVE=1 makes this a failure)\n");
-            // Nothing is to be done if that fails too.
+            let text = format!(
+                "\nNOT TESTED: {test}: {fault}\n(with DUMPWRIGHT_REQUIRE_LIVE=1, this test fails instead)\n"
+            );
+            // If this fails as well, nothing can be done about it.
             let _ = io::stderr().write_all(text.as_bytes());
             None
         }
@@ -40,12 +43,13 @@ pub fn live(id: u32) -> Option<Process> {
     }
 }
 
-/// Whether a test may be left undone for this reason: it is the machine's, not the test's or ours.
+/// Whether a test may be skipped because of this fault: the machine is the cause, not the test or
+/// dumpwright.
 fn is_excuse(fault: &Fault, required: bool) -> bool {
     fault.kind == FaultKind::NotPermitted && !required
 }
 
-/// Opens it, and holds it once: some systems refuse only then.
+/// Opens the process and suspends it once, because some systems refuse only then.
 fn attempt(id: u32) -> Result<Process, Fault> {
     let mut process = native::process(id)?;
     process.freeze(&Need::default())?.thaw();

@@ -1,8 +1,9 @@
-//! The test kit: callbacks rehearsed on simulated and live processes, in plain `cargo test`.
+//! A test kit: runs callbacks on simulated and live processes, in plain `cargo test`.
 //!
-//! A callback that will one day be called on a customer's machine, by Microsoft's writer or by this one, is rehearsed at
-//! home: [`rehearse`] puts it through a whole dump and keeps the dialogue, the result and the dump, each in a form that
-//! tests can ask.
+//! [`rehearse`] makes a whole dump with a callback. It keeps the dialogue (all questions to the
+//! callback and its answers), the result and the dump, each in a form that tests can check. A
+//! rehearsal can also call the callback as Microsoft's writer does, with a
+//! [`Profile`](crate::Profile).
 //!
 //! ```
 //! use dumpwright::Ask;
@@ -17,29 +18,36 @@
 //! let callback = |ask: Ask<'_>| !matches!(ask, Ask::IncludeThread { thread_id: 8, .. });
 //!
 //! let rehearsal = rehearse(callback).on(process);
-//! assert_asked!(rehearsal, .., "IncludeThread thread=7 -> TRUE", "IncludeThread thread=8 -> FALSE", ..);
+//! assert_asked!(
+//!     rehearsal,
+//!     .., "IncludeThread thread=7 -> TRUE", "IncludeThread thread=8 -> FALSE", ..
+//! );
 //! let dump = rehearsal.dump();
 //! assert_eq!(dump.threads(), [7]);
 //! assert_eq!(dump.thread(7).stack()[..8], 0x7000_0100_u64.to_le_bytes());
 //! assert!(dump.contains_nowhere([0x5E; 16]));
 //! ```
 //!
-//! * [`rehearse`] takes any callback: a closure, a [policy](crate::policy), a [script](crate::protocol::Script), a linter around one of
-//!   them. [`Rehearse::on`] takes a simulated process, built here or read from a scenario, or a live one.
-//! * [`assert_asked!`] states which questions are put and how they are answered, with `..` for what does not matter.
-//! * [`Rehearsal::assert_dialogue`] compares with a file. `Display` of a rehearsal fits other snapshot tools as well.
-//! * [`Rehearsal::dump`] is a sound dump or a failed test: every dump is held against all rules of the format first.
-//! * [`rehearse_in_all_profiles`] puts a callback through this writer's and Microsoft's ways, and fails where the
-//!   outcomes differ.
-//! * A failure prints the difference and the command that runs this test alone.
+//! * [`rehearse`] takes any callback: a closure, a [policy](crate::policy), a
+//!   [script](crate::protocol::Script), or a linter around one of them. [`Rehearse::on`] takes a
+//!   process: a live one, or a simulated one that is built in the test or read from a scenario.
+//! * [`assert_asked!`] checks which questions the callback was asked and how it answered. `..`
+//!   stands for questions that do not matter.
+//! * [`Rehearsal::assert_dialogue`] compares the dialogue with a file. The `Display` text of a
+//!   rehearsal can be used with other snapshot testing tools as well.
+//! * [`Rehearsal::dump`] returns a dump that obeys all rules of the format. If it breaks one, the
+//!   test fails.
+//! * [`rehearse_in_all_profiles`] runs a callback in every [`Profile`](crate::Profile), those that
+//!   follow Microsoft's writer included, and fails if the outcomes differ.
+//! * A failed assertion prints the difference and the command that runs this test alone.
 //!
 //! | variable | effect |
 //! |---|---|
 //! | `DUMPWRIGHT_BLESS=1` | [`Rehearsal::assert_dialogue`] writes its file instead of comparing with it |
-//! | `DUMPWRIGHT_KEEP=FOLDER` | every rehearsal leaves its dump and its transcript there, under the name of the test |
-//! | `DUMPWRIGHT_REQUIRE_LIVE=1` | [`live`] fails where it would otherwise only say that it may not look at the process |
+//! | `DUMPWRIGHT_KEEP=FOLDER` | every rehearsal writes its dump and its transcript into this folder, under the name of the test |
+//! | `DUMPWRIGHT_REQUIRE_LIVE=1` | [`live`] fails if it has no permission to dump the process, instead of returning `None` |
 //!
-//! Tests that use it run in parallel, under `cargo test` and under nextest.
+//! Tests that use this module can run in parallel, under `cargo test` and under nextest.
 
 mod asked;
 mod golden;
@@ -52,13 +60,13 @@ mod subject;
 mod view;
 
 #[doc(hidden)]
-pub use asked::{Step, assert_asked};
+pub use asked::{ExpectedStep, assert_asked};
 #[cfg(all(feature = "native", target_os = "linux"))]
 pub use live::live;
 pub use profiles::{RehearseInAllProfiles, rehearse_in_all_profiles};
 pub use rehearse::{Rehearsal, Rehearse, rehearse, rehearse_mut, rehearse_without_callback};
-pub use subject::{AnyTarget, Subject};
+pub use subject::{AnyTarget, TestTarget};
 pub use view::{DumpView, ModuleView, ThreadView};
 
 pub use crate::assert_asked;
-pub use crate::native::sim::{Contents, Scenario, SimProcess};
+pub use crate::sim::{Contents, Scenario, SimProcess};

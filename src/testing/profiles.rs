@@ -4,27 +4,30 @@ use std::ops::Range;
 use dumpwright_callback::Callback;
 use dumpwright_target::AddressRange;
 
-use super::{Rehearsal, Subject, rehearse, reproduce};
+use super::{Rehearsal, TestTarget, rehearse, reproduce};
 use crate::memory::set::RangeSet;
 use crate::protocol::Ending;
 use crate::{DumpType, Profile, Request};
 
-/// A rehearsal to come, in every [`Profile`].
+/// The settings of a rehearsal in every [`Profile`].
 pub struct RehearseInAllProfiles<F> {
     callback: F,
     request: Request,
 }
 
-/// Rehearses a callback as every writer that is known would ask it: this one, and Microsoft's in its versions.
+/// Prepares a rehearsal in every [`Profile`]: the callback is called as dumpwright does by default,
+/// and as the known versions of Microsoft's writer do.
 ///
-/// A callback is made anew for each, because it may keep count of something.
+/// The function `callback` creates one callback for each profile, because a callback may have
+/// state. [`RehearseInAllProfiles::on`] makes the dumps.
 ///
 /// ```
 /// use dumpwright::testing::{SimProcess, rehearse_in_all_profiles};
 /// use dumpwright::Ask;
 ///
 /// let callback = || |ask: Ask<'_>| !matches!(ask, Ask::IncludeThread { thread_id: 8, .. });
-/// let rehearsal = rehearse_in_all_profiles(callback).on(|| SimProcess::new(1000).thread(7, 0, 0).thread(8, 0, 0));
+/// let two_threads = || SimProcess::new(1000).thread(7, 0, 0).thread(8, 0, 0);
+/// let rehearsal = rehearse_in_all_profiles(callback).on(two_threads);
 /// assert_eq!(rehearsal.dump().threads(), [7]);
 /// ```
 pub fn rehearse_in_all_profiles<C: Callback, F: FnMut() -> C>(callback: F) -> RehearseInAllProfiles<F> {
@@ -35,14 +38,14 @@ pub fn rehearse_in_all_profiles<C: Callback, F: FnMut() -> C>(callback: F) -> Re
 }
 
 impl<C: Callback, F: FnMut() -> C> RehearseInAllProfiles<F> {
-    /// Dumps of this type.
+    /// Sets the dump type, and resets all other settings of the request.
     #[must_use]
     pub fn of_type(mut self, dump_type: DumpType) -> Self {
         self.request = Request::new(dump_type);
         self
     }
 
-    /// The dumps that this request asks for, whatever its profile.
+    /// Sets the request. Its profile is ignored.
     #[must_use]
     pub fn for_request(mut self, request: Request) -> Self {
         self.request = request;
@@ -51,23 +54,23 @@ impl<C: Callback, F: FnMut() -> C> RehearseInAllProfiles<F> {
 
     /// Dumps the process in every profile, and returns the rehearsal in the default one.
     ///
-    /// The dialogues may differ; the outcomes must not: whether there is a dump, with which code it fails, its
-    /// threads, its modules, and the memory it holds.
+    /// The dialogues may differ, but these parts of the outcomes must not: whether there is a dump,
+    /// the code with which it fails, its threads, its modules, and its memory.
     ///
     /// # Panics
-    /// The outcomes differ; the text says in what.
+    /// If the outcomes differ. The message lists the differences.
     #[track_caller]
-    pub fn on<S: Subject>(mut self, mut process: impl FnMut() -> S) -> Rehearsal {
+    pub fn on<S: TestTarget>(mut self, mut process: impl FnMut() -> S) -> Rehearsal {
         let mut rehearse_in = |profile| {
             rehearse((self.callback)())
                 .for_request(self.request.clone().profile(profile))
                 .on(process())
         };
         let documented = rehearse_in(Profile::default());
-        let expected = Outcome::of(&documented);
+        let expected = ProfileOutcome::of(&documented);
         let mut differences = String::new();
         for (name, profile) in Profile::all().filter(|(_, profile)| *profile != Profile::default()) {
-            let found = Outcome::of(&rehearse_in(profile));
+            let found = ProfileOutcome::of(&rehearse_in(profile));
             for difference in expected.differences(&found) {
                 writeln!(differences, "{name}: {difference}").expect("a string takes everything");
             }
@@ -75,7 +78,7 @@ impl<C: Callback, F: FnMut() -> C> RehearseInAllProfiles<F> {
         if !differences.is_empty() {
             let default = Profile::default().name();
             panic!(
-                "the outcome depends on the writer; other than in profile {default}:\n{differences}{}",
+                "the outcome depends on the writer; differences from profile {default}:\n{differences}{}",
                 reproduce::how(false)
             );
         }
@@ -83,15 +86,15 @@ impl<C: Callback, F: FnMut() -> C> RehearseInAllProfiles<F> {
     }
 }
 
-/// What a user of the dump would notice.
-struct Outcome {
+/// The parts of an outcome that a user of the dump would notice.
+struct ProfileOutcome {
     ending: Option<Ending>,
     threads: Vec<u32>,
     modules: Vec<String>,
     memory: RangeSet,
 }
 
-impl Outcome {
+impl ProfileOutcome {
     #[track_caller]
     fn of(rehearsal: &Rehearsal) -> Self {
         let ending = rehearsal.dialogue().result.clone();
@@ -126,8 +129,8 @@ impl Outcome {
                     .map(ToString::to_string)
                     .unwrap_or_default()
             };
-            differences.push(format!("ends \"{}\", not \"{}\"", text(other), text(self)));
-            // All else follows from that.
+            differences.push(format!("ends with \"{}\", not \"{}\"", text(other), text(self)));
+            // All other differences follow from this one.
             return differences;
         }
         if self.threads != other.threads {
@@ -136,7 +139,7 @@ impl Outcome {
         if self.modules != other.modules {
             differences.push(format!("has modules {:?}, not {:?}", other.modules, self.modules));
         }
-        for (verb, more, less) in [("has also", other, self), ("lacks", self, other)] {
+        for (verb, more, less) in [("also has", other, self), ("lacks", self, other)] {
             let ranges: Vec<_> = more
                 .memory
                 .subtract(&less.memory)

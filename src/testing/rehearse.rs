@@ -1,22 +1,22 @@
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs};
 
-use dumpwright_callback::{Ask, Callback, ProcessAsked};
+use dumpwright_callback::{Ask, ByRef, Callback, ProcessAsked};
 
-use super::{DumpView, Subject, asked, golden, reproduce};
-use crate::protocol::{Entry, Lent, Recorder, Symbols, Transcript};
+use super::{DumpView, TestTarget, asked, golden, reproduce};
+use crate::protocol::{Entry, Recorder, Symbols, Transcript};
 use crate::{DumpType, Error, Report, Request, dump};
 
-/// A rehearsal to come: a callback, and what is to be dumped.
+/// The settings of a rehearsal: the callback and the request.
 pub struct Rehearse<'c> {
     callback: Option<Box<dyn Callback + 'c>>,
     request: Request,
     names: Vec<(String, u64, u64)>,
 }
 
-/// A dump that was rehearsed: the dialogue, the result, the dump.
+/// The results of a rehearsed dump: the dialogue, the outcome, and the dump.
 ///
-/// `Display` is the dialogue, a line a question, the result last.
+/// `Display` prints the dialogue, one line for each question, and the outcome as the last line.
 #[derive(Debug)]
 pub struct Rehearsal {
     transcript: Transcript,
@@ -24,19 +24,20 @@ pub struct Rehearsal {
     bytes: Vec<u8>,
 }
 
-/// Rehearses a callback.
+/// Prepares a rehearsal: a dump that a test makes with this callback. [`Rehearse::on`] makes it.
 ///
-/// By default for a dump of type [`NORMAL`](DumpType::NORMAL).
+/// The default dump type is [`NORMAL`](DumpType::NORMAL).
 pub fn rehearse<'c>(callback: impl Callback + 'c) -> Rehearse<'c> {
     Rehearse::with(Some(Box::new(callback)))
 }
 
-/// Rehearses a callback that is only lent, so that it can be looked at afterwards.
+/// Prepares a rehearsal with a borrowed callback, which the test can inspect afterwards.
 pub fn rehearse_mut(callback: &mut dyn Callback) -> Rehearse<'_> {
-    rehearse(Lent(callback))
+    rehearse(ByRef(callback))
 }
 
-/// Rehearses a dump without a callback: what would be asked, and the dump that comes of it.
+/// Prepares a rehearsal without a callback. Its dialogue contains the questions that a callback
+/// would be asked.
 #[must_use]
 pub fn rehearse_without_callback() -> Rehearse<'static> {
     Rehearse::with(None)
@@ -51,21 +52,22 @@ impl<'c> Rehearse<'c> {
         }
     }
 
-    /// A dump of this type.
+    /// Sets the dump type, and resets all other settings of the request.
     #[must_use]
     pub fn of_type(mut self, dump_type: DumpType) -> Self {
         self.request = Request::new(dump_type);
         self
     }
 
-    /// The dump that this request asks for.
+    /// Sets the request.
     #[must_use]
     pub fn for_request(mut self, request: Request) -> Self {
         self.request = request;
         self
     }
 
-    /// Gives a place a name in the dialogue, besides the names that the process has itself.
+    /// Names `size` bytes of memory at `start`. The dialogue shows this name in addition to the
+    /// target's own names.
     #[must_use]
     pub fn naming(mut self, name: impl Into<String>, start: u64, size: u64) -> Self {
         self.names.push((name.into(), start, size));
@@ -75,9 +77,9 @@ impl<'c> Rehearse<'c> {
     /// Dumps the process into memory, with the callback.
     ///
     /// # Panics
-    /// `DUMPWRIGHT_KEEP` names a folder that cannot be written to.
+    /// If `DUMPWRIGHT_KEEP` names a folder that cannot be written to.
     #[track_caller]
-    pub fn on(mut self, mut process: impl Subject) -> Rehearsal {
+    pub fn on(mut self, mut process: impl TestTarget) -> Rehearsal {
         let named = |symbols: Symbols, (name, start, size)| symbols.name(name, start, size);
         let symbols = self.names.into_iter().fold(process.symbols(), named);
         let callback = self
@@ -104,13 +106,14 @@ impl<'c> Rehearse<'c> {
 }
 
 impl Rehearsal {
-    /// The dialogue.
+    /// Returns the dialogue.
     #[must_use]
     pub fn dialogue(&self) -> &Transcript {
         &self.transcript
     }
 
-    /// The questions that have these words, as for [`assert_asked!`](crate::assert_asked!).
+    /// Returns the questions that contain these words. The words are those of
+    /// [`assert_asked!`](crate::assert_asked!).
     #[must_use]
     pub fn asked(&self, words: &str) -> Vec<&Entry> {
         self.transcript
@@ -120,18 +123,18 @@ impl Rehearsal {
             .collect()
     }
 
-    /// How it ended.
+    /// Returns the report of the dump, or the error.
     ///
     /// # Errors
-    /// There is no dump; that is what the callback made of it.
+    /// If there is no dump.
     pub fn outcome(&self) -> Result<&Report, &Error> {
         self.outcome.as_ref()
     }
 
-    /// What the dump holds and lacks.
+    /// Returns the report, which lists what the dump contains and what is missing.
     ///
     /// # Panics
-    /// There is no dump.
+    /// If there is no dump.
     #[track_caller]
     #[must_use]
     pub fn report(&self) -> &Report {
@@ -141,10 +144,10 @@ impl Rehearsal {
         }
     }
 
-    /// Why there is no dump.
+    /// Returns why there is no dump.
     ///
     /// # Panics
-    /// There is one.
+    /// If there is a dump.
     #[track_caller]
     #[must_use]
     pub fn error(&self) -> &Error {
@@ -158,12 +161,12 @@ impl Rehearsal {
         }
     }
 
-    /// The dump, sound by all rules of the format.
+    /// Returns the dump, after checking it against all rules of the format.
     ///
-    /// A callback that took over the output has written it; what it was given is seen here all the same.
+    /// If the callback took over the output, this is the dump that the callback was given to write.
     ///
     /// # Panics
-    /// There is no dump, or it breaks a rule.
+    /// If there is no dump, or if it breaks a rule.
     #[track_caller]
     #[must_use]
     pub fn dump(&self) -> DumpView {
@@ -171,27 +174,29 @@ impl Rehearsal {
         DumpView::sound(self.bytes.clone())
     }
 
-    /// The bytes of the dump; if there is none, those that were written before it failed.
+    /// Returns the bytes of the dump. If there is no dump, returns the bytes that were written
+    /// before it failed.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// States that the dialogue is the one in this file, which is a path from the folder of the package.
+    /// Asserts that the dialogue equals the contents of a file. The path is relative to the folder
+    /// of the package.
     ///
-    /// With `DUMPWRIGHT_BLESS=1` the file is written.
+    /// With `DUMPWRIGHT_BLESS=1`, writes the file instead.
     ///
     /// # Panics
-    /// The dialogue is another one; the text shows the difference.
+    /// If the dialogue differs. The message shows the difference.
     #[track_caller]
     pub fn assert_dialogue(&self, path: impl AsRef<Path>) {
         golden::compare(path.as_ref(), &self.to_string());
     }
 
-    /// States that another rehearsal has the same dialogue.
+    /// Asserts that another rehearsal has the same dialogue.
     ///
     /// # Panics
-    /// It has another one; the text shows the difference.
+    /// If the dialogues differ. The message shows the difference.
     #[track_caller]
     pub fn assert_same_dialogue(&self, other: &Self) {
         let (expected, found) = (self.to_string(), other.to_string());
@@ -219,7 +224,7 @@ impl Rehearsal {
             });
         if let Err(error) = written {
             panic!(
-                "cannot keep the rehearsal in {}, which DUMPWRIGHT_KEEP names: {error}",
+                "cannot write the rehearsal to {}, the folder in DUMPWRIGHT_KEEP: {error}",
                 folder.display()
             );
         }
@@ -232,7 +237,7 @@ impl fmt::Display for Rehearsal {
     }
 }
 
-/// Watches what a callback that took over the output is given.
+/// Keeps the bytes that the callback is given if it took over the output.
 struct WrittenByEither<'r, 'c> {
     recorder: &'r mut Recorder<'c>,
     bytes: Vec<u8>,
@@ -241,7 +246,7 @@ struct WrittenByEither<'r, 'c> {
 impl Callback for WrittenByEither<'_, '_> {
     fn ask(&mut self, ask: Ask<'_>) -> bool {
         if let Ask::IoWriteAll { offset, bytes, .. } = &ask {
-            // A writer may go back; this one does not.
+            // Writers may seek; dumpwright's does not.
             let start = usize::try_from(*offset).expect("a dump in memory");
             self.bytes.resize(self.bytes.len().max(start + bytes.len()), 0);
             self.bytes[start..start + bytes.len()].copy_from_slice(bytes);

@@ -1,10 +1,11 @@
-//! How to run a failed test again.
+//! The command that runs a failed test again.
 
 use std::env;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The name of the test that calls this: nextest gives it on the command line, libtest as the thread's name.
+/// Returns the name of the test that calls this. Nextest passes it on the command line, libtest as
+/// the name of the thread.
 pub(super) fn test_name() -> Option<String> {
     let mut arguments = env::args().skip_while(|argument| argument != "--exact");
     let exact = arguments.nth(1).filter(|name| !name.starts_with('-'));
@@ -17,7 +18,7 @@ pub(super) fn test_name() -> Option<String> {
     exact.or_else(thread)
 }
 
-/// A name for files that belong to this rehearsal.
+/// Returns a file name without extension for this rehearsal, unique in this process.
 pub(super) fn file_stem() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -27,14 +28,15 @@ pub(super) fn file_stem() -> String {
     format!("{test}-{number}")
 }
 
-/// The commands for a failed test, and for accepting what is found if that makes sense.
+/// Returns the commands that run a failed test again, including the one that accepts its dialogue
+/// if that is possible.
 pub(super) fn how(can_be_blessed: bool) -> String {
     let command = command();
     let mut text = format!(
-        "run it alone:        {command}\nkeep dump and dialogue: DUMPWRIGHT_KEEP=target/kept {command}\n"
+        "run this test alone: {command}\nkeep dump and transcript: DUMPWRIGHT_KEEP=target/kept {command}\n"
     );
     if can_be_blessed {
-        text += &format!("accept what is found: DUMPWRIGHT_BLESS=1 {command}\n");
+        text += &format!("accept the new dialogue: DUMPWRIGHT_BLESS=1 {command}\n");
     }
     text
 }
@@ -51,8 +53,8 @@ fn command() -> String {
     format!("cargo test{package}{target}{test}")
 }
 
-/// The name of a test target from its binary, `deps/NAME-HASH`; `None` for unit tests, whose binary has the name of the
-/// crate, which `--test` does not know.
+/// Returns the name of a test target from the name of its binary, `deps/NAME-HASH`. Returns `None`
+/// for unit tests: their binary has the name of the crate, which `--test` does not accept.
 fn target(binary: &Path) -> Option<&str> {
     let (name, _) = binary.file_stem()?.to_str()?.rsplit_once('-')?;
     let package = env::var("CARGO_PKG_NAME").unwrap_or_default().replace('-', "_");

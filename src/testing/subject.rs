@@ -1,19 +1,20 @@
 use crate::Target;
-use crate::native::sim::SimProcess;
 use crate::protocol::Symbols;
+use crate::sim::SimProcess;
 
-/// What a callback can be rehearsed on: a target whose places may have names.
+/// A target that a callback can be rehearsed on, with names for places in its memory.
 ///
-/// Simulated and live processes are, by value and by reference. For any other target there is [`AnyTarget`].
-pub trait Subject {
-    /// The target.
+/// Simulated and live processes implement it, by value and by mutable reference. [`AnyTarget`]
+/// wraps any other target.
+pub trait TestTarget {
+    /// Returns the target.
     fn target(&mut self) -> &mut dyn Target;
 
-    /// The names of places in it, for the dialogue.
+    /// Returns the names of places in the target, which the dialogue shows in place of addresses.
     fn symbols(&self) -> Symbols;
 }
 
-impl Subject for SimProcess {
+impl TestTarget for SimProcess {
     fn target(&mut self) -> &mut dyn Target {
         self
     }
@@ -24,7 +25,7 @@ impl Subject for SimProcess {
 }
 
 #[cfg(all(feature = "native", target_os = "linux"))]
-impl Subject for crate::native::Process {
+impl TestTarget for crate::native::Process {
     fn target(&mut self) -> &mut dyn Target {
         self
     }
@@ -34,7 +35,7 @@ impl Subject for crate::native::Process {
     }
 }
 
-impl<S: Subject> Subject for &mut S {
+impl<S: TestTarget> TestTarget for &mut S {
     fn target(&mut self) -> &mut dyn Target {
         S::target(self)
     }
@@ -44,11 +45,11 @@ impl<S: Subject> Subject for &mut S {
     }
 }
 
-/// Any target, without names.
+/// Wraps any target. Its places have no names.
 #[derive(Debug)]
 pub struct AnyTarget<T>(pub T);
 
-impl<T: Target> Subject for AnyTarget<T> {
+impl<T: Target> TestTarget for AnyTarget<T> {
     fn target(&mut self) -> &mut dyn Target {
         &mut self.0
     }

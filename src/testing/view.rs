@@ -1,26 +1,27 @@
 use std::ops::Range;
 
 use super::reproduce;
-use crate::read::{Amd64Registers, Dump, Module, Severity, Thread, check};
+use crate::read::{Amd64Registers, Dump, Level, Module, Thread, check};
 
-/// A dump, to be asked what it holds. Asking for what is not there fails the test and says what is.
+/// The dump of a rehearsal, with methods that return its contents. A method that does not find what
+/// it was asked for fails the test and prints what the dump contains.
 pub struct DumpView {
     dump: Dump,
     bytes: Vec<u8>,
 }
 
-/// A thread of a dump.
+/// A thread in a dump.
 pub struct ThreadView<'d> {
     dump: &'d DumpView,
     thread: Thread,
 }
 
-/// A module of a dump.
+/// A module in a dump.
 pub struct ModuleView {
     module: Module,
 }
 
-/// Reading has failed; the dump was found sound before, so that is no fault of the test.
+/// Why reading cannot fail: the dump has been checked before.
 const READABLE: &str = "a sound dump in memory can be read";
 
 impl DumpView {
@@ -33,19 +34,19 @@ impl DumpView {
         let violations = check(&dump).expect("a dump in memory can be read");
         let errors: Vec<_> = violations
             .iter()
-            .filter(|violation| violation.severity == Severity::Error)
+            .filter(|violation| violation.severity == Level::Error)
             .map(ToString::to_string)
             .collect();
         assert!(
             errors.is_empty(),
-            "the dump is not sound\n{}\n{}",
+            "the dump breaks the rules of the format:\n{}\n{}",
             errors.join("\n"),
             reproduce::how(false)
         );
         Self { dump, bytes }
     }
 
-    /// The ids of the threads, in the dump's order.
+    /// Returns the ids of the threads, in the order of the dump.
     #[must_use]
     pub fn threads(&self) -> Vec<u32> {
         self.dump
@@ -56,10 +57,10 @@ impl DumpView {
             .collect()
     }
 
-    /// The thread of this id.
+    /// Returns the thread with this id.
     ///
     /// # Panics
-    /// It is not in the dump.
+    /// If it is not in the dump.
     #[track_caller]
     #[must_use]
     pub fn thread(&self, id: u32) -> ThreadView<'_> {
@@ -78,7 +79,7 @@ impl DumpView {
         }
     }
 
-    /// The names of the modules, in the dump's order.
+    /// Returns the names of the modules, in the order of the dump.
     #[must_use]
     pub fn modules(&self) -> Vec<String> {
         self.dump
@@ -89,10 +90,10 @@ impl DumpView {
             .collect()
     }
 
-    /// The module of this name: the whole path, or its last part.
+    /// Returns the module with this name, which is the whole path or its last part.
     ///
     /// # Panics
-    /// It is not in the dump.
+    /// If it is not in the dump.
     #[track_caller]
     #[must_use]
     pub fn module(&self, name: &str) -> ModuleView {
@@ -110,7 +111,7 @@ impl DumpView {
         }
     }
 
-    /// The captured ranges, in the dump's order.
+    /// Returns the captured ranges, in the order of the dump.
     #[must_use]
     pub fn ranges(&self) -> Vec<Range<u64>> {
         let ranges = self.dump.memory_ranges().expect(READABLE);
@@ -120,10 +121,10 @@ impl DumpView {
             .collect()
     }
 
-    /// The bytes of the target at these addresses.
+    /// Returns the target's bytes at these addresses.
     ///
     /// # Panics
-    /// Not all of them are in the dump.
+    /// If not all of them are in the dump.
     #[track_caller]
     #[must_use]
     pub fn memory(&self, range: Range<u64>) -> Vec<u8> {
@@ -156,25 +157,25 @@ impl DumpView {
             .all(|captured| captured.end <= range.start || range.end <= captured.start)
     }
 
-    /// Whether the whole file holds these bytes nowhere: the question to ask about a secret.
+    /// Whether these bytes, such as a secret, are nowhere in the file.
     #[must_use]
     pub fn contains_nowhere(&self, secret: impl AsRef<[u8]>) -> bool {
         self.dump.contains_nowhere(secret.as_ref()).expect(READABLE)
     }
 
-    /// The bytes of a stream; `None` if the dump has none of this type.
+    /// Returns the bytes of a stream; `None` if the dump has no stream of this type.
     #[must_use]
     pub fn stream(&self, stream_type: u32) -> Option<Vec<u8>> {
         self.dump.stream_bytes(stream_type).expect(READABLE)
     }
 
-    /// The reader, for everything else.
+    /// Returns the reader, which gives access to everything else in the dump.
     #[must_use]
     pub fn reader(&self) -> &Dump {
         &self.dump
     }
 
-    /// The file.
+    /// Returns the bytes of the file.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -182,53 +183,53 @@ impl DumpView {
 }
 
 impl ThreadView<'_> {
-    /// The captured part of the stack, from the stack pointer on.
+    /// Returns the captured part of the stack, from the stack pointer on.
     ///
     /// # Panics
-    /// The dump does not hold it.
+    /// If it is not in the dump.
     #[track_caller]
     #[must_use]
     pub fn stack(&self) -> Vec<u8> {
         let range = self.stack_range();
         assert!(
             !range.is_empty(),
-            "the dump has no stack of thread {}",
+            "the stack of thread {} is not in the dump",
             self.thread.id
         );
         self.dump.memory(range)
     }
 
-    /// Where that is; empty if the dump has no stack of it.
+    /// Returns the addresses of the captured part of the stack; empty if it is not in the dump.
     #[must_use]
     pub fn stack_range(&self) -> Range<u64> {
         let stack = self.thread.stack;
         stack.start..stack.start + u64::from(stack.size)
     }
 
-    /// The registers.
+    /// Returns the registers.
     ///
     /// # Panics
-    /// The dump does not hold them, or they are not those of an x86-64 processor.
+    /// If they are not in the dump, or are not those of an x86-64 processor.
     #[track_caller]
     #[must_use]
     pub fn registers(&self) -> Amd64Registers {
         match self.thread.registers() {
             Some(registers) => registers,
             None if self.has_registers() => panic!(
-                "the registers of thread {} are not those of an x86-64 processor: see record().context",
+                "the registers of thread {} are not those of an x86-64 processor; use record().context",
                 self.thread.id
             ),
-            None => panic!("the dump has no registers of thread {}", self.thread.id),
+            None => panic!("the registers of thread {} are not in the dump", self.thread.id),
         }
     }
 
-    /// Whether the dump holds its registers.
+    /// Whether the registers are in the dump.
     #[must_use]
     pub fn has_registers(&self) -> bool {
         self.thread.context.is_some()
     }
 
-    /// The record, for everything else.
+    /// Returns the thread's record, with everything else that the dump has about the thread.
     #[must_use]
     pub fn record(&self) -> &Thread {
         &self.thread
@@ -236,19 +237,19 @@ impl ThreadView<'_> {
 }
 
 impl ModuleView {
-    /// Where it lies in the target.
+    /// Returns the addresses of the module in the target.
     #[must_use]
     pub fn range(&self) -> Range<u64> {
         self.module.base..self.module.base + u64::from(self.module.size)
     }
 
-    /// The id that symbols are looked up by, if it has one.
+    /// Returns the id by which symbols are looked up; `None` if the module has none.
     #[must_use]
     pub fn debug_id(&self) -> Option<&str> {
         self.module.debug_id.as_deref()
     }
 
-    /// The record, for everything else.
+    /// Returns the module's record, with everything else that the dump has about the module.
     #[must_use]
     pub fn record(&self) -> &Module {
         &self.module

@@ -1,30 +1,36 @@
-//! All memory: two passes over the regions, the second of which reads.
+//! All memory: two passes over the regions. The second pass reads.
 
 use std::collections::BTreeSet;
 
 use dumpwright_callback::Hresult;
-use dumpwright_target::{AddressRange, Frozen, Region, Remark, Subject};
+use dumpwright_target::{AddressRange, Diagnostic, Frozen, Region, Subject};
 
-use super::fetch;
+use super::{Room, fetch, without_untouched_runs};
 use crate::capture::full::{ATTEMPTS, Asking};
-use crate::capture::regions::Walk;
-use crate::capture::{Bytes, Negotiated, Piece, Snapshot};
+use crate::capture::regions::{RegionWalk, split_at_holes};
+use crate::capture::{Bytes, CapturedMemory, Negotiated, Piece, Snapshot};
+use crate::error::remedy;
 use crate::protocol::dialogue::Dialogue;
 use crate::{DumpType, Error};
 
-/// A part of a region that is to be dumped.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Part {
-    range: AddressRange,
-    /// Its region has turned out to be unreadable: it is listed with no bytes.
-    is_lost: bool,
+/// The number of unreadable regions after which a further one no longer restarts both passes.
+/// DbgHelp has no such limit; with thousands of unreadable regions it would read all memory
+/// thousands of times.
+const MOST_RESTARTS: usize = 64;
+
+/// The result of an attempt.
+struct Attempt {
+    pieces: Vec<Piece>,
+    diagnostics: Vec<Diagnostic>,
+    /// Whether both passes agree.
+    is_agreed: bool,
 }
 
-/// Why a pass did not come to its end.
+/// Why a pass did not finish.
 enum Stopped {
     /// A read failed.
     Unreadable {
-        /// Where the region begins.
+        /// The start of the region.
         region: u64,
         chunk: AddressRange,
         status: Hresult,
@@ -32,90 +38,138 @@ enum Stopped {
     By(Error),
 }
 
-/// Asks both passes, and reads in the second.
+/// Makes both passes, and reads in the second.
 ///
-/// When they differ, both begin anew, five times at most. When a read fails, the dump fails, or, with 0x20000,
-/// both begin anew and the whole region gets an entry without bytes. The callback is not asked about it.
+/// If they differ, both are repeated, for at most five attempts. If a read fails, the dump fails.
+/// With 0x20000, both passes are repeated instead, and the whole region gets an entry without
+/// bytes. The callback is not asked about the failure.
+///
+/// Up to `limit` bytes are read here. The rest is deferred, and long runs of untouched memory are
+/// left out.
 pub(in crate::capture) fn full(
     frozen: &mut dyn Frozen,
     snapshot: &mut Snapshot,
     own: &[Region],
     negotiated: &Negotiated,
+    limit: u64,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<(), Error> {
+    let own = &split_at_holes(frozen, own, Region::is_dumpable, &mut snapshot.diagnostics)[..];
     negotiated.begin_writing(dialogue)?;
-    let dump_type = snapshot.dump_type;
-    // DbgHelp writes the lists of threads and modules first, polling before each entry.
-    for _ in 0..snapshot.threads.len() + snapshot.modules.len() {
+    let dump_type = snapshot.terms.dump_type;
+    // DbgHelp writes the lists of threads and modules first, and sends Cancel before each entry.
+    for _ in 0..snapshot.threads.kept().len() + snapshot.modules.len() {
         dialogue.service().poll_cancel()?;
     }
     if dump_type.contains(DumpType::WITH_FULL_MEMORY_INFO) {
-        snapshot.regions = Some(Walk::over(own).all(dialogue)?);
+        snapshot.map.set_regions(RegionWalk::over(own).all(dialogue)?);
     }
     let goes_on = dump_type.contains(DumpType::IGNORE_INACCESSIBLE_MEMORY)
         && !dump_type.contains(DumpType::NO_IGNORE_INACCESSIBLE_MEMORY);
     let mut inaccessible = BTreeSet::new();
     let mut attempts = 0;
     while attempts < ATTEMPTS {
-        match attempt(frozen, own, &inaccessible, dialogue) {
-            Ok(Some(pieces)) => {
-                snapshot.remarks.extend(losses(&pieces));
-                snapshot.pieces = pieces;
-                snapshot.large = true;
+        let restarts = goes_on && inaccessible.len() < MOST_RESTARTS;
+        match attempt(
+            frozen,
+            own,
+            &mut inaccessible,
+            goes_on && !restarts,
+            limit,
+            dialogue,
+        ) {
+            Ok(attempt) if attempt.is_agreed => {
+                snapshot.diagnostics.extend(losses(&attempt.pieces));
+                if !attempt.diagnostics.is_empty() {
+                    // Memory that was left out may end inside a region.
+                    snapshot.map.cut_at(&attempt.pieces);
+                }
+                snapshot.diagnostics.extend(attempt.diagnostics);
+                snapshot.memory = CapturedMemory::new(attempt.pieces, true);
                 return Ok(());
             }
-            Ok(None) => attempts += 1,
-            // Each time it is another region, so this ends.
+            Ok(_) => attempts += 1,
+            // This ends, because it is another region each time.
             Err(Stopped::Unreadable { region, .. }) if goes_on => {
                 inaccessible.insert(region);
             }
             Err(Stopped::Unreadable {
                 chunk: range, status, ..
-            }) => return Err(Error::Unreadable { range, status }),
+            }) => {
+                return Err(Error::Unreadable {
+                    range,
+                    status,
+                    remedy: remedy::IGNORE_INACCESSIBLE,
+                });
+            }
             Err(Stopped::By(error)) => return Err(error),
         }
     }
     Err(Error::PassesDisagree)
 }
 
-/// Both passes; `None` if they differ.
+/// Makes both passes.
+///
+/// With `keeps_going`, a region that turns out to be unreadable is immediately listed with no bytes
+/// and added to `inaccessible`.
 fn attempt(
     frozen: &mut dyn Frozen,
     own: &[Region],
-    inaccessible: &BTreeSet<u64>,
+    inaccessible: &mut BTreeSet<u64>,
+    keeps_going: bool,
+    limit: u64,
     dialogue: &mut Dialogue<'_>,
-) -> Result<Option<Vec<Piece>>, Stopped> {
+) -> Result<Attempt, Stopped> {
     let mut sizes = Vec::new();
-    pass(own, inaccessible, dialogue, |_, part| {
-        sizes.push(part);
+    pass(own, dialogue, |_, _, range| {
+        sizes.push(range);
         Ok(())
     })?;
     let mut parts = Vec::new();
     let mut pieces = Vec::new();
-    pass(own, inaccessible, dialogue, |dialogue, part| {
-        parts.push(part);
-        let bytes = match part.is_lost {
-            true => Bytes::Lost,
-            false => Bytes::Fetched(fetch(frozen, dialogue.service(), part.range)?),
-        };
-        pieces.push(Piece {
-            range: part.range,
-            bytes,
-        });
+    let mut diagnostics = Vec::new();
+    let mut room = Room(limit);
+    pass(own, dialogue, |dialogue, region, range| {
+        parts.push(range);
+        let mut present = vec![range];
+        if !inaccessible.contains(&region) {
+            present = without_untouched_runs(frozen, range, &mut diagnostics);
+        }
+        for range in present {
+            let bytes = if inaccessible.contains(&region) {
+                Bytes::Lost
+            } else if !room.take(range.len()) {
+                Bytes::Deferred
+            } else {
+                match fetch(frozen, dialogue.service(), range) {
+                    Ok(bytes) => Bytes::Fetched(bytes),
+                    Err(_) if keeps_going => {
+                        inaccessible.insert(region);
+                        Bytes::Lost
+                    }
+                    Err(failed) => return Err(failed),
+                }
+            };
+            pieces.push(Piece { range, bytes });
+        }
         Ok(())
     })?;
-    Ok((sizes == parts).then_some(pieces))
+    Ok(Attempt {
+        pieces,
+        diagnostics,
+        is_agreed: sizes == parts,
+    })
 }
 
-/// One pass over the address space; `take` gets each part that is to be dumped.
+/// Makes one pass over the address space. Calls `take` with each part that is to be dumped and the
+/// start of its region.
 fn pass(
     own: &[Region],
-    inaccessible: &BTreeSet<u64>,
     dialogue: &mut Dialogue<'_>,
-    mut take: impl FnMut(&mut Dialogue<'_>, Part) -> Result<(), (AddressRange, Hresult)>,
+    mut take: impl FnMut(&mut Dialogue<'_>, u64, AddressRange) -> Result<(), (AddressRange, Hresult)>,
 ) -> Result<(), Stopped> {
     let mut asking = Asking::default();
-    let mut walk = Walk::over(own);
+    let mut walk = RegionWalk::over(own);
     loop {
         dialogue.service().poll_cancel()?;
         let Some(region) = walk.next(dialogue)? else {
@@ -126,8 +180,7 @@ fn pass(
         }
         let start = region.range.start();
         for range in asking.parts(&region, dialogue) {
-            let is_lost = inaccessible.contains(&start);
-            take(dialogue, Part { range, is_lost }).map_err(|(chunk, status)| Stopped::Unreadable {
+            take(dialogue, start, range).map_err(|(chunk, status)| Stopped::Unreadable {
                 region: start,
                 chunk,
                 status,
@@ -142,10 +195,10 @@ impl From<Error> for Stopped {
     }
 }
 
-fn losses(pieces: &[Piece]) -> impl Iterator<Item = Remark> {
+fn losses(pieces: &[Piece]) -> impl Iterator<Item = Diagnostic> {
     let lost = pieces.iter().filter(|piece| piece.bytes == Bytes::Lost);
     lost.map(|piece| {
-        Remark::missing(
+        Diagnostic::missing(
             Subject::Memory(piece.range),
             "a page of the region cannot be read",
         )

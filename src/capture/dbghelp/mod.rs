@@ -1,7 +1,8 @@
-//! Memory as DbgHelp 6.3.9600 chooses and reads it, mistakes included, for the profiles that rehearse it.
+//! Chooses and reads memory as DbgHelp 6.3.9600 does, including its mistakes, for the profiles that
+//! follow it.
 //!
-//! The siblings of these files one folder up do what its documentation says. Each difference is a row in
-//! `DEVIATIONS.md`.
+//! `full.rs` and `selected.rs` in the parent folder do what DbgHelp's documentation says.
+//! `DEVIATIONS.md` lists each difference.
 
 mod blocks;
 mod full;
@@ -9,28 +10,65 @@ mod probe;
 mod selected;
 
 use dumpwright_callback::Hresult;
-use dumpwright_target::{AddressRange, Frozen};
+use dumpwright_target::{AddressRange, Content, Diagnostic, Frozen, Memory};
 
 pub(super) use full::full;
 pub(super) use selected::selected;
 
+use super::full::{LONGEST_UNTOUCHED_RUN, untouched};
 use crate::memory::reader;
 use crate::protocol::dialogue::Service;
 
-/// DbgHelp reads no more at a time.
+/// The most bytes that DbgHelp reads at a time.
 const CHUNK: u64 = 64 << 10;
 
-/// Reads all of `range`, or says which chunk of it could not be read, and why.
-fn fetch(
+/// The number of bytes that may still be read now. Memory that does not fit is deferred, as in the
+/// documented profile. The C library is called for processes of any size, and DbgHelp stores no
+/// memory and therefore has no limit that could be followed.
+struct Room(u64);
+
+impl Room {
+    /// Takes `bytes` off if they fit, and returns whether they did.
+    fn take(&mut self, bytes: u64) -> bool {
+        let left = self.0.checked_sub(bytes);
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
+}
+
+/// Returns a range without long runs of untouched memory, and reports these runs.
+fn without_untouched_runs(
     frozen: &mut dyn Frozen,
+    range: AddressRange,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<AddressRange> {
+    if range.len() <= LONGEST_UNTOUCHED_RUN {
+        return vec![range];
+    }
+    let mut kept = Vec::new();
+    let mut start = range.start();
+    reader::survey(frozen, range, |part, content| {
+        if content == Content::Zero && part.len() > LONGEST_UNTOUCHED_RUN {
+            kept.extend(AddressRange::new(start, part.start()));
+            start = part.end();
+            diagnostics.push(untouched(part));
+        }
+    });
+    kept.extend(AddressRange::new(start, range.end()));
+    kept
+}
+
+/// Reads all of `range`. If that fails, returns the chunk that could not be read, and why.
+fn fetch(
+    memory: &mut dyn Memory,
     service: &mut Service<'_>,
     range: AddressRange,
 ) -> Result<Vec<u8>, (AddressRange, Hresult)> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(range.len()).unwrap_or(0));
     for chunk in range.chunks(CHUNK) {
         let done = bytes.len();
         bytes.resize(done + usize::try_from(chunk.len()).expect("at most CHUNK"), 0);
-        reader::read(frozen, service, chunk, &mut bytes[done..]).map_err(|status| (chunk, status))?;
+        reader::read(memory, service, chunk, &mut bytes[done..]).map_err(|status| (chunk, status))?;
     }
     Ok(bytes)
 }

@@ -1,36 +1,46 @@
-//! Answers to callbacks, from text. The language is described in `docs/script.md`.
+//! Scripts: text files that answer the callback. `docs/script.md` describes the language.
 
-mod error;
 mod parse;
 mod rule;
 mod words;
 
-pub use error::ScriptError;
-
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range as Span;
 use std::path::Path;
 
 use dumpwright_callback::{
-    Ask, AskKind, Callback, Hresult, MemoryInfo, ModuleWriteFlags, SecondaryFlags, ThreadWriteFlags,
+    Ask, AskKind, Callback, Hresult, MemoryInfo, ModuleWriteFlags, ProcessAsked, SecondaryFlags,
+    ThreadWriteFlags,
 };
-use dumpwright_target::{Need, Target};
+use dumpwright_target::{Direct, Fault, Memory, MemoryExt, Need, Target};
+use dumpwright_text::{KEPT, Mistake, Source, TextError, hint};
 
-use self::error::{Source, hint};
-use self::rule::{Actions, Completed, Extent, Handle, Located, Query, Range, Rule, Shift, ThreadName};
-use super::output::Output;
+use self::rule::{
+    Actions, Completed, HandleAnswer, Located, Query, Range, RangeExtent, Rule, Shift, ThreadPattern,
+};
+use super::output::CallbackFile;
 use super::symbols::{Symbols, split_offset};
 use crate::policy::glob;
 use crate::protocol::vm_region::to_info;
 
-/// Reads the target's memory at an address into a buffer; returns how many bytes it got.
-type ReadMemory = Box<dyn FnMut(u64, &mut [u8]) -> usize>;
-
-/// A callback that answers by rules from a text.
+/// The mistakes of a text that is not a valid script, or of a script that does not fit the target.
 ///
-/// A question is first answered by default, then every rule that is about it changes the answer, in the order of the
-/// text. By default everything is TRUE and stays as it was prefilled, except: no memory is added or removed, no failed
-/// read is forgiven, no kernel dump is wanted (FALSE); every region is taken and the next one asked for; output is kept and
-/// accepted; before a read no bytes are given; after it they pass unchanged.
+/// Each mistake has its position, an excerpt of the text, and, if possible, a suggestion.
+pub type ScriptError = TextError;
+
+/// A callback that answers according to the rules in a text.
+///
+/// A script first sets the default answer of a question. Then every rule that applies to the
+/// question changes the answer, in the order of the text.
+///
+/// The default answer is TRUE with the prefilled answer slot, with these exceptions:
+///
+/// * Memory, RemoveMemory, ReadMemoryFailure and WriteKernelMinidump: FALSE.
+/// * IncludeVmRegion: the whole region, and continue.
+/// * IoWriteAll and IoFinish: S_OK. The bytes are stored, see [`output`](Self::output).
+/// * VmPreRead: S_OK, with no bytes.
+/// * VmPostRead: the result of the read.
 ///
 /// ```
 /// use dumpwright::protocol::Script;
@@ -48,183 +58,185 @@ type ReadMemory = Box<dyn FnMut(u64, &mut [u8]) -> usize>;
 /// let error = Script::parse("[[rule]]\nask = \"IncludeTread\"", "answers.toml").unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "answers.toml:2:7: no question is called \"IncludeTread\"; did you mean \"IncludeThread\"?"
+///     r#"
+/// answers.toml:2:7: unknown callback type "IncludeTread"; did you mean "IncludeThread"?
+///   |
+/// 2 | ask = "IncludeTread"
+///   |       ^^^^^^^^^^^^^^
+/// "#
+///     .trim()
 /// );
 /// # drop(script);
 /// ```
 pub struct Script {
-    file: String,
+    source: Source,
     rules: Vec<Rule>,
-    /// How many questions there have been of each kind.
+    /// The number of questions so far, by callback type.
     asked: [u64; AskKind::ALL.len()],
     symbols: Symbols,
     map: Option<Vec<MemoryInfo>>,
-    memory: Option<ReadMemory>,
+    memory: Option<Box<dyn Memory>>,
     given_handle: u64,
-    output: Output,
-    problems: Vec<ScriptError>,
-    /// Places in conditions that were not known when they were needed. They may have become known later.
-    unknown: Vec<Located>,
+    output: CallbackFile,
+    /// What the script needed and did not get, by the position in the text.
+    problems: BTreeMap<usize, (Span<usize>, String)>,
+    /// Names in conditions that were not known when they were needed, by their position in the
+    /// text. They may have become known later.
+    unknown: BTreeMap<(usize, String), Located>,
+}
+
+/// The memory of a target that is frozen for each read.
+struct FrozenMemory<T>(T);
+
+impl<T: Target> Memory for FrozenMemory<T> {
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<usize, Fault> {
+        self.0.freeze(&Need::default())?.read(at, into)
+    }
 }
 
 impl Script {
-    /// The script in a text. `file` is what errors call it.
+    /// Parses a script. `file` is the name of the script in error messages.
     ///
     /// # Errors
-    /// The text is no script.
+    /// Fails if the text is not TOML, or if it has unknown keys, values or callback types. The
+    /// error lists all mistakes.
     pub fn parse(text: &str, file: &str) -> Result<Self, ScriptError> {
-        let rules = parse::parse(&Source { file, text })?;
+        Self::of(Source::new(file, text))
+    }
+
+    /// Reads a script from a file.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read, and in the cases of [`parse`](Self::parse).
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ScriptError> {
+        Self::of(Source::load(path)?)
+    }
+
+    fn of(source: Source) -> Result<Self, ScriptError> {
+        let rules = parse::parse(&source)?;
         Ok(Self {
-            file: file.to_owned(),
+            source,
             rules,
             asked: [0; AskKind::ALL.len()],
             symbols: Symbols::new(),
             map: None,
             memory: None,
             given_handle: 0,
-            output: Output::default(),
-            problems: Vec::new(),
-            unknown: Vec::new(),
+            output: CallbackFile::default(),
+            problems: BTreeMap::new(),
+            unknown: BTreeMap::new(),
         })
     }
 
-    /// The script in a file.
-    ///
-    /// # Errors
-    /// The file cannot be read, or is no script.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self, ScriptError> {
-        let path = path.as_ref();
-        let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| ScriptError {
-            file: file.clone(),
-            line: 0,
-            column: 0,
-            message: format!("cannot read it: {error}"),
-        })?;
-        Self::parse(&text, &file)
-    }
-
-    /// Names that the rules may use, besides those that the questions tell.
+    /// Sets names that the rules may use, in addition to those that the script learns from the
+    /// questions.
     #[must_use]
     pub fn symbols(mut self, symbols: Symbols) -> Self {
         self.symbols = symbols;
         self
     }
 
-    /// The target's regions, ascending, for rules with `query = "own"`. Without them the writer is left to ask the system,
-    /// which comes to the same.
+    /// Sets the target's regions, in ascending order, for rules with `query = "own"`.
+    ///
+    /// Without them, such rules leave the question unanswered. The writer then gets the same
+    /// regions from the system.
     #[must_use]
     pub fn map(mut self, regions: Vec<MemoryInfo>) -> Self {
         self.map = Some(regions);
         self
     }
 
-    /// The target's memory, for rules with `read`.
+    /// Sets the target's memory, for rules with `read`.
     #[must_use]
-    pub fn memory(mut self, read: impl FnMut(u64, &mut [u8]) -> usize + 'static) -> Self {
-        self.memory = Some(Box::new(read));
+    pub fn memory(mut self, memory: impl Memory + 'static) -> Self {
+        self.memory = Some(Box::new(memory));
         self
     }
 
-    /// The memory and the regions of this target, for rules with `read` and `query = "own"`. It is another one than is
-    /// dumped: a copy, or the same process opened again.
+    /// Sets the target's memory and regions, for rules with `read` and `query = "own"`.
+    ///
+    /// `target` is not the object that is dumped, but a copy of it, or the same process opened a
+    /// second time. It is suspended for each read. If it cannot be suspended now, the script has no
+    /// regions, as without [`map`](Self::map).
     #[must_use]
     pub fn memory_of(mut self, mut target: impl Target + 'static) -> Self {
         if let Ok(mut frozen) = target.freeze(&Need::default()) {
-            let regions = frozen.regions().unwrap_or_default();
+            let regions = frozen.regions(&mut Direct).unwrap_or_default();
             self.map = Some(regions.iter().map(to_info).collect());
         }
-        self.memory(move |at, into| {
-            let Ok(mut frozen) = target.freeze(&Need::default()) else {
-                return 0;
-            };
-            let mut done = 0;
-            while let Ok(count) = frozen.read(at.wrapping_add(done as u64), &mut into[done..])
-                && count > 0
-            {
-                done += count;
-            }
-            done
-        })
+        self.memory(FrozenMemory(target))
     }
 
-    /// What errors call the script.
+    /// Returns the name of the script in error messages.
     #[must_use]
     pub fn file(&self) -> &str {
-        &self.file
+        self.source.file()
     }
 
-    /// What was written by IoWriteAll.
+    /// Returns the bytes that IoWriteAll has passed to the script.
     #[must_use]
     pub fn output(&self) -> &[u8] {
         self.output.bytes()
     }
 
-    /// What the script asked for and could not have, when the dump is over: places that nothing in the target is called,
-    /// bytes from memory that it was not given.
+    /// Returns what the script needed and did not get, when the dump is over: names that do not
+    /// exist in the target, and memory that the script has no access to. The problems are in the
+    /// order of the text, at most [`KEPT`].
     #[must_use]
-    pub fn problems(&self) -> Vec<ScriptError> {
+    pub fn problems(&self) -> Vec<Mistake> {
         let names = self.symbols.names();
-        let unknown = self
-            .unknown
-            .iter()
-            .filter(|place| self.symbols.address(&place.text).is_none());
-        let unknown = unknown.map(|place| self.unknown_place(place, &names));
-        let mut all: Vec<_> = self.problems.iter().cloned().chain(unknown).collect();
-        all.sort_by_key(|error| (error.line, error.column));
-        all.dedup();
-        all
+        let unknown = self.unknown.values();
+        let unknown = unknown.filter(|place| self.symbols.address(&place.text).is_none());
+        let unknown = unknown.map(|place| (place.span.clone(), no_such_place(place, &names)));
+        let all = self.problems.values().cloned().chain(unknown);
+        self.source.locate(all.take(KEPT).collect())
     }
 
-    /// The lines of the rules that no question was for.
+    /// Returns the line numbers of the rules that did not apply to any question.
     #[must_use]
     pub fn unused(&self) -> Vec<usize> {
         self.rules
             .iter()
             .filter(|rule| rule.used == 0)
-            .map(|rule| rule.line)
+            .map(|rule| self.source.line(rule.span.start))
             .collect()
     }
 
-    fn unknown_place(&self, place: &Located, names: &[String]) -> ScriptError {
-        let (name, ..) = split_offset(&place.text);
-        let hint = hint(name, names.iter().map(String::as_str));
-        self.problem(place, format!("nothing in the target is called \"{name}\"{hint}"))
-    }
-
-    fn problem(&self, place: &Located, message: String) -> ScriptError {
-        ScriptError {
-            file: self.file.clone(),
-            line: place.line,
-            column: place.column,
-            message,
+    /// Stores a problem, unless there is one at the same position already.
+    fn problem(&mut self, span: &Span<usize>, message: impl FnOnce(&Self) -> String) {
+        if self.problems.len() < KEPT && !self.problems.contains_key(&span.start) {
+            let message = message(self);
+            self.problems.insert(span.start, (span.clone(), message));
         }
     }
 
-    /// The address of a place that an answer needs.
+    /// Returns the address of a place that an answer needs. An unknown name is a problem.
     fn needed(&mut self, place: &Located) -> Option<u64> {
         let address = self.symbols.address(&place.text);
         if address.is_none() {
-            let problem = self.unknown_place(place, &self.symbols.names());
-            self.problems.push(problem);
+            self.problem(&place.span, |script| {
+                no_such_place(place, &script.symbols.names())
+            });
         }
         address
     }
 
-    /// The addresses of a range that a condition needs, if they are known by now.
+    /// Returns the addresses of a range that a condition needs, or `None` if a name is not known
+    /// yet.
     fn range(&mut self, range: &Range) -> Option<(u64, u64)> {
         let mut known = |place: &Located| {
             let address = self.symbols.address(&place.text);
-            if address.is_none() && !self.unknown.iter().any(|unknown| unknown.text == place.text) {
-                self.unknown.push(place.clone());
+            if address.is_none() {
+                let key = (place.span.start, place.text.clone());
+                self.unknown.entry(key).or_insert_with(|| place.clone());
             }
             address
         };
         let start = known(&range.start)?;
         let end = match &range.extent {
-            Extent::End(end) => known(end)?,
-            Extent::Size(size) => start.saturating_add(*size),
-            Extent::Named => {
+            RangeExtent::End(end) => known(end)?,
+            RangeExtent::Size(size) => start.saturating_add(*size),
+            RangeExtent::Named => {
                 let named = self
                     .symbols
                     .range(&range.start.text)
@@ -237,7 +249,7 @@ impl Script {
         Some((start, end))
     }
 
-    /// Whether a rule applies to a question, the `nth` of its kind.
+    /// Returns whether a rule applies to a question, which is the `nth` of its callback type.
     fn applies(&mut self, rule: &Rule, ask: &Ask<'_>, nth: u64) -> bool {
         if !rule.is_about(ask.kind(), nth) {
             return false;
@@ -252,8 +264,8 @@ impl Script {
         if let Some(wanted) = &rule.thread {
             let Some(id) = rule::thread(ask) else { return false };
             let is_it = match wanted {
-                ThreadName::Id(wanted) => id == *wanted,
-                ThreadName::Number(wanted) => self.symbols.thread_number(id) == Some(*wanted),
+                ThreadPattern::Id(wanted) => id == *wanted,
+                ThreadPattern::Number(wanted) => self.symbols.thread_number(id) == Some(*wanted),
             };
             if !is_it {
                 return false;
@@ -285,22 +297,16 @@ impl Script {
         }
     }
 
-    /// IncludeModule shows an address only; whoever knows the names has to give them.
+    /// Reports a rule that needs the name of a module in IncludeModule, which has only the address.
     fn nameless(&mut self, rule: &Rule) {
-        let place = Located {
-            text: String::new(),
-            line: rule.line,
-            column: 1,
-        };
-        let message =
-            "IncludeModule does not tell a module's name, and nobody else has; ask Module, which does";
-        let problem = self.problem(&place, message.to_owned());
-        if !self.problems.contains(&problem) {
-            self.problems.push(problem);
-        }
+        self.problem(&rule.span, |_| {
+            "IncludeModule does not have the module's name, and the name is not known from elsewhere; use Module, which \
+             has it"
+                .to_owned()
+        });
     }
 
-    /// Does to an answer what a rule says; returns what is returned then.
+    /// Applies the actions of a rule to an answer. Returns the new return value.
     fn act(&mut self, actions: &Actions, used: u64, ask: &mut Ask<'_>, mut said: bool) -> bool {
         let bits = |old: u32| {
             let set = actions.flags.as_ref().map_or(old, |flags| flags.0);
@@ -337,12 +343,16 @@ impl Script {
             }
             Ask::WriteKernelMinidump { handle } => {
                 **handle = match &actions.handle {
-                    Some(Handle::Number(number)) => *number,
-                    Some(Handle::Given) => self.given_handle,
+                    Some(HandleAnswer::Number(number)) => *number,
+                    Some(HandleAnswer::Given) => self.given_handle,
                     None => **handle,
                 };
             }
-            Ask::KernelMinidumpStatus { .. } => {}
+            Ask::KernelMinidumpStatus { .. } | Ask::CompressedMemoryStreamFinish { .. } => {}
+            Ask::CompressedMemoryStreamStart { answer } => {
+                answer.max_parallelism = actions.max_parallelism.unwrap_or(answer.max_parallelism);
+                answer.max_transfer_size = actions.max_transfer_size.unwrap_or(answer.max_transfer_size);
+            }
             Ask::IncludeVmRegion { answer } => {
                 answer.cont = actions.cont.unwrap_or(answer.cont);
                 self.change(&actions.region, &mut answer.region);
@@ -392,7 +402,8 @@ impl Script {
         actions.ret.unwrap_or(said)
     }
 
-    fn change(&mut self, wanted: &rule::Region, region: &mut MemoryInfo) {
+    /// Applies the changes of a rule to a region.
+    fn change(&mut self, wanted: &rule::RegionRule, region: &mut MemoryInfo) {
         let mut shifted = |shift: &Option<Shift>, old: u64| match shift {
             None => old,
             Some(Shift::To(place)) => self.needed(place).unwrap_or(old),
@@ -408,27 +419,17 @@ impl Script {
         region.kind = wanted.kind.unwrap_or(region.kind);
     }
 
+    /// Applies the actions of a rule to the bytes of a read.
     fn edit(&mut self, actions: &Actions, offset: u64, buffer: &mut [u8]) {
-        if actions.read {
+        if let Some(span) = &actions.read {
             match &mut self.memory {
-                Some(read) => {
-                    read(offset, buffer);
+                Some(memory) => {
+                    memory.fill(offset, buffer);
                 }
-                None => {
-                    let message = format!(
-                        "{}: a rule reads the target's memory, which the script was not given",
-                        self.file
-                    );
-                    let problem = ScriptError {
-                        file: self.file.clone(),
-                        line: 0,
-                        column: 0,
-                        message,
-                    };
-                    if !self.problems.contains(&problem) {
-                        self.problems.push(problem);
-                    }
-                }
+                None => self.problem(span, |_| {
+                    "this rule reads the target's memory, but the script has no access to it; call Script::memory"
+                        .to_owned()
+                }),
             }
         }
         if let Some(byte) = actions.fill {
@@ -448,7 +449,8 @@ impl Script {
         }
     }
 
-    /// What `VirtualQueryEx` would say; behind the last region that there are no more.
+    /// Answers VmQuery from the regions of the target, as `VirtualQueryEx` does. After the last
+    /// region, the answer is that there are no more.
     fn query(&self, offset: u64, answer: &mut dumpwright_callback::VmQueryAnswer) {
         let Some(map) = &self.map else {
             answer.status = Hresult::E_NOTIMPL;
@@ -495,22 +497,34 @@ impl Callback for Script {
         }
         self.rules = rules;
         if store {
-            self.output.take(&ask);
+            self.output.take(&mut ask);
         }
         said
+    }
+
+    fn process(&mut self, _: ProcessAsked) {}
+
+    fn answers(&self) -> bool {
+        true
     }
 }
 
 impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Script")
-            .field("file", &self.file)
+            .field("file", &self.source.file())
             .field("rules", &self.rules)
             .finish_non_exhaustive()
     }
 }
 
-/// The answer of a script without rules.
+fn no_such_place(place: &Located, names: &[String]) -> String {
+    let (name, ..) = split_offset(&place.text);
+    let hint = hint(name, names.iter().map(String::as_str));
+    format!("nothing in the target is called \"{name}\"{hint}")
+}
+
+/// Sets the default answer of a script, and returns its return value.
 pub(super) fn answer_by_default(ask: Ask<'_>) -> bool {
     match ask {
         Ask::Memory { .. }

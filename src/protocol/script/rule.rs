@@ -1,58 +1,61 @@
-//! What a rule of a script says.
+//! The rules of scripts.
+
+use std::ops::Range as Span;
 
 use dumpwright_callback::{Ask, AskKind, Hresult};
 
-/// A rule: to which questions it applies, and what it does with their answers.
+/// A rule: the questions that it applies to, and what it does with their answers.
 #[derive(Debug)]
 pub(super) struct Rule {
-    /// The kinds of questions; empty for all.
+    /// The callback types; empty for all.
     pub asks: Vec<AskKind>,
-    /// The first and the last question of its kind that is meant, counted from 0.
+    /// The first and the last question that the rule applies to, counted from 0 among the questions
+    /// of the same callback type.
     pub index: (u64, u64),
-    pub thread: Option<ThreadName>,
-    /// A pattern for a module's name.
+    pub thread: Option<ThreadPattern>,
+    /// A pattern for the name of the module.
     pub module: Option<String>,
     pub at: Option<Range>,
     pub minimum_size: Option<u64>,
     pub actions: Actions,
-    /// Where it stands in the text.
-    pub line: usize,
-    /// How often it has applied.
+    /// The position of the rule in the text.
+    pub span: Span<usize>,
+    /// The number of questions that the rule has been applied to.
     pub used: u64,
 }
 
-/// A thread by its id, or by its place in the order of the questions.
+/// A thread, by its id or by its number in the order of the questions.
 #[derive(Debug)]
-pub(super) enum ThreadName {
+pub(super) enum ThreadPattern {
     Id(u32),
     Number(usize),
 }
 
-/// Text with its place, for what can only be found out when names are known.
+/// A name or an address with its position in the text. Names are resolved later, when the target is
+/// known.
 #[derive(Debug, Clone)]
 pub(super) struct Located {
     pub text: String,
-    pub line: usize,
-    pub column: usize,
+    pub span: Span<usize>,
 }
 
-/// A range of addresses, by names.
+/// A range of addresses.
 #[derive(Debug, Clone)]
 pub(super) struct Range {
     pub start: Located,
-    pub extent: Extent,
+    pub extent: RangeExtent,
 }
 
-/// How far a range reaches.
+/// The extent of a range.
 #[derive(Debug, Clone)]
-pub(super) enum Extent {
-    /// As far as the thing of that name; one byte if it is an address.
+pub(super) enum RangeExtent {
+    /// The size of the named place, or one byte if the start is an address.
     Named,
     Size(u64),
     End(Located),
 }
 
-/// What a rule does with the answer. What is `None` stays as it is.
+/// What a rule does with the answer. `None` leaves a field unchanged.
 #[derive(Debug, Default)]
 pub(super) struct Actions {
     pub ret: Option<bool>,
@@ -60,37 +63,39 @@ pub(super) struct Actions {
     pub and: Option<Flags>,
     pub or: Option<Flags>,
     pub status: Option<Hresult>,
-    /// Given one after the other; after the last one the rule does not apply any more.
-    pub memory: Vec<Memory>,
+    /// The ranges, one for each question. After the last range, the rule does not apply any more.
+    pub memory: Vec<MemoryRule>,
     pub check_cancel: Option<bool>,
     pub cancel: Option<bool>,
     pub cont: Option<bool>,
-    pub region: Region,
-    pub handle: Option<Handle>,
+    pub region: RegionRule,
+    pub handle: Option<HandleAnswer>,
     pub completed: Option<Completed>,
-    /// The target's own bytes go into the buffer.
-    pub read: bool,
+    /// Whether to read the target's own bytes into the buffer; if so, the position in the text.
+    pub read: Option<Span<usize>>,
     pub fill: Option<u8>,
     pub xor: Option<u8>,
     pub xor_at: Option<(Range, u8)>,
     pub store: Option<bool>,
     pub query: Option<Query>,
+    pub max_parallelism: Option<u32>,
+    pub max_transfer_size: Option<u32>,
 }
 
-/// Bits of whatever flags the question has.
+/// Bits of the flags that the callback type has.
 #[derive(Debug)]
 pub(super) struct Flags(pub u32);
 
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct MemoryRule {
     pub base: Located,
-    /// `None`: the size of the thing that `base` names.
+    /// The size, or `None` for the size of the place that `base` names.
     pub size: Option<u32>,
 }
 
 /// Changes to a region.
 #[derive(Debug, Default)]
-pub(super) struct Region {
+pub(super) struct RegionRule {
     pub base: Option<Shift>,
     pub size: Option<Shift>,
     pub allocation_base: Option<Shift>,
@@ -100,7 +105,7 @@ pub(super) struct Region {
     pub kind: Option<u32>,
 }
 
-impl Region {
+impl RegionRule {
     pub fn is_empty(&self) -> bool {
         matches!(
             self,
@@ -117,7 +122,7 @@ impl Region {
     }
 }
 
-/// A new value, or a change to the one that is there.
+/// A new value, or a change to the current value.
 #[derive(Debug)]
 pub(super) enum Shift {
     To(Located),
@@ -126,34 +131,36 @@ pub(super) enum Shift {
 }
 
 #[derive(Debug)]
-pub(super) enum Handle {
+pub(super) enum HandleAnswer {
     Number(u64),
-    /// The one that IoStart showed.
+    /// The handle that IoStart passed.
     Given,
 }
 
-/// How many bytes a read has, measured by its buffer.
+/// The number of valid bytes of a read.
 #[derive(Debug)]
 pub(super) enum Completed {
     All,
     Half,
+    /// 8 bytes more than the buffer has.
     Over,
     Bytes(u32),
 }
 
-/// Who answers VmQuery.
+/// The answer to VmQuery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Query {
     /// The target's own region.
     Own,
-    /// Nobody: the answer stays as it was prefilled.
+    /// No answer: the status is E_NOTIMPL, and the writer asks the system.
     None,
     /// There are no more regions.
     End,
 }
 
 impl Rule {
-    /// Whether it is about this question, the `nth` of its kind; addresses aside.
+    /// Returns whether the rule applies to the `nth` question of this callback type, apart from its
+    /// conditions about threads, modules, addresses and sizes.
     pub fn is_about(&self, kind: AskKind, nth: u64) -> bool {
         (self.asks.is_empty() || self.asks.contains(&kind))
             && (self.index.0..=self.index.1).contains(&nth)
@@ -161,7 +168,8 @@ impl Rule {
     }
 }
 
-/// The place that a question is about, and its size.
+/// Returns the address and the size of what a question is about. For IoWriteAll, the address is an
+/// offset in the file.
 pub(super) fn place(ask: &Ask<'_>) -> Option<(u64, u64)> {
     let sized = |start: u64, size: usize| Some((start, size as u64));
     match ask {
@@ -178,7 +186,7 @@ pub(super) fn place(ask: &Ask<'_>) -> Option<(u64, u64)> {
     }
 }
 
-/// The thread that a question is about.
+/// Returns the id of the thread that a question is about.
 pub(super) fn thread(ask: &Ask<'_>) -> Option<u32> {
     match ask {
         Ask::IncludeThread { thread_id, .. } => Some(*thread_id),

@@ -1,13 +1,13 @@
-//! The words of the script language: which keys go with which question, and names for numbers.
+//! The words of the script language: the keys of each callback type, and names for numbers.
 
 use dumpwright_callback::{AskKind, Hresult, ModuleWriteFlags, SecondaryFlags, ThreadWriteFlags};
-use dumpwright_target::{RegionKind, RegionState, protect};
+use dumpwright_target::{RegionKind, RegionState};
 
-/// Keys that say to which questions a rule applies.
+/// The keys that select the questions that a rule applies to.
 pub(super) const CONDITIONS: [&str; 6] = ["ask", "index", "thread", "module", "at", "minimum_size"];
 
-/// Keys that say what becomes of the answer.
-pub(super) const ACTIONS: [&str; 18] = [
+/// The keys that change the answer.
+pub(super) const ACTIONS: [&str; 20] = [
     "return",
     "flags",
     "and",
@@ -26,9 +26,11 @@ pub(super) const ACTIONS: [&str; 18] = [
     "xor_at",
     "store",
     "query",
+    "max_parallelism",
+    "max_transfer_size",
 ];
 
-/// The keys that mean something for a question, besides `ask`, `index` and `return`.
+/// Returns the keys that are valid for a callback type, in addition to `ask`, `index` and `return`.
 pub(super) fn keys_of(kind: AskKind) -> &'static [&'static str] {
     match kind {
         AskKind::Module => &["module", "at", "minimum_size", "flags", "and", "or"],
@@ -54,10 +56,12 @@ pub(super) fn keys_of(kind: AskKind) -> &'static [&'static str] {
             "xor",
             "xor_at",
         ],
+        AskKind::CompressedMemoryStreamStart => &["max_parallelism", "max_transfer_size"],
+        AskKind::CompressedMemoryStreamFinish => &[],
     }
 }
 
-/// Names of statuses.
+/// The names of statuses.
 pub(super) const STATUSES: [(&str, Hresult); 16] = [
     ("S_OK", Hresult::S_OK),
     ("S_FALSE", Hresult::S_FALSE),
@@ -77,7 +81,8 @@ pub(super) const STATUSES: [(&str, Hresult); 16] = [
     ("ERROR_NOT_SUPPORTED", Hresult::NOT_SUPPORTED),
 ];
 
-/// Names of the bits that the flags of these questions have; with several kinds of flags only numbers are clear.
+/// Returns the names of the flags that these callback types have. Returns no names if they have
+/// different flags, because the meaning of a name could then be ambiguous.
 pub(super) fn flag_names(asks: &[AskKind]) -> Vec<(&'static str, u32)> {
     fn named<F: bitflags::Flags<Bits = u32>>() -> Vec<(&'static str, u32)> {
         F::FLAGS
@@ -98,28 +103,27 @@ pub(super) fn flag_names(asks: &[AskKind]) -> Vec<(&'static str, u32)> {
     }
 }
 
-/// Names of a region's state, protection and kind.
-pub(super) fn region_words(key: &str) -> Vec<(&'static str, u32)> {
-    match key {
-        "state" => vec![
-            ("MEM_COMMIT", RegionState::Commit.value()),
-            ("MEM_RESERVE", RegionState::Reserve.value()),
-            ("MEM_FREE", RegionState::Free.value()),
-        ],
-        "type" => vec![
-            ("MEM_PRIVATE", RegionKind::Private.value()),
-            ("MEM_MAPPED", RegionKind::Mapped.value()),
-            ("MEM_IMAGE", RegionKind::Image.value()),
-        ],
-        _ => vec![
-            ("PAGE_NOACCESS", protect::NOACCESS),
-            ("PAGE_READONLY", protect::READONLY),
-            ("PAGE_READWRITE", protect::READWRITE),
-            ("PAGE_WRITECOPY", protect::WRITECOPY),
-            ("PAGE_EXECUTE", protect::EXECUTE),
-            ("PAGE_EXECUTE_READ", protect::EXECUTE_READ),
-            ("PAGE_EXECUTE_READWRITE", protect::EXECUTE_READWRITE),
-            ("PAGE_EXECUTE_WRITECOPY", protect::EXECUTE_WRITECOPY),
-        ],
-    }
-}
+/// The names of region states.
+pub(super) const STATES: [(&str, RegionState); 3] = [
+    ("MEM_COMMIT", RegionState::Commit),
+    ("MEM_RESERVE", RegionState::Reserve),
+    ("MEM_FREE", RegionState::Free),
+];
+
+/// The names of region types.
+pub(super) const KINDS: [(&str, RegionKind); 3] = [
+    ("MEM_PRIVATE", RegionKind::Private),
+    ("MEM_MAPPED", RegionKind::Mapped),
+    ("MEM_IMAGE", RegionKind::Image),
+];
+
+/// The keys of `region`.
+pub(super) const REGION: [&str; 7] = [
+    "base",
+    "size",
+    "allocation_base",
+    "allocation_protect",
+    "state",
+    "protect",
+    "type",
+];

@@ -1,22 +1,23 @@
-//! Bytes that a callback put into a buffer, as text: runs of one byte in short, everything else in hexadecimal digits.
+//! The bytes that a callback writes into the buffer of a read, as JSON. Runs of one byte have a
+//! short form; all other bytes are hexadecimal text.
 
 use serde_json::{Value, json};
 
-/// Some bytes at their place in a buffer.
+/// Bytes at a position in a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Patch {
     at: usize,
     bytes: Vec<u8>,
 }
 
-/// From this length on a run of one byte is written in short.
+/// The minimum length of a run of one byte that is written in the short form.
 const RUN: usize = 16;
 
-/// Changes that are no further apart are one patch.
+/// Changes that are at most this many bytes apart become one patch.
 const NEAR: usize = 8;
 
 impl Patch {
-    /// All of `bytes`, at the start.
+    /// Returns a patch with all of `bytes`, at position 0. Returns no patch if there are no bytes.
     pub fn whole(bytes: &[u8]) -> Vec<Self> {
         if bytes.is_empty() {
             Vec::new()
@@ -28,7 +29,7 @@ impl Patch {
         }
     }
 
-    /// Where `after` is different from `before`, which is as long.
+    /// Returns the patches that turn `before` into `after`. Both have the same length.
     pub fn difference(before: &[u8], after: &[u8]) -> Vec<Self> {
         let mut ranges: Vec<(usize, usize)> = Vec::new();
         for at in (0..after.len()).filter(|at| before[*at] != after[*at]) {
@@ -46,7 +47,7 @@ impl Patch {
             .collect()
     }
 
-    /// Puts the bytes where they belong. What lies outside of the buffer is dropped.
+    /// Writes the bytes into the buffer. Bytes beyond its end are ignored.
     pub fn apply(&self, buffer: &mut [u8]) {
         let end = self.at.saturating_add(self.bytes.len()).min(buffer.len());
         if self.at < end {
@@ -54,7 +55,8 @@ impl Patch {
         }
     }
 
-    /// The patch as JSON: `{"at":0,"hex":"00ff"}` or `{"at":0,"fill":"ab","size":4096}`, several if it has both.
+    /// Converts the patch to JSON. Each value has the form `{"at":0,"hex":"00ff"}` or
+    /// `{"at":0,"fill":"ab","size":4096}`; there are several if the patch contains runs.
     pub fn to_json(&self) -> Vec<Value> {
         let mut parts = Vec::new();
         let mut literal = 0;
@@ -80,7 +82,7 @@ impl Patch {
         parts
     }
 
-    /// The other way round; `None` if the value is no patch.
+    /// Converts one JSON value to a patch. Returns `None` if the value is malformed.
     pub fn from_json(value: &Value) -> Option<Self> {
         let at = usize::try_from(value.get("at")?.as_u64()?).ok()?;
         let bytes = match (value.get("hex"), value.get("fill")) {
@@ -90,7 +92,7 @@ impl Patch {
                     return None;
                 };
                 let size = usize::try_from(value.get("size")?.as_u64()?).ok()?;
-                // No buffer is larger, and a hostile transcript must not cost memory.
+                // No buffer is larger, and a hostile transcript must not allocate more memory.
                 vec![byte; size.min(LARGEST_BUFFER)]
             }
             _ => return None,
@@ -99,7 +101,8 @@ impl Patch {
     }
 }
 
-/// No read that a callback is asked about has a larger buffer: pieces of a memory list end at 64 MiB.
+/// The maximum size of a buffer in VmPreRead and VmPostRead, in bytes: a piece of a memory list has
+/// at most 64 MiB.
 const LARGEST_BUFFER: usize = 64 << 20;
 
 fn to_hex(bytes: &[u8]) -> String {

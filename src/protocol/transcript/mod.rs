@@ -1,4 +1,5 @@
-//! Dialogues as text: recorded, compared and played back. The format is described in `docs/transcript.md`.
+//! Transcripts: dialogues that are recorded, compared and played back. `docs/transcript.md`
+//! describes the file format.
 
 mod bytes;
 mod entry;
@@ -8,54 +9,58 @@ mod recorder;
 mod tape;
 
 pub use entry::Entry;
-pub use fields::Fields;
+pub use fields::NamedValues;
 pub use playback::Playback;
 pub use recorder::Recorder;
 
 use std::fmt;
+use std::path::Path;
 
 use dumpwright_callback::Hresult;
+use dumpwright_text::{Mistakes, Source, TextError};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Report};
 
-/// A dialogue between the writer and a callback, and how it ended.
+/// A recorded dialogue, and the result of the dump.
 ///
-/// [`to_json_lines`](Self::to_json_lines) is its form for files, `Display` the one for people and for text snapshots.
+/// [`to_json_lines`](Self::to_json_lines) returns the file format. `Display` writes a listing for
+/// people and for snapshot tests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Transcript {
-    /// The questions in their order.
+    /// The questions and answers, in order.
     pub entries: Vec<Entry>,
-    /// How the dump ended; `None` if that was not recorded.
+    /// The result of the dump, or `None` if it was not recorded.
     pub result: Option<Ending>,
-    /// Which DbgHelp it was recorded with, as `dbghelp 6.3.9600.16384`; `None` for dumpwright itself, and as long as there is no result.
-    /// Comparisons do not look at it.
+    /// The DbgHelp that wrote the dump, such as `dbghelp 6.3.9600.16384`. `None` for dumpwright's
+    /// own engine, and if there is no result. [`difference`](Self::difference) ignores it.
     pub engine: Option<String>,
 }
 
-/// How a dump ended.
+/// The result of a dump.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ending {
-    /// Whether there is a dump.
+    /// Whether there is a dump, and whether it is complete.
     pub status: Status,
-    /// The code that `MiniDumpWriteDump` would have left: `"0x00000000"`, or that of the failure.
+    /// The status that `MiniDumpWriteDump` would have left in the thread's last error, as
+    /// hexadecimal text. `"0x00000000"` after a success.
     pub hresult: String,
 }
 
-/// Whether there is a dump.
+/// Whether there is a dump, and whether it is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// With everything that was requested.
+    /// The dump has everything that was requested.
     Complete,
-    /// With less.
+    /// The dump lacks something that was requested.
     Partial,
-    /// No.
+    /// There is no dump.
     Failed,
 }
 
-/// The last line of a file.
+/// The last line of a transcript file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LastLine {
@@ -64,29 +69,22 @@ struct LastLine {
     engine: Option<String>,
 }
 
-/// Why a text is no transcript.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {message}")]
-pub struct TranscriptError {
-    /// The line, from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub message: String,
-}
+/// The mistakes of a text that is not a valid transcript. Each has its position and an excerpt.
+pub type TranscriptError = TextError;
 
-/// Where two dialogues part.
+/// The first difference between two dialogues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// The line of the first dialogue's file, from 1.
+    /// The line number in the file of the first dialogue, from 1.
     pub line: usize,
-    /// What stands there; `None` if it has ended before.
+    /// The text at this line of the first dialogue, or `None` if it has ended before.
     pub expected: Option<String>,
-    /// What the other dialogue has instead; `None` if it has ended before.
+    /// The text at this line of the second dialogue, or `None` if it has ended before.
     pub found: Option<String>,
 }
 
 impl Ending {
-    /// How this dump ended.
+    /// Returns the result of a dump with this outcome.
     #[must_use]
     pub fn of(outcome: &Result<Report, Error>) -> Self {
         let (status, hresult) = match outcome {
@@ -101,43 +99,71 @@ impl Ending {
     }
 }
 
+/// Returns the message of a JSON error without the position, which is reported separately.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&place).unwrap_or(&text).to_owned()
+}
+
 impl Transcript {
-    /// Reads the form for files.
+    /// Parses the file format.
     ///
     /// # Errors
-    /// A line is no question, stands in the wrong place, or follows the result.
+    /// Fails if a line is malformed, has the wrong number, or follows the result. The error lists
+    /// all mistakes, and calls the file "transcript".
     pub fn parse(text: &str) -> Result<Self, TranscriptError> {
-        let mut transcript = Self::default();
-        for (index, text) in text.lines().enumerate() {
-            let wrong = |message: String| TranscriptError {
-                line: index + 1,
-                message,
-            };
-            let no_json = |error: serde_json::Error| wrong(error.to_string());
-            if transcript.result.is_some() {
-                return Err(wrong("nothing can follow the result".to_owned()));
-            }
-            if text.trim_start().starts_with("{\"result\"") {
-                let last: LastLine = serde_json::from_str(text).map_err(no_json)?;
-                (transcript.result, transcript.engine) = (Some(last.result), last.engine);
-                continue;
-            }
-            let entry: Entry = serde_json::from_str(text).map_err(no_json)?;
-            if entry.n != index {
-                return Err(wrong(format!(
-                    "question {} stands where {index} is expected",
-                    entry.n
-                )));
-            }
-            transcript.entries.push(entry);
-        }
-        Ok(transcript)
+        Self::read(&Source::new("transcript", text))
     }
 
-    /// The form for files: one JSON object a line.
+    /// Reads a transcript from a file.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read, and in the cases of [`parse`](Self::parse).
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, TranscriptError> {
+        Self::read(&Source::load(path)?)
+    }
+
+    fn read(source: &Source) -> Result<Self, TranscriptError> {
+        let mistakes = Mistakes::new(source);
+        let mut transcript = Self::default();
+        let (mut start, mut expected) = (0, 0);
+        for line in source.text().split_inclusive('\n') {
+            let text = line.trim_end_matches(['\r', '\n']);
+            let span = start..start + text.len();
+            start += line.len();
+            if transcript.result.is_some() {
+                mistakes.report(span, "nothing can follow the result");
+                break;
+            }
+            let read = if text.trim_start().starts_with("{\"result\"") {
+                serde_json::from_str::<LastLine>(text).map(|last| {
+                    (transcript.result, transcript.engine) = (Some(last.result), last.engine);
+                })
+            } else {
+                serde_json::from_str::<Entry>(text).map(|entry| {
+                    if entry.n != expected {
+                        let message = format!("expected question {expected}, found question {}", entry.n);
+                        mistakes.report(span.clone(), message);
+                    }
+                    // If a line is missing, only the line after it is reported.
+                    expected = entry.n;
+                    transcript.entries.push(entry);
+                })
+            };
+            if let Err(error) = read {
+                let column = span.start + error.column().saturating_sub(1);
+                mistakes.report(column..column + 1, without_place(&error));
+            }
+            expected = expected.saturating_add(1);
+        }
+        mistakes.finish().map_or(Ok(transcript), Err)
+    }
+
+    /// Returns the file format: one JSON object per line.
     #[must_use]
     pub fn to_json_lines(&self) -> String {
-        const PLAIN: &str = "names, texts and numbers are JSON";
+        const PLAIN: &str = "entries contain only JSON values";
         let entries = self
             .entries
             .iter()
@@ -152,13 +178,14 @@ impl Transcript {
         entries.chain(result).map(|line| line + "\n").collect()
     }
 
-    /// Where `other` is first different in anything: questions, answers or the result.
+    /// Returns the first difference from `other` in questions, answers or the result.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Option<Difference> {
         self.first_difference(other, |ours, theirs| ours == theirs, ToString::to_string)
     }
 
-    /// Where `other` is first asked differently, or ends differently. Answers are not compared.
+    /// Returns the first difference from `other` in questions or the result. Answers are not
+    /// compared.
     #[must_use]
     pub fn question_difference(&self, other: &Self) -> Option<Difference> {
         self.first_difference(other, Entry::same_question, Entry::question)
@@ -197,14 +224,16 @@ impl Transcript {
         })
     }
 
-    /// Whether a callback answered; else the questions were only listened to.
+    /// Returns whether a callback answered. If not, the dialogue was recorded from a dump without a
+    /// callback, or with one that only listens.
     #[must_use]
     pub fn was_answered(&self) -> bool {
         self.entries.iter().any(|entry| entry.ret.is_some())
     }
 }
 
-/// One line a question; questions that come several times in a row and are answered alike are one line.
+/// Writes one line per question, and the result. Equal questions in a row that have the same answer
+/// are one line, with their number.
 impl fmt::Display for Transcript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut entries = self.entries.iter().map(ToString::to_string).peekable();
@@ -224,7 +253,7 @@ impl fmt::Display for Transcript {
     }
 }
 
-/// `= complete`, or `= failed 0x800704c7`.
+/// Writes the result in the form `= complete` or `= failed 0x800704c7`.
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.status {

@@ -1,40 +1,45 @@
 use dumpwright_callback::{
-    Ask, Callback, Hresult, MemoryInfo, ModuleWriteFlags, ProcessAsked, SecondaryFlags, ThreadWriteFlags,
+    Ask, Callback, CompressionAnswer, Hresult, MemoryInfo, ModuleWriteFlags, ProcessAsked, SecondaryFlags,
+    ThreadWriteFlags,
 };
 use serde_json::Value;
 
 use super::bytes::Patch;
 use super::entry::Entry;
-use super::fields::Fields;
+use super::fields::NamedValues;
 use super::tape::Tape;
 use super::{Difference, Ending, Transcript};
-use crate::protocol::output::Output;
+use crate::protocol::output::CallbackFile;
 use crate::protocol::script::answer_by_default;
 use crate::protocol::symbols::Symbols;
 use crate::{Error, Report};
 
-/// Answers as a recorded transcript did, and notices where the questions are others.
+/// A callback that gives the answers of a recorded transcript and detects where the questions
+/// differ from the recorded ones.
 ///
-/// From a question of another kind on the recorded answers mean nothing any more; what follows is answered as a
-/// [`Script`](crate::protocol::Script) without rules does. A transcript that was only listened to is listened to again.
+/// If a question has another callback type than the recorded one, the recorded answers no longer
+/// apply. This question and all later ones get the default answers of a
+/// [`Script`](crate::protocol::Script). If the transcript has no answers, because no callback
+/// answered, the playback only listens.
 pub struct Playback {
     recorded: Transcript,
     tape: Tape,
     lost: bool,
     unusable: Option<Difference>,
-    output: Output,
+    output: CallbackFile,
 }
 
 impl Playback {
-    /// Plays this transcript.
+    /// Creates a playback of this transcript.
     #[must_use]
     pub fn new(transcript: Transcript) -> Self {
         Self::with_symbols(transcript, Symbols::new())
     }
 
-    /// Plays this transcript, which has these names from elsewhere than the questions.
+    /// Creates a playback of this transcript. `symbols` has the names in the transcript that cannot
+    /// be learned from the questions.
     ///
-    /// Whether threads are numbered is seen from the transcript.
+    /// Threads and regions are numbered if the threads in the transcript are.
     #[must_use]
     pub fn with_symbols(transcript: Transcript, mut symbols: Symbols) -> Self {
         let numbered = |entry: &Entry| matches!(entry.input.get("thread"), Some(Value::String(_)));
@@ -47,11 +52,11 @@ impl Playback {
             tape,
             lost: false,
             unusable: None,
-            output: Output::default(),
+            output: CallbackFile::default(),
         }
     }
 
-    /// The dialogue that there was this time.
+    /// Returns the dialogue of this playback.
     #[must_use]
     pub fn transcript(&self, outcome: &Result<Report, Error>) -> Transcript {
         Transcript {
@@ -61,8 +66,9 @@ impl Playback {
         }
     }
 
-    /// Where the questions, or the end, were first different from the recorded ones; also where a recorded answer could
-    /// not be given. The line is that of the recorded transcript.
+    /// Returns the first place where the questions or the result differ from the recorded ones, or
+    /// where a recorded answer could not be given. The line number is that of the recorded
+    /// transcript.
     #[must_use]
     pub fn difference(&self, outcome: &Result<Report, Error>) -> Option<Difference> {
         let asked = self.recorded.question_difference(&self.transcript(outcome));
@@ -76,7 +82,8 @@ impl Playback {
         }
     }
 
-    /// What was written by IoWriteAll, if the recorded callback had taken over the output.
+    /// Returns the bytes that IoWriteAll has passed. Empty unless the recorded callback took over
+    /// the output.
     #[must_use]
     pub fn output(&self) -> &[u8] {
         self.output.bytes()
@@ -109,7 +116,7 @@ impl Callback for Playback {
                     ret
                 }
             };
-            output.take(&ask);
+            output.take(&mut ask);
             Some(said)
         });
         said.unwrap_or(true)
@@ -124,9 +131,13 @@ impl Callback for Playback {
     }
 }
 
-/// Puts a recorded answer into its slot.
-fn answer(ask: &mut Ask<'_>, out: &Fields, symbols: &Symbols) -> Result<(), String> {
-    let out = Answer { out, symbols };
+/// Writes a recorded answer into the answer slot.
+///
+/// # Errors
+/// Fails if the recorded answer is malformed, or if it has a name that is not known in this
+/// dialogue.
+fn answer(ask: &mut Ask<'_>, out: &NamedValues, symbols: &Symbols) -> Result<(), String> {
+    let out = PlayedAnswer { out, symbols };
     match ask {
         Ask::Module { keep, .. } | Ask::IncludeModule { keep, .. } => {
             **keep = ModuleWriteFlags::from_bits_retain(out.word("flags")?);
@@ -141,7 +152,18 @@ fn answer(ask: &mut Ask<'_>, out: &Fields, symbols: &Symbols) -> Result<(), Stri
             (answer.check_cancel, answer.cancel) = (out.yes("check_cancel")?, out.yes("cancel")?);
         }
         Ask::WriteKernelMinidump { handle } => **handle = out.number("handle")?,
-        Ask::KernelMinidumpStatus { .. } => {}
+        Ask::KernelMinidumpStatus { .. } | Ask::CompressedMemoryStreamFinish { .. } => {}
+        Ask::CompressedMemoryStreamStart { answer } => {
+            **answer = CompressionAnswer {
+                max_parallelism: out.word("max_parallelism")?,
+                max_transfer_size: out.word("max_transfer_size")?,
+                reserved: out.word("reserved")?,
+                ..CompressionAnswer::default()
+            };
+            if out.word("numa_node_info_size")? != 0 {
+                return Err("the transcript does not have the array of NUMA nodes".to_owned());
+            }
+        }
         Ask::IncludeVmRegion { answer } => {
             answer.region = out.region()?;
             answer.cont = out.yes("continue")?;
@@ -168,13 +190,13 @@ fn answer(ask: &mut Ask<'_>, out: &Fields, symbols: &Symbols) -> Result<(), Stri
     Ok(())
 }
 
-/// The fields of an answer, as values.
-struct Answer<'e> {
-    out: &'e Fields,
+/// A recorded answer, with access to its fields.
+struct PlayedAnswer<'e> {
+    out: &'e NamedValues,
     symbols: &'e Symbols,
 }
 
-impl Answer<'_> {
+impl PlayedAnswer<'_> {
     fn value(&self, name: &str) -> Result<&Value, String> {
         self.out.get(name).ok_or_else(|| format!("it has no \"{name}\""))
     }
@@ -186,14 +208,14 @@ impl Answer<'_> {
             .ok_or_else(|| format!("\"{name}\" is {value}, not an address"))?;
         self.symbols
             .address(text)
-            .ok_or_else(|| format!("nothing is called {text} in this dialogue"))
+            .ok_or_else(|| format!("no place is named {text} in this dialogue"))
     }
 
-    /// A number, or its hexadecimal digits as text.
+    /// Returns a field that is a number or hexadecimal text.
     fn number(&self, name: &str) -> Result<u64, String> {
         let value = self.value(name)?;
         let number = match value {
-            Value::String(text) => crate::protocol::symbols::number(text),
+            Value::String(text) => dumpwright_text::number(text),
             other => other.as_u64(),
         };
         number.ok_or_else(|| format!("\"{name}\" is {value}, not a number"))
@@ -234,6 +256,6 @@ impl Answer<'_> {
         let patches = value
             .as_array()
             .and_then(|parts| parts.iter().map(Patch::from_json).collect());
-        patches.ok_or_else(|| "\"bytes\" are not bytes".to_owned())
+        patches.ok_or_else(|| "\"bytes\" is malformed".to_owned())
     }
 }

@@ -5,9 +5,10 @@ use super::{Ending, Transcript};
 use crate::protocol::symbols::Symbols;
 use crate::{Error, Report};
 
-/// Records the dialogue with a callback, or what a dump without one would ask.
+/// A wrapper around a callback that records the dialogue.
 ///
-/// Without a callback the recorder only listens: the dump is the one that is made without a callback.
+/// Without a callback, the recorder only listens. It then records the questions, and the dump is
+/// the one that is made without a callback.
 ///
 /// ```
 /// # use dumpwright::{Ask, DumpType, Request, dump};
@@ -16,7 +17,8 @@ use crate::{Error, Report};
 /// let mut callback = |ask: Ask<'_>| !matches!(ask, Ask::Memory { .. } | Ask::RemoveMemory { .. });
 /// let mut recorder = Recorder::new(Some(&mut callback), Symbols::new());
 /// let mut file = Vec::new();
-/// let outcome = dump(&mut process, &Request::new(DumpType::NORMAL), Some(&mut recorder), &mut file);
+/// let request = Request::new(DumpType::NORMAL);
+/// let outcome = dump(&mut process, &request, Some(&mut recorder), &mut file);
 /// let transcript = recorder.finish(&outcome);
 /// assert!(transcript.to_string().contains("IncludeThread thread=7 | flags=0x17 -> TRUE"));
 /// ```
@@ -26,7 +28,8 @@ pub struct Recorder<'c> {
 }
 
 impl<'c> Recorder<'c> {
-    /// A recorder around this callback, which puts these names and those that it learns to addresses.
+    /// Creates a recorder around this callback. In the transcript, addresses are replaced by these
+    /// names, and by names that are learned from the questions.
     pub fn new(callback: Option<&'c mut dyn Callback>, symbols: Symbols) -> Self {
         Self {
             inner: callback,
@@ -34,7 +37,7 @@ impl<'c> Recorder<'c> {
         }
     }
 
-    /// The dialogue so far, without a result.
+    /// Returns the dialogue so far, without a result.
     #[must_use]
     pub fn transcript(&self) -> Transcript {
         Transcript {
@@ -44,7 +47,7 @@ impl<'c> Recorder<'c> {
         }
     }
 
-    /// The dialogue of a dump that has ended so.
+    /// Returns the dialogue with the result of a dump that has this outcome.
     #[must_use]
     pub fn finish(self, outcome: &Result<Report, Error>) -> Transcript {
         Transcript {

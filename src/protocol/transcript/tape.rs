@@ -1,16 +1,16 @@
-//! What was asked and answered, with its addresses; names are put to them when the dialogue is over, because a module is
-//! asked about before it is named.
+//! A dialogue as it is recorded, with addresses. The addresses are replaced by names when the
+//! dialogue is over, because IncludeModule comes before Module, which has the name of the module.
 
-use dumpwright_callback::{Ask, AskKind, Hresult, MemoryAnswer, MemoryInfo, ProcessAsked, VmReadAnswer};
-use dumpwright_target::Layout;
+use dumpwright_callback::{Ask, AskKind, Hresult, MemoryInfo, ProcessAsked, VmReadAnswer};
+use dumpwright_target::ContextLayout;
 use serde_json::{Value, json};
 
 use super::bytes::Patch;
 use super::entry::Entry;
-use super::fields::Fields;
+use super::fields::NamedValues;
 use crate::protocol::symbols::{Symbols, file_name};
 
-/// A dialogue as it is recorded.
+/// A dialogue that is being recorded.
 #[derive(Debug)]
 pub(super) struct Tape {
     pub symbols: Symbols,
@@ -24,11 +24,11 @@ struct Asked {
     process: ProcessAsked,
     facts: Raw,
     prefilled: Raw,
-    answer: Option<Answer>,
+    answer: Option<TapedAnswer>,
 }
 
 #[derive(Debug)]
-struct Answer {
+struct TapedAnswer {
     said: bool,
     slot: Raw,
     bytes: Vec<Patch>,
@@ -36,12 +36,12 @@ struct Answer {
 
 type Raw = Vec<(&'static str, RawValue)>;
 
-/// A value that may be given a name later.
+/// A value that can be replaced by a name later.
 #[derive(Debug, Clone)]
 enum RawValue {
     Address(u64),
     Thread(u32),
-    /// A bit set, a handle, a checksum.
+    /// Flags, a handle or a checksum.
     Hex(u64),
     Count(u64),
     Bool(bool),
@@ -60,17 +60,18 @@ impl Tape {
         }
     }
 
-    /// The process that the questions from now on come with.
+    /// Sets the process id and handle of the following questions.
     pub fn process(&mut self, process: ProcessAsked) {
         self.process = process;
     }
 
-    /// How many questions there have been.
+    /// Returns the number of questions so far.
     pub fn len(&self) -> usize {
         self.asked.len()
     }
 
-    /// Records a question and what `answer` does with it; it returns `None` if nobody answers.
+    /// Records a question and its answer. `answer` calls the callback; it returns the callback's
+    /// return value, or `None` if no callback answers.
     pub fn record(
         &mut self,
         mut ask: Ask<'_>,
@@ -84,7 +85,7 @@ impl Tape {
             _ => Vec::new(),
         };
         let said = answer(ask.reborrow(), &self.symbols);
-        let answer = said.map(|said| Answer {
+        let answer = said.map(|said| TapedAnswer {
             said,
             slot: slot(&ask),
             bytes: patches(&ask, said, &before),
@@ -99,10 +100,10 @@ impl Tape {
         said
     }
 
-    /// The dialogue in words, with all names that are known by now.
+    /// Returns the dialogue with all names that are known by now.
     pub fn entries(&self) -> Vec<Entry> {
         let words = |raw: &Raw| {
-            Fields(
+            NamedValues(
                 raw.iter()
                     .map(|(name, value)| ((*name).to_owned(), value.to_json(&self.symbols)))
                     .collect(),
@@ -120,7 +121,7 @@ impl Tape {
             input: words(&asked.facts),
             pre: words(&asked.prefilled),
             ret: asked.answer.as_ref().map(|answer| answer.said),
-            out: asked.answer.as_ref().map_or_else(Fields::default, |answer| {
+            out: asked.answer.as_ref().map_or_else(NamedValues::default, |answer| {
                 let mut out = words(&answer.slot);
                 let bytes: Vec<_> = answer.bytes.iter().flat_map(Patch::to_json).collect();
                 if !bytes.is_empty() {
@@ -133,7 +134,7 @@ impl Tape {
     }
 }
 
-/// The values in the order of their first use; 0 is none.
+/// Returns the distinct values in the order of their first use, without 0.
 fn distinct(values: impl Iterator<Item = u64>) -> Vec<u64> {
     let mut seen = Vec::new();
     for value in values {
@@ -144,8 +145,10 @@ fn distinct(values: impl Iterator<Item = u64>) -> Vec<u64> {
     seen
 }
 
-/// What a process id or handle is called, so that it is the same in every run: the first one that was shown is the
-/// target's, which the very first question shows; a second handle is that of the copy of a snapshot's memory.
+/// Returns the name of a process id or handle, which is the same in every run.
+///
+/// The first value is the target's, because the first question passes it. A second handle is that
+/// of the copy of memory that a process snapshot has.
 fn called(value: u64, seen: &[u64]) -> Option<String> {
     match seen.iter().position(|known| *known == value)? {
         0 => Some("target".to_owned()),
@@ -171,7 +174,7 @@ impl RawValue {
     }
 }
 
-/// What the callback is told.
+/// Returns the facts of a question.
 fn facts(ask: &Ask<'_>) -> Raw {
     match ask {
         Ask::Module { module, .. } => {
@@ -199,7 +202,7 @@ fn facts(ask: &Ask<'_>) -> Raw {
                 ("thread", Thread(thread.thread_id)),
                 ("context_size", Count(thread.context.len() as u64)),
             ];
-            if let Some(layout) = Layout::of(thread.context) {
+            if let Some(layout) = ContextLayout::of(thread.context) {
                 let context = thread.context;
                 facts.push(("context_flags", Hex(layout.context_flags(context).into())));
                 facts.push((
@@ -260,7 +263,15 @@ fn facts(ask: &Ask<'_>) -> Raw {
             ("completed", Count((*completed).into())),
             ("status", Status(*status)),
         ],
-        Ask::Memory { .. }
+        Ask::CompressedMemoryStreamFinish {
+            stream_size,
+            compression_rate,
+        } => vec![
+            ("stream_size", Count(*stream_size)),
+            ("compression_rate", Count((*compression_rate).into())),
+        ],
+        Ask::CompressedMemoryStreamStart { .. }
+        | Ask::Memory { .. }
         | Ask::Cancel { .. }
         | Ask::WriteKernelMinidump { .. }
         | Ask::RemoveMemory { .. }
@@ -271,14 +282,8 @@ fn facts(ask: &Ask<'_>) -> Raw {
     }
 }
 
-/// What stands in the answer's slot.
+/// Returns the contents of the answer slot.
 fn slot(ask: &Ask<'_>) -> Raw {
-    let range = |answer: &MemoryAnswer| {
-        vec![
-            ("base", Address(answer.base)),
-            ("size", Count(answer.size.into())),
-        ]
-    };
     let region = |region: &MemoryInfo| {
         vec![
             ("base", Address(region.base_address)),
@@ -297,14 +302,16 @@ fn slot(ask: &Ask<'_>) -> Raw {
         ]
     };
     match ask {
-        Ask::Module { keep, .. } | Ask::IncludeModule { keep, .. } => {
-            vec![("flags", Hex(keep.bits().into()))]
+        Ask::Module { .. }
+        | Ask::Thread { .. }
+        | Ask::ThreadEx { .. }
+        | Ask::IncludeThread { .. }
+        | Ask::IncludeModule { .. } => ask
+            .write_flags()
+            .map_or_else(Vec::new, |flags| vec![("flags", Hex(flags.into()))]),
+        Ask::Memory { wanted: range } | Ask::RemoveMemory { unwanted: range } => {
+            vec![("base", Address(range.base)), ("size", Count(range.size.into()))]
         }
-        Ask::Thread { keep, .. } | Ask::ThreadEx { keep, .. } | Ask::IncludeThread { keep, .. } => {
-            vec![("flags", Hex(keep.bits().into()))]
-        }
-        Ask::Memory { wanted } => range(wanted),
-        Ask::RemoveMemory { unwanted } => range(unwanted),
         Ask::Cancel { answer } => {
             vec![
                 ("check_cancel", Bool(answer.check_cancel)),
@@ -312,7 +319,15 @@ fn slot(ask: &Ask<'_>) -> Raw {
             ]
         }
         Ask::WriteKernelMinidump { handle } => vec![("handle", Hex(**handle))],
-        Ask::KernelMinidumpStatus { .. } => Vec::new(),
+        Ask::KernelMinidumpStatus { .. } | Ask::CompressedMemoryStreamFinish { .. } => Vec::new(),
+        // The pointer to the array of NUMA nodes is not recorded, because it differs in every run.
+        // The size shows whether there is an array.
+        Ask::CompressedMemoryStreamStart { answer } => vec![
+            ("max_parallelism", Count(answer.max_parallelism.into())),
+            ("max_transfer_size", Count(answer.max_transfer_size.into())),
+            ("numa_node_info_size", Count(answer.numa_node_info_size.into())),
+            ("reserved", Hex(answer.reserved.into())),
+        ],
         Ask::IncludeVmRegion { answer } => {
             let mut fields = region(&answer.region);
             fields.push(("continue", Bool(answer.cont)));
@@ -334,7 +349,8 @@ fn slot(ask: &Ask<'_>) -> Raw {
     }
 }
 
-/// The bytes that the callback gave: before a read those that it says are good, after it those that it changed.
+/// Returns the bytes that the callback wrote: for VmPreRead those that it declares valid, for
+/// VmPostRead those that it changed.
 fn patches(ask: &Ask<'_>, said: bool, before: &[u8]) -> Vec<Patch> {
     match ask {
         Ask::VmPreRead { buffer, answer, .. } if said => {

@@ -1,8 +1,9 @@
-//! The exception.
+//! Rules about the exception.
 
 use super::super::dump::Dump;
 use super::super::error::ReadError;
 use super::super::exception::{EXCEPTION_SIZE, MOST_PARAMETERS};
+use super::super::list::LIST_LIMIT;
 use super::super::stream_type;
 use super::{Findings, Rule};
 
@@ -22,12 +23,12 @@ pub(super) fn check(dump: &Dump, findings: &mut Findings) -> Result<(), ReadErro
     let Some(exception) = findings.read(Rule::ExceptionSize, dump.exception())?.flatten() else {
         return Ok(());
     };
-    // A thread list that can't be read has its own rule.
-    if let Ok(threads) = dump.thread_records()
-        && !threads.iter().any(|thread| thread.id == exception.thread_id)
+    // There are other rules for a thread list that cannot be read or is too long.
+    if let Ok(threads) = dump.thread_records().and_then(|list| list.bounded(LIST_LIMIT))
+        && !threads.flatten().any(|thread| thread.id == exception.thread_id)
     {
         let text = format!(
-            "thread {} of the exception is not in the thread list",
+            "the exception's thread {} is not in the thread list",
             exception.thread_id
         );
         findings.add(Rule::ExceptionThread, offset, text);
@@ -44,5 +45,9 @@ pub(super) fn check(dump: &Dump, findings: &mut Findings) -> Result<(), ReadErro
         );
         return Ok(());
     }
-    findings.check_context(dump, "the context of the exception", exception.context_location)
+    findings.check_context(
+        dump,
+        format_args!("the context of the exception"),
+        exception.context_location,
+    )
 }

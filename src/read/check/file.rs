@@ -1,12 +1,13 @@
-//! Header and directory.
+//! Rules about the header and the directory.
 
 use std::collections::HashSet;
 
-use super::super::dump::{DIRECTORY_ENTRY_SIZE, Dump, HEADER_SIZE, StreamEntry};
+use super::super::dump::{DIRECTORY_ENTRY_SIZE, DIRECTORY_LIMIT, Dump, HEADER_SIZE, StreamEntry};
 use super::super::stream_type::{self, stream_name};
 use super::{Findings, Rule};
 
-/// Whether there is more to check: with half a directory, what the other half would say is anyone's guess.
+/// Checks the header and the directory. Returns whether to check the other rules, too. They are not
+/// checked if a part of the directory is missing.
 pub(super) fn check(dump: &Dump, findings: &mut Findings) -> bool {
     if !header(dump, findings) {
         return false;
@@ -27,7 +28,7 @@ fn describe(entry: &StreamEntry) -> String {
     }
 }
 
-/// Whether the directory lies inside the file.
+/// Checks the header. Returns whether the directory lies inside the file.
 fn header(dump: &Dump, findings: &mut Findings) -> bool {
     let header = dump.header();
     if header.version & 0xFFFF != 0xA793 {
@@ -38,16 +39,20 @@ fn header(dump: &Dump, findings: &mut Findings) -> bool {
     let start = u64::from(header.stream_directory_rva);
     if start != HEADER_SIZE {
         let text =
-            format!("the directory begins at {start:#x} and not at {HEADER_SIZE:#x}, behind the header");
+            format!("the directory starts at {start:#x} instead of after the header, at {HEADER_SIZE:#x}");
         findings.add(Rule::DirectoryPlace, 12, text);
     }
     if !dump.holds(start, count * DIRECTORY_ENTRY_SIZE) {
         let text = format!(
-            "{count} entries at {start:#x} reach past the file's end at {:#x}",
+            "the directory has {count} entries at {start:#x}, but the file ends at {:#x}",
             dump.len()
         );
         findings.add(Rule::DirectoryOutsideFile, 12, text);
         return false;
+    }
+    if count > DIRECTORY_LIMIT {
+        let text = format!("only the first {DIRECTORY_LIMIT} of {count} directory entries were checked");
+        findings.add(Rule::ListTooLong, 8, text);
     }
     if count > 128 {
         findings.add(
@@ -64,7 +69,7 @@ fn stream(dump: &Dump, findings: &mut Findings, index: usize, entry: &StreamEntr
     if entry.stream_type == stream_type::UNUSED {
         if entry.size != 0 || entry.rva != 0 {
             let text = format!(
-                "entry {index} has type 0 but {} bytes at {:#x}",
+                "directory entry {index} has type 0, but {} bytes at {:#x}",
                 entry.size, entry.rva
             );
             findings.add(Rule::UnusedSlotFilled, at, text);
@@ -72,9 +77,8 @@ fn stream(dump: &Dump, findings: &mut Findings, index: usize, entry: &StreamEntr
         return;
     }
     let name = describe(entry);
-    // 0x19 is what comes next after the last documented type, 0x18; skelsec's parser takes it.
-    if (0x1A..=0xFFFF).contains(&entry.stream_type) {
-        let text = format!("{name} has a type from the range that is reserved for Microsoft");
+    if entry.stream_type <= 0xFFFF && entry.name().is_none() {
+        let text = format!("{name} has an undefined type in the range that is reserved for Microsoft");
         findings.add(Rule::PrivateStreamType, at, text);
     }
     let header = dump.header();
@@ -83,17 +87,17 @@ fn stream(dump: &Dump, findings: &mut Findings, index: usize, entry: &StreamEntr
     let (start, size) = (u64::from(entry.rva), u64::from(entry.size));
     if start < directory_end {
         let text =
-            format!("{name} begins at {start:#x}, in front of the directory's end at {directory_end:#x}");
+            format!("{name} starts at {start:#x}, before the end of the directory at {directory_end:#x}");
         findings.add(Rule::StreamBeforeDirectory, at, text);
     }
     if !dump.holds(start, size) {
         let text = format!(
-            "{name}, {size} bytes at {start:#x}, reaches past the file's end at {:#x}",
+            "{name} has {size} bytes at {start:#x}, but the file ends at {:#x}",
             dump.len()
         );
         findings.add(Rule::StreamOutsideFile, at, text);
     } else if start + size > 1 << 32 {
-        let text = format!("{name}, {size} bytes at {start:#x}, ends above 4 GiB");
+        let text = format!("{name} has {size} bytes at {start:#x} and ends above 4 GiB");
         findings.add(Rule::StreamPast32Bits, at, text);
     }
 }
@@ -102,7 +106,7 @@ fn duplicates(dump: &Dump, findings: &mut Findings) {
     let mut seen = HashSet::new();
     for entry in dump.directory() {
         if entry.stream_type != stream_type::UNUSED && !seen.insert(entry.stream_type) {
-            let text = format!("{} is in the directory more than once", describe(entry));
+            let text = format!("the directory has more than one {}", describe(entry));
             findings.add(Rule::StreamDuplicate, entry.record_offset, text);
         }
     }
@@ -123,18 +127,17 @@ fn overlaps(dump: &Dump, findings: &mut Findings) {
             )
         })
         .collect();
-    let memory = dump.memory64_list().unwrap_or_default(); // a list that can't be read has its own rule
-    if let (Some(first), Some(last), Some(list)) = (
-        memory.first(),
-        memory.last(),
-        dump.stream(stream_type::MEMORY64_LIST),
-    ) {
-        let end = last.file_offset.saturating_add(last.size);
+    // There are other rules for a list that cannot be read or is too long.
+    let first = dump.memory64_list().ok().and_then(|mut list| list.next()?.ok());
+    if let (Some(first), Ok(Some(end)), Some(list)) =
+        (first, dump.memory_end(), dump.stream(stream_type::MEMORY64_LIST))
+    {
         let text = "the data of Memory64ListStream".to_owned();
         pieces.push((first.file_offset, end, list.record_offset, text));
     }
     pieces.sort();
-    pieces.dedup_by(|a, b| a.0 == b.0 && a.1 == b.1 && a.3 == b.3); // duplicate entries have their own rule
+    // There is another rule for duplicate entries.
+    pieces.dedup_by(|a, b| a.0 == b.0 && a.1 == b.1 && a.3 == b.3);
     let mut reach: Option<(u64, String)> = None;
     for (start, end, record, name) in pieces {
         if let Some((covered, other)) = &reach
@@ -154,9 +157,8 @@ fn required(dump: &Dump, findings: &mut Findings) {
         stream_type::THREAD_LIST,
         stream_type::MODULE_LIST,
         stream_type::SYSTEM_INFO,
-        stream_type::MISC_INFO,
     ] {
-        // An extended list may stand in its place.
+        // A ThreadExList may replace the ThreadList.
         let other = match needed {
             stream_type::THREAD_LIST => dump.stream(stream_type::THREAD_EX_LIST),
             _ => None,
@@ -166,14 +168,23 @@ fn required(dump: &Dump, findings: &mut Findings) {
             findings.add(Rule::RequiredStreamMissing, 8, text);
         }
     }
-    let lists = [stream_type::MEMORY_LIST, stream_type::MEMORY64_LIST];
-    // Without the list that the flags promise, that rule says enough.
-    let promised = dump.header().flags & super::memory::WITH_FULL_MEMORY != 0;
-    if !promised && lists.iter().all(|list| dump.stream(*list).is_none()) {
+    if dump.stream(stream_type::MISC_INFO).is_none() {
+        findings.add(Rule::MiscInfoMissing, 8, "there is no MiscInfoStream");
+    }
+    // A dump with compressed memory may have no list.
+    let lists = [
+        stream_type::MEMORY_LIST,
+        stream_type::MEMORY64_LIST,
+        stream_type::COMPRESSED_MEMORY,
+        stream_type::COMPRESSED_MEMORY_SQL,
+    ];
+    // If the flags require a Memory64List, the rule about that flag reports the missing list.
+    let is_full = dump.header().flags & super::memory::WITH_FULL_MEMORY != 0;
+    if !is_full && lists.iter().all(|list| dump.stream(*list).is_none()) {
         findings.add(
             Rule::MemoryListMissing,
             8,
-            "there is neither MemoryListStream nor Memory64ListStream",
+            "there is neither a MemoryListStream nor a Memory64ListStream",
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Breakpad's and Mozilla's streams.
+//! Rules about Breakpad's and Mozilla's streams.
 
 use super::super::dump::Dump;
 use super::super::error::ReadError;
@@ -30,14 +30,17 @@ fn dso_debug(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
     }
     match dump.dso_debug() {
         Err(ReadError::Outside { offset, length, .. }) => {
-            let text = format!("the list of objects, {length} bytes at {offset:#x}, is not in the file");
+            let text = format!("the list of objects ({length} bytes at {offset:#x}) lies outside the file");
             findings.add(Rule::DsoDebugSize, entry.rva.into(), text);
         }
         other => {
             if let Some(Some(dso)) = findings.read(Rule::DsoDebugSize, other)? {
                 for object in &dso.link_map {
-                    let what = format!("the name of the object at {:#x}", object.addr);
-                    findings.check_string(dump, &what, object.name_rva.into())?;
+                    findings.check_string(
+                        dump,
+                        format_args!("the name of the object at {:#x}", object.addr),
+                        object.name_rva.into(),
+                    )?;
                 }
             }
         }
@@ -45,14 +48,20 @@ fn dso_debug(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// minidump-writer copies the status of the thread that crashed, whose `Pid:` is the thread's id; LLDB 19.1.7 then
-/// shows a wrong process id.
+/// Checks the process id in LinuxProcStatus. minidump-writer stores the status of the thread that
+/// crashed, and the `Pid:` line of that status contains the thread id. LLDB 19.1.7 then shows a
+/// wrong process id.
 fn proc_status(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
+    /// The number of bytes of the status that are read. Its first lines include the process id.
+    const LONGEST_STATUS: u64 = 64 << 10;
     let Some(entry) = dump.stream(stream_type::LINUX_PROC_STATUS) else {
         return Ok(());
     };
-    let Some(text) = findings
-        .read(Rule::ProcStatusPid, dump.text(stream_type::LINUX_PROC_STATUS))?
+    let Some((text, _)) = findings
+        .read(
+            Rule::ProcStatusPid,
+            dump.text_start(stream_type::LINUX_PROC_STATUS, LONGEST_STATUS),
+        )?
         .flatten()
     else {
         return Ok(());
@@ -65,7 +74,8 @@ fn proc_status(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
     if let (Some(pid), Some(known)) = (pid, known)
         && pid != Some(known)
     {
-        let text = format!("the Pid line says {pid:?}, MiscInfo says {known}");
+        let pid = pid.map_or_else(|| "no number".to_owned(), |pid| pid.to_string());
+        let text = format!("the Pid line contains {pid}, but the process id in MiscInfo is {known}");
         findings.add(Rule::ProcStatusPid, entry.rva.into(), text);
     }
     Ok(())

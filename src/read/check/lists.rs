@@ -1,11 +1,13 @@
-//! Lists around the threads and the process: thread info, names, handles, unloaded modules, tokens, counters.
+//! Rules about other lists: thread infos, thread names, handles, unloaded modules, function tables,
+//! tokens and counters.
 
 use std::collections::HashSet;
 
 use super::super::counters::{SYSTEM_MEMORY_SIZES, VM_COUNTERS_SIZES};
 use super::super::dump::Dump;
 use super::super::error::ReadError;
-use super::super::handles::{HANDLE_2_SIZE, HANDLE_SIZE, OPERATION_SIZE};
+use super::super::handles::{HANDLE_2_SIZE, HANDLE_SIZE, MOST_INFORMATION_BYTES, OPERATION_SIZE};
+use super::super::list::{LIST_LIMIT, List};
 use super::super::modules::UNLOADED_MODULE_SIZE;
 use super::super::stream_type;
 use super::super::threads::{THREAD_INFO_SIZE, THREAD_NAME_SIZE};
@@ -21,7 +23,8 @@ pub(super) fn check(dump: &Dump, findings: &mut Findings) -> Result<(), ReadErro
     counters(dump, findings)
 }
 
-/// A list whose header states sizes and count: the sizes are those of the structures, and nothing is left over.
+/// Checks a list whose header contains the sizes of the header and of an entry, and the count. The
+/// sizes must be those of the structures, and the stream must end after the last entry.
 pub(super) fn exact_size(
     dump: &Dump,
     findings: &mut Findings,
@@ -47,10 +50,14 @@ pub(super) fn exact_size(
     let header = table.start - u64::from(entry.rva);
     let exact = header + table.count * table.stride;
     if header != header_size || !entry_sizes.contains(&table.stride) || exact != u64::from(entry.size) {
+        let sizes: Vec<_> = entry_sizes.iter().map(u64::to_string).collect();
         let text = format!(
-            "a header of {header} bytes and {} entries of {} in a stream of {}; \
-             the structures have {header_size} and {entry_sizes:?}",
-            table.count, table.stride, entry.size
+            "the stream has {} bytes with a header of {header} and {} entries of {} each; \
+             the header should have {header_size} bytes and an entry {}, and nothing should follow",
+            entry.size,
+            table.count,
+            table.stride,
+            sizes.join(" or ")
         );
         findings.add(rule, entry.rva.into(), text);
     }
@@ -66,13 +73,20 @@ fn thread_infos(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
         &[THREAD_INFO_SIZE],
         12,
     )?;
-    let (Ok(infos), Ok(threads)) = (dump.thread_infos(), dump.thread_records()) else {
+    let Some(infos) = findings.list(Rule::ThreadInfoSize, dump.iter_thread_infos())? else {
         return Ok(());
     };
-    let known: HashSet<u32> = threads.iter().map(|thread| thread.id).collect();
-    for info in infos.iter().filter(|info| !known.contains(&info.thread_id)) {
-        let text = format!("thread {} is not in the thread list", info.thread_id);
-        findings.add(Rule::ThreadInfoThread, info.record_offset, text);
+    // There are other rules for a thread list that cannot be read or is too long.
+    let Ok(threads) = dump.thread_records().and_then(|list| list.bounded(LIST_LIMIT)) else {
+        return Ok(());
+    };
+    let known: HashSet<u32> = threads.flatten().map(|thread| thread.id).collect();
+    for info in infos {
+        let info = info?;
+        if !known.contains(&info.thread_id) {
+            let text = format!("thread {} is not in the thread list", info.thread_id);
+            findings.add(Rule::ThreadInfoThread, info.record_offset, text);
+        }
     }
     Ok(())
 }
@@ -81,20 +95,26 @@ fn thread_names(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
     let Some(entry) = dump.stream(stream_type::THREAD_NAMES) else {
         return Ok(());
     };
-    let Some(names) = findings.read(Rule::ThreadNamesSize, dump.thread_names())? else {
+    let records = dump.thread_name_records();
+    let count = records.as_ref().map_or(0, List::len);
+    let Some(names) = findings.list(Rule::ThreadNamesSize, records)? else {
         return Ok(());
     };
-    let exact = 4 + names.len() as u64 * THREAD_NAME_SIZE;
+    let exact = 4 + count * THREAD_NAME_SIZE;
     if u64::from(entry.size) != exact {
         let text = format!(
-            "{} names take {exact} bytes, the stream has {}",
-            names.len(),
+            "{count} names take {exact} bytes, but the stream has {}",
             entry.size
         );
         findings.add(Rule::ThreadNamesSize, entry.record_offset, text);
     }
-    for name in &names {
-        findings.check_string(dump, &format!("the name of thread {}", name.thread_id), name.rva)?;
+    for name in names {
+        let name = name?;
+        findings.check_string(
+            dump,
+            format_args!("the name of thread {}", name.thread_id),
+            name.rva,
+        )?;
     }
     Ok(())
 }
@@ -102,33 +122,40 @@ fn thread_names(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
 fn handles(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
     let sizes = [HANDLE_SIZE, HANDLE_2_SIZE];
     exact_size(dump, findings, stream_type::HANDLE_DATA, false, &sizes, 16)?;
-    for handle in dump.handles().unwrap_or_default() {
+    // `exact_size` has already reported a list that cannot be read.
+    let Ok(records) = dump.handle_records() else {
+        return operations(dump, findings);
+    };
+    let mut information_left = dump.len().min(MOST_INFORMATION_BYTES);
+    for handle in findings
+        .list(Rule::HandleDataSize, Ok(records))?
+        .into_iter()
+        .flatten()
+    {
+        let handle = handle?;
         for (what, rva) in [("type", handle.type_name_rva), ("name", handle.object_name_rva)] {
             if rva != 0 {
                 findings.check_string(
                     dump,
-                    &format!("the {what} of handle {:#x}", handle.handle),
+                    format_args!("the {what} of handle {:#x}", handle.handle),
                     rva.into(),
                 )?;
             }
         }
-        let last = handle.object_information.last();
-        let next = match last {
-            None => handle.object_info_rva,
-            Some(block) => {
-                let mut next = [0; 4];
-                dump.fill("information about an object", block.record_offset, &mut next)?;
-                u32::from_le_bytes(next)
-            }
-        };
+        let (_, next) = dump.object_information(handle.object_info_rva, &mut information_left);
         if next != 0 {
             let text = format!(
-                "of the information about handle {:#x}, the block at {next:#x} cannot be followed",
+                "the chain of information about handle {:#x} is broken or circular: \
+                 the block at {next:#x} cannot be read",
                 handle.handle
             );
             findings.add(Rule::ObjectInformationBroken, handle.record_offset + 32, text);
         }
     }
+    operations(dump, findings)
+}
+
+fn operations(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
     exact_size(
         dump,
         findings,
@@ -140,7 +167,7 @@ fn handles(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
 }
 
 fn function_tables(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
-    /// DbgHelp 6.3.9600 leaves up to so many bytes unused behind the last table.
+    /// The maximum number of unused bytes after the last table. DbgHelp 6.3.9600 leaves up to 12.
     const UNUSED: u64 = 12;
     let Some(entry) = dump.stream(stream_type::FUNCTION_TABLE) else {
         return Ok(());
@@ -150,17 +177,17 @@ fn function_tables(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError
     };
     for table in tables.iter().filter(|table| table.record_offset % 8 != 0) {
         let text = format!(
-            "the table for {:#x} is not at a multiple of 8",
+            "the offset of the table for {:#x} is not a multiple of 8",
             table.base_address
         );
         findings.add(Rule::FunctionTableSize, table.record_offset, text);
     }
     if let Some(last) = tables.last() {
-        // A descriptor, the system's own record, the functions.
+        // The sizes of the descriptor, of the system's native record, and of the functions.
         let end = last.record_offset + 32 + 88 + 12 * last.entries.len() as u64;
         let left = (u64::from(entry.rva) + u64::from(entry.size)).saturating_sub(end);
         if left > UNUSED {
-            let text = format!("{left} bytes are left behind the last table");
+            let text = format!("{left} unused bytes follow the last table");
             findings.add(Rule::FunctionTableSize, end, text);
         }
     }
@@ -178,11 +205,14 @@ fn tokens(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
     dump.fill("TokenStream", entry.rva.into(), &mut total)?;
     let total = u32::from_le_bytes(total);
     if total != entry.size {
-        let text = format!("it says {total} bytes, the stream has {}", entry.size);
+        let text = format!(
+            "TokenStream has {} bytes, but {total} according to its header",
+            entry.size
+        );
         findings.add(Rule::TokenSize, entry.rva.into(), text);
     }
     for token in tokens.iter().filter(|token| token.user.is_none()) {
-        let text = format!("the token of {} has no user", token.id);
+        let text = format!("the token of the process or thread {} has no user", token.id);
         findings.add(Rule::TokenSize, token.record_offset, text);
     }
     Ok(())
@@ -213,8 +243,8 @@ fn counters(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
             .and_then(|at| sizes.get(at));
         if size != Some(&entry.size.into()) {
             let text = format!(
-                "{} bytes of revision {}; the revisions have {sizes:?}",
-                entry.size, counters.revision
+                "the stream has {} bytes and revision {}; revision 1 has {} bytes, revision 2 has {}",
+                entry.size, counters.revision, sizes[0], sizes[1]
             );
             findings.add(rule, entry.rva.into(), text);
         }
@@ -231,9 +261,21 @@ fn unloaded_modules(dump: &Dump, findings: &mut Findings) -> Result<(), ReadErro
         &[UNLOADED_MODULE_SIZE],
         12,
     )?;
-    for module in dump.unloaded_modules().unwrap_or_default() {
-        let what = format!("the name of the unloaded module at {:#x}", module.base);
-        findings.check_string(dump, &what, module.name_rva.into())?;
+    // `exact_size` has already reported a list that cannot be read.
+    let Ok(records) = dump.unloaded_records() else {
+        return Ok(());
+    };
+    for module in findings
+        .list(Rule::UnloadedModulesSize, Ok(records))?
+        .into_iter()
+        .flatten()
+    {
+        let (base, name_rva) = module?;
+        findings.check_string(
+            dump,
+            format_args!("the name of the unloaded module at {base:#x}"),
+            name_rva.into(),
+        )?;
     }
     Ok(())
 }

@@ -1,25 +1,31 @@
-//! The loss trailer.
+//! Rules about the loss trailer.
 
 use super::super::dump::Dump;
 use super::super::error::ReadError;
 use super::super::losses::Loss;
 use super::super::memory::MemoryMap;
-use super::{CheckOptions, Findings, Rule, Severity};
+use super::{CheckOptions, Findings, Level, Rule};
 
-/// What a lost byte holds.
+/// The byte that the file contains in place of lost memory.
 const FILL: u8 = 0xDD;
+/// The number of bytes of lost memory that are read at a time.
 const WINDOW: u64 = 64 * 1024;
 
 pub(super) fn check(dump: &Dump, options: CheckOptions, findings: &mut Findings) -> Result<(), ReadError> {
     let Some(losses) = findings.read(Rule::LossTrailerMalformed, dump.losses())? else {
         return Ok(());
     };
+    if losses.is_empty() {
+        return Ok(());
+    }
+    // There are other rules for memory lists that cannot be read.
     let Ok(ranges) = dump.memory_ranges() else {
         return Ok(());
-    }; // has its own rules
-    // As if nothing had been lost: this map shows where the file keeps the place of lost bytes.
+    };
+    // The map is created without losses, so that it contains the file offsets of lost bytes too.
     let map = MemoryMap::new(&ranges, Vec::new());
-    // Losses that don't overlap can't be longer than the file.
+    // The number of bytes that may still be compared. Losses that do not overlap are not longer
+    // than the file in total; more is compared only in hostile files.
     let mut left = dump.len();
     for Loss {
         record_offset,
@@ -29,24 +35,29 @@ pub(super) fn check(dump: &Dump, options: CheckOptions, findings: &mut Findings)
     } in losses
     {
         let severity = if options.expect_losses {
-            Severity::Warning
+            Level::Warning
         } else {
             Rule::MemoryLost.severity()
         };
         let text = format!("{length} bytes at {start:#x} were lost: {reason}");
         findings.add_as(severity, Rule::MemoryLost, record_offset, text);
         let Some(pieces) = (length != 0).then(|| map.locate(start, length)).flatten() else {
-            let text = format!("the loss of {length} bytes at {start:#x} is not in the memory list");
+            let text = format!("the lost {length} bytes at {start:#x} are not in the memory list");
             findings.add(Rule::LossOutsideMemory, record_offset, text);
             continue;
         };
         for (offset, size) in pieces {
-            if !dump.holds(offset, size) || left < size {
+            // There is another rule for memory outside the file. Here, it counts as one byte.
+            let is_held = dump.holds(offset, size);
+            let Some(rest) = left.checked_sub(if is_held { size } else { 1 }) else {
+                break;
+            };
+            left = rest;
+            if !is_held {
                 continue;
             }
-            left -= size;
             if let Some(at) = first_unfilled(dump, offset, size)? {
-                let text = format!("the lost range at {start:#x} holds other bytes than {FILL:#x}");
+                let text = format!("the lost range at {start:#x} contains other bytes than {FILL:#x}");
                 findings.add(Rule::LossNotFilled, at, text);
                 break;
             }
@@ -55,6 +66,7 @@ pub(super) fn check(dump: &Dump, options: CheckOptions, findings: &mut Findings)
     Ok(())
 }
 
+/// Returns the file offset of the first byte that is not [`FILL`].
 fn first_unfilled(dump: &Dump, offset: u64, size: u64) -> Result<Option<u64>, ReadError> {
     let mut done = 0;
     while done < size {

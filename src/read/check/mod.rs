@@ -1,8 +1,9 @@
-//! The structural check: which rules of the format, and of the programs that read it, a dump breaks.
+//! A check of the rules of the format and of the programs that read dumps.
 //!
-//! Where the rules come from: the documentation of the structures, and measurements in which each rule was broken in
-//! an otherwise good dump and the dump shown to LLDB 19.1.7, dbgeng 6.3.9600 and 10.0.15063, Breakpad's
-//! `minidump_dump` and `minidump_stackwalk`, rust-minidump 0.27, and the PyPI packages `minidump` (skelsec) and
+//! The rules have two sources. One is the documentation of the structures. The other one is a
+//! series of measurements: each rule was broken in an otherwise valid dump, and the dump was opened
+//! with LLDB 19.1.7, dbgeng 6.3.9600 and 10.0.15063, Breakpad's `minidump_dump` and
+//! `minidump_stackwalk`, rust-minidump 0.27, and the PyPI packages `minidump` (skelsec) and
 //! `udmp-parser`.
 
 mod exception;
@@ -17,43 +18,49 @@ mod rules;
 mod threads;
 
 use std::collections::HashMap;
+use std::fmt::Arguments;
+use std::iter::Take;
 
 use serde::Serialize;
 
 use super::context::CONTEXT_XSTATE;
-use super::dump::Dump;
+use super::dump::{Dump, StreamEntry};
 use super::error::ReadError;
-use super::fields::Location;
+use super::fields::{FieldReader, Location};
+use super::list::{LIST_LIMIT, List};
 pub use rules::Rule;
 
-/// How bad it is to break a rule.
+/// The severity of a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// The file says what it should, and a reader has a limit or misses something.
+pub enum Level {
+    /// The file is correct, but a reader has a limit that the file exceeds, or the file lacks data
+    /// that a reader uses.
     Warning,
-    /// A reader refuses the dump or part of it, or takes it for something else.
+    /// The file contradicts the format, or a reader refuses the dump or a part of it, or misreads
+    /// it.
     Error,
 }
 
-/// A rule that the dump breaks, and where.
+/// A rule that the dump breaks, and the place in the file.
 #[derive(Debug, Clone, Serialize)]
 pub struct Violation {
-    /// The rule. Its id is stable, so that scripts can name it.
+    /// The rule. Its [id](Rule::id) is stable, so scripts can use it.
     pub rule: Rule,
-    /// The rule's severity, except where the options of the check change it.
-    pub severity: Severity,
-    /// File offset of the field or record that breaks it.
+    /// The severity of the rule, unless the options of the check or the dump's operating system
+    /// change it.
+    pub severity: Level,
+    /// The file offset of the field or record that breaks the rule.
     pub offset: u64,
-    /// What is wrong there.
+    /// A description of what is wrong.
     pub text: String,
 }
 
 impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let severity = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
+            Level::Error => "error",
+            Level::Warning => "warning",
         };
         let Self {
             rule, offset, text, ..
@@ -67,29 +74,31 @@ impl std::fmt::Display for Violation {
     }
 }
 
-/// What the check should let pass.
+/// Options of the check.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CheckOptions {
-    /// Memory that was lost while the dump was written is expected: [`Rule::MemoryLost`] is a warning.
+    /// Whether memory may have been lost while the dump was being written. If so,
+    /// [`Rule::MemoryLost`] is a warning instead of an error.
     pub expect_losses: bool,
 }
 
-/// Checks a dump against every rule. The result is in the order of the rules' topics, file first.
+/// Checks a dump against all rules, with the default options. The violations are sorted by the
+/// topic of the rule, starting with the file as a whole.
 ///
-/// Parts that can't be read are violations too, except where the system fails to read the file: that is an error.
+/// A part of the dump that is malformed is a violation, not an error.
 ///
 /// # Errors
 ///
-/// The file could not be read.
+/// The system could not read the file.
 pub fn check(dump: &Dump) -> Result<Vec<Violation>, ReadError> {
     check_with(dump, CheckOptions::default())
 }
 
-/// The same with options.
+/// Checks a dump like [`check()`], with options.
 ///
 /// # Errors
 ///
-/// The file could not be read.
+/// The system could not read the file.
 pub fn check_with(dump: &Dump, options: CheckOptions) -> Result<Vec<Violation>, ReadError> {
     let mut findings = Findings::default();
     if !file::check(dump, &mut findings) {
@@ -110,7 +119,8 @@ pub fn check_with(dump: &Dump, options: CheckOptions) -> Result<Vec<Violation>, 
     Ok(findings.into_violations())
 }
 
-/// Violations as they are found. A list with a million bad entries is told by its first hundred and their number.
+/// The violations found so far. Only the first 100 violations of each rule are kept; the text of
+/// the last one says how many more there are. A list may have a million bad entries.
 #[derive(Default)]
 struct Findings {
     violations: Vec<Violation>,
@@ -124,7 +134,7 @@ impl Findings {
         self.add_as(rule.severity(), rule, offset, text);
     }
 
-    fn add_as(&mut self, severity: Severity, rule: Rule, offset: u64, text: impl Into<String>) {
+    fn add_as(&mut self, severity: Level, rule: Rule, offset: u64, text: impl Into<String>) {
         let count = self.counts.entry(rule).or_default();
         *count += 1;
         if *count <= Self::MOST_PER_RULE {
@@ -137,9 +147,17 @@ impl Findings {
         }
     }
 
+    /// Adds a violation by a list that should have `exact` bytes. Padding after its count is
+    /// another rule than a wrong size.
+    fn add_size(&mut self, rule: Rule, entry: StreamEntry, exact: u64, text: String) {
+        let is_padded = u64::from(entry.size) == exact + 4;
+        let rule = if is_padded { Rule::ListPadded } else { rule };
+        self.add(rule, entry.record_offset, text);
+    }
+
     fn into_violations(mut self) -> Vec<Violation> {
         for violation in self.violations.iter_mut().rev() {
-            // The last one that was kept tells how many were not.
+            // The last violation that was kept says how many were not.
             if let Some(count) = self.counts.remove(&violation.rule)
                 && count > Self::MOST_PER_RULE
             {
@@ -149,21 +167,23 @@ impl Findings {
         self.violations
     }
 
-    /// A `MINIDUMP_STRING` at an offset. Only its length and terminator are read.
-    fn check_string(&mut self, dump: &Dump, what: &str, offset: u64) -> Result<(), ReadError> {
-        /// Breakpad's limit on the units of a string.
+    /// Checks the `MINIDUMP_STRING` at a file offset. Only its length and its terminator are read.
+    fn check_string(&mut self, dump: &Dump, what: Arguments<'_>, offset: u64) -> Result<(), ReadError> {
+        /// Breakpad's limit for the length of a string, in UTF-16 code units.
         const BREAKPAD_UNITS: u64 = 1024;
         if !dump.holds(offset, 4) {
             self.add(
                 Rule::StringOutsideFile,
                 offset,
-                format!("{what} would begin behind the file's end"),
+                format!("{what} starts past the end of the file"),
             );
             return Ok(());
         }
-        let mut length = [0; 4];
-        dump.fill("a string", offset, &mut length)?;
-        let length = u64::from(u32::from_le_bytes(length));
+        // One read for most strings with their terminator.
+        let mut first = [0; 512];
+        let have = (first.len() as u64).min(dump.len() - offset) as usize;
+        dump.fill("a string", offset, &mut first[..have])?;
+        let length = u64::from(FieldReader(&first).u32(0));
         if length % 2 != 0 {
             self.add(
                 Rule::StringOddLength,
@@ -171,21 +191,24 @@ impl Findings {
                 format!("{what} has a length of {length} bytes"),
             );
         } else if !dump.holds(offset + 4, length) {
-            let text = format!("{what} has {length} bytes and reaches past the file's end");
+            let text = format!("{what} has {length} bytes and extends past the end of the file");
             self.add(Rule::StringOutsideFile, offset, text);
         } else if length / 2 > BREAKPAD_UNITS {
             self.add(
                 Rule::StringLong,
                 offset,
-                format!("{what} has {} UTF-16 units", length / 2),
+                format!("{what} has {} UTF-16 code units", length / 2),
             );
         } else {
-            let terminated = if dump.holds(offset + 4 + length, 2) {
-                let mut terminator = [0; 2];
-                dump.fill("a string", offset + 4 + length, &mut terminator)?;
-                terminator == [0; 2]
-            } else {
-                false
+            let end = 4 + length;
+            let mut terminator = [0; 2];
+            let terminated = match first[..have].get(end as usize..end as usize + 2) {
+                Some(bytes) => bytes == terminator,
+                None if dump.holds(offset + end, 2) => {
+                    dump.fill("a string", offset + end, &mut terminator)?;
+                    terminator == [0; 2]
+                }
+                None => false,
             };
             if !terminated {
                 self.add(Rule::StringUnterminated, offset, format!("no NUL follows {what}"));
@@ -194,11 +217,15 @@ impl Findings {
         Ok(())
     }
 
-    /// A CONTEXT that is present: inside the file, of the processor's size, with the processor's bit.
-    fn check_context(&mut self, dump: &Dump, what: &str, at: Location) -> Result<(), ReadError> {
+    /// Checks a CONTEXT that is present. It must lie inside the file, have the size of the
+    /// processor's contexts, and have the processor's bit in its flags.
+    fn check_context(&mut self, dump: &Dump, what: Arguments<'_>, at: Location) -> Result<(), ReadError> {
         let offset = u64::from(at.rva);
         if !dump.holds(offset, at.size.into()) {
-            let text = format!("{what}, {} bytes, reaches past the file's end", at.size);
+            let text = format!(
+                "{what} has {} bytes and extends past the end of the file",
+                at.size
+            );
             self.add(Rule::ContextOutsideFile, offset, text);
             return Ok(());
         }
@@ -206,11 +233,11 @@ impl Findings {
         let Some(layout) = cpu.context_layout() else {
             return Ok(());
         };
-        let Some(flags) = dump.context(cpu, at)?.and_then(|context| context.flags()) else {
+        let Some(flags) = dump.plain_context(cpu, at)?.and_then(|context| context.flags()) else {
             self.add(
                 Rule::ContextSize,
                 offset,
-                format!("{what} has {} bytes only", at.size),
+                format!("{what} has only {} bytes", at.size),
             );
             return Ok(());
         };
@@ -218,21 +245,20 @@ impl Findings {
             let text = format!("{what} has ContextFlags {flags:#x} without {:#x}", layout.cpu_bit);
             self.add(Rule::ContextFlags, offset + layout.flags as u64, text);
         }
-        // Extended state comes behind the fixed part, so those contexts are longer.
+        // Contexts with extended state are longer, because it follows the fixed part.
         let is_extended = flags & CONTEXT_XSTATE != 0;
         if at.size < layout.size || (at.size > layout.size && !is_extended) {
             let text = format!("{what} has {} bytes instead of {}", at.size, layout.size);
             self.add(Rule::ContextSize, offset, text);
         }
-        // Microsoft's readers go by MiscInfo's word for it (Crashpad's writer notes that another size makes the dump invalid).
-        let told = dump
-            .misc_info()
-            .ok()
-            .flatten()
-            .and_then(|misc| misc.extended_state);
-        if let Some(told) = told.filter(|told| is_extended && told.context_size != at.size) {
+        // Microsoft's readers use the size in MiscInfo. According to Crashpad's writer, a different
+        // size makes the dump invalid.
+        if !is_extended {
+            return Ok(());
+        }
+        if let Some(told) = dump.extended_state().filter(|told| told.context_size != at.size) {
             let text = format!(
-                "{what} has {} bytes, and extended ones have {} according to MiscInfo",
+                "{what} has {} bytes, but extended contexts have {} according to MiscInfo",
                 at.size, told.context_size
             );
             self.add(Rule::ContextSize, offset, text);
@@ -240,7 +266,39 @@ impl Findings {
         Ok(())
     }
 
-    /// Runs the part of a check that reads; damage it meets is a violation of `rule`, a failing disk is an error.
+    /// Returns the first entries of a list, at most [`LIST_LIMIT`], like [`Findings::read`]. A list
+    /// that has more is a violation, because the others are not checked.
+    fn list<'d, T>(
+        &mut self,
+        rule: Rule,
+        list: Result<List<'d, T>, ReadError>,
+    ) -> Result<Option<Take<List<'d, T>>>, ReadError> {
+        self.list_to(rule, list, LIST_LIMIT)
+    }
+
+    /// Does the same for another limit.
+    fn list_to<'d, T>(
+        &mut self,
+        rule: Rule,
+        list: Result<List<'d, T>, ReadError>,
+        most: u64,
+    ) -> Result<Option<Take<List<'d, T>>>, ReadError> {
+        let list = self.read(rule, list)?;
+        if let Some(list) = &list
+            && list.len() > most
+        {
+            let text = format!(
+                "only the first {most} of {} entries of {} were checked",
+                list.len(),
+                list.what()
+            );
+            self.add(Rule::ListTooLong, list.offset(), text);
+        }
+        Ok(list.map(|list| list.take(most as usize)))
+    }
+
+    /// Returns the value that was read. If it was malformed, adds a violation of `rule` and returns
+    /// `None`. If the system could not read the file, returns that error.
     fn read<T>(&mut self, rule: Rule, read: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
         match read {
             Ok(value) => Ok(Some(value)),
@@ -248,7 +306,11 @@ impl Findings {
                 self.add(rule, offset, format!("{what}: {reason}"));
                 Ok(None)
             }
-            // Streams outside the file are reported once, with the directory.
+            Err(error @ ReadError::TooLong { offset, .. }) => {
+                self.add(Rule::ListTooLong, offset, error.to_string());
+                Ok(None)
+            }
+            // Streams outside the file are violations of the rules about the directory.
             Err(ReadError::Outside { .. }) => Ok(None),
             Err(error) => Err(error),
         }

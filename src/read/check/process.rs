@@ -1,4 +1,4 @@
-//! SystemInfo and MiscInfo.
+//! Rules about SystemInfo and MiscInfo.
 
 use super::super::context::Cpu;
 use super::super::dump::Dump;
@@ -29,26 +29,30 @@ fn system_info(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
         return Ok(());
     };
     if let Cpu::Other(architecture) = system.cpu {
-        let text = format!("processor architecture {architecture:#x} is none that readers unwind");
+        let text = format!("readers do not support processor architecture {architecture:#x}");
         findings.add(Rule::SystemInfoProcessor, offset, text);
     }
     if let Platform::Other(platform) = system.platform {
         findings.add(
             Rule::SystemInfoPlatform,
             offset + 20,
-            format!("platform {platform:#x} is unknown"),
+            format!("the platform {platform:#x} is unknown"),
         );
     }
     if system.csd_version_rva == 0 {
         findings.add(Rule::CsdStringMissing, offset + 24, "CSDVersionRva is 0");
     } else {
-        findings.check_string(dump, "the CSD string", system.csd_version_rva.into())?;
+        findings.check_string(
+            dump,
+            format_args!("the CSD string"),
+            system.csd_version_rva.into(),
+        )?;
     }
     Ok(())
 }
 
 fn misc_info(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
-    /// Bytes of the five generations.
+    /// The sizes of the five generations in bytes.
     const GENERATIONS: [u32; 5] = [24, 44, 232, 832, 1364];
     let Some(entry) = dump.stream(stream_type::MISC_INFO) else {
         return Ok(());
@@ -59,7 +63,7 @@ fn misc_info(dump: &Dump, findings: &mut Findings) -> Result<(), ReadError> {
     };
     if misc.size_of_info != entry.size || !GENERATIONS.contains(&entry.size) {
         let text = format!(
-            "SizeOfInfo is {}, the stream has {} bytes; the generations have {GENERATIONS:?}",
+            "SizeOfInfo is {} and the stream has {} bytes; both must be 24, 44, 232, 832 or 1364",
             misc.size_of_info, entry.size
         );
         findings.add(Rule::MiscInfoSize, offset, text);

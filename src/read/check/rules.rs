@@ -2,32 +2,34 @@
 
 use serde::{Serialize, Serializer};
 
-use super::Severity;
+use super::Level;
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident $id:literal $severity:ident $who:literal,)*) => {
-        /// A rule of the format or of its readers. The documentation of each says what it demands.
+        /// A rule of the format or of its readers. The documentation of each variant states the
+        /// requirement.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Rule { $($(#[$doc])* $name,)* }
 
         impl Rule {
-            /// Every rule, in the order of the check.
+            /// All rules, in the order of the check.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The stable name, in kebab case.
+            /// Returns the name of the rule in kebab case. It does not change between versions.
             #[must_use]
             pub fn id(self) -> &'static str {
                 match self { $(Self::$name => $id,)* }
             }
 
-            /// Whether a dump that breaks it fails the check.
+            /// Returns the severity of a violation. A dump with an error fails the check.
             #[must_use]
-            pub fn severity(self) -> Severity {
-                match self { $(Self::$name => Severity::$severity,)* }
+            pub fn severity(self) -> Level {
+                match self { $(Self::$name => Level::$severity,)* }
             }
 
-            /// Which readers mind, and what they do.
+            /// Returns what follows from a violation. It names a reader only if that reader was
+            /// seen to refuse or misread a dump that breaks the rule.
             #[must_use]
             pub fn who_minds(self) -> &'static str {
                 match self { $(Self::$name => $who,)* }
@@ -44,195 +46,217 @@ impl Serialize for Rule {
 
 rules! {
     // The file.
-    /// The low word of the version is 0xA793.
-    HeaderVersion "header-version" Error "all readers refuse the file",
-    /// The directory begins right behind the header, at offset 32.
-    DirectoryPlace "directory-place" Error "dbgeng refuses streams that lie in front of the directory",
-    /// The directory lies inside the file.
+    /// The low word of the version must be 0xA793.
+    HeaderVersion "header-version" Error "LLDB, Breakpad and rust-minidump refuse the file",
+    /// The directory must start directly after the header, at offset 32.
+    DirectoryPlace "directory-place" Error "dbgeng refuses streams that lie before the directory",
+    /// The directory must lie inside the file.
     DirectoryOutsideFile "directory-outside-file" Error "all readers refuse the file",
-    /// The directory has at most 128 entries.
+    /// The directory must have at most 128 entries.
     DirectoryLong "directory-long" Warning "Breakpad stops at 128 entries",
-    /// Unused entries (type 0) have neither size nor offset.
-    UnusedSlotFilled "unused-slot-filled" Warning "readers skip it, so its bytes are lost",
-    /// Each type of stream occurs once.
-    StreamDuplicate "stream-duplicate" Error "LLDB, Breakpad and udmp-parser refuse the file",
-    /// Streams lie behind the directory.
+    /// The size and the offset of unused entries (type 0) must be 0.
+    UnusedSlotFilled "unused-slot-filled" Warning "its bytes belong to no stream",
+    /// Lists must have at most 1,048,576 entries, the directory and the list of modules at most
+    /// 65,536, and texts and tables must not be longer than the reader supports.
+    ListTooLong "list-too-long" Error "this check does not read the rest",
+    /// There must be at most one stream of each type.
+    StreamDuplicate "stream-duplicate" Error "LLDB and udmp-parser refuse the file",
+    /// Streams must lie after the directory.
     StreamBeforeDirectory "stream-before-directory" Error "dbgeng refuses the file",
-    /// Streams end below 4 GiB.
-    StreamPast32Bits "stream-past-32-bits" Error "readers compute the end in 32 bits and see it wrap",
-    /// Streams lie inside the file.
-    StreamOutsideFile "stream-outside-file" Error "LLDB refuses the file, others miss the stream",
-    /// No two streams share bytes, and none lies in the data of the Memory64List.
-    StreamOverlap "stream-overlap" Error "every reader takes bytes of one for the other's",
-    /// Streams of one's own have types above 0xFFFF.
-    PrivateStreamType "private-stream-type" Error "skelsec's parser raises, dbgeng warns",
-    /// ThreadList (or ThreadExList), ModuleList, SystemInfo and MiscInfo are there.
-    RequiredStreamMissing "required-stream-missing" Error "no reader gets far without it",
-    /// There is a MemoryList or a Memory64List.
-    MemoryListMissing "memory-list-missing" Error "rust-minidump, Breakpad and dbgeng find no stack",
+    /// Streams must end below 4 GiB.
+    StreamPast32Bits "stream-past-32-bits" Error "the end of the stream does not fit into 32 bits",
+    /// Streams must lie inside the file.
+    StreamOutsideFile "stream-outside-file" Error "LLDB refuses the file, and the stream is incomplete",
+    /// Streams must not overlap each other or the data of the Memory64List.
+    StreamOverlap "stream-overlap" Error "the same bytes belong to two streams",
+    /// Types up to 0xFFFF must be those that Microsoft defines. Other streams must have higher
+    /// types.
+    PrivateStreamType "private-stream-type" Error "skelsec's parser raises an exception, dbgeng prints a warning",
+    /// There must be a MiscInfo. Breakpad's writer for Linux writes none.
+    MiscInfoMissing "misc-info-missing" Warning "the process id and the times of the process are unknown",
+    /// There must be a ThreadList (or a ThreadExList), a ModuleList and a SystemInfo.
+    RequiredStreamMissing "required-stream-missing" Error "stacks cannot be walked without it",
+    /// There must be a MemoryList or a Memory64List.
+    MemoryListMissing "memory-list-missing" Error "rust-minidump finds no stack, skelsec's parser raises an exception",
+
+    /// The entries of a list must follow its count directly. Some writers of Breakpad's family put
+    /// four bytes of padding between them, and Breakpad and rust-minidump accept that.
+    ListPadded "list-padded" Warning "the entries are not where the format has them",
 
     // Strings.
-    /// The length of a string is even.
-    StringOddLength "string-odd-length" Error "rust-minidump and Breakpad drop the list that names it",
-    /// Strings lie inside the file.
-    StringOutsideFile "string-outside-file" Error "rust-minidump and Breakpad drop the list that names it",
-    /// A NUL that the length does not count follows each string.
-    StringUnterminated "string-unterminated" Error "dbgeng shows garbage behind the text",
-    /// Strings have at most 1024 units.
+    /// The length of a string must be even.
+    StringOddLength "string-odd-length" Error "rust-minidump and Breakpad drop the list that refers to it",
+    /// Strings must lie inside the file.
+    StringOutsideFile "string-outside-file" Error "Breakpad drops what refers to it",
+    /// Each string must be followed by a NUL that is not included in its length.
+    StringUnterminated "string-unterminated" Error "dbgeng shows garbage after the text",
+    /// Strings must have at most 1024 UTF-16 code units.
     StringLong "string-long" Warning "Breakpad refuses longer strings",
 
     // The process.
-    /// SystemInfo has 56 bytes.
-    SystemInfoSize "system-info-size" Error "all readers refuse it",
-    /// The processor is one that readers know.
-    SystemInfoProcessor "system-info-processor" Error "LLDB refuses the file, contexts are not understood",
-    /// The operating system is one that readers know.
-    SystemInfoPlatform "system-info-platform" Warning "exceptions and module ids are misread, LLDB names no frame",
-    /// The CSD string is there, even if it is empty.
-    CsdStringMissing "csd-string-missing" Error "Breakpad drops the system info",
-    /// MiscInfo has the size of one of its generations, in the stream and in its own field.
-    MiscInfoSize "misc-info-size" Error "readers take later fields for absent or for garbage",
-    /// MiscInfo has the process id.
-    MiscInfoProcessId "misc-info-process-id" Error "LLDB says that the process id is 1",
+    /// SystemInfo must have 56 bytes.
+    SystemInfoSize "system-info-size" Error "Breakpad, rust-minidump and LLDB refuse it",
+    /// The processor architecture must be one that readers support.
+    SystemInfoProcessor "system-info-processor" Error "LLDB refuses the file, Breakpad and rust-minidump cannot read the contexts",
+    /// The operating system must be one that readers support.
+    SystemInfoPlatform "system-info-platform" Warning "exception codes and module ids have another meaning on each system",
+    /// The CSD string must be present, even if it is empty.
+    CsdStringMissing "csd-string-missing" Error "Breakpad reports an error",
+    /// The size of MiscInfo, in the directory and in its own field, must be that of a generation.
+    MiscInfoSize "misc-info-size" Error "Breakpad and rust-minidump drop it",
+    /// MiscInfo must contain the process id.
+    MiscInfoProcessId "misc-info-process-id" Error "LLDB shows 1 as the process id",
 
     // Threads.
-    /// ThreadList has 4 + 48 × n bytes, ThreadExList 4 + 64 × n.
-    ThreadListSize "thread-list-size" Error "Breakpad, rust-minidump and udmp-parser lose all threads, LLDB crashes",
-    /// Thread ids differ.
+    /// ThreadList must have 4 + 48 × n bytes, and ThreadExList 4 + 64 × n. Four bytes of padding
+    /// after the count are another rule.
+    ThreadListSize "thread-list-size" Error "Breakpad, rust-minidump and udmp-parser lose all threads, LLDB refuses the file",
+    /// Thread ids must be unique.
     ThreadIdDuplicate "thread-id-duplicate" Error "Breakpad refuses the list",
-    /// Threads have contexts.
-    ThreadContextMissing "thread-context-missing" Warning "readers show the thread without frames",
-    /// Contexts lie inside the file.
-    ContextOutsideFile "context-outside-file" Error "readers show the thread without frames",
-    /// Contexts have the processor's size (more with extended state).
-    ContextSize "context-size" Error "Breakpad and LLDB drop the registers",
-    /// `ContextFlags` has the processor's bit.
+    /// Each thread must have a context.
+    ThreadContextMissing "thread-context-missing" Warning "Breakpad and rust-minidump show no registers of the thread",
+    /// Contexts must lie inside the file.
+    ContextOutsideFile "context-outside-file" Error "Breakpad, rust-minidump and LLDB show no registers of the thread",
+    /// Contexts must have the size for the processor. Contexts with extended state are longer.
+    ContextSize "context-size" Error "Breakpad and rust-minidump drop the registers",
+    /// `ContextFlags` must contain the bit of the processor.
     ContextFlags "context-flags" Error "Breakpad, rust-minidump and LLDB drop the registers",
-    /// Threads have stacks.
-    ThreadStackMissing "thread-stack-missing" Warning "readers show the first frame only, Breakpad reports an error",
-    /// Stacks do not run past the end of the address space.
+    /// Each thread must have a stack.
+    ThreadStackMissing "thread-stack-missing" Warning "Breakpad reports an error",
+    /// Stacks must not extend past the end of the address space.
     ThreadStackWraps "thread-stack-wraps" Error "Breakpad drops the stack",
-    /// The bytes of stacks lie inside the file.
-    ThreadStackOutsideFile "thread-stack-outside-file" Error "Breakpad and udmp-parser lose the stack",
-    /// Stacks are in the memory list too.
-    ThreadStackUnlisted "thread-stack-unlisted" Error "rust-minidump, LLDB and dbgeng look there and find nothing",
-    /// Both ways lead to the same bytes.
-    ThreadStackDiffers "thread-stack-differs" Error "readers disagree about the stack",
-    /// The stack pointer lies in the stack. (After an overflow it can honestly lie below everything that is mapped.)
-    StackPointerOutside "stack-pointer-outside" Warning "readers that start at the stack pointer find no stack",
+    /// The bytes of stacks must lie inside the file.
+    ThreadStackOutsideFile "thread-stack-outside-file" Error "Breakpad loses the stack",
+    /// Stacks must also be in the memory list.
+    ThreadStackUnlisted "thread-stack-unlisted" Error "LLDB finds no stack",
+    /// The memory list must contain the same bytes for a stack as the thread list.
+    ThreadStackDiffers "thread-stack-differs" Error "the file has two versions of the stack",
+    /// The stack pointer must lie in the stack. After a stack overflow, it may lie below all mapped
+    /// memory; such a dump is valid.
+    StackPointerOutside "stack-pointer-outside" Warning "the captured stack is not the one in use",
 
     // Modules.
-    /// ModuleList has 4 + 108 × n bytes.
+    /// ModuleList must have 4 + 108 × n bytes. Four bytes of padding after the count are another
+    /// rule.
     ModuleListSize "module-list-size" Error "Breakpad and rust-minidump lose all modules",
-    /// There are at most 2048 modules.
+    /// There must be at most 2048 modules.
     ModuleCount "module-count" Warning "Breakpad refuses longer lists",
-    /// The names of modules are ASCII.
+    /// The names of modules must be ASCII.
     ModuleNameNotAscii "module-name-not-ascii" Warning "udmp-parser 0.7.0 refuses the file",
-    /// Modules have a size.
+    /// The size of a module must not be 0.
     ModuleSizeZero "module-size-zero" Error "Breakpad drops the list, rust-minidump the module",
-    /// Modules do not run past the end of the address space.
+    /// Modules must not extend past the end of the address space.
     ModuleWraps "module-wraps" Error "Breakpad drops the list",
-    /// Modules have different bases.
-    ModuleBaseDuplicate "module-base-duplicate" Error "Breakpad can't store the module",
-    /// Modules do not overlap (a warning outside Windows).
-    ModuleOverlap "module-overlap" Error "in Windows dumps Breakpad can't store the module; addresses get two owners",
-    /// Modules have CodeView records.
-    CodeViewMissing "code-view-missing" Warning "readers of Breakpad symbols have no key and name no function",
-    /// CodeView records lie inside the file.
+    /// The base addresses of modules must be unique.
+    ModuleBaseDuplicate "module-base-duplicate" Error "Breakpad cannot store the module",
+    /// Modules must not overlap. In dumps of other systems than Windows, this is a warning.
+    ModuleOverlap "module-overlap" Error "addresses belong to two modules",
+    /// Each module must have a CodeView record.
+    CodeViewMissing "code-view-missing" Warning "the module has no identifier by which its symbols can be found",
+    /// CodeView records must lie inside the file.
     CodeViewOutsideFile "code-view-outside-file" Error "rust-minidump and Breakpad lose the module's id",
-    /// CodeView records are RSDS with a terminated path, NB10, or BpEL with a build id.
-    CodeViewMalformed "code-view-malformed" Error "readers of Breakpad symbols have no key",
+    /// A CodeView record must be RSDS or NB10 with a terminated path, or BpEL with a build id.
+    CodeViewMalformed "code-view-malformed" Error "the module has no identifier by which its symbols can be found",
 
     // Memory.
-    /// MemoryList has 4 + 16 × n bytes.
-    MemoryListSize "memory-list-size" Error "readers drop the list; dbgeng and skelsec misread a padded one",
-    /// Memory64List has 16 + 16 × n bytes.
+    /// MemoryList must have 4 + 16 × n bytes. Four bytes of padding after the count are another
+    /// rule.
+    MemoryListSize "memory-list-size" Error "readers drop the list",
+    /// Memory64List must have 16 + 16 × n bytes.
     Memory64ListSize "memory64-list-size" Error "readers drop the list",
-    /// The header's flag 0x2 (full memory) comes with a Memory64List.
+    /// If the flag 0x2 (full memory) of the header is set, there must be a Memory64List.
     FullMemoryFlag "full-memory-flag" Error "dbgeng refuses the file",
-    /// A Memory64List comes with flag 0x2.
-    FullMemoryFlagMissing "full-memory-flag-missing" Warning "the flags do not say what the file has",
-    /// There is only one of the two lists.
-    MemoryListsBoth "memory-lists-both" Warning "readers differ in which one they take",
-    /// There are at most 4096 ranges in the MemoryList.
+    /// If there is a Memory64List, the flag 0x2 of the header must be set.
+    FullMemoryFlagMissing "full-memory-flag-missing" Warning "the flags do not match the contents of the file",
+    /// There must be only one of the two memory lists.
+    MemoryListsBoth "memory-lists-both" Warning "the two lists may contradict each other",
+    /// The MemoryList must have at most 4096 ranges.
     MemoryRangeCount "memory-range-count" Warning "Breakpad's minidump_dump refuses longer lists",
-    /// Ranges of the MemoryList are not empty.
+    /// Ranges of the MemoryList must not be empty.
     MemoryRangeEmpty "memory-range-empty" Error "Breakpad drops all memory",
-    /// Ranges of the Memory64List are not empty.
-    Memory64RangeEmpty "memory64-range-empty" Warning "this is how DbgHelp says that a range could not be read",
-    /// Ranges do not run past the end of the address space.
+    /// Ranges of the Memory64List must not be empty.
+    Memory64RangeEmpty "memory64-range-empty" Warning "DbgHelp writes an empty range if it could not read the memory",
+    /// Ranges must not extend past the end of the address space.
     MemoryRangeWraps "memory-range-wraps" Error "Breakpad drops all memory",
-    /// Ranges do not overlap.
-    MemoryRangeOverlap "memory-range-overlap" Error "Breakpad drops all memory, dbgeng refuses the file, LLDB cuts stacks",
-    /// The bytes of ranges lie inside the file.
+    /// Ranges must not overlap.
+    MemoryRangeOverlap "memory-range-overlap" Error "Breakpad drops all memory, dbgeng refuses the file",
+    /// The bytes of ranges must lie inside the file.
     MemoryRangeOutsideFile "memory-range-outside-file" Error "readers miss the bytes or refuse the list",
-    /// The bytes of ranges lie behind the directory.
-    MemoryRangeBeforeDirectory "memory-range-before-directory" Error "readers show the directory as memory",
-    /// Ranges of the MemoryList have at most 64 MiB.
-    MemoryRangeLarge "memory-range-large" Warning "Breakpad refuses to read larger ranges",
-    /// A Memory64List comes with a MemoryInfoList.
+    /// The bytes of ranges must lie after the directory.
+    MemoryRangeBeforeDirectory "memory-range-before-directory" Error "the directory is shown as memory",
+    /// Ranges of the MemoryList must have at most 64 MiB.
+    MemoryRangeLarge "memory-range-large" Warning "the range is larger than the limits of some tools",
+    /// If there is a Memory64List, there must be a MemoryInfoList.
     Memory64WithoutInfo "memory64-without-info" Warning "udmp-parser refuses the file",
-    /// Each range of a Memory64List begins where a region of the MemoryInfoList begins.
+    /// Each range of a Memory64List must start at the start of a region of the MemoryInfoList.
     Memory64RangeAtRegion "memory64-range-at-region" Warning "udmp-parser 0.7.0 refuses the file",
-    /// MemoryInfoList has a header of 16 bytes and entries of 48, exactly as many as it says.
+    /// MemoryInfoList must have a header of 16 bytes, the stated number of entries of 48 bytes
+    /// each, and nothing else.
     MemoryInfoSize "memory-info-size" Error "Breakpad and udmp-parser refuse it",
-    /// Regions have a size and do not run past the end of the address space.
+    /// The size of a region must not be 0, and the region must not extend past the end of the
+    /// address space.
     MemoryInfoRegion "memory-info-region" Error "Breakpad drops the list",
-    /// Regions ascend and do not overlap.
-    MemoryInfoOrder "memory-info-order" Error "Breakpad drops the list, LLDB searches it wrongly",
+    /// Regions must be sorted by address and must not overlap.
+    MemoryInfoOrder "memory-info-order" Error "Breakpad drops the list",
 
     // The exception.
-    /// ExceptionStream has 168 bytes.
+    /// ExceptionStream must have 168 bytes.
     ExceptionSize "exception-size" Error "Breakpad and rust-minidump drop the exception",
-    /// The exception's thread is in the thread list.
-    ExceptionThread "exception-thread" Error "no reader knows which thread crashed",
-    /// The exception has its own context.
+    /// The thread of the exception must be in the thread list.
+    ExceptionThread "exception-thread" Error "the thread that crashed is unknown",
+    /// The exception must have a context of its own.
     ExceptionContextMissing "exception-context-missing" Error "LLDB shows the thread without frames",
-    /// The exception has at most 15 parameters.
+    /// The exception must have at most 15 parameters.
     ExceptionParameters "exception-parameters" Error "rust-minidump panics",
 
     // Other lists.
-    /// ThreadInfoList has a header of 12 bytes and entries of 64, exactly as many as it says.
+    /// ThreadInfoList must have a header of 12 bytes, the stated number of entries of 64 bytes
+    /// each, and nothing else.
     ThreadInfoSize "thread-info-size" Error "readers drop the list",
-    /// Entries of the ThreadInfoList belong to threads of the ThreadList.
-    ThreadInfoThread "thread-info-thread" Warning "readers have no thread for it",
-    /// ThreadNames has 4 + 12 × n bytes.
+    /// The threads of the ThreadInfoList must be in the thread list.
+    ThreadInfoThread "thread-info-thread" Warning "the entry belongs to no thread",
+    /// ThreadNames must have 4 + 12 × n bytes.
     ThreadNamesSize "thread-names-size" Error "readers lose the names",
-    /// HandleData has a header of 16 bytes and descriptors of 32 or 40, exactly as many as it says.
+    /// HandleData must have a header of 16 bytes, the stated number of descriptors of 32 or 40
+    /// bytes each, and nothing else.
     HandleDataSize "handle-data-size" Error "readers drop the list",
-    /// UnloadedModuleList has a header of 12 bytes and entries of 24, exactly as many as it says.
-    UnloadedModulesSize "unloaded-modules-size" Error "readers drop the list",
+    /// UnloadedModuleList must have a header of 12 bytes, the stated number of entries of 24 bytes
+    /// each, and nothing else.
+    UnloadedModulesSize "unloaded-modules-size" Error "the list and its stream differ in size",
 
-    /// HandleOperationList has a header of 16 bytes and entries of 288, exactly as many as it says.
-    HandleOperationsSize "handle-operations-size" Error "readers drop the list",
-    /// Information about an object lies inside the file and its chain has an end.
-    ObjectInformationBroken "object-information-broken" Error "readers lose what is known of the object",
-    /// FunctionTable holds its tables, each at a multiple of 8, and little more.
-    FunctionTableSize "function-table-size" Error "readers cannot unwind through functions made at run time",
-    /// Token holds its elements, exactly as many as it says, each with a user.
-    TokenSize "token-size" Error "readers cannot tell whom the process acted for",
-    /// SystemMemoryInfo has the size of its revision.
-    SystemMemorySize "system-memory-size" Error "readers take later fields for absent or for garbage",
-    /// ProcessVmCounters has the size of its revision.
-    VmCountersSize "vm-counters-size" Error "readers take later fields for absent or for garbage",
+    /// HandleOperationList must have a header of 16 bytes, the stated number of entries of 288
+    /// bytes each, and nothing else.
+    HandleOperationsSize "handle-operations-size" Error "the list and its stream differ in size",
+    /// Information about the object of a handle must lie inside the file, and its chain must end.
+    ObjectInformationBroken "object-information-broken" Error "information about the object is lost",
+    /// FunctionTable must contain its tables, each at a file offset that is a multiple of 8, and at
+    /// most 12 further bytes.
+    FunctionTableSize "function-table-size" Error "functions that were generated at run time cannot be found",
+    /// Token must contain the stated number of elements, each with a user, and its header must
+    /// state the size of the stream.
+    TokenSize "token-size" Error "the user of the process is unknown",
+    /// SystemMemoryInfo must have the size of its revision.
+    SystemMemorySize "system-memory-size" Error "fields are missing, or other bytes are taken for them",
+    /// ProcessVmCounters must have the size of its revision.
+    VmCountersSize "vm-counters-size" Error "fields are missing, or other bytes are taken for them",
 
     // Breakpad's and Mozilla's streams.
-    /// BreakpadInfo has 12 bytes.
-    BreakpadInfoSize "breakpad-info-size" Error "Breakpad and rust-minidump drop it",
-    /// LinuxDsoDebug holds its fixed part, and its list lies inside the file.
-    DsoDebugSize "dso-debug-size" Error "Breakpad refuses it",
-    /// The `Pid:` line of LinuxProcStatus is the process id of MiscInfo.
-    ProcStatusPid "proc-status-pid" Warning "LLDB takes the process id from here when MiscInfo is absent",
-    /// MozSoftErrors is JSON.
-    SoftErrorsJson "soft-errors-json" Error "rust-minidump's tools can't show it",
+    /// BreakpadInfo must have 12 bytes.
+    BreakpadInfoSize "breakpad-info-size" Error "Breakpad drops it",
+    /// LinuxDsoDebug must contain its fixed part, and its list must lie inside the file.
+    DsoDebugSize "dso-debug-size" Error "the list of loaded objects cannot be read",
+    /// The `Pid:` line of LinuxProcStatus must contain the process id of MiscInfo.
+    ProcStatusPid "proc-status-pid" Warning "the file has two process ids",
+    /// MozSoftErrors must be JSON.
+    SoftErrorsJson "soft-errors-json" Error "what the writer reported cannot be shown",
 
-    // Our loss trailer.
-    /// A loss trailer is whole.
-    LossTrailerMalformed "loss-trailer-malformed" Error "what was lost can't be told from what was captured",
-    /// No memory was lost (a warning when losses are expected).
-    MemoryLost "memory-lost" Error "readers show the fill pattern as the process's memory",
-    /// Losses name captured memory.
-    LossOutsideMemory "loss-outside-memory" Error "what was lost can't be told from what was captured",
-    /// Lost bytes are 0xDD.
-    LossNotFilled "loss-not-filled" Error "readers show bytes that were never in the process",
+    // dumpwright's loss trailer.
+    /// The loss trailer must be complete and consistent.
+    LossTrailerMalformed "loss-trailer-malformed" Error "lost memory cannot be told from captured memory",
+    /// There must be no lost memory. This is a warning if losses are expected.
+    MemoryLost "memory-lost" Error "the fill pattern is in place of the process's memory",
+    /// Lost ranges must be in the memory list.
+    LossOutsideMemory "loss-outside-memory" Error "lost memory cannot be told from captured memory",
+    /// The file must contain 0xDD in place of lost bytes.
+    LossNotFilled "loss-not-filled" Error "the file has bytes there that were never in the process",
 }

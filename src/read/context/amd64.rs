@@ -1,11 +1,14 @@
 use serde::Serialize;
 
-use super::super::fields::{Fields, hex, hex_list};
+use super::super::fields::{FieldReader, hex, hex_list};
 
-/// The x86-64 CONTEXT (1232 bytes), field by field. A group whose bit in `context_flags` is clear was not captured
-/// and reads as zero: 1 control (`rip rsp eflags cs ss`), 2 integer, 4 segments, 8 x87 and SSE, 0x10 debug.
+/// The registers of an x86-64 CONTEXT (1232 bytes).
+///
+/// The low bits of `context_flags` stand for groups of registers: 1 control (`rip`, `rsp`,
+/// `eflags`, `cs`, `ss`), 2 integer, 4 segments, 8 x87 and SSE, 0x10 debug. If a bit is clear, the
+/// group was not captured, and its fields have no meaning. Writers usually set them to 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)] // the names are the registers'
+#[allow(missing_docs)] // The names are those of the registers.
 pub struct Amd64Registers {
     #[serde(serialize_with = "hex")]
     pub context_flags: u32,
@@ -69,13 +72,13 @@ pub struct Amd64Registers {
     pub dr6: u64,
     #[serde(serialize_with = "hex")]
     pub dr7: u64,
-    /// The context's own `MxCsr`.
+    /// The `MxCsr` field of the context itself.
     #[serde(serialize_with = "hex")]
     pub mxcsr: u32,
-    /// `MxCsr` inside the saved x87/SSE area; equal to the other one where the writer fills both.
+    /// The `MxCsr` field of the saved x87/SSE area. It equals `mxcsr` if the writer fills both.
     #[serde(serialize_with = "hex")]
     pub float_save_mxcsr: u32,
-    /// The x87 control word of the saved area.
+    /// The x87 control word from the saved x87/SSE area.
     #[serde(serialize_with = "hex")]
     pub fcw: u16,
     /// XMM0 to XMM15.
@@ -84,8 +87,9 @@ pub struct Amd64Registers {
 }
 
 impl Amd64Registers {
-    pub(super) fn from_fields(context: Fields) -> Self {
-        /// The saved x87/SSE area is the FXSAVE image, at 0x100; the XMM registers lie 0xA0 into it.
+    pub(super) fn from_fields(context: FieldReader) -> Self {
+        /// The offset of the saved x87/SSE area, an FXSAVE image. The XMM registers are at offset
+        /// 0xA0 in it.
         const FLOAT_SAVE: usize = 0x100;
         let mut xmm = [0; 16];
         for (index, register) in xmm.iter_mut().enumerate() {

@@ -1,12 +1,15 @@
 use serde::Serialize;
 
-use super::super::fields::{Fields, hex, hex_list};
+use super::super::fields::{FieldReader, hex, hex_list};
 
-/// Breakpad's CONTEXT of 32-bit ARM (368 bytes), field by field. A group whose bit in `context_flags` is clear was not
-/// captured and reads as zero: 1 control (`sp lr pc cpsr`; Breakpad itself counts them as integer registers), 2 integer,
-/// 4 floating point.
+/// The registers of a 32-bit ARM CONTEXT in Breakpad's layout (368 bytes).
+///
+/// The low bits of `context_flags` stand for groups of registers: 1 control (`sp`, `lr`, `pc`,
+/// `cpsr`; Breakpad itself counts them as integer registers), 2 integer, 4 floating point. If a bit
+/// is clear, the group was not captured, and its fields have no meaning. Writers usually set them
+/// to 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)] // the names are the registers'
+#[allow(missing_docs)] // The names are those of the registers.
 pub struct ArmRegisters {
     #[serde(serialize_with = "hex")]
     pub context_flags: u32,
@@ -29,7 +32,7 @@ pub struct ArmRegisters {
 }
 
 impl ArmRegisters {
-    pub(super) fn from_fields(context: Fields) -> Self {
+    pub(super) fn from_fields(context: FieldReader) -> Self {
         Self {
             context_flags: context.u32(0),
             r: std::array::from_fn(|number| context.u32(4 + 4 * number)),

@@ -1,11 +1,14 @@
 use serde::Serialize;
 
-use super::super::fields::{Fields, hex, hex_list};
+use super::super::fields::{FieldReader, hex, hex_list};
 
-/// Microsoft's CONTEXT of ARM64 (912 bytes), field by field. A group whose bit in `context_flags` is clear was not
-/// captured and reads as zero: 1 control (`fp lr sp pc cpsr`), 2 integer, 4 floating point, 8 debug, 0x10 `x18`.
+/// The registers of an ARM64 CONTEXT in Microsoft's layout (912 bytes).
+///
+/// The low bits of `context_flags` stand for groups of registers: 1 control (`fp`, `lr`, `sp`,
+/// `pc`, `cpsr`), 2 integer, 4 floating point, 8 debug, 0x10 `x18`. If a bit is clear, the group
+/// was not captured, and its fields have no meaning. Writers usually set them to 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)] // the names are the registers'
+#[allow(missing_docs)] // The names are those of the registers.
 pub struct Arm64Registers {
     #[serde(serialize_with = "hex")]
     pub context_flags: u32,
@@ -32,7 +35,7 @@ pub struct Arm64Registers {
 }
 
 impl Arm64Registers {
-    pub(super) fn from_fields(context: Fields) -> Self {
+    pub(super) fn from_fields(context: FieldReader) -> Self {
         Self {
             context_flags: context.u32(0),
             cpsr: context.u32(4),

@@ -1,4 +1,4 @@
-//! A thread's registers.
+//! The registers of a thread: CONTEXT records.
 
 mod amd64;
 mod arm;
@@ -16,26 +16,27 @@ pub use xstate::{ExtendedState, XStateFeature, XStateLayout};
 
 use super::dump::Dump;
 use super::error::ReadError;
-use super::fields::{Fields, Location};
+use super::fields::{FieldReader, Location};
 
-/// Longest context that is kept, in bytes. Windows' contexts with extended state (AVX-512, AMX) stay below 12 KiB.
-const LONGEST: u64 = 64 * 1024;
+/// The size of the longest context that is kept, in bytes. Windows' contexts with extended state
+/// (AVX-512, AMX) are shorter than 12 KiB.
+pub(super) const LONGEST: u64 = 64 * 1024;
 
-/// The bit of `ContextFlags` that says that extended state follows.
+/// The bit of `ContextFlags` that is set if the context has extended state.
 pub(super) const CONTEXT_XSTATE: u32 = 0x40;
 
-/// Processor family, from `MINIDUMP_SYSTEM_INFO.ProcessorArchitecture`.
+/// A processor architecture, from `MINIDUMP_SYSTEM_INFO.ProcessorArchitecture`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Cpu {
-    /// 0: 32-bit x86.
+    /// 32-bit x86 (0).
     X86,
-    /// 5: 32-bit ARM.
+    /// 32-bit ARM (5).
     Arm,
-    /// 9: x86-64.
+    /// x86-64 (9).
     Amd64,
-    /// 12, or Breakpad's older 0x8003.
+    /// ARM64 (12, or 0x8003 in older dumps by Breakpad).
     Arm64,
     /// Any other number.
     Other(u16),
@@ -52,8 +53,7 @@ impl Cpu {
         }
     }
 
-    /// Where `ContextFlags` lies in this processor's CONTEXT, the instruction and the stack pointer (offset and
-    /// bytes), and the size of the whole.
+    /// Returns the layout of this processor's CONTEXT, or `None` if the processor is unknown.
     pub(super) fn context_layout(self) -> Option<ContextLayout> {
         Some(match self {
             Self::X86 => ContextLayout {
@@ -72,7 +72,8 @@ impl Cpu {
                 sp: 0x98,
                 word: 8,
             },
-            // Breakpad's layout; Microsoft's has 416 bytes, another bit, and these registers at the same places.
+            // Breakpad's layout. Microsoft's has 416 bytes, another processor bit, and these
+            // registers at the same offsets.
             Self::Arm => ContextLayout {
                 size: 368,
                 flags: 0,
@@ -94,17 +95,23 @@ impl Cpu {
     }
 }
 
-/// The few fields of a CONTEXT that every family has.
+/// The layout of those parts of a CONTEXT that every processor has.
 pub(super) struct ContextLayout {
+    /// The size without extended state, in bytes.
     pub(super) size: u32,
+    /// The offset of `ContextFlags`.
     pub(super) flags: usize,
+    /// The bit of `ContextFlags` that identifies the processor.
     pub(super) cpu_bit: u32,
+    /// The offset of the instruction pointer.
     ip: usize,
+    /// The offset of the stack pointer.
     sp: usize,
+    /// The size of these two registers in bytes.
     word: usize,
 }
 
-/// A CONTEXT record as it lies in the file.
+/// A CONTEXT record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     cpu: Cpu,
@@ -113,34 +120,35 @@ pub struct Context {
 }
 
 impl Context {
-    /// The record's bytes.
+    /// Returns the bytes of the record, at most 64 KiB.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The processor family that the dump's system info names.
+    /// Returns the processor architecture from the dump's system info.
     #[must_use]
     pub fn cpu(&self) -> Cpu {
         self.cpu
     }
 
-    /// `ContextFlags`: the processor's bit and one bit for each group of registers that is filled. `None` if the
-    /// processor is unknown or the record too short.
+    /// Returns `ContextFlags`: a bit that identifies the processor, and one bit for each group of
+    /// registers that was captured. `None` if the processor is unknown or the record is too short.
     #[must_use]
     pub fn flags(&self) -> Option<u32> {
         let layout = self.cpu.context_layout()?;
-        (self.bytes.len() >= layout.flags + 4).then(|| Fields(&self.bytes).u32(layout.flags))
+        (self.bytes.len() >= layout.flags + 4).then(|| FieldReader(&self.bytes).u32(layout.flags))
     }
 
-    /// The instruction pointer.
+    /// Returns the instruction pointer. `None` if the processor is unknown or the record is too
+    /// short.
     #[must_use]
     pub fn instruction_pointer(&self) -> Option<u64> {
         let layout = self.cpu.context_layout()?;
         self.word(layout.ip, layout.word)
     }
 
-    /// The stack pointer.
+    /// Returns the stack pointer. `None` if the processor is unknown or the record is too short.
     #[must_use]
     pub fn stack_pointer(&self) -> Option<u64> {
         let layout = self.cpu.context_layout()?;
@@ -148,7 +156,7 @@ impl Context {
     }
 
     fn word(&self, at: usize, size: usize) -> Option<u64> {
-        let fields = Fields(self.bytes.get(..at + size)?);
+        let fields = FieldReader(self.bytes.get(..at + size)?);
         Some(if size == 8 {
             fields.u64(at)
         } else {
@@ -156,50 +164,53 @@ impl Context {
         })
     }
 
-    /// The registers of an x86-64 thread. `None` for other processors and for records that are too short.
+    /// Returns the registers of an x86-64 thread. `None` for other processors and for records that
+    /// are too short.
     #[must_use]
     pub fn amd64(&self) -> Option<Amd64Registers> {
         self.whole(Cpu::Amd64).map(Amd64Registers::from_fields)
     }
 
-    /// The registers of a 32-bit x86 thread. `None` for other processors and for records that are too short.
+    /// Returns the registers of a 32-bit x86 thread. `None` for other processors and for records
+    /// that are too short.
     #[must_use]
     pub fn x86(&self) -> Option<X86Registers> {
         self.whole(Cpu::X86).map(X86Registers::from_fields)
     }
 
-    /// The registers of a 32-bit ARM thread, in Breakpad's layout. `None` for other processors, for records that are too
-    /// short, and for those in Microsoft's layout.
+    /// Returns the registers of a 32-bit ARM thread from a record in Breakpad's layout. `None` for
+    /// other processors, for records that are too short, and for records in Microsoft's layout.
     #[must_use]
     pub fn arm(&self) -> Option<ArmRegisters> {
         let registers = self.whole(Cpu::Arm).map(ArmRegisters::from_fields)?;
         (registers.context_flags & 0x4000_0000 != 0).then_some(registers)
     }
 
-    /// The registers of an ARM64 thread, in Microsoft's layout. `None` for other processors, for records that are too
-    /// short, and for those in Breakpad's old layout.
+    /// Returns the registers of an ARM64 thread from a record in Microsoft's layout. `None` for
+    /// other processors, for records that are too short, and for records in Breakpad's old layout.
     #[must_use]
     pub fn arm64(&self) -> Option<Arm64Registers> {
         let registers = self.whole(Cpu::Arm64).map(Arm64Registers::from_fields)?;
         (registers.context_flags & 0x40_0000 != 0).then_some(registers)
     }
 
-    /// AVX and AVX-512 registers of an extended x86-64 context (type 0x200000). `None` in all others, and where MiscInfo does
-    /// not tell what stands where.
+    /// Returns the AVX and AVX-512 registers of an extended x86-64 context (dump type 0x200000).
+    /// `None` for other contexts, and if MiscInfo does not contain the layout.
     #[must_use]
     pub fn extended_state(&self) -> Option<&ExtendedState> {
         self.extended.as_ref()
     }
 
-    /// The record, if it is one of this processor and has all of the plain context.
-    fn whole(&self, cpu: Cpu) -> Option<Fields<'_>> {
+    /// Returns the fields of the record if it is for this processor and not shorter than a context
+    /// without extended state.
+    fn whole(&self, cpu: Cpu) -> Option<FieldReader<'_>> {
         let size = usize::try_from(cpu.context_layout()?.size).ok()?;
-        (self.cpu == cpu && self.bytes.len() >= size).then_some(Fields(&self.bytes))
+        (self.cpu == cpu && self.bytes.len() >= size).then_some(FieldReader(&self.bytes))
     }
 }
 
 impl Serialize for Context {
-    /// The registers where they are understood, else flags and size.
+    /// Serializes the registers or, if the layout is not supported, the flags and the size.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Opaque {
@@ -240,7 +251,25 @@ impl Serialize for Context {
 }
 
 impl Dump {
-    /// The context at a location; `None` where there is none. A context that the file does not hold is an error.
+    /// Reads the context at a location without its extended state. `None` if it is absent.
+    ///
+    /// This is for code that reads the contexts of all threads. In a hostile file, all of them may
+    /// refer to one context that is as long as the file; this method reads only its start.
+    pub(super) fn plain_context(&self, cpu: Cpu, at: Location) -> Result<Option<Context>, ReadError> {
+        if !at.is_present() {
+            return Ok(None);
+        }
+        let most = cpu.context_layout().map_or(0, |layout| layout.size);
+        let bytes = self.prefix("a thread context", at.rva.into(), at.size.into(), most.into())?;
+        Ok(Some(Context {
+            cpu,
+            bytes,
+            extended: None,
+        }))
+    }
+
+    /// Reads the context at a location. `None` if it is absent. A context outside the file is an
+    /// error.
     pub(super) fn context(&self, cpu: Cpu, at: Location) -> Result<Option<Context>, ReadError> {
         if !at.is_present() {
             return Ok(None);
@@ -252,9 +281,8 @@ impl Dump {
             extended: None,
         };
         if cpu == Cpu::Amd64 && context.flags().is_some_and(|flags| flags & CONTEXT_XSTATE != 0) {
-            let misc = self.misc_info().ok().flatten();
-            let layout = misc.and_then(|misc| misc.extended_state);
-            context.extended = layout.and_then(|layout| ExtendedState::find(&context.bytes, &layout));
+            let layout = self.extended_state();
+            context.extended = layout.and_then(|layout| ExtendedState::find(&context.bytes, layout));
         }
         Ok(Some(context))
     }

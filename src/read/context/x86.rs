@@ -1,11 +1,15 @@
 use serde::Serialize;
 
-use super::super::fields::{Fields, hex, hex_list};
+use super::super::fields::{FieldReader, hex, hex_list};
 
-/// The 32-bit x86 CONTEXT (716 bytes), field by field. A group whose bit in `context_flags` is clear was not captured and
-/// reads as zero: 1 control (`ebp eip cs eflags esp ss`), 2 integer, 4 segments, 8 x87, 0x10 debug, 0x20 the FXSAVE image.
+/// The registers of a 32-bit x86 CONTEXT (716 bytes).
+///
+/// The low bits of `context_flags` stand for groups of registers: 1 control (`ebp`, `eip`, `cs`,
+/// `eflags`, `esp`, `ss`), 2 integer, 4 segments, 8 x87, 0x10 debug, 0x20 the FXSAVE image. If a
+/// bit is clear, the group was not captured, and its fields have no meaning. Writers usually set
+/// them to 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)] // the names are the registers'
+#[allow(missing_docs)] // The names are those of the registers.
 pub struct X86Registers {
     #[serde(serialize_with = "hex")]
     pub context_flags: u32,
@@ -53,10 +57,10 @@ pub struct X86Registers {
     pub dr6: u32,
     #[serde(serialize_with = "hex")]
     pub dr7: u32,
-    /// The x87 control word of `FloatSave`, whose upper half is not part of it.
+    /// The x87 control word: the lower half of the 32-bit field in `FloatSave`.
     #[serde(serialize_with = "hex")]
     pub fcw: u16,
-    /// From the FXSAVE image.
+    /// MXCSR, from the FXSAVE image.
     #[serde(serialize_with = "hex")]
     pub mxcsr: u32,
     /// XMM0 to XMM7, from the FXSAVE image.
@@ -65,8 +69,9 @@ pub struct X86Registers {
 }
 
 impl X86Registers {
-    pub(super) fn from_fields(context: Fields) -> Self {
-        /// `ExtendedRegisters` is the FXSAVE image; the XMM registers lie 0xA0 into it.
+    pub(super) fn from_fields(context: FieldReader) -> Self {
+        /// The offset of `ExtendedRegisters`, an FXSAVE image. The XMM registers are at offset 0xA0
+        /// in it.
         const EXTENDED_REGISTERS: usize = 0xCC;
         Self {
             context_flags: context.u32(0x00),

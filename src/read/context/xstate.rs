@@ -1,42 +1,45 @@
-//! Extended x86-64 contexts: registers beyond x87 and SSE.
+//! Extended x86-64 contexts, which contain AVX and AVX-512 registers.
 
 use serde::{Serialize, Serializer};
 
-use super::super::fields::{Fields, hex};
+use super::super::fields::{FieldReader, hex};
 
-/// Where in an extended context `CONTEXT_EX` stands: behind the plain one.
+/// The offset of `CONTEXT_EX` in an extended context, directly after the plain context.
 const CONTEXT_EX: usize = 0x4D0;
-/// Where XMM0 stands in the plain context.
+/// The offset of XMM0 in the plain context.
 const XMM: usize = 0x1A0;
-/// Bytes of an XSAVE image that are not part of the area in the context.
+/// The size of the legacy region at the start of an XSAVE image, in bytes. The XSAVE area of an
+/// extended context does not include it.
 const LEGACY: u64 = 512;
 
-/// `XSTATE_CONFIG_FEATURE_MSC_INFO` of MiscInfo: where extended contexts have what.
+/// The layout of extended contexts, from `XSTATE_CONFIG_FEATURE_MSC_INFO` in MiscInfo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct XStateLayout {
-    /// Bytes of an extended context.
+    /// The size of an extended context in bytes.
     pub context_size: u32,
-    /// One bit for each feature; bit 63 says that the compacted format is used.
+    /// The enabled features, one bit each. Bit 63 is set if the format is compacted.
     #[serde(serialize_with = "hex")]
     pub enabled_features: u64,
-    /// Their places.
+    /// The location of each enabled feature.
     pub features: Vec<XStateFeature>,
 }
 
-/// One feature of the extended state.
+/// A feature of the extended state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct XStateFeature {
-    /// 0 x87, 1 SSE, 2 AVX, 5 to 7 AVX-512, 9 protection keys …
+    /// The number of the feature: 0 x87, 1 SSE, 2 AVX, 5 to 7 AVX-512, 9 protection keys, …
     pub number: u8,
-    /// Where it stands in the XSAVE image, whose first 512 bytes are `FltSave` of the plain context.
+    /// The offset in the XSAVE image. The first 512 bytes of that image are `FltSave` of the plain
+    /// context.
     pub offset: u32,
-    /// Bytes.
+    /// The size in bytes.
     pub size: u32,
 }
 
 impl XStateLayout {
-    /// `None` if the structure is empty, as DbgHelp leaves it in dumps without extended contexts.
-    pub(in super::super) fn from_fields(info: Fields, at: usize) -> Option<Self> {
+    /// Reads the layout at an offset in MiscInfo. `None` if the structure is empty, as in dumps
+    /// without extended contexts by DbgHelp.
+    pub(in super::super) fn from_fields(info: FieldReader, at: usize) -> Option<Self> {
         let enabled_features = info.u64(at + 8);
         if info.u32(at) == 0 || enabled_features == 0 {
             return None;
@@ -57,34 +60,38 @@ impl XStateLayout {
     }
 }
 
-/// The wide registers of a thread, each with its low parts from the plain context. Bytes are in memory's order.
+/// The AVX and AVX-512 registers of a thread. Each register includes its low part, which is stored
+/// in the plain context. Bytes are in memory order, lowest byte first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExtendedState {
-    /// The features that are not in their initial state (all zero), one bit each.
+    /// The features that are not in their initial state, one bit each. In its initial state, a
+    /// feature is all zero.
     #[serde(serialize_with = "hex")]
     pub in_use: u64,
-    /// YMM0 to YMM15; empty if the dump has no AVX state.
+    /// YMM0 to YMM15. Empty if the dump has no AVX state.
     #[serde(serialize_with = "registers")]
     pub ymm: Vec<[u8; 32]>,
-    /// ZMM0 to ZMM31; empty if the dump has no AVX-512 state.
+    /// ZMM0 to ZMM31. Empty if the dump has no AVX-512 state.
     #[serde(serialize_with = "registers")]
     pub zmm: Vec<[u8; 64]>,
-    /// K0 to K7; empty if the dump has no AVX-512 state.
+    /// K0 to K7. Empty if the dump has no AVX-512 state.
     #[serde(serialize_with = "registers")]
     pub k: Vec<[u8; 8]>,
 }
 
 impl ExtendedState {
-    /// Follows `CONTEXT_EX`. `None` if it leads out of the record.
+    /// Reads the registers from an extended context. `None` if the offsets in `CONTEXT_EX` point
+    /// outside the record.
     pub(super) fn find(context: &[u8], layout: &XStateLayout) -> Option<Self> {
-        let words = Fields(context);
-        // CONTEXT_EX is three pairs of offset (from itself) and length; the third is the XSAVE area from its header on.
+        let words = FieldReader(context);
+        // CONTEXT_EX consists of three pairs of offset (relative to CONTEXT_EX) and length. The
+        // third pair locates the XSAVE area, which starts with the XSAVE header.
         let offset = usize::try_from(words.i32(CONTEXT_EX + 16)).ok()?;
         let length = usize::try_from(words.u32(CONTEXT_EX + 20)).ok()?;
         let start = CONTEXT_EX + offset;
         let area = context.get(start..start.checked_add(length)?)?;
-        let in_use = Fields(area.get(..64)?).u64(0);
-        // The bytes of a feature; zero where it is in its initial state.
+        let in_use = FieldReader(area.get(..64)?).u64(0);
+        // Returns the bytes of a feature. They are zero if the feature is in its initial state.
         let part = |number: u8, size: usize| {
             let feature = layout.features.iter().find(|feature| feature.number == number)?;
             let mut bytes = vec![0; size];
@@ -123,17 +130,20 @@ impl ExtendedState {
     }
 }
 
-/// The register with this number, of `size` bytes each.
+/// Returns the bytes of one register of a bank. `size` is the size of a register in bytes.
 fn nth(bank: &[u8], size: usize, number: usize) -> &[u8] {
     &bank[size * number..size * (number + 1)]
 }
 
-/// A register put together from its parts, whose sizes add up to its own.
+/// Joins the parts of a register. Their sizes must add up to `SIZE`.
 fn joined<const PARTS: usize, const SIZE: usize>(parts: [&[u8]; PARTS]) -> [u8; SIZE] {
-    parts.concat().try_into().expect("parts of a register")
+    parts
+        .concat()
+        .try_into()
+        .expect("the parts have the size of the register")
 }
 
-/// Registers as numbers: `"0x…"`, the highest byte first.
+/// Serializes registers as strings `"0x…"`, highest byte first.
 fn registers<const SIZE: usize, S: Serializer>(
     bank: &[[u8; SIZE]],
     serializer: S,

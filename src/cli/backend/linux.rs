@@ -1,0 +1,120 @@
+//! Linux, where dumpwright itself writes all dumps.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use clap::ValueEnum;
+use dumpwright::native::{self, Spawned};
+use dumpwright::{Error, FileSink, Guardian, Report};
+use nix::fcntl::{FcntlArg, OFlag};
+use nix::sys::stat::SFlag;
+
+use super::{BackendArgs, Writer};
+
+/// The values of `--hold`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum HoldArg {
+    /// Stop the process until everything has been read
+    Stop,
+}
+
+/// Opens the live process with this id and returns the writer that dumps it.
+pub(in crate::cli) fn hold(_: &BackendArgs, pid: u32, hold: HoldArg) -> Result<Box<dyn Writer>, Error> {
+    let HoldArg::Stop = hold;
+    Ok(Box::new(native::process(pid)?))
+}
+
+/// Dumps a program that was started with `--exec`.
+pub(in crate::cli) fn dump_program(
+    _: &BackendArgs,
+    program: &mut Spawned,
+    hold: HoldArg,
+    dump: impl FnOnce(&mut dyn Writer) -> Result<Report, Error>,
+) -> Result<Report, Error> {
+    let HoldArg::Stop = hold;
+    dump(program)
+}
+
+/// Creates the file of a dump. A guardian removes it if this process is killed.
+pub(in crate::cli) fn create_file(path: &Path, replace: bool) -> Result<FileSink, Error> {
+    // This path leads to the running program even if its file has been replaced.
+    let pid = std::process::id().to_string();
+    let guardian = Guardian::new("/proc/self/exe", ["guard", "--parent", &pid]);
+    FileSink::create_guarded(path, replace, guardian)
+}
+
+/// Returns standard output, or the reason why a dump cannot be written to it.
+pub(in crate::cli) fn standard_output() -> Result<File, String> {
+    let failed = |error: io::Error| format!("the state of standard output is not known: {error}");
+    let file = File::from(io::stdout().as_fd().try_clone_to_owned().map_err(failed)?);
+    let found = file.metadata().map_err(failed)?;
+    let flags = nix::fcntl::fcntl(&file, FcntlArg::F_GETFL).map_err(|errno| failed(errno.into()))?;
+    let flags = OFlag::from_bits_retain(flags);
+    let access = flags & OFlag::O_ACCMODE;
+    // The start-up code of Rust opens the null device for reading and writing in place of a closed
+    // standard stream. Shells open it for writing only.
+    let is_null = found.file_type().is_char_device() && found.rdev() == nix::sys::stat::makedev(1, 3);
+    if is_null && access == OFlag::O_RDWR {
+        return Err("standard output is closed (-o /dev/null discards the dump)".to_owned());
+    }
+    if access == OFlag::O_RDONLY {
+        return Err("standard output is not open for writing".to_owned());
+    }
+    if found.is_file() && flags.contains(OFlag::O_APPEND) && found.len() > 0 {
+        return Err(format!(
+            "standard output is opened for appending (>>) to a file of {} bytes, but a dump must begin at the start of its \
+             file; redirect it with >",
+            found.len()
+        ));
+    }
+    Ok(file)
+}
+
+/// Checks that the target itself does not read the dump, if the output is a pipe: a suspended
+/// target could not read, and the dump could not go on.
+///
+/// The check does not open or examine any file of the target, because that could block. It
+/// compares the texts of the links in `/proc/PID/fd`. The text is `pipe:[INODE]` or the path of a
+/// named pipe.
+///
+/// # Errors
+/// The process has the same pipe open for reading.
+pub(in crate::cli) fn check_reader(output: &FileSink, pid: u32) -> Result<(), Error> {
+    const READABLE: u32 = 0o400;
+    let file = output.as_fd();
+    let is_pipe = nix::sys::stat::fstat(file)
+        .is_ok_and(|found| SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO);
+    let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let (true, Ok(pipe)) = (is_pipe, std::fs::read_link(own)) else {
+        return Ok(());
+    };
+    // If its descriptors cannot be listed, attaching will fail, too, and report the reason.
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Ok(());
+    };
+    for descriptor in descriptors.flatten() {
+        let path = descriptor.path();
+        let is_same = std::fs::read_link(&path).is_ok_and(|link| link == pipe);
+        // The permissions of the link show how the file is open (proc(5)).
+        if is_same
+            && path
+                .symlink_metadata()
+                .is_ok_and(|link| link.mode() & READABLE != 0)
+        {
+            return Err(Error::InvalidRequest(format!(
+                "process {pid} itself has the pipe of the output open for reading (descriptor {}), and it cannot read while \
+                 it is suspended for a dump of all memory; write the dump to a file, or let another process read the pipe",
+                descriptor.file_name().to_string_lossy()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the file descriptor of standard error.
+pub(in crate::cli) fn standard_error(stderr: &io::Stderr) -> BorrowedFd<'_> {
+    stderr.as_fd()
+}

@@ -1,0 +1,86 @@
+//! Prints the captured memory and the regions of the address space.
+
+use std::io::{self, Write};
+
+use dumpwright::read::{Dump, MemoryRange, MemoryRegion};
+
+use super::words::bytes;
+use super::{section, section_of};
+use crate::cli::show::{MOST_ENTRIES, compressed_memory, part};
+
+pub(super) fn print(
+    out: &mut impl Write,
+    dump: &Dump,
+    all: bool,
+    problems: &mut Vec<String>,
+) -> io::Result<()> {
+    compressed_memory(problems, dump);
+    let (mut total, mut low, mut high) = (0_u64, u64::MAX, 0);
+    let mut count = 0;
+    if let Some(list) = part(problems, dump.iter_memory_ranges().map(Some)) {
+        count = list.len();
+        for range in list.take(MOST_ENTRIES as usize).flatten() {
+            total = total.saturating_add(range.size);
+            (low, high) = (low.min(range.address), high.max(range.address));
+        }
+    }
+    let total = match count > MOST_ENTRIES {
+        true => format!("the first {MOST_ENTRIES} have {}", bytes(total)),
+        false => bytes(total),
+    };
+    let title = format!("Memory ({count} ranges, {total})");
+    if all && count > 0 {
+        section_of(out, problems, dump.iter_memory_ranges(), |_| title, range)?;
+    } else {
+        section(out, &title)?;
+        if low <= high {
+            writeln!(out, "  between {low:#x} and {high:#x}; --memory lists them")?;
+        }
+    }
+    let regions = dump.iter_memory_regions();
+    let title = |len| format!("Address space ({len} regions)");
+    if all {
+        return section_of(out, problems, regions, title, region);
+    }
+    match part(problems, regions.map(Some)) {
+        Some(list) if !list.is_empty() => section(out, &title(list.len())),
+        _ => Ok(()),
+    }
+}
+
+fn range(out: &mut impl Write, range: MemoryRange) -> io::Result<()> {
+    let MemoryRange {
+        address,
+        size,
+        file_offset,
+        ..
+    } = range;
+    let end = address.wrapping_add(size);
+    writeln!(
+        out,
+        "  {address:#x} to {end:#x}  {}, at {file_offset:#x} of the file",
+        bytes(size)
+    )
+}
+
+fn region(out: &mut impl Write, region: MemoryRegion) -> io::Result<()> {
+    let end = region.base.wrapping_add(region.size);
+    let state = match region.state {
+        0x1000 => "committed".to_owned(),
+        0x2000 => "reserved".to_owned(),
+        0x1_0000 => "free".to_owned(),
+        other => format!("state {other:#x}"),
+    };
+    let kind = match region.kind {
+        0 => String::new(),
+        0x2_0000 => " private".to_owned(),
+        0x4_0000 => " mapped".to_owned(),
+        0x100_0000 => " image".to_owned(),
+        other => format!(" type {other:#x}"),
+    };
+    writeln!(
+        out,
+        "  {:#x} to {end:#x}  {state}{kind} protection {:#x}",
+        region.base, region.protect
+    )
+}

@@ -1,0 +1,55 @@
+//! Signals that the command line receives.
+//!
+//! SIGTERM, SIGINT and SIGHUP have no handlers; they end the program. The system then releases the
+//! target and removes a file without a name. The guardian of the
+//! [`FileSink`](dumpwright::FileSink) removes a file with a temporary name.
+
+/// Blocks SIGXFSZ, so that a write beyond the limit for file sizes (`ulimit -f`) fails with "File
+/// too large". The signal would end the program.
+///
+/// A program that is started after this call inherits the blocked signal.
+pub(super) fn survive_size_limit() {
+    #[cfg(unix)]
+    unix::block(&[unix::Signal::SIGXFSZ]);
+}
+
+/// Blocks the signals with which a terminal stops the program, such as Ctrl-Z, as long as this
+/// exists. A stopped dumper would not resume its target. The signals take effect afterwards.
+pub(super) struct Unstoppable;
+
+impl Unstoppable {
+    pub(super) fn new() -> Self {
+        #[cfg(unix)]
+        unix::block(&unix::STOPS);
+        Self
+    }
+}
+
+impl Drop for Unstoppable {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        unix::unblock(&unix::STOPS);
+    }
+}
+
+#[cfg(unix)]
+mod unix {
+    use nix::sys::signal::SigSet;
+    pub(super) use nix::sys::signal::Signal;
+
+    pub(super) const STOPS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+
+    fn set(signals: &[Signal]) -> SigSet {
+        signals.iter().copied().collect()
+    }
+
+    // Neither call can fail: the sets are valid.
+
+    pub(super) fn block(signals: &[Signal]) {
+        let _ = set(signals).thread_block();
+    }
+
+    pub(super) fn unblock(signals: &[Signal]) {
+        let _ = set(signals).thread_unblock();
+    }
+}
