@@ -1,11 +1,12 @@
 /*
- * Threads whose stack pointer is in memory from malloc: coroutines by swapcontext(3).
+ * Threads whose stack pointer is in memory from malloc: coroutines made with swapcontext(3).
  *
  *   main    in the program's heap ([heap]), with megabytes of other blocks above it
- *   arena   in the heap that the C library has made for a second thread
- *   large   in a block so large that it is a mapping of its own
+ *   arena   in the heap that the C library created for a second thread
+ *   large   in a block so large that it is a separate mapping
  *
- * A part of each stack is a pattern. So is the last block in the program's heap, more than 1 MiB above the coroutine.
+ * A part of each stack is a pattern. So is the last block in the program's heap, more than 1 MiB
+ * above the coroutine.
  */
 #include "known.h"
 
@@ -82,7 +83,7 @@ static void *enter_on_own_block(void *argument) {
 }
 
 int main(void) {
-    /* First, so that it lies below all the others. */
+    /* First, so that it is below all the others. */
     coroutines[0].stack = malloc(SMALL);
     CHECK(coroutines[0].stack);
     for (int i = 0; i < BLOCKS; i++) {

@@ -1,18 +1,19 @@
 /*
- * The testimony that these victims share: threads with the functions on their stacks, innermost first, and memory
- * that is known.
+ * The testimony of these victims: threads with the functions on their stacks, innermost first, and
+ * known memory.
  */
 #ifndef DUMPWRIGHT_TESTS_KNOWN_H
 #define DUMPWRIGHT_TESTS_KNOWN_H
 
 #include "../victims/victim.h"
 
-/* Threads that have arrived where they stay. */
+/* The number of threads in their final function. */
 static _Atomic int arrived;
-/* Never set, but the compiler cannot know: the functions that stay do return, so that code follows every call. */
+/* Never set, which the compiler cannot know. For the compiler, the functions that stay do return,
+ * so code follows every call. */
 static volatile int never;
 
-/* Sleeps until killed. pause() comes back after a handler has run. */
+/* Sleeps until killed. pause() returns after a handler has run. */
 static inline __attribute__((always_inline)) void stay(void) {
     atomic_fetch_add(&arrived, 1);
     while (!never)
@@ -24,7 +25,7 @@ static inline void wait_until_arrived(int count) {
         sched_yield();
 }
 
-/* An entry of `"threads"`. */
+/* Adds an entry of `"threads"`. */
 static inline void testify_thread(pid_t tid, const char *functions) {
     testify("{\"tid\":%d,\"functions\":[%s]}", tid, functions);
 }

@@ -1,5 +1,6 @@
 /*
- * A library with nothing in it but two functions, whose names begin with NAME: `gcc -DNAME=… -shared -nostdlib`.
+ * A library with only two functions, whose names begin with NAME:
+ * `gcc -DNAME=… -shared -nostdlib`.
  */
 #define PASTED(name, end) name##end
 #define JOINED(name, end) PASTED(name, end)
@@ -13,5 +14,5 @@ KNOWN void JOINED(NAME, _outer)(void (*next)(void)) {
     JOINED(NAME, _inner)(next);
     __asm__ volatile("" ::: "memory");
 }
-/* By this the loader finds them. A number, because libraries that differ in nothing else are told apart by it. */
+/* The program `loads` finds the functions through this pointer. */
 void (*const library_entry)(void (*)(void)) = JOINED(NAME, _outer);

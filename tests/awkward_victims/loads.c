@@ -1,9 +1,10 @@
 /*
- * Loads libraries, and has threads stay behind calls through the last ones.
+ * Loads libraries, and keeps one thread in a call through each of the last ones.
  *
  *   loads THREADS LIBRARY...
  *
- * Each library is made of library.c. The testimony has the libraries' load addresses, in the order of the arguments.
+ * Each library is made from library.c. The testimony has the libraries' load addresses, in the
+ * order of the arguments.
  */
 #include "known.h"
 

@@ -1,11 +1,12 @@
 /*
- * Stacks that adjoin a large heap, all in one mapping, so that no border is to be seen from outside.
+ * Stacks next to a large heap, all in one mapping, so that no border can be seen from outside.
  *
  *   neighbours MEBIBYTES
  *
  *   | stack of `low` | heap | stack of `high` |
  *
- * Every page of the heap exists. 64 KiB near its beginning, in its middle and at its end, and a part of each stack, are patterns.
+ * Every page of the heap exists. 64 KiB near its beginning, in its middle and at its end, and a
+ * part of each stack, are patterns.
  */
 #include "known.h"
 
@@ -68,7 +69,8 @@ int main(int count, char **arguments) {
     unsigned char *heap = all + STACK;
     for (size_t at = 0; at < heap_bytes; at += page)
         ((volatile unsigned char *)heap)[at] = 1;
-    /* Not at the very beginning: where a control block on top of a stack ends is known to a page or two only. */
+    /* Not at the very beginning: the end of the control block on top of a stack is known only to
+     * within a page or two. */
     size_t parts[3] = {PART, heap_bytes / 2, heap_bytes - PART};
     for (uint64_t i = 0; i < 3; i++)
         fill_pattern(heap + parts[i], PART, SEED + 10 + i);

@@ -1,12 +1,13 @@
 /*
- * Signal handlers inside signal handlers.
+ * Signal handlers that interrupt signal handlers.
  *
- *   changing   a handler on an alternate stack that is disarmed while it runs (SS_AUTODISARM); the handler sets up
- *              another alternate stack, on which a second handler runs: three stacks
+ *   changing   a handler on an alternate stack that is disarmed while it runs (SS_AUTODISARM). The
+ *              handler sets up another alternate stack, on which a second handler runs: three
+ *              stacks
  *   sharing    both handlers on one alternate stack: two stacks
  *
- * On both threads: second_leaf, on_second interrupted first_leaf, on_first, which interrupted own_leaf, own_mid, and
- * the thread's first function. A part of each level is a pattern on the stack that it runs on.
+ * On both threads, second_leaf and on_second interrupted first_leaf and on_first, which interrupted
+ * own_leaf, own_mid, and the thread's first function. A part of each level's stack is a pattern.
  */
 #include "known.h"
 

@@ -1,11 +1,11 @@
 /*
- * Shared mappings of files with holes, each SIZE large, of which a few pages exist.
+ * Shared mappings of files with holes. Each is SIZE bytes long and has a few pages.
  *
- *   sparse FOLDER       one of the files is made in FOLDER
+ *   sparse FOLDER       creates one of the files in FOLDER
  *
- * In each of them: a page written through the mapping, one written by pwrite(2), never touched through the mapping,
- * and one written by another process through its own mapping. All else is hole. They are a memory file (memfd), a file
- * in /dev/shm, and one in FOLDER.
+ * Each file has a page written through the mapping, one written by pwrite(2) and never touched
+ * through the mapping, and one written by another process through its own mapping. The rest is a
+ * hole. The files are a memory file (memfd), a file in /dev/shm, and one in FOLDER.
  *
  * The testimony has the pages, and for each file its descriptor, its first address and its size.
  */
@@ -34,7 +34,7 @@ static struct sparse {
 static uint64_t seed_of(int kind, int which) {
     return SEED + (uint64_t)(kind * PAGES + which);
 }
-/* Not at the beginning, nor at the end, nor side by side. */
+/* Neither at the beginning nor at the end, and not adjacent. */
 static size_t place(const struct sparse *s, int which) {
     return (size_t)(s->size / (PAGES + 1) * (uint64_t)(which + 1)) + (size_t)which * page;
 }

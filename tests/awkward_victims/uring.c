@@ -1,13 +1,14 @@
 /*
- * Threads that the kernel has made inside the process, for io_uring: a worker, and one that polls a ring's queue for
- * new requests.
+ * Threads that the kernel has created in the process for io_uring: a worker, and one that polls a
+ * ring's queue for new requests.
  *
- *   uring FOLDER [abort]        a FIFO is made in FOLDER; with "abort" it says what it is and aborts
+ *   uring FOLDER [abort]   creates a FIFO in FOLDER; with "abort", prints the testimony and aborts
  *
- * The worker waits in a request that an interrupt would end: the opening of a FIFO that nobody writes to. When standard
- * input ends, somebody does, and what came of the request is printed: "opened", or its error.
+ * The worker waits in a request that an interrupt would end: the opening of a FIFO without a
+ * writer. At end of input the program opens the other end and prints the result of the request:
+ * "opened", or its error.
  *
- * Where the system does not permit io_uring, the testimony says so, and there are none.
+ * If the system does not permit io_uring, the testimony says so, and there are no such threads.
  */
 #include "known.h"
 
@@ -29,7 +30,7 @@ static char fifo[4096];
 static char *queue;
 static struct io_uring_sqe *entries;
 
-/* A ring's descriptor, or -1. */
+/* Returns a ring's descriptor, or -1. */
 static int ring(struct io_uring_params *of) {
     return (int)syscall(SYS_io_uring_setup, 4, of);
 }
@@ -54,7 +55,7 @@ static void submit(struct io_uring_sqe entry) {
     CHECK(syscall(SYS_io_uring_enter, worked, 1, 0, 0, NULL, 0) == 1);
 }
 
-/* Opens the FIFO's other end, as soon as that can be done, and prints what came of the request. */
+/* Opens the FIFO's other end as soon as possible, and prints the result of the request. */
 static void complete(void) {
     const struct io_cqring_offsets *offsets = &parameters.cq_off;
     unsigned *tail = (unsigned *)(queue + offsets->tail);
@@ -81,7 +82,7 @@ static int sleeps(pid_t tid) {
     return strstr(line, ") S ") != NULL;
 }
 
-/* Every thread but this one has been made by the kernel. They are counted once they sleep. */
+/* Every thread except this one was created by the kernel. They are counted when they sleep. */
 static void look_for_threads(void) {
     made_count = 0;
     DIR *tasks = opendir("/proc/self/task");

@@ -1,4 +1,4 @@
-//! Calling the program, and looking at what it leaves behind.
+//! Runs the program and examines what it leaves behind.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,7 @@ use crate::support::dumper::dumpwright;
 use crate::support::victim::{self, Victim};
 use crate::support::{copy_program, proc};
 
-/// A folder for output, watched for anything that appears in it.
+/// A folder for output. Tests check which files appear in it.
 pub struct Folder(TempDir);
 
 impl Folder {
@@ -29,7 +29,7 @@ impl Folder {
         self.path().join(name)
     }
 
-    /// Fails unless exactly these names are in it.
+    /// Fails unless the folder holds exactly these names.
     pub fn assert_holds(&self, names: &[&str]) {
         let found: BTreeSet<OsString> = fs::read_dir(self.path())
             .unwrap()
@@ -40,7 +40,7 @@ impl Folder {
     }
 }
 
-/// What came of a call.
+/// The result of one run of the program.
 #[derive(Debug)]
 pub struct Outcome {
     pub status: ExitStatus,
@@ -63,7 +63,7 @@ impl Outcome {
         }
     }
 
-    /// Fails unless it ended with this status.
+    /// Fails unless the program ended with this status.
     pub fn expect(self, status: i32) -> Outcome {
         assert_eq!(
             self.status.code(),
@@ -80,7 +80,7 @@ impl Outcome {
     }
 }
 
-/// Text that has to be one JSON object on one line.
+/// Parses text that must be one JSON object on one line.
 pub fn json(text: &[u8]) -> Value {
     let text = std::str::from_utf8(text).expect("JSON is UTF-8");
     let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text:?}"));
@@ -91,7 +91,7 @@ pub fn json(text: &[u8]) -> Value {
     value
 }
 
-/// What is to be done when a test fails for want of rights.
+/// A hint for a test that failed because of missing rights.
 fn rights(stderr: &str) -> &'static str {
     if stderr.contains("not permit") {
         "\nThese tests dump processes that they start: run them as root, or set kernel.yama.ptrace_scope to 0; \
@@ -101,38 +101,39 @@ fn rights(stderr: &str) -> &'static str {
     }
 }
 
-/// `dumpwright dump`, to be continued.
+/// `dumpwright dump`, for more arguments.
 pub fn dump() -> Command {
     let mut command = dumpwright();
     command.arg("dump");
     command
 }
 
-/// `dumpwright dump --pid VICTIM -o FILE`, to be continued.
+/// `dumpwright dump --pid VICTIM -o FILE`, for more arguments.
 pub fn dump_of(victim: &Victim, file: &Path) -> Command {
     let mut command = dump();
     command.args(["--pid", &victim.pid().to_string(), "-o"]).arg(file);
     command
 }
 
-/// A victim of one thread.
+/// A victim with one thread.
 pub fn plain() -> Victim {
     let nothing: [&str; 0] = [];
     Victim::start(&victim::live("plain"), &nothing)
 }
 
-/// A victim of several.
+/// A victim with several threads.
 pub fn threads() -> Victim {
     let nothing: [&str; 0] = [];
     Victim::start(&victim::c("threads", victim::Frames::Pointers), &nothing)
 }
 
-/// Makes a dump that has to be refused, in words and as JSON, with the same reason. Gives the reason.
+/// Requests a dump that must be refused, with and without `--json`, and checks that both give the
+/// same reason. Returns the reason.
 pub fn refusal<A: AsRef<OsStr>>(arguments: &[A]) -> String {
     refusal_by(dump, arguments)
 }
 
-/// The same by another user, perhaps; `program` begins with `dumpwright dump`.
+/// The same, possibly as another user. `program` begins with `dumpwright dump`.
 pub fn refusal_by<A: AsRef<OsStr>>(program: impl Fn() -> Command, arguments: &[A]) -> String {
     let words = Outcome::of(program().args(arguments)).expect(1);
     assert!(words.stdout.is_empty(), "{words:?}");
@@ -156,14 +157,14 @@ pub fn refusal_by<A: AsRef<OsStr>>(program: impl Fn() -> Command, arguments: &[A
     reason.to_owned()
 }
 
-/// Fails unless the text has all of these.
+/// Fails unless the text has all of these parts.
 pub fn assert_says(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "{part:?} is not in {text:?}");
     }
 }
 
-/// A user without rights, and programs where that user can reach them.
+/// A user without rights, and programs that this user can reach.
 pub struct Nobody {
     folder: TempDir,
 }
@@ -175,13 +176,26 @@ impl Nobody {
         Nobody { folder }
     }
 
-    /// The program at `path`, to be run by nobody; by the user who runs the tests, if that is not root.
+    /// The program at `path`, to be run as the user nobody, or as the user who runs the tests if
+    /// that is not root.
     pub fn runs(&self, path: impl AsRef<OsStr>) -> Command {
+        self.runs_with(path, &[])
+    }
+
+    /// Like [`runs`](Self::runs), with the right to trace any process (`CAP_SYS_PTRACE`).
+    pub fn runs_with_the_right_to_trace(&self, path: impl AsRef<OsStr>) -> Command {
+        self.runs_with(
+            path,
+            &["--inh-caps=-all,+sys_ptrace", "--ambient-caps=-all,+sys_ptrace"],
+        )
+    }
+
+    fn runs_with(&self, path: impl AsRef<OsStr>, rights: &[&str]) -> Command {
         let path = Path::new(path.as_ref());
         if !proc::is_root() {
             return Command::new(path);
         }
-        // Folders on the way to the original may be closed to others.
+        // Parent folders of the original may be closed to others.
         let copy = self
             .folder
             .path()
@@ -191,13 +205,15 @@ impl Nobody {
         }
         let mut command = Command::new("setpriv");
         command
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .args(rights)
+            .arg("--")
             .arg(copy);
         command
     }
 }
 
-/// Lets everyone enter a folder and make files in it.
+/// Lets everyone enter a folder and create files in it.
 pub fn open_to_all(folder: &Path) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();

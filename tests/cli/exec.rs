@@ -9,10 +9,10 @@ use crate::attempt::{Folder, Nobody, Outcome, assert_says, dump, json, refusal};
 use crate::support::dumper::{self};
 use crate::support::proc;
 
-/// Longer than any test takes: what ends the wait is not the clock.
+/// Longer than any test takes, so the timeout never ends the wait.
 const NEVER: &str = "600000";
 
-/// Speaks, says its process id, then dies of a signal: it is dumped at that moment, be it early or late.
+/// Writes to both outputs, prints its process id, then dies of a signal, which makes the dump.
 const SPEAKS_AND_CRASHES: &str = "echo out $$; echo err >&2; kill -SEGV $$";
 
 #[test]
@@ -44,8 +44,13 @@ fn a_program_that_ends_by_itself() {
     for (script, how) in [
         ("exit 7", "exit status: 7"),
         ("exit 0", "exit status: 0"),
-        // Nobody can be asked at that moment.
+        // SIGKILL cannot be intercepted for a dump.
         ("kill -KILL $$", "SIGKILL"),
+        // A child that is killed, but does not crash.
+        (
+            "{ sh -c 'kill -TERM $$'; } 2> /dev/null; exit 3",
+            "exit status: 3",
+        ),
     ] {
         let arguments = [
             "--exec",
@@ -61,10 +66,72 @@ fn a_program_that_ends_by_itself() {
         let reason = refusal(&arguments);
         assert_says(
             &reason,
-            &["dump sh", "ended before its time", how, "shorter --after"],
+            &[
+                "dump sh",
+                "ended before the time of --after",
+                how,
+                "shorter --after",
+            ],
         );
         folder.assert_holds(&[]);
     }
+}
+
+/// Each script writes the id of the process that crashes to the file `$1`.
+#[test]
+fn a_process_that_the_program_starts_crashes() {
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    let id = folder.file("id");
+    for script in [
+        // A script that starts the program proper.
+        "sh -c 'echo $$ > \"$1\"; kill -SEGV $$' sh \"$1\"; exit 0",
+        // A server and its worker.
+        "sh -c 'echo $$ > \"$1\"; kill -ABRT $$' sh \"$1\" & wait; exec sleep 1000",
+        // A daemon, whose starter ends first.
+        "sh -c 'while kill -0 $2; do :; done 2> /dev/null; echo $$ > \"$1\"; kill -SEGV $$' sh \"$1\" $$ & exit 0",
+        // A child of a child.
+        "(sh -c 'echo $$ > \"$1\"; kill -BUS $$' sh \"$1\"; exit 0); exit 0",
+    ] {
+        Outcome::of(
+            dump()
+                .args(["--exec", "--after", NEVER, "--force", "-o"])
+                .arg(&file)
+                .args(["--", "sh", "-c", script, "sh"])
+                .arg(&id),
+        )
+        .expect(0);
+        let crashed: u32 = fs::read_to_string(&id).unwrap().trim().parse().unwrap();
+        let dump = Dump::open(&file).unwrap();
+        assert_eq!(
+            dump.misc_info().unwrap().unwrap().process_id,
+            Some(crashed),
+            "{script}"
+        );
+        let exception = dump.exception().unwrap().expect("it crashed");
+        assert_eq!(exception.thread_id, crashed, "{script}");
+        dumper::check(&file).unwrap();
+    }
+}
+
+/// A process that the program has started is not killed with it.
+#[test]
+fn a_child_outlives_the_program_that_was_dumped() {
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    let fifo = folder.file("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // The child opens the pipe only after the program has ended.
+    let script = "sh -c 'while kill -0 $2; do :; done 2> /dev/null; echo lives > \"$1\"' sh \"$1\" $$ > /dev/null 2>&1 & kill -SEGV $$";
+    Outcome::of(
+        dump()
+            .args(["--exec", "--after", NEVER, "-o"])
+            .arg(&file)
+            .args(["--", "sh", "-c", script, "sh"])
+            .arg(&fifo),
+    )
+    .expect(0);
+    assert_eq!(fs::read_to_string(&fifo).unwrap(), "lives\n");
 }
 
 #[test]
@@ -79,7 +146,7 @@ fn an_existing_file_is_refused_before_the_program_starts() {
     folder.assert_holds(&["dump"]);
 }
 
-/// Where the program's own output went: (ours is standard output, standard error).
+/// Dumps [`SPEAKS_AND_CRASHES`] to `output`. The outcome shows where the program's own output went.
 fn speak(output: &Path, more: &[&str]) -> Outcome {
     Outcome::of(
         dump()
@@ -91,7 +158,7 @@ fn speak(output: &Path, more: &[&str]) -> Outcome {
     .expect(0)
 }
 
-/// The id that the program said it had, and what else there was.
+/// The process id that the program printed, and the remaining lines.
 fn spoken(text: &str) -> (u32, Vec<&str>) {
     let (own, rest): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with("out "));
     assert_eq!(own.len(), 1, "{text}");
@@ -174,7 +241,7 @@ fn a_program_that_runs_on_is_dumped_after_the_time_and_ended() {
     }
 }
 
-/// As users do: nothing about it needs root.
+/// An ordinary user can do this; nothing about it needs root.
 #[test]
 fn an_ordinary_user_starts_a_program() {
     if !proc::is_root() {
@@ -199,7 +266,7 @@ fn an_ordinary_user_starts_a_program() {
     assert_crash_of(&Dump::from_bytes(outcome.stdout).unwrap(), pid);
 }
 
-/// What is asked for most of all of the thread that crashes.
+/// For a crash, the registers of the thread that crashed matter most.
 #[test]
 fn a_crash_has_the_registers_beyond_sse_that_were_asked_for() {
     let folder = Folder::new();

@@ -1,24 +1,27 @@
-//! Where the dump goes: names that are taken, that lead elsewhere, that are no files, and places without room.
+//! The output of a dump: names that exist, links, names that are not regular files, and places
+//! without space.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use dumpwright::read::Dump;
 
 use crate::attempt::{
-    Folder, Nobody, Outcome, assert_says, dump_of, json, plain, refusal, refusal_by, threads,
+    Folder, Nobody, Outcome, assert_says, dump, dump_of, json, plain, refusal, refusal_by, threads,
 };
+use crate::support::child::KilledOnDrop;
 use crate::support::dumper::dumpwright;
 use crate::support::proc;
 use crate::support::victim::{self, Victim};
 use crate::support::{dumper, run_well};
 
-/// Tries to dump a victim into this file, in vain, and the victim does not mind.
+/// Fails to dump a victim into this file, and checks that the victim still runs.
 fn refused(victim: &mut Victim, file: &Path, more: &[&str]) -> String {
     let pid = victim.pid().to_string();
     let file = file.to_str().unwrap();
@@ -174,7 +177,7 @@ fn a_folder_that_may_not_be_written() {
     let folder = Folder::new();
     let file = folder.file("dump");
     fs::write(&file, "precious").unwrap();
-    // Nobody may look into it, but neither change it nor, being no owner, change that.
+    // The folder can be read, but not changed; and its owner is another user.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
     let program = || {
         let mut command = nobody.runs(dumpwright().get_program());
@@ -199,11 +202,12 @@ fn a_folder_that_may_not_be_written() {
     victim.ping();
 }
 
-/// A file system of 64 KiB in a mount namespace that ends with the shell, into which a dump does not fit.
+/// A file system of 64 KiB in a mount namespace that ends with the shell. A dump does not fit into
+/// it.
 #[test]
 fn a_disk_without_room() {
     if !proc::is_root() {
-        // Mounting is root's; /dev/full, above, stands for it.
+        // Only root can mount; the test with /dev/full above covers this case for other users.
         return;
     }
     let mut victim = threads();
@@ -234,7 +238,7 @@ fn a_disk_without_room() {
         let object = json(line.as_bytes());
         assert_eq!(object["status"], "failed");
         assert_says(object["error"].as_str().unwrap(), &["No space left on device"]);
-        // HRESULT_FROM_WIN32(ERROR_DISK_FULL)
+        // HRESULT_FROM_WIN32(ERROR_DISK_FULL).
         assert_eq!(object["hresult"], "0x80070070");
     }
     let left: Vec<_> = names
@@ -289,7 +293,7 @@ fn names_as_people_give_them() {
     victim.ping();
 }
 
-/// What a callback puts into reads stands in a transcript, so it is kept as a dump is.
+/// A transcript contains what a callback puts into reads, so it is protected like a dump.
 #[test]
 fn a_transcript_is_private_and_replaces_nothing_by_itself() {
     let folder = Folder::new();
@@ -316,4 +320,95 @@ fn a_transcript_is_private_and_replaces_nothing_by_itself() {
     let reason = refusal_by(|| with(&dump), &["--force"]);
     assert_says(&reason, &["same name"]);
     folder.assert_holds(&["dialogue"]);
+}
+
+/// Starts `cat` with this file as its input, which it copies to its output.
+fn reader(input: File) -> KilledOnDrop {
+    let mut command = Command::new("cat");
+    KilledOnDrop(command.stdin(input).stdout(Stdio::piped()).spawn().unwrap())
+}
+
+fn read_all(mut reader: KilledOnDrop) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    reader.stdout.take().unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// A suspended target cannot read the pipe, and the dump could not go on.
+#[test]
+fn all_memory_of_a_process_is_not_written_to_a_pipe_that_it_reads() {
+    let folder = Folder::new();
+    let named = folder.file("pipe");
+    run_well(Command::new("mkfifo").arg(&named));
+    let (unnamed, writer) = std::io::pipe().unwrap();
+    let read_named = File::options().read(true).write(true).open(&named).unwrap();
+    for (input, output, writer) in [
+        (File::from(OwnedFd::from(unnamed)), Path::new("-"), Some(writer)),
+        (read_named, &named, None),
+    ] {
+        let target = reader(input);
+        let pid = target.id().to_string();
+        let mut command = dump();
+        command.args(["--pid", &pid, "--type", "full", "-o"]).arg(output);
+        command.stdout(match writer {
+            Some(writer) => Stdio::from(writer),
+            None => Stdio::piped(),
+        });
+        let mut dumper = KilledOnDrop(command.stderr(Stdio::piped()).spawn().unwrap());
+        let mut reason = String::new();
+        dumper.stderr.take().unwrap().read_to_string(&mut reason).unwrap();
+        assert_eq!(dumper.wait().unwrap().code(), Some(1), "{reason}");
+        let what = format!("process {pid} itself has the pipe of the output open for reading (descriptor 0)");
+        assert_says(
+            &reason,
+            &["the request is invalid", &what, "write the dump to a file"],
+        );
+        proc::assert_released(target.id());
+    }
+}
+
+/// Such a dump is written when the target has been resumed.
+#[test]
+fn a_normal_dump_may_be_written_to_a_pipe_that_the_target_reads() {
+    let folder = Folder::new();
+    let (input, writer) = std::io::pipe().unwrap();
+    let target = reader(File::from(OwnedFd::from(input)));
+    let pid = target.id();
+    let mut command = dump();
+    command
+        .args(["--pid", &pid.to_string(), "-o", "-"])
+        .stdout(writer);
+    let status = command.status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    drop(command);
+    let file = folder.file("dump");
+    fs::write(&file, read_all(target)).unwrap();
+    assert_is_dump_of(&file, pid);
+}
+
+/// A pipe that the target only writes to, and another process reads, is no obstacle.
+#[test]
+fn all_memory_may_be_written_to_a_pipe_that_the_target_writes_to() {
+    let folder = Folder::new();
+    let (input, writer) = std::io::pipe().unwrap();
+    let reader = reader(File::from(OwnedFd::from(input)));
+    let target = {
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped()).stdout(writer.try_clone().unwrap());
+        KilledOnDrop(command.spawn().unwrap())
+    };
+    let pid = target.id();
+    let mut command = dump();
+    command
+        .args(["--pid", &pid.to_string(), "--type", "full", "-o", "-"])
+        .stdout(writer);
+    let mut dumper = KilledOnDrop(command.spawn().unwrap());
+    drop(command);
+    let collector = std::thread::spawn(move || read_all(reader));
+    assert_eq!(dumper.wait().unwrap().code(), Some(0));
+    // The reader ends when nobody can write any more.
+    drop(target);
+    let file = folder.file("dump");
+    fs::write(&file, collector.join().unwrap()).unwrap();
+    assert_is_dump_of(&file, pid);
 }

@@ -1,4 +1,4 @@
-//! What is asked for: types, and arguments that make no sense.
+//! The request: dump types, and invalid arguments.
 
 use dumpwright::DumpType;
 
@@ -20,12 +20,12 @@ fn unknown_type_names_list_those_that_are_known() {
     ] {
         let outcome = Outcome::of(dump_of(&victim, &folder.file("dump")).args(["--type", list])).expect(2);
         assert!(outcome.stdout.is_empty());
-        // The help is wrapped for terminals.
+        // The help is wrapped at the width of a terminal.
         let text = outcome.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
         let wrong = list.split(',').next_back().unwrap();
         assert_says(
             &text,
-            &["--type", &format!("\"{wrong}\" is no dump type"), "0xHEX"],
+            &["--type", &format!("\"{wrong}\" is not a dump type"), "0xHEX"],
         );
         for name in DumpType::names() {
             assert_says(&text, &[&name]);
@@ -48,19 +48,28 @@ fn impossible_types_are_refused_before_anything_is_touched() {
         (
             "0x2002",
             "0x2002",
-            "full memory and code segments exclude each other",
+            "full memory (0x2) cannot be combined with code segments",
         ),
         (
             "with-full-memory,with-code-segs",
             "0x2002",
-            "full memory and code segments",
+            "full memory (0x2) cannot be combined",
         ),
-        ("0x4000000", "0x4000000", "0x4000000 mean nothing"),
-        ("normal,0xffffffff", "0xffffffff", "0xfc000000 mean nothing"),
+        ("0x8000000", "0x8000000", "the bits 0x8000000 are unknown"),
+        (
+            "with-memory-compressed",
+            "0x4000000",
+            "with-memory-compressed (0x4000000) is not supported yet",
+        ),
+        (
+            "normal,0xffffffff",
+            "0xffffffff",
+            "the bits 0xf8000000 are unknown",
+        ),
     ] {
         let reason = refusal(&["--type", list, "--pid", &pid, "-o", file.to_str().unwrap()]);
         assert_says(&reason, &[&format!("dump type {hex} is not possible"), why]);
-        // Even of a process that is not there: the type is looked at first.
+        // The process does not exist either; the type is checked first.
         let reason = refusal(&["--type", list, "--pid", "4194304", "-o", file.to_str().unwrap()]);
         assert_says(&reason, &["is not possible"]);
     }
@@ -72,7 +81,7 @@ fn impossible_types_are_refused_before_anything_is_touched() {
 fn the_type_in_the_result_is_the_effective_one() {
     let victim = plain();
     let folder = Folder::new();
-    // MiniDumpWithoutOptionalData rules out full memory, as on DbgHelp 6.3.9600.
+    // MiniDumpWithoutOptionalData rules out full memory, as in DbgHelp 6.3.9600.
     for (list, effective) in [
         ("normal", "0x0"),
         ("mini", "0x1005"),
@@ -104,7 +113,7 @@ fn comments_and_streams_of_ones_own_are_in_the_dump() {
     let dump = dumpwright::read::Dump::open(&file).unwrap();
     assert_eq!(dump.comments().unwrap(), ["s\u{f6} \u{1F600}"]);
     let types: Vec<u32> = dump.directory().iter().map(|entry| entry.stream_type).collect();
-    // Behind our own, in the order in which they were given; the comment is the first.
+    // After dumpwright's own streams, in the order in which they were given; the comment is first.
     assert_eq!(types[types.len() - 3..], [11, 0x1_0002, 0x1_0001]);
     for number in [0x1_0001, 0x1_0002] {
         assert_eq!(dump.stream_bytes(number).unwrap().unwrap(), b"of my own");
@@ -122,8 +131,8 @@ fn comments_and_streams_of_ones_own_are_in_the_dump() {
     let new = folder.file("new");
     for (given, complaint) in [
         (missing, "cannot be read"),
-        (stream("3"), "type 0x3 is reserved"),
-        (stream("24"), "type 0x18 is reserved"),
+        (stream("3"), "type 0x3 is Microsoft's"),
+        (stream("24"), "type 0x18 is Microsoft's"),
     ] {
         let reason = refusal(&[
             "--user-stream",
@@ -148,7 +157,7 @@ fn threads_are_listed_with_backing_stores_on_request() {
     assert!(dump.stream(3).is_none() && dump.stream(8).is_some());
     let threads = dump.threads().unwrap();
     assert_eq!(threads[0].id, victim.pid());
-    // No processor that Linux is dumped on here has one.
+    // No processor that dumpwright supports on Linux has a backing store.
     assert_eq!(
         threads[0].backing_store.map(|store| (store.start, store.size)),
         Some((0, 0))
@@ -178,6 +187,19 @@ fn arguments_that_make_no_sense_together() {
         ),
         (&["--scenario", "x", "-o", file, "--", "true"], "--scenario"),
         (&["--scenario", "x", "-o", file, "--after", "5"], "--scenario"),
+        (&["--pid", "1", "-o", file, "--max-pause", "0"], "--max-pause"),
+        (&["--pid", "1", "-o", file, "--max-pause", "0s"], "--max-pause"),
+        (&["--pid", "1", "-o", file, "--max-pause", "ms"], "500ms or 2s"),
+        (&["--pid", "1", "-o", file, "--max-pause", "1.5s"], "500ms or 2s"),
+        (&["--pid", "1", "-o", file, "--max-pause", "2m"], "500ms or 2s"),
+        (
+            &["--pid", "1", "-o", file, "--max-pause", "18446744073709552s"],
+            "500ms or 2s",
+        ),
+        (
+            &["--exec", "-o", file, "--max-pause", "5", "--", "true"],
+            "--max-pause",
+        ),
         (
             &["--scenario", "x", "--pid", "1", "-o", file],
             "cannot be used with",
@@ -204,11 +226,11 @@ fn profiles_are_chosen_by_name() {
     for profile in ["documented", "dbghelp63", "dbghelp10"] {
         Outcome::of(dump_of(&victim, &file).args(["--force", "--profile", profile])).expect(0);
     }
-    // A later type, which 6.3 does not know.
+    // A later type, which 6.3 does not have.
     let later = ["--force", "--profile", "dbghelp63", "--type", "0x800000"];
     let outcome = Outcome::of(dump_of(&victim, &file).args(later)).expect(1);
-    assert_says(&outcome.stderr, &["0x800000 mean nothing"]);
+    assert_says(&outcome.stderr, &["the bits 0x800000 are unknown"]);
     let outcome = Outcome::of(dump_of(&victim, &file).args(["--profile", "dbghelp64"])).expect(2);
-    assert_says(&outcome.stderr, &["\"dbghelp64\" is no profile", "dbghelp10"]);
+    assert_says(&outcome.stderr, &["\"dbghelp64\" is not a profile", "dbghelp10"]);
     victim.ping();
 }

@@ -1,4 +1,4 @@
-//! What a dump that succeeded says, and where.
+//! The result that a successful dump prints, and where it prints it.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -11,9 +11,9 @@ use crate::support::dumper::dumpwright;
 use crate::support::proc::{self, until};
 use crate::support::victim::{self, Victim};
 
-/// The keys that the command line's contract names, and what kind of value each has.
+/// The keys that the command line documents, and the type of each value.
 #[test]
-fn the_result_as_json_has_all_that_was_promised() {
+fn the_result_as_json_has_all_documented_keys() {
     let victim = threads();
     let folder = Folder::new();
     let file = folder.file("dump");
@@ -25,6 +25,7 @@ fn the_result_as_json_has_all_that_was_promised() {
     assert_eq!(object["status"], "complete");
     assert_eq!(object["type"], "0x1005");
     assert_eq!(object["hold"], "stop");
+    assert_eq!(object["tracer"], "helper");
     assert_eq!(object["missing"], serde_json::json!([]));
     let dump = Dump::open(&file).unwrap();
     assert_eq!(object["threads"], proc::task_ids(victim.pid()).len());
@@ -39,10 +40,10 @@ fn the_result_as_json_has_all_that_was_promised() {
     let [pause, elapsed] = ["pause_us", "elapsed_us"].map(|key| object[key].as_u64().expect("microseconds"));
     assert!(0 < pause && pause <= elapsed, "{object}");
     for key in ["left_out", "notes"] {
-        for remark in object[key].as_array().expect("a list") {
+        for diagnostic in object[key].as_array().expect("a list") {
             assert!(
-                remark["subject"].is_string() && remark["reason"].is_string(),
-                "{remark}"
+                diagnostic["subject"].is_string() && diagnostic["reason"].is_string(),
+                "{diagnostic}"
             );
         }
     }
@@ -63,13 +64,13 @@ fn in_words_it_is_one_line_and_what_is_worth_knowing() {
             file.to_str().unwrap(),
             "complete dump (normal)",
             &format!("{bytes} bytes"),
-            "1 threads",
+            "1 thread,",
         ],
     );
     assert!(!text.contains("missing:"), "{text}");
 }
 
-/// A thread in uninterruptible sleep cannot be stopped, and its registers are known in part only.
+/// A thread in uninterruptible sleep cannot be stopped, and only a part of its registers is known.
 #[test]
 fn a_partial_dump_is_written_and_says_everywhere_what_it_lacks() {
     let nothing: [&str; 0] = [];
@@ -89,7 +90,7 @@ fn a_partial_dump_is_written_and_says_everywhere_what_it_lacks() {
     let reason = missing[0]["reason"].as_str().unwrap();
     let dump = Dump::open(&file).unwrap();
     let soft_errors = dump.soft_errors().unwrap().expect("there are some");
-    let lacks = serde_json::json!({"gravity": "missing", "subject": subject, "reason": reason});
+    let lacks = serde_json::json!({"severity": "missing", "subject": subject, "reason": reason});
     assert!(soft_errors.as_array().unwrap().contains(&lacks), "{soft_errors}");
     assert_eq!(dump.threads().unwrap().len(), 1, "it is listed all the same");
 
@@ -164,7 +165,7 @@ fn a_failure_with_the_dump_on_standard_output_is_told_on_standard_error() {
     );
 }
 
-/// A reader that has gone away is a failure like any other, and no signal's victim.
+/// A closed pipe is an ordinary failure; the program is not killed by SIGPIPE.
 #[test]
 fn a_closed_pipe() {
     let mut victim = threads();
@@ -194,18 +195,19 @@ fn a_terminal_gets_no_dump() {
         dumpwright().get_program().to_str().unwrap(),
         victim.pid()
     );
-    // script(1) gives it a terminal, and passes its status on.
+    // script(1) provides a terminal and passes the exit status on.
     let outcome = Outcome::of(Command::new("script").args(["-qec", &dump, "/dev/null"])).expect(1);
     assert_says(
         &String::from_utf8(outcome.stdout).unwrap(),
-        &["not for terminals", "redirect"],
+        &["is a terminal", "redirect"],
     );
     victim.ping();
 }
 
 #[test]
 fn a_failed_dump_says_the_same_in_words_and_as_json() {
-    // `refusal` compares both; here for a failure of the output, that of targets is in target.rs.
+    // `refusal` compares the text with the JSON. This is a failure of the output; target.rs has
+    // those of targets.
     assert_says(
         &refusal(&["--pid", "1", "-o", "/no/such/folder/dump"]),
         &["/no/such/folder/dump"],

@@ -1,7 +1,9 @@
-//! Processes that cannot be dumped, and numbers that are none.
+//! Processes that cannot be dumped, and ids of no process.
 
 use std::fs;
 use std::process::{Command, Stdio};
+
+use dumpwright::read::Dump;
 
 use crate::attempt::{
     Folder, Nobody, Outcome, assert_says, dump, dump_of, open_to_all, plain, refusal, refusal_by,
@@ -12,7 +14,7 @@ use crate::support::victim::{self, Victim};
 
 const NOTHING: [&str; 0] = [];
 
-/// Tries to dump the process with this id into a fresh folder, in vain.
+/// Fails to dump the process with this id into a new folder.
 fn refused(pid: u32) -> String {
     let folder = Folder::new();
     let file = folder.file("dump");
@@ -23,7 +25,7 @@ fn refused(pid: u32) -> String {
 
 #[test]
 fn a_number_without_a_process() {
-    // The kernel gives numbers below 2^22 (PID_MAX_LIMIT).
+    // Process ids of the kernel are below 2^22 (PID_MAX_LIMIT).
     for pid in [1 << 22, u32::MAX] {
         assert_says(
             &refused(pid),
@@ -87,7 +89,7 @@ fn itself() {
         &[
             &format!("cannot examine process {}: ", pid.trim()),
             "no process can stop and examine itself",
-            "start another process for it",
+            "dump it from another process",
         ],
     );
     folder.assert_holds(&[]);
@@ -95,13 +97,13 @@ fn itself() {
 
 #[test]
 fn a_kernel_thread() {
-    /// Of proc_pid_stat(5), field 9.
+    /// From proc_pid_stat(5), field 9.
     const PF_KTHREAD: u64 = 0x0020_0000;
     let ids = fs::read_dir("/proc").unwrap().flatten();
     let kernel_thread = ids
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .find(|pid| Stat::of(pid).is_some_and(|stat| stat.number(9) & PF_KTHREAD != 0));
-    // A pid namespace of its own (a container) shows none.
+    // A pid namespace, as in a container, shows no kernel threads.
     let Some(pid) = kernel_thread else { return };
     assert_says(
         &refused(pid),
@@ -120,7 +122,7 @@ fn a_zombie() {
         &refused(pid),
         &[
             &format!("examine process {pid}"),
-            "has ended and only waits for its parent",
+            "has ended, and its parent has not reaped it",
         ],
     );
     child.wait().unwrap();
@@ -149,7 +151,18 @@ fn a_process_that_is_traced_already() {
     victim.ping();
 }
 
-/// The output folder is open to the dumper: only the process is not.
+/// A program may have any name.
+#[test]
+fn the_name_of_a_tracer_does_not_command_the_terminal() {
+    let mut victim = plain();
+    let arguments = [victim.pid().to_string(), "\x1b]0;a\x07\nb".to_owned()];
+    let tracer = Victim::start(&victim::live("tracer"), &arguments);
+    assert_says(&refused(victim.pid()), &["(\\u{1b}]0;a\\u{7}\\nb)"]);
+    assert!(tracer.finish().1.success());
+    victim.ping();
+}
+
+/// The dumper may write to the output folder; only the process is not accessible.
 fn refused_to_nobody(nobody: &Nobody, pid: u32) -> String {
     let folder = Folder::new();
     open_to_all(folder.path());
@@ -172,7 +185,7 @@ fn a_process_of_another_user() {
     let nobody = Nobody::new();
     let root = proc::is_root();
     let mut own = plain();
-    // Process 1 is root's.
+    // Process 1 belongs to root.
     let pid = if root { own.pid() } else { 1 };
     let user = if root {
         "65534".to_owned()
@@ -210,7 +223,7 @@ fn a_process_that_forbids_it() {
     victim.ping();
 }
 
-/// The counterpart: the refusals above are not due to the user alone.
+/// The counterpart: the refusals above are not caused by the user alone.
 #[test]
 fn an_ordinary_user_dumps_an_own_process() {
     let nobody = Nobody::new();
@@ -223,6 +236,34 @@ fn an_ordinary_user_dumps_an_own_process() {
         .arg(folder.file("dump"));
     Outcome::of(&mut command).expect(0);
     folder.assert_holds(&["dump"]);
+    victim.ping();
+}
+
+/// Of another user's process, the kernel then shows the memory, but not the files that list its
+/// pages and hold its auxiliary vector.
+#[test]
+fn the_right_to_trace_is_enough_for_the_memory() {
+    if !proc::is_root() {
+        return;
+    }
+    let nobody = Nobody::new();
+    let mut victim = plain();
+    let folder = Folder::new();
+    open_to_all(folder.path());
+    let mut command = nobody.runs_with_the_right_to_trace(dumpwright().get_program());
+    let file = folder.file("dump");
+    command
+        .args(["dump", "--json", "--pid", &victim.pid().to_string(), "-o"])
+        .arg(&file);
+    let outcome = Outcome::of(&mut command).expect(3);
+    let missing = outcome.json()["missing"].to_string();
+    assert!(!missing.contains("memory"), "{missing}");
+    assert!(missing.contains("auxiliary vector"), "{missing}");
+    let dump = Dump::open(&file).unwrap();
+    let thread = &dump.threads().unwrap()[0];
+    assert!(thread.stack.size > 0);
+    let stack = dump.memory(thread.stack.start, thread.stack.size.into());
+    assert!(stack.unwrap().is_some());
     victim.ping();
 }
 

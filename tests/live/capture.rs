@@ -1,4 +1,4 @@
-//! A dump of a live victim, made by the program and opened by our reader.
+//! A dump of a live victim, made by the program and opened by dumpwright's reader.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,13 +13,13 @@ use crate::support::victim::Victim;
 
 pub struct Capture {
     folder: TempDir,
-    /// What `--json` said.
+    /// The JSON that `--json` printed.
     pub result: Value,
     pub dump: Dump,
 }
 
 impl Capture {
-    /// Dumps a process completely; `types` as `--type` takes it.
+    /// Dumps a process; the dump must be complete. `types` is an argument of `--type`.
     pub fn of(pid: u32, types: &str) -> Capture {
         Capture::with(pid, &["--type", types])
     }
@@ -43,7 +43,7 @@ impl Capture {
         self.folder.path().join("victim.dmp")
     }
 
-    /// Fails if our checker objects to anything.
+    /// Fails if `dumpwright check` reports anything.
     pub fn check(&self) {
         dumper::check(&self.path()).unwrap();
     }
@@ -57,7 +57,7 @@ impl Capture {
         threads.swap_remove(index)
     }
 
-    /// Memory that has to be in the dump.
+    /// Memory that must be in the dump.
     pub fn memory(&self, what: &str, address: u64, length: u64) -> Vec<u8> {
         self.dump
             .memory(address, length)
@@ -66,13 +66,14 @@ impl Capture {
     }
 }
 
-/// A victim whose memory does not change while it sleeps: without restartable sequences (rseq(2)), of which the
-/// kernel itself writes the current processor's number beside each thread's control block.
+/// Starts a victim whose memory does not change while it sleeps. It runs without restartable
+/// sequences (rseq(2)), for which the kernel writes the number of the current processor next to
+/// each thread's control block.
 pub fn steady(program: &Path) -> Victim {
     Victim::start_command(Command::new(program).env("GLIBC_TUNABLES", "glibc.pthread.rseq=0"))
 }
 
-/// Runs a dump that has to be complete; gives its result. `--json` is among its arguments.
+/// Makes a dump that must be complete, and returns the result. The command must have `--json`.
 pub fn complete(command: &mut Command) -> Value {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -94,7 +95,8 @@ pub fn complete(command: &mut Command) -> Value {
     result
 }
 
-/// The target's own memory, as the system shows it: to be compared with where the target stands still by itself.
+/// The target's own memory, as the system shows it. Tests compare it where the target does not
+/// change it.
 pub fn memory_of(pid: u32, address: u64, length: usize) -> Vec<u8> {
     use std::os::unix::fs::FileExt;
     let mut bytes = vec![0; length];

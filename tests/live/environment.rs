@@ -1,17 +1,18 @@
-//! Secrets in the environment and the arguments: not in a dump that nobody asked them for.
+//! Secrets in the environment and the arguments are not in a dump that did not request them.
 
 use std::process::Command;
 
 use dumpwright::read::stream_type;
 
 use crate::capture::Capture;
+use crate::support::dumper::dumpwright;
 use crate::support::proc::Stat;
 use crate::support::run;
 use crate::support::victim::{self, Victim};
 
 const SECRET: &str = "TOKEN-6f1c-in-the-environment";
 const ARGUMENT: &str = "PASSWORD-93ab-on-the-command-line";
-/// proc_pid_stat(5): where the kernel put the new program's stack pointer.
+/// proc_pid_stat(5): the initial stack pointer of the program, from the kernel.
 const STARTSTACK: usize = 28;
 
 fn victim() -> Victim {
@@ -23,7 +24,7 @@ fn victim() -> Victim {
     )
 }
 
-/// As a user would look for it.
+/// Searches as a user would.
 fn grep(capture: &Capture, text: &str) -> bool {
     run(Command::new("grep").args(["-aq", text]).arg(capture.path()))
         .status
@@ -63,7 +64,7 @@ fn the_stack_reaches_the_start_of_the_program_all_the_same() {
     let capture = Capture::of(victim.pid(), "normal");
     let thread = capture.thread(victim.pid());
     assert!(thread.stack.start <= start && start < thread.stack.end().unwrap());
-    // What the kernel left there: argc, argv, environment pointers, auxiliary vector.
+    // The initial contents from the kernel: argc, argv, environment pointers, auxiliary vector.
     let argc = capture.memory("argc", start, 8);
     assert_eq!(argc, 2_u64.to_le_bytes());
     let pointers = capture.memory("argv", start + 8, 16);
@@ -78,7 +79,7 @@ fn the_stack_reaches_the_start_of_the_program_all_the_same() {
         "but they are not there"
     );
 
-    // Below it, `_start` has called into the C library: a return address behind the entry point.
+    // Below it, `_start` has called into the C library: a return address after the entry point.
     let auxv = capture
         .dump
         .stream_bytes(stream_type::LINUX_AUXV)
@@ -117,11 +118,79 @@ fn who_asks_for_the_environment_gets_it() {
         let arguments = capture.dump.text(stream_type::LINUX_CMD_LINE).unwrap().unwrap();
         assert!(arguments.split('\0').any(|argument| argument == ARGUMENT));
         assert!(grep(&capture, SECRET) && grep(&capture, ARGUMENT));
-        // On the stack as well.
+        // They are on the stack as well.
         let stat = Stat::of(victim.pid()).unwrap();
         let (start, end) = (stat.number(50), stat.number(51));
         let strings = capture.memory("the environment strings", start, end - start);
         assert_eq!(String::from_utf8_lossy(&strings), environment);
+    }
+    victim.ping();
+}
+
+fn assert_without_secrets(dump: &std::path::Path, what: &str) {
+    let bytes = std::fs::read(dump).unwrap();
+    for secret in [SECRET, ARGUMENT] {
+        let found = bytes
+            .windows(secret.len())
+            .position(|window| window == secret.as_bytes());
+        assert_eq!(found, None, "{what}: {secret}");
+    }
+}
+
+#[test]
+fn strings_that_were_moved_are_in_no_normal_dump_either() {
+    for moved in ["a", "e", "ae", "top"] {
+        let mut victim = Victim::start_command(
+            Command::new(victim::live("moved"))
+                .args([moved, ARGUMENT])
+                .env("SECRET", SECRET),
+        );
+        let capture = Capture::of(victim.pid(), "normal");
+        assert_without_secrets(&capture.path(), moved);
+        // The program's own frames are there.
+        let start = Stat::of(victim.pid()).unwrap().number(STARTSTACK);
+        capture.memory("what the program started with", start, 8);
+        victim.ping();
+    }
+}
+
+/// Makes opening the files of `/proc/PID` that tell where the strings are fail, from each use on.
+#[test]
+fn when_it_is_not_known_where_the_strings_are_they_are_left_out_and_the_loss_is_told() {
+    /// More often than a capture opens any of them.
+    const USES: usize = 12;
+    let mut victim = victim();
+    let pid = victim.pid();
+    let folder = tempfile::tempdir().unwrap();
+    let stat = [
+        format!("/proc/{pid}/stat"),
+        format!("/proc/{pid}/task/{pid}/stat"),
+    ];
+    let auxv = [format!("/proc/{pid}/task/{pid}/auxv")];
+    for hidden in [&stat[..], &auxv[..], &[&stat[..], &auxv[..]].concat()] {
+        let mut is_told = false;
+        for first in 1..=USES {
+            let dump = folder.path().join("dump");
+            let mut command = Command::new("strace");
+            command.args(["-f", "-qq", "-o", "/dev/null"]);
+            for path in hidden {
+                command.args(["-P", path]);
+            }
+            command
+                .arg("-e")
+                .arg(format!("inject=openat:error=EMFILE:when={first}+"));
+            command.arg(dumpwright().get_program());
+            command.args(["dump", "--json", "--force", "--pid", &pid.to_string(), "-o"]);
+            let output = run(command.arg(&dump));
+            if output.status.code() == Some(1) {
+                continue;
+            }
+            assert_without_secrets(&dump, &format!("{hidden:?} from {first} on"));
+            let told = String::from_utf8_lossy(&output.stdout).contains("environment");
+            assert!(!told || output.status.code() == Some(3), "{output:?}");
+            is_told |= told;
+        }
+        assert!(is_told, "{hidden:?}");
     }
     victim.ping();
 }

@@ -7,7 +7,7 @@ use crate::capture::Capture;
 use crate::support::victim::{self, Victim};
 
 const WITH_AVX: &str = "with-avx-x-state-context";
-/// Bytes of CONTEXT for x86-64 (winnt.h).
+/// The size of CONTEXT for x86-64 (winnt.h), in bytes.
 const PLAIN: u32 = 1232;
 
 /// The testimony of `wide.c`. Bytes are hexadecimal.
@@ -66,7 +66,7 @@ fn wide_registers_are_those_of_the_thread() {
     let ymm: Vec<_> = state.ymm.iter().map(|bytes| hexadecimal(bytes)).collect();
     let low: Vec<_> = truth.registers[..16].iter().map(|digits| &digits[..64]).collect();
     assert_eq!(ymm, low);
-    // What the plain part says is what a plain context says.
+    // The plain part has the values of a plain context.
     let plain = Capture::of(truth.pid, "normal");
     let (one, other) = (
         thread.registers().unwrap(),

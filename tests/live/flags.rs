@@ -1,5 +1,5 @@
-//! Each dump type on a process that knows its own areas: what the type asks for is there whole, and what it does not ask for
-//! is not.
+//! Each dump type, on a process that reports its own areas: a dump has the areas that its type
+//! includes, whole, and no others.
 
 use std::process::Command;
 
@@ -17,13 +17,13 @@ const ENVIRONMENT: &str = "TOKEN-0d55-in-the-environment";
 struct Areas {
     pid: u32,
     areas: Vec<Pattern>,
-    /// What a word on the stack points to.
+    /// The address in a word on the stack.
     pointer: u64,
     constant: [u64; 2],
     code: [u64; 2],
 }
 
-/// Areas that a normal dump lacks, beside those that one type alone is about.
+/// Areas that a normal dump lacks, besides those that only one type includes.
 const BODIES: [&str; 9] = [
     "data",
     "bss",
@@ -36,7 +36,7 @@ const BODIES: [&str; 9] = [
     "thread",
 ];
 
-/// Types, and which areas they add to a normal dump. What is not named must not be there.
+/// Types, and the areas that they add to a normal dump. Areas that are not listed must be absent.
 const TYPES: &[(&str, &[&str])] = &[
     ("normal", &[]),
     ("with-data-segs", &["data", "bss"]),
@@ -89,14 +89,15 @@ impl Session {
         self.truth.areas.iter().find(|area| area.name == name).unwrap()
     }
 
-    /// Everything of an area, or nothing.
+    /// Checks that the dump has all of an area, or nothing of it.
     fn assert_area(&self, capture: &Capture, name: &str, expected: bool, types: &str) {
         let area = self.area(name);
         if expected {
             let found = capture.memory(name, area.address, area.length);
             assert!(found == area.bytes(), "{types}: {name} differs from the target's");
         } else {
-            // Ends may lie in pages, and ranges around pointers, that are there for another reason.
+            // The ends may be in pages, or in ranges around pointers, that are included for another
+            // reason.
             let middle = area.address + area.length / 2;
             let found = capture.dump.memory(middle, 8).unwrap();
             assert_eq!(found, None, "{types}: {name} is in the dump");
@@ -113,7 +114,7 @@ fn each_type_adds_what_it_asks_for_and_nothing_else() {
         capture.check();
         session.assert_area(&capture, "stack", true, types);
         for name in BODIES {
-            // The first bytes of .bss share a page with .data, not its middle.
+            // The first bytes of .bss share a page with .data; its middle does not.
             session.assert_area(&capture, name, adds.contains(&name), types);
         }
         session.assert_area(&capture, "pointed at", false, types);
@@ -170,7 +171,7 @@ fn what_a_stack_word_points_to() {
     session.victim.ping();
 }
 
-/// Stacks, by the two filters: what the program has there is not.
+/// Stacks, with the two filters: the dump has nothing of the areas.
 #[test]
 fn filters_leave_nothing_of_the_areas() {
     let mut session = Session::start();
@@ -231,7 +232,7 @@ fn sections(file: &str) -> Vec<Listed> {
         .collect()
 }
 
-/// Files of modules with their load addresses; the files are what `readelf` is asked about.
+/// The files of modules with their load addresses. `readelf` reads these files.
 fn modules(pid: u32) -> Vec<(u64, String)> {
     let mut modules: Vec<(u64, String)> = Vec::new();
     for mapping in proc::maps(pid) {
@@ -271,7 +272,7 @@ fn segments_of_libraries_are_exactly_those_of_their_files() {
     session.victim.ping();
 }
 
-/// What identifies a module and unwinds its frames is in the dump, and its code is not.
+/// The dump has the parts that identify a module and unwind its frames, and not its code.
 #[test]
 fn module_headers_identify_and_unwind() {
     let mut session = Session::start();
@@ -300,7 +301,7 @@ fn module_headers_identify_and_unwind() {
     session.victim.ping();
 }
 
-/// A user's name may stand in any path.
+/// Any path may contain a user's name.
 #[test]
 fn filtered_paths_stand_nowhere_in_the_dump() {
     let mut session = Session::start();

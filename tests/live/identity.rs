@@ -1,4 +1,4 @@
-//! As whom a process acts, and what it takes of memory: Token, ProcessVmCounters, SystemMemoryInfo.
+//! The identity of a process and its use of memory: Token, ProcessVmCounters, SystemMemoryInfo.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,7 @@ struct IdentityTruth {
     other: Who,
 }
 
-/// What the kernel answered a thread.
+/// The kernel's answers to one thread.
 #[derive(Deserialize)]
 struct Who {
     tid: u32,
@@ -34,7 +34,8 @@ impl Who {
     }
 }
 
-/// As root, the victim has one thread that acts as another user; else all its threads act as the same.
+/// As root, the victim has one thread that acts as another user. Otherwise all its threads act as
+/// the same user.
 #[test]
 fn tokens_are_what_the_kernel_tells_the_threads() {
     let nothing: [&str; 0] = [];
@@ -70,7 +71,7 @@ fn tokens_are_what_the_kernel_tells_the_threads() {
     victim.ping();
 }
 
-/// Lines `NAME: NUMBER kB` of a text of `/proc`, in bytes.
+/// Lines `NAME: NUMBER kB` of a text in `/proc`, in bytes.
 fn kibibytes(path: &str) -> BTreeMap<String, u64> {
     let text = fs::read_to_string(path).unwrap();
     let lines = text.lines().filter_map(|line| {
@@ -81,7 +82,8 @@ fn kibibytes(path: &str) -> BTreeMap<String, u64> {
     lines.collect()
 }
 
-/// The victim waits all the time, so that what `/proc` says before and after is what it said meanwhile.
+/// The victim waits all the time, so the values in `/proc` are the same before, during and after
+/// the dump.
 #[test]
 fn counters_are_those_of_proc() {
     let mut victim = steady(&victim::live("plain"));
@@ -143,7 +145,7 @@ fn the_machine_has_the_memory_that_proc_shows() {
     let meminfo = kibibytes("/proc/meminfo");
     let numbers = &memory.numbers;
     let page = numbers["BasicInfo.PageSize"];
-    assert_eq!((memory.revision, page), (1, 4096));
+    assert_eq!((memory.revision, page), (2, 4096));
     assert_eq!(
         numbers["BasicInfo.NumberOfPhysicalPages"],
         meminfo["MemTotal"] / page
@@ -165,7 +167,7 @@ fn the_machine_has_the_memory_that_proc_shows() {
         "{before} {} {after}",
         numbers["PerfInfo.PageFaultCount"]
     );
-    // Memory that is left, and the address space, in bounds that nothing can break.
+    // Free memory and the address space, within limits that always hold.
     assert!(numbers["BasicPerfInfo.AvailablePages"] <= numbers["BasicInfo.NumberOfPhysicalPages"]);
     assert!(numbers["BasicInfo.MinimumUserModeAddress"] < numbers["BasicInfo.MaximumUserModeAddress"]);
     assert_eq!(numbers["BasicInfo.MaximumUserModeAddress"], 0x7fff_ffff_efff);

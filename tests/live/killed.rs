@@ -1,4 +1,4 @@
-//! Dumpers that are killed in the middle.
+//! Dumpers that are killed during a dump.
 
 use std::fs;
 use std::path::Path;
@@ -11,10 +11,10 @@ use crate::support::dumper::{self, dumpwright};
 use crate::support::proc::{self, signal, states, until};
 use crate::support::victim::{self, Frames, Victim};
 
-/// How often a dumper has to be hit while it works.
+/// How many dumpers must be killed while they work.
 const HITS: usize = 50;
 
-/// Numbers that look random and are the same each time (splitmix64, Steele and others 2014).
+/// Pseudo-random numbers, the same in each run (splitmix64, Steele and others 2014).
 struct Seeded(u64);
 
 impl Seeded {
@@ -38,7 +38,8 @@ fn start_dumper(pid: u32, file: &Path) -> Child {
         .unwrap()
 }
 
-/// Kills dumpers at random moments of their work until enough of them were hit; after each, `after` looks at the target.
+/// Kills dumpers at random moments until enough were killed while they worked. After each, `after`
+/// examines the target.
 fn kill_dumpers(pid: u32, seed: u64, mut after: impl FnMut()) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dump");
@@ -49,13 +50,17 @@ fn kill_dumpers(pid: u32, seed: u64, mut after: impl FnMut()) {
 
     let mut random = Seeded(seed);
     let mut hits = 0;
-    // Those that had finished before they could be hit are not counted, but looked at all the same.
+    // Dumpers that had finished before they were killed are not counted, but their dumps are
+    // examined too.
     for _ in 0..20 * HITS {
         let mut dumper = start_dumper(pid, &file);
         std::thread::sleep(random.below(whole));
         dumper.kill().unwrap();
         let status = dumper.wait().unwrap();
-        proc::assert_released(pid);
+        // The helper process of a dumper ends after the dumper, and so releases the target.
+        until("the target is released", || {
+            proc::status(pid, "TracerPid") == "0" && !states(pid).contains(&'t')
+        });
         after();
         let names: Vec<_> = fs::read_dir(folder.path())
             .unwrap()
@@ -65,7 +70,7 @@ fn kill_dumpers(pid: u32, seed: u64, mut after: impl FnMut()) {
             assert!(!status.success());
             hits += 1;
         } else {
-            // The name is given at the end, to a dump that is whole.
+            // Only a finished dump gets the name.
             assert_eq!(names, ["dump"]);
             dumper::check(&file).unwrap();
             assert_eq!(

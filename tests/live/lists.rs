@@ -1,4 +1,4 @@
-//! The lists that have to be asked for: handles, regions, times of threads.
+//! The lists that a dump has on request: handles, regions, times of threads.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -53,7 +53,7 @@ fn handles_have_type_name_and_access() {
             .as_deref()
             .unwrap_or_else(|| panic!("{what} has no name"));
         if own.kind == "Socket" {
-            // Something may be said of the connection, too.
+            // The name of a socket may be followed by its connection.
             assert!(found.starts_with(name.to_str().unwrap()), "{what}: {found}");
         } else {
             assert_eq!(found, name.to_str().unwrap(), "{what}");
@@ -76,8 +76,8 @@ fn handles_have_type_name_and_access() {
     victim.ping();
 }
 
-/// Every mapping of `maps` is covered, without a gap and with its protection; what is free is not listed as
-/// taken.
+/// The regions cover every mapping of `maps`, without a gap and with its protection. Free addresses
+/// are not listed as used.
 #[test]
 fn regions_are_the_mappings() {
     const USER_END: u64 = 0x7fff_ffff_f000;
@@ -145,7 +145,8 @@ fn regions_are_the_mappings() {
                     () if mapping.access.ends_with('s') || mapping.name.starts_with('/') => MAPPED,
                     () => PRIVATE,
                 };
-                // A private mapping of /dev/zero, and the kernel's own pages, are memory like any other.
+                // A private mapping of /dev/zero, and the kernel's own pages, count as ordinary
+                // memory.
                 if mapping.name != "/dev/zero" {
                     assert_eq!(region.kind, kind, "{mapping:?}");
                 }
@@ -160,14 +161,15 @@ fn regions_are_the_mappings() {
 fn threads_have_their_times() {
     const TICKS: u64 = 100;
     const SECOND: u64 = 10_000_000;
-    /// 1970 in FILETIME, which counts from 1601.
+    /// The year 1970 as a FILETIME, which counts from 1601.
     const EPOCH: u64 = 116_444_736_000_000_000;
     const STILL_ACTIVE: u32 = 0x103;
     let victim = Victim::start(&victim::c("threads", Frames::NoPointers), &NOTHING);
     let pid = victim.pid();
     let ids = proc::task_ids(pid);
     let truth: ThreadsTruth = victim.truth();
-    // The thread that spins spends its time in user code: as soon as it has any, the two can be told apart.
+    // The thread that spins spends its time in user code. As soon as it has run for a while, the
+    // two can be distinguished.
     let spins = truth.registers.tid;
     until("a thread has run for a while", || {
         Stat::of(format!("{pid}/task/{spins}")).unwrap().number(14) >= 20

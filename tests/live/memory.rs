@@ -1,4 +1,4 @@
-//! All memory: every kind of it has the target's bytes, and what has none is not made up.
+//! Full memory: the dump has the target's bytes of every kind of memory, and invents none.
 
 use serde::Deserialize;
 
@@ -14,7 +14,7 @@ struct MemoryTruth {
     patterns: Vec<Pattern>,
     /// Memory that reads as zero.
     zero: Vec<[u64; 2]>,
-    /// Addresses that are mapped and have no bytes that could be read.
+    /// Addresses that are mapped and have no readable bytes.
     nothing: Vec<[u64; 2]>,
     dont_dump: Pattern,
 }
@@ -55,7 +55,7 @@ fn every_kind_of_memory_is_the_targets() {
         assert_has_none(&capture, *range);
     }
 
-    // Left out by default, and said so, without the dump being partial.
+    // Left out by default and reported; the dump is not partial.
     let kept = &truth.dont_dump;
     assert_has_none(&capture, [kept.address, kept.address + kept.length]);
     assert!(capture.dump.contains_nowhere(&kept.bytes()[..64]).unwrap());
@@ -80,14 +80,14 @@ fn what_the_program_has_written_everywhere() {
     victim.ping();
 }
 
-/// Each mapping that the target may read is there whole; the target stands still by itself, so that its memory is
-/// afterwards what it was.
+/// The dump has each readable mapping, whole. The target does not run in the meantime, so its
+/// memory is the same afterwards.
 #[test]
 fn every_readable_mapping_is_there() {
     let mut victim = steady(&victim::live("plain"));
     let pid = victim.pid();
     let capture = Capture::of(pid, FULL);
-    // The kernel's own pages, which nobody else can read.
+    // The kernel's own pages, which no other process can read.
     let kernel = |name: &str| name.starts_with("[vvar") || name == "[vsyscall]";
     let maps = proc::maps(pid);
     let readable = maps
@@ -95,7 +95,8 @@ fn every_readable_mapping_is_there() {
         .filter(|mapping| mapping.access.starts_with('r') && !kernel(&mapping.name));
     let mut bytes = 0;
     for mapping in readable {
-        // Behind the end of its file a mapping has no bytes; the system's own files end in their last page.
+        // After the end of its file, a mapping has no bytes. The system's own files end in their
+        // last page.
         let length = mapping.end - mapping.start;
         let own = memory_of(pid, mapping.start, length as usize);
         assert!(

@@ -1,4 +1,4 @@
-//! Modules, the process, the machine and the texts of `/proc`.
+//! Modules, the process, the machine, and the texts of `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +29,7 @@ fn build_id(file: &Path) -> String {
         .to_owned()
 }
 
-/// First address and end of each file of which code is mapped.
+/// The first address and the end of each file whose code is mapped.
 fn images(maps: &[Mapping]) -> BTreeMap<String, (u64, u64)> {
     let mut images = BTreeMap::new();
     for mapping in maps.iter().filter(|mapping| mapping.name.starts_with('/')) {
@@ -77,7 +77,7 @@ fn modules_are_the_files_whose_code_is_mapped_with_their_build_ids() {
         );
     }
 
-    // The vdso is no file; its image is what the kernel has put there.
+    // The vdso is not a file; its image comes from the kernel.
     let vdso = maps
         .iter()
         .find(|mapping| mapping.name == "[vdso]")
@@ -100,7 +100,7 @@ fn modules_are_the_files_whose_code_is_mapped_with_their_build_ids() {
     victim.ping();
 }
 
-/// From memory, because the file may be gone, or be another one by now.
+/// From memory, because the file may have been deleted or replaced.
 #[test]
 fn a_program_whose_file_is_gone_keeps_its_name_and_build_id() {
     let folder = tempfile::tempdir().unwrap();
@@ -129,7 +129,7 @@ fn the_process_and_its_times() {
     assert!(file_time.is_dir());
     let created = u64::from(misc.process_create_time.unwrap());
     let expected = started(&before);
-    // Boot time is told in whole seconds.
+    // The boot time is in whole seconds.
     assert!(created.abs_diff(expected) <= 2, "{created} {expected}");
     for (time, field, name) in [
         (misc.process_user_time, 14, "user"),
@@ -155,7 +155,7 @@ fn started(stat: &Stat) -> u64 {
         .unwrap()
         .parse()
         .unwrap();
-    // Field 22 counts ticks, of which USER_HZ, 100 on x86, make a second.
+    // Field 22 counts ticks. A second has USER_HZ ticks, which is 100 on x86.
     boot + stat.number(22) / 100
 }
 
@@ -236,7 +236,7 @@ fn the_texts_of_proc_are_verbatim() {
         status.contains("TracerPid:\t0\n"),
         "as it was before we came:\n{status}"
     );
-    // Clock rates change from moment to moment.
+    // Clock rates change all the time.
     let steady =
         |text: &str| -> String { text.lines().filter(|line| !line.starts_with("cpu MHz")).collect() };
     assert_eq!(
@@ -265,7 +265,7 @@ fn the_dynamic_linkers_list_agrees_with_the_modules() {
     let program = &modules[0];
     assert!((program.base..program.end()).contains(&list.dynamic));
     assert_eq!(list.link_map[0].name.as_deref(), Some(""), "the program itself");
-    // Its objects are linked at address 0, so that the difference is the base.
+    // The objects are linked at address 0, so the difference is the base.
     for entry in &list.link_map {
         assert!(
             modules.iter().any(|module| module.base == entry.addr),

@@ -1,4 +1,4 @@
-//! Targets that do not make it easy: threads, signals and stops as fast as they come.
+//! Difficult targets: threads, signals and stops as fast as possible.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -12,7 +12,8 @@ use crate::support::victim::{self, Frames, Victim};
 
 const CAPTURES: usize = 200;
 
-/// Dumps a victim many times; each dump has to be complete, and each time it has to be let go.
+/// Dumps a victim many times. Each dump must be complete, and the victim must be released each
+/// time.
 fn capture_often(victim: &Victim) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dump");
@@ -47,7 +48,7 @@ fn capture_often(victim: &Victim) {
     }
 }
 
-/// The account at the end: `DONE name=number …`, and the lines before it.
+/// The totals that the victim prints at its end, `DONE name=number …`, and the lines before it.
 fn account(victim: Victim) -> (BTreeMap<String, u64>, Vec<String>) {
     let (mut lines, status) = victim.finish();
     assert!(status.success(), "{status}");

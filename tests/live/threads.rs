@@ -1,4 +1,4 @@
-//! All threads: which, with which names, registers and stacks.
+//! All threads: which ones, with which names, registers and stacks.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ fn threads() -> (Victim, ThreadsTruth) {
     (victim, truth)
 }
 
-/// The thread that does not stand still by itself.
+/// Whether this is the thread that never sleeps.
 fn runs(thread: &ThreadTruth) -> bool {
     thread.name == "registers"
 }
@@ -110,22 +110,23 @@ fn registers_are_those_of_the_thread() {
             "{:#x}",
             registers.rip
         );
-        // What winnt.h calls CONTEXT_ALL for AMD64, less what was not read: control, integer, segments, floating
-        // point, debug registers.
+        // What winnt.h calls CONTEXT_ALL for AMD64, as far as it was read: control, integer,
+        // segments, floating point, debug registers.
         assert_eq!(registers.context_flags, 0x0010_001F);
         // Selectors of 64-bit user code on Linux.
         assert_eq!((registers.cs, registers.ss), (0x33, 0x2b));
     }
 }
 
-/// A thread in a system call shows what the kernel shows: the same stack and instruction pointers.
+/// A thread in a system call has the stack pointer and the instruction pointer that the kernel
+/// shows.
 #[test]
 fn pointers_of_sleeping_threads_are_those_that_the_kernel_shows() {
     let (_victim, truth) = threads();
     let capture = Capture::of(truth.pid, "normal");
     for thread in truth.threads.iter().filter(|thread| !runs(thread)) {
-        // "NUMBER ARGUMENTS… SP PC" of a thread in a system call (proc_pid_syscall(5)), "running" until the
-        // thread that was let go is back in it.
+        // "NUMBER ARGUMENTS… SP PC" for a thread in a system call (proc_pid_syscall(5)). It is
+        // "running" until the detached thread is back in the call.
         let path = format!("/proc/{}/task/{}/syscall", truth.pid, thread.tid);
         let mut text = String::new();
         until("it sleeps again", || {
@@ -162,7 +163,8 @@ fn stacks_are_whole_and_hold_what_the_target_has_there() {
             Some([low, high]) => {
                 assert!((low..high).contains(&pointer));
                 assert_eq!(end, high, "{what}: to the end of the alternate stack");
-                // The stack that the handler interrupted is kept too, up to the thread's control block.
+                // The dump also has the stack that the handler interrupted, up to the thread's
+                // control block.
                 let [low, high] = own.stack;
                 assert!((low..high).contains(&own.fs_base));
                 let interrupted = own.fs_base - 256;
@@ -171,7 +173,7 @@ fn stacks_are_whole_and_hold_what_the_target_has_there() {
             }
             None if own.tid == truth.pid => {}
             None => {
-                // glibc keeps the control block, of less than a page, on top of each stack.
+                // glibc has the control block, of less than a page, at the top of each stack.
                 assert!(
                     (own.fs_base + 1..=own.stack[1] + 4096).contains(&end),
                     "{what}: {end:#x}"
@@ -197,7 +199,7 @@ fn around_each_instruction_pointer_there_are_256_bytes() {
     }
 }
 
-/// What belongs to a normal dump, and what has to be asked for.
+/// The streams of a normal dump, and those that are on request.
 #[test]
 fn streams_come_by_type() {
     let (_victim, truth) = threads();

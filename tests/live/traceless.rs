@@ -1,4 +1,4 @@
-//! The dumper's system calls, and what it leaves in the target: nothing.
+//! The dumper's system calls, and their traces in the target: there are none.
 
 use std::fs;
 use std::path::Path;
@@ -10,10 +10,10 @@ use crate::capture::{Capture, complete};
 use crate::support::dumper::dumpwright;
 use crate::support::proc;
 use crate::support::run_well;
-use crate::support::victim::{self, Frames, Victim};
+use crate::support::victim::{self, Frames, Pattern, Victim};
 
-/// What ptrace may be asked for: to attach, stop and let go, and to read. Everything else writes into the target or
-/// changes what it does.
+/// The ptrace requests that attach, stop, detach and read. All others write into the target or
+/// change its behaviour.
 const HARMLESS_REQUESTS: &[&str] = &[
     "PTRACE_SEIZE",
     "PTRACE_INTERRUPT",
@@ -53,7 +53,7 @@ const HARMFUL_CALLS: &[&str] = &[
     "kcmp",
 ];
 
-/// Calls that write to a descriptor, whose path strace shows with it.
+/// Calls that write to a descriptor. strace prints the path of the descriptor.
 const WRITES: &[&str] = &[
     "write",
     "pwrite64",
@@ -65,17 +65,17 @@ const WRITES: &[&str] = &[
     "sendfile",
 ];
 
-/// What is wrong with a line of `strace -f -y`, if it is a call that could change process `pid`.
+/// The objection to a line of `strace -f -y`, if it is a call that could change process `pid`.
 fn objection(line: &str, pid: u32) -> Option<&'static str> {
-    // "[pid 12] name(arguments…" or "12 name(arguments…"; others tell of signals and ends.
+    // "[pid 12] name(arguments…" or "12 name(arguments…". Other lines report signals and ends.
     let (before, arguments) = line.split_once('(')?;
     let call = before.rsplit(' ').next()?;
     let target = format!("/proc/{pid}/");
     match call {
         "ptrace" => {
             let request = arguments.split([',', ')']).next()?;
-            // PTRACE_SEIZE's options would show as its data; only 0 leaves the target's events alone. strace breaks
-            // a line in two where another thread's call comes between.
+            // The options of PTRACE_SEIZE are its data argument; only 0 leaves the target's events
+            // alone. strace splits a line in two if a call of another thread comes between.
             let plain = ["NULL, 0)", "NULL, 0 <unfinished ...>"];
             let seizes_with_options =
                 request == "PTRACE_SEIZE" && !plain.iter().any(|end| arguments.contains(end));
@@ -92,7 +92,7 @@ fn objection(line: &str, pid: u32) -> Option<&'static str> {
         "prlimit64" => (!arguments.starts_with("0,")).then_some("limits of another process"),
         _ if WRITES.contains(&call) => {
             let descriptor = arguments.split([',', ')']).next()?;
-            // Asking which pages exist (PAGEMAP_SCAN in linux/fs.h).
+            // Queries which pages exist (PAGEMAP_SCAN in linux/fs.h).
             let asks =
                 call == "ioctl" && arguments.contains("/pagemap>, _IOC(_IOC_READ|_IOC_WRITE, 0x66, 0x10, ");
             (descriptor.contains(&target) && !asks).then_some("written to")
@@ -155,7 +155,8 @@ fn nothing_is_written_into_the_target() {
                 "-o",
             ])
             .arg(dump);
-        // "full" and "heap" ask for what this version says it does not heed; the dump is complete all the same.
+        // "full" and "heap" include flags without effect, which the report notes. The dump is
+        // complete nevertheless.
         complete(&mut command);
         let log = fs::read_to_string(&log).unwrap();
         let objections: Vec<_> = log
@@ -163,7 +164,7 @@ fn nothing_is_written_into_the_target() {
             .filter_map(|line| objection(line, victim.pid()).map(|why| format!("{why}: {line}")))
             .collect();
         assert!(objections.is_empty(), "{types}: {objections:#?}");
-        // The log is one of what is looked for.
+        // The log has the calls that the test looks for.
         let threads = proc::task_ids(victim.pid()).len();
         let seized = |line: &&str| {
             line.contains("ptrace(PTRACE_SEIZE, ")
@@ -181,7 +182,8 @@ struct UntouchedTruth {
     file: [u64; 2],
 }
 
-/// Reading another process' memory may make its pages exist; then its size grows by being dumped.
+/// Reading the memory of another process can create its pages. Then the dump makes the process
+/// larger.
 #[test]
 fn memory_that_was_never_touched_is_not_made_by_dumping_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,7 +191,7 @@ fn memory_that_was_never_touched_is_not_made_by_dumping_it() {
     let truth: UntouchedTruth = victim.truth();
     let sizes =
         |pid| ["VmPTE", "RssAnon", "RssFile", "RssShmem", "VmSwap"].map(|field| proc::status(pid, field));
-    // It serves one ping, so that answering it needs nothing new later.
+    // The victim answers one ping first, so that later answers need no new pages.
     victim.ping();
     let before = sizes(truth.pid);
     let faults = |pid| proc::Stat::of(pid).unwrap().number(10);
@@ -198,7 +200,7 @@ fn memory_that_was_never_touched_is_not_made_by_dumping_it() {
     assert_eq!(sizes(truth.pid), before, "page tables and resident memory");
     assert_eq!(faults(truth.pid), faults_before, "page faults");
 
-    // It is in the dump all the same: zeros, and the file's bytes.
+    // It is in the dump nevertheless: zeros, and the bytes of the file.
     let [start, end] = truth.reserved;
     for at in [start, start + (end - start) / 2, end - 4096] {
         assert!(
@@ -211,12 +213,71 @@ fn memory_that_was_never_touched_is_not_made_by_dumping_it() {
     let [start, end] = truth.file;
     let bytes = capture.memory("mapped file", start, end - start);
     assert!(bytes == fs::read(folder.path().join("file")).unwrap());
-    // Zeros are a hole in the file, not blocks of the disk.
+    // Zeros are a hole in the file and use no disk blocks.
     assert!(blocks(&capture.path()) < 64 << 20);
     victim.ping();
 }
 
-/// Bytes that a file takes on the disk.
+#[derive(Deserialize)]
+struct ForkedTruth {
+    pid: u32,
+    child: u32,
+    memory: Vec<Pattern>,
+}
+
+/// The memory of a process, how much of it is shared, and its page tables. `Pss` is not among them,
+/// because it depends on all processes that use the same libraries.
+fn weight(pid: u32) -> Vec<String> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let kinds = [
+        "Rss:",
+        "Pss_Anon:",
+        "Shared_Dirty:",
+        "Private_Dirty:",
+        "Anonymous:",
+        "AnonHugePages:",
+    ];
+    let lines = rollup
+        .lines()
+        .filter(|line| kinds.iter().any(|kind| line.starts_with(kind)))
+        .map(str::to_owned);
+    lines
+        .chain(["VmPTE", "VmSwap"].map(|field| format!("{field} {}", proc::status(pid, field))))
+        .collect()
+}
+
+/// Reading a page in a way that pins it makes the kernel copy it for the target.
+#[test]
+fn memory_that_is_shared_since_a_fork_stays_shared() {
+    let nothing: [&str; 0] = [];
+    let mut victim = Victim::start(&victim::live("forked"), &nothing);
+    let truth: ForkedTruth = victim.truth();
+    victim.ping();
+    // Both have come to rest, and use no new page any more.
+    for (pid, call) in [(truth.pid, libc::SYS_read), (truth.child, libc::SYS_pause)] {
+        proc::until("it waits", || {
+            let waits = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
+            waits.starts_with(&format!("{call} "))
+        });
+    }
+    for types in ["normal", "mini", "triage", "heap", "full"] {
+        for dumped in [truth.child, truth.pid] {
+            let before = [truth.pid, truth.child].map(weight);
+            let capture = Capture::of(dumped, types);
+            let after = [truth.pid, truth.child].map(weight);
+            assert_eq!(before, after, "parent and child, after {types} of {dumped}");
+            if types == "full" {
+                for pattern in &truth.memory {
+                    let bytes = capture.memory(&pattern.name, pattern.address, pattern.length);
+                    assert!(bytes == pattern.bytes(), "{} of {dumped}", pattern.name);
+                }
+            }
+        }
+    }
+    victim.ping();
+}
+
+/// The bytes that a file uses on the disk.
 fn blocks(file: &Path) -> u64 {
     run_well(Command::new("stat").args(["-c", "%b"]).arg(file))
         .trim()

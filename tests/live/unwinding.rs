@@ -1,4 +1,4 @@
-//! Unwinding by what a dump with module headers has, and nothing else: no binary is looked at.
+//! Unwinding with only the contents of a dump with module headers; no binary is read.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,14 +12,15 @@ use crate::support::victim::{self, Frames, ThreadsTruth, Victim};
 
 /// Program header type, from the Linux Standard Base.
 const PT_GNU_EH_FRAME: u32 = 0x6474_e550;
-/// How the linkers of Linux encode where `.eh_frame` is: signed 32 bits from the place itself.
+/// How linkers on Linux encode the address of `.eh_frame`: signed 32 bits relative to the field
+/// itself.
 const PCREL_SDATA4: u8 = 0x1b;
 
 fn number<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().unwrap()
 }
 
-/// Bytes of the dump from an address to the end of the range that holds it.
+/// The bytes of the dump from an address to the end of its range.
 fn rest(dump: &Dump, from: u64) -> (Range<u64>, Vec<u8>) {
     let ranges = dump.memory_ranges().unwrap();
     let range = ranges
@@ -31,7 +32,7 @@ fn rest(dump: &Dump, from: u64) -> (Range<u64>, Vec<u8>) {
     (from..end, dump.memory(from, end - from).unwrap().unwrap())
 }
 
-/// The unwind tables of a module, as its headers in the dump tell where they are.
+/// The unwind tables of a module, found by its headers in the dump.
 fn tables(dump: &Dump, base: u64) -> Option<ExplicitModuleSectionInfo<Vec<u8>>> {
     let header = dump.memory(base, 64).unwrap().expect("an ELF header");
     let table = u64::from_le_bytes(number(&header, 32));
@@ -80,7 +81,7 @@ fn a_dump_with_module_headers_unwinds_by_itself() {
     let nothing: [&str; 0] = [];
     let mut victim = Victim::start(&victim::c("threads", Frames::NoPointers), &nothing);
     let truth: ThreadsTruth = victim.truth();
-    // Filtered, to see that the filter leaves what call frame information needs.
+    // Filtered, to test that the filter keeps what call frame information needs.
     let capture = Capture::of(truth.pid, "with-module-headers,filter-memory");
     let dump = &capture.dump;
     let mut unwinder = UnwinderX86_64::new();
@@ -95,7 +96,7 @@ fn a_dump_with_module_headers_unwinds_by_itself() {
         let thread = truth.threads.iter().find(|thread| thread.name == name).unwrap();
         frames(dump, &unwinder, &capture.thread(thread.tid))
     };
-    // Known functions are shorter than a page.
+    // The known functions are shorter than a page.
     let is_in = |address: u64, function: &str| {
         let start = truth.functions[function];
         (start..start + 0x1000).contains(&address)
@@ -107,7 +108,7 @@ fn a_dump_with_module_headers_unwinds_by_itself() {
             "{name}: {frames:x?}"
         );
     }
-    // All calls of `recurse` but the outermost return to one and the same place in it.
+    // All calls of `recurse` except the outermost return to the same address in it.
     let mut places = BTreeMap::<u64, usize>::new();
     for address in walk("deep") {
         *places.entry(address).or_default() += 1;

@@ -1,7 +1,8 @@
 /*
- * One area of each kind that some dump type asks for or leaves out, each filled with a pattern of its own.
+ * One area of each kind that some dump type includes or leaves out. Each is filled with a different
+ * pattern.
  *
- *   areas FOLDER       files are made in FOLDER
+ *   areas FOLDER       creates files in FOLDER
  */
 #include "../victims/victim.h"
 
@@ -10,7 +11,7 @@
 
 enum { BYTES = 4 * 4096 };
 
-/* Not zero, so not in .bss. */
+/* Not zero, and therefore not in .bss. */
 static uint64_t data_area[BYTES / 8] = {1};
 static uint64_t bss_area[BYTES / 8];
 static const char constant_area[BYTES] = "a constant";
@@ -39,7 +40,7 @@ static int file_in(const char *folder, const char *name) {
     return file;
 }
 
-/* Far from where any thread is. */
+/* Far from the code of any thread. */
 KNOWN void code_area(void) {
     __asm__ volatile(".rept 4096\n nop\n .endr\n");
 }
@@ -66,7 +67,7 @@ int main(int count, char **arguments) {
     area("pointed at", pointed_at, BYTES);
     uint64_t local[32];
     area("stack", local, sizeof local);
-    /* A word on the stack that points into its middle. */
+    /* A word on the stack that points into the middle of the area. */
     void *volatile pointer = pointed_at + BYTES / 2 + 8;
 
     testify("{\"name\":\"end\",\"address\":0,\"length\":0,\"seed\":0}],\"pointer\":%" PRIuPTR, (uintptr_t)pointer);

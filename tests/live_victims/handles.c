@@ -1,10 +1,10 @@
 /*
  * Descriptors of every kind.
  *
- *   handles FOLDER      files are made in FOLDER
+ *   handles FOLDER      creates files in FOLDER
  *
- * The testimony says for each its number, what kind it is (as HandleData names it) and its access, "r", "w" or "rw"
- * ("" for a descriptor that only names a place).
+ * The testimony has for each descriptor its number, its kind (as HandleData names it) and its
+ * access: "r", "w" or "rw", or "" for a descriptor that only names a place.
  */
 #include "../victims/victim.h"
 

@@ -1,9 +1,9 @@
 /*
  * A process whose threads act as different users and groups.
  *
- * As root it takes groups 4242 and 4243 besides, acts for group 4244, and lets one thread act as user 4245, by the bare
- * system call: the C library would change all threads. The testimony says what the kernel answers each of the two
- * threads (getresuid(2), getresgid(2), getgroups(2)).
+ * As root, it also joins groups 4242 and 4243, acts for group 4244, and makes one thread act as
+ * user 4245. It uses the system call directly, because the C library would change all threads. The
+ * testimony has the kernel's answers to both threads (getresuid(2), getresgid(2), getgroups(2)).
  */
 #include "../victims/victim.h"
 
@@ -29,7 +29,7 @@ static void say_who(const char *key) {
 static void *act_for_another(void *nothing) {
     if (geteuid() == 0) {
         CHECK(syscall(SYS_setresuid, -1, 4245, -1) == 0);
-        /* What acts for another may not be traced any more, unless it says so. */
+        /* A process that acts for another user can be traced only if it permits this. */
         CHECK(prctl(PR_SET_DUMPABLE, 1) == 0);
     }
     say_who("other");

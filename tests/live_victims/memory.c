@@ -1,9 +1,10 @@
 /*
- * Every kind of memory that a dump of all memory has to get right, most of it never touched by this process itself.
+ * Every kind of memory that a full dump must get right. The process itself never touches most of
+ * it.
  *
- *   memory FOLDER       files are made in FOLDER
+ *   memory FOLDER       creates files in FOLDER
  *
- * The testimony has patterns (see victim.h) that are there, ranges that are zero, and ranges that have no bytes.
+ * The testimony has patterns (see victim.h), ranges that are zero, and ranges that have no bytes.
  */
 #include "../victims/victim.h"
 
@@ -35,7 +36,7 @@ static void *anonymous(size_t bytes) {
     return map(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 }
 
-/* Fills an open file with a pattern without ever mapping it, and has the page cache forget it. */
+/* Fills an open file with a pattern without mapping it, and drops it from the page cache. */
 static void write_pattern(int file, size_t bytes, uint64_t seed) {
     void *buffer = malloc(bytes);
     CHECK(buffer);
@@ -66,7 +67,7 @@ int main(int count, char **arguments) {
     uint64_t seed = next_seed++;
     int file = file_with_pattern(folder, "private", bytes, seed);
     pattern("private file mapping, not resident", map(bytes, PROT_READ, MAP_PRIVATE, file), bytes, seed);
-    /* The same file, of which one page has been written to: that page is this process' own. */
+    /* The same file. One page has been written to, so this process has its own copy of the page. */
     unsigned char *own = map(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, file);
     uint64_t own_seed = next_seed++;
     fill_pattern(own + page, page, own_seed);
@@ -102,7 +103,7 @@ int main(int count, char **arguments) {
     pattern("memfd, not resident", map(bytes, PROT_READ, MAP_SHARED, file), bytes, seed);
     close(file);
 
-    /* Shared memory that another process has filled: nothing of it is in our page tables. */
+    /* Shared memory that another process has filled. It is not in this process's page tables. */
     void *shared = map(bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1);
     int segment = shmget(IPC_PRIVATE, bytes, IPC_CREAT | 0600);
     CHECK(segment >= 0);
@@ -127,7 +128,7 @@ int main(int count, char **arguments) {
     CHECK(mprotect(protected, bytes, PROT_READ) == 0);
     pattern("anonymous, written to, then read-only", protected, bytes, seed);
 
-    /* One page and a half of a file under three pages: zeros behind its end, then nothing. */
+    /* Three pages of a file with a page and a half: zeros after its end, then nothing. */
     seed = next_seed++;
     size_t length = page + page / 2;
     file = file_with_pattern(folder, "short", length, seed);
@@ -140,13 +141,13 @@ int main(int count, char **arguments) {
     fill_pattern(kept, bytes, kept_seed);
     CHECK(madvise(kept, bytes, MADV_DONTDUMP) == 0);
 
-    /* Page 1 of these was written to, the others never. */
+    /* Only page 1 of these was written to. */
     unsigned char *sparse = anonymous(bytes);
     seed = next_seed++;
     fill_pattern(sparse + page, page, seed);
     pattern("anonymous, the only page written to", sparse + page, page, seed);
 
-    /* Memory that was there and is so no more. */
+    /* Memory that existed and no longer does. */
     void *hidden = anonymous(bytes);
     uint64_t hidden_seed = next_seed++;
     fill_pattern(hidden, bytes, hidden_seed);

@@ -1,7 +1,8 @@
 /*
- * Signals that are pending and blocked, and told of at the end of input: those that were lost, doubled or changed show.
+ * Signals that are pending and blocked until the end of input. Then they are printed, so that lost,
+ * duplicated or changed signals show.
  *
- * Output at the end: one line "signal N value V" for each, in the order the kernel keeps.
+ * Output at the end: one line "signal N value V" for each, in the kernel's order.
  */
 #include "../victims/victim.h"
 

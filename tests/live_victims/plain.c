@@ -1,5 +1,5 @@
 /*
- * A process of one thread that waits, and answers pings.
+ * A process with one thread, which waits and answers pings.
  */
 #include "../victims/victim.h"
 

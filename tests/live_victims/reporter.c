@@ -1,9 +1,10 @@
 /*
- * A program with a crash reporter of its own: a thread crashes, and the handler tells what it was given, as
- * bytes in hexadecimal, then waits to be dumped.
+ * A program with its own crash reporter: a thread crashes, and the handler prints its arguments as
+ * hexadecimal bytes, then waits to be dumped.
  *
- *   crashed_top > crashed_mid > crashed_leaf writes to address 0x18 with known values in r12 and xmm3;
- *   on_crash > report_leaf runs on an alternate stack with a pattern on it
+ *   crashed_top > crashed_mid > crashed_leaf   writes to address 0x18, with known values in r12 and
+ *                                              xmm3
+ *   on_crash > report_leaf                     runs on an alternate stack with a pattern on it
  */
 #include "../victims/victim.h"
 

@@ -1,11 +1,11 @@
 /*
- * Threads whose stack pointer is not where one expects it.
+ * Threads with unusual stack pointers.
  *
- *   overflowed   its stack pointer is in the inaccessible page below its stack
- *   coroutine    on a stack of 4 MiB that it has given itself, with most of it above the stack pointer
- *   nearly-empty on such a stack, 64 bytes below its end
+ *   overflowed    its stack pointer is in the inaccessible page below its stack
+ *   coroutine     on a stack of 4 MiB that it has allocated itself, mostly above the stack pointer
+ *   nearly-empty  on such a stack, 64 bytes below its end
  *
- * All these stacks are filled with patterns; the threads spin and touch none of it.
+ * All these stacks are filled with patterns. The threads spin and do not touch them.
  */
 #include "../victims/victim.h"
 
@@ -16,7 +16,7 @@ enum { KINDS = 3 };
 struct odd {
     const char *name;
     size_t bytes;
-    /* Where the stack pointer is, from the beginning of the memory. */
+    /* The offset of the stack pointer in the memory. */
     long offset;
     uint64_t seed;
     unsigned char *memory;
@@ -46,7 +46,7 @@ int main(void) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     for (int i = 0; i < KINDS; i++) {
         struct odd *odd = &odds[i];
-        /* Inaccessible pages on both sides: no neighbour joins. */
+        /* Inaccessible pages on both sides, so that it is not merged with a neighbour. */
         unsigned char *at =
             mmap(NULL, odd->bytes + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         CHECK(at != MAP_FAILED);

@@ -1,5 +1,5 @@
 /*
- * A process with much memory that it never touches: a reservation, and a mapped file.
+ * A process with much untouched memory: a reservation, and a mapped file.
  *
  *   untouched FILE
  */

@@ -1,7 +1,8 @@
 /*
- * A process whose only thread cannot be stopped: it waits, uninterruptibly, for a child that shares its memory (vfork).
+ * A process whose only thread cannot be stopped: it waits, uninterruptibly, for a child that shares
+ * its memory (vfork).
  *
- * The child ends at end of input; then the parent goes on, says so, and ends.
+ * The child ends at end of input. Then the parent continues, prints that it does, and ends.
  */
 #include "../victims/victim.h"
 

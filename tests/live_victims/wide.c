@@ -1,6 +1,6 @@
 /*
- * A thread that spins with a known value in every vector register: zmm0 to zmm31 and k0 to k7 where the processor has
- * AVX-512, ymm0 to ymm15 where it has AVX only.
+ * A thread that spins with a known value in every vector register: zmm0 to zmm31 and k0 to k7 if
+ * the processor has AVX-512, or ymm0 to ymm15 if it has only AVX.
  */
 #include "../victims/victim.h"
 

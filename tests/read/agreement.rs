@@ -126,7 +126,7 @@ fn on_modules() {
             our.debug_id,
             their.debug_identifier().map(|id| id.breakpad().to_string())
         );
-        // rust-minidump's type keeps code ids in lower case.
+        // rust-minidump's type has code ids in lower case.
         let code_id = our.code_id.as_ref().map(|id| id.to_lowercase());
         assert_eq!(code_id, their.code_identifier().map(|id| id.to_string()));
     }
@@ -148,7 +148,7 @@ fn on_memory() {
         assert_eq!(ranges.len(), memory.iter().count());
         for (our, their) in ranges.iter().zip(memory.iter()) {
             assert_eq!((our.address, our.size), (their.base_address(), their.size()));
-            // What was lost is data to every other reader.
+            // For every other reader, lost memory is data.
             if ours.lost(our.address, our.size).unwrap().is_empty() {
                 assert_eq!(
                     ours.memory(our.address, our.size).unwrap().as_deref(),

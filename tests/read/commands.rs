@@ -1,13 +1,14 @@
-//! `dumpwright show` and `dumpwright check`, as programs.
+//! `dumpwright show` and `dumpwright check`, run as programs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use dumpwright::read::stream_type;
 use serde_json::Value;
 
 use crate::sample::{self, RIP_1, Sample, THREAD_2};
 
-/// A dump in a folder of its own, which is removed with it.
+/// A dump in a folder that is deleted with this value.
 struct Kept {
     _folder: tempfile::TempDir,
     path: PathBuf,
@@ -39,6 +40,41 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).expect("dumpwright prints one JSON object")
 }
 
+/// A dump as the DbgHelp of January 2026 writes it for compressed memory: without a list of memory,
+/// and with the type that states it.
+#[test]
+fn compressed_memory_is_named_and_not_taken_for_none() {
+    let mut dump = sample::normal();
+    dump.remove(stream_type::MEMORY_LIST);
+    dump.set_u32(24, 0x0400_0000);
+    dump.enter(stream_type::COMPRESSED_MEMORY, 0, 0);
+    dump.enter(0x7000, 0, 0);
+    dump.enter(0x800c, 0, 0);
+    let kept = keep(&dump);
+    let output = dumpwright(&["show"], &kept.path);
+    let shown = text(&output.stdout);
+    for expected in [
+        "WithMemoryCompressed",
+        "0x19  CompressedMemoryStream\n",
+        "0x7000  CompressedMemoryStreamSQL\n",
+        "0x800c  ceStreamDiagnosisList\n",
+        "CompressedMemoryStream: reading compressed memory is not supported yet",
+        "CompressedMemoryStreamSQL: reading compressed memory is not supported yet",
+    ] {
+        assert!(shown.contains(expected), "{expected}\n{shown}");
+    }
+    let shown = json(&dumpwright(&["show", "--json"], &kept.path));
+    assert_eq!(shown["problems"].as_array().map(Vec::len), Some(2), "{shown:#}");
+    let checked = dumpwright(&["check"], &kept.path);
+    for refused in ["private-stream-type", "memory-list-missing"] {
+        assert!(
+            !text(&checked.stdout).contains(refused),
+            "{}",
+            text(&checked.stdout)
+        );
+    }
+}
+
 #[test]
 fn show_prints_what_is_in_the_dump() {
     let output = dumpwright(&["show"], &keep(&sample::normal()).path);
@@ -60,7 +96,7 @@ fn show_prints_what_is_in_the_dump() {
         "/dev/null",
         "gone.dll",
         "Memory (3 ranges, 832 bytes)",
-        "a remark",
+        "a diagnostic",
         "StopProcess",
     ] {
         assert!(shown.contains(expected), "{expected:?} is missing from\n{shown}");
@@ -130,6 +166,49 @@ fn names_in_a_dump_do_not_command_the_terminal() {
     let output = dumpwright(&["show"], &keep(&sample).path);
     assert!(!output.stdout.contains(&0x1b) && !output.stdout.contains(&0x07));
     assert!(text(&output.stdout).contains("\\u{1b}]0;gotcha\\u{7}"));
+}
+
+/// All characters that change what a terminal shows, in every text of a dump and in its file name.
+#[test]
+fn no_text_of_a_dump_reaches_the_terminal_as_it_is() {
+    let hostile: Vec<char> = (1..0x20)
+        .chain(0x7f..0xa0)
+        .chain([0x61c, 0x200e, 0x200f, 0x2028, 0x2029])
+        .chain(0x202a..=0x202e)
+        .chain(0x2066..=0x2069)
+        .map(|code| char::from_u32(code).expect("a character"))
+        .collect();
+    for letters in hostile.chunks(12) {
+        let evil: String = letters.iter().flat_map(|letter| ['a', *letter, 'b']).collect();
+        let mut sample = sample::normal();
+        let name = sample.put_string("evil", &evil);
+        sample.set_u64(sample.mark("thread names") + 8, name.into());
+        sample.set_u32(sample.mark("module list") + 4 + 20, name);
+        sample.set_u32(sample.mark("handles") + 16 + 8, name);
+        sample.set_u32(sample.mark("handles") + 16 + 12, name);
+        sample.set_u32(sample.mark("unloaded modules") + 12 + 20, name);
+        sample.set_u32(sample.mark("system info") + 24, name);
+        sample.put_stream(0x4767_0006, "command", evil.as_bytes());
+        sample.put_stream(10, "evil comment", evil.as_bytes());
+        let errors = serde_json::json!([{ "subject": evil, "reason": evil }]).to_string();
+        sample.put_stream(0x4d7a_0004, "errors", errors.as_bytes());
+        sample.set_u32(sample.mark("exception") + 32, 16);
+        let kept = keep(&sample);
+        let path = kept.path.with_file_name(evil.replace('/', "_"));
+        std::fs::rename(&kept.path, &path).expect("a file can have this name");
+        let missing = path.with_extension("missing");
+        for arguments in [&["show", "--memory"][..], &["check"]] {
+            for file in [&path, &missing] {
+                let output = dumpwright(arguments, file);
+                for printed in [&output.stdout, &output.stderr] {
+                    let found = text(printed)
+                        .chars()
+                        .find(|one| *one != '\n' && hostile.contains(one));
+                    assert_eq!(found, None, "{arguments:?}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -218,7 +297,7 @@ fn what_cannot_be_opened_is_told_with_the_reason() {
 
 #[test]
 fn a_reader_that_leaves_early_is_no_error() {
-    // More than a pipe holds (64 KiB), so that writing fails for certain once the other end is closed.
+    // More than a pipe holds (64 KiB), so that writing fails once the other end is closed.
     let mut sample = sample::normal();
     sample.put_stream(0x4767_0003, "cpu info", &vec![b'c'; 1 << 20]);
     let regions = sample::Block::new().u32(16).u32(48).u64(5000).zeros(48 * 5000);

@@ -1,10 +1,10 @@
-//! What the reader says about good dumps.
+//! What the reader reports about valid dumps.
 
 use dumpwright::read::{CodeView, Cpu, Dump, LossReason, Platform, ReadError, StackDescriptor};
 
 use crate::sample::{
-    self, BEHIND_2, LIBRARY, PRIVATE, PROCESS, PROGRAM, RIP_1, RIP_2, STACK_1, STACK_2, Sample, THREAD_1,
-    THREAD_2, pattern,
+    self, BEHIND_2, Block, LIBRARY, PRIVATE, PROCESS, PROGRAM, RIP_1, RIP_2, STACK_1, STACK_2, Sample,
+    THREAD_1, THREAD_2, pattern,
 };
 
 fn open(sample: Sample) -> Dump {
@@ -37,15 +37,15 @@ fn what_is_no_minidump_is_refused_with_the_reason() {
     for (bytes, reason) in [
         (
             &b""[..],
-            "not a minidump: the file has 0 bytes, a header alone takes 32",
+            "not a minidump: the file has 0 bytes, but a header has 32",
         ),
         (
             &[b'M'; 31],
-            "not a minidump: the file has 31 bytes, a header alone takes 32",
+            "not a minidump: the file has 31 bytes, but a header has 32",
         ),
         (
             b"\x7fELF\x02\x01\x01 and what else an ELF file has",
-            "not a minidump: it begins with \"\\\\x7fELF\" instead of \"MDMP\"",
+            "not a minidump: it starts with \"\\\\x7fELF\" instead of \"MDMP\"",
         ),
     ] {
         let error = Dump::from_bytes(bytes).expect_err("this is no minidump");
@@ -142,17 +142,17 @@ fn misc_info_has_what_its_flags_say() {
 
 #[test]
 fn misc_info_of_every_generation() {
-    // All flags set: how much is there depends on the size alone.
+    // All flags are set, so the size alone decides which fields exist.
     let fields = |size: usize| {
         let mut sample = sample::full();
         let mut block = sample::Block::new().u32(size as u32).u32(0x3f7).zeros(size - 8).0;
         if size == 1364 {
             block[832] = 16; // the size of the extended state's description
-            block[836..838].copy_from_slice(&[0x50, 0x06]); // of a context
+            block[836..838].copy_from_slice(&[0x50, 0x06]); // the size of a context
             block[840] = 7; // its features
-            block[852] = 160; // the size of the first, the place of the second
+            block[852] = 160; // the size of the first, the offset of the second
             block[856] = 160;
-            block[864..870].copy_from_slice(&[0x40, 0x02, 0, 0, 0, 1]); // place and size of the third
+            block[864..870].copy_from_slice(&[0x40, 0x02, 0, 0, 0, 1]); // offset, size of the third
             block[1360] = 9;
         }
         sample.put_stream(15, "short misc info", &block);
@@ -282,7 +282,7 @@ fn a_thread_keeps_what_can_be_read_when_the_rest_cannot() {
     let thread_1 = sample.mark("thread list") + 4;
     let end = sample.len();
     sample.set_u32(thread_1 + 44, end - 4); // its context reaches past the end
-    sample.set_u64(sample.mark("thread names") + 8, u64::MAX); // its name lies nowhere
+    sample.set_u64(sample.mark("thread names") + 8, u64::MAX); // its name is outside the file
     let threads = open(sample).threads().unwrap();
     assert_eq!(threads[0].id, THREAD_1);
     assert!(threads[0].context.is_none() && threads[0].name.is_none() && threads[0].info.is_some());
@@ -395,7 +395,7 @@ fn tokens_and_counters() {
         .collect();
     assert_eq!(privileges, [(20, 2)]);
 
-    // The sample's words are their own offsets; the widths are those of Microsoft's header.
+    // The sample's words are their own offsets. The widths are those of Microsoft's header.
     let wide = |at: u64| (at + 4) << 32 | at;
     let memory = dump.system_memory().unwrap().unwrap();
     assert_eq!((memory.revision, memory.flags), (1, 2));
@@ -431,7 +431,7 @@ fn tokens_and_counters() {
         assert_eq!(counters.numbers[name], value, "{name}");
     }
     assert!(!counters.numbers.contains_key("JobTotalCommitLimit"));
-    // The first revision has no flags, and PrivateUsage elsewhere.
+    // The first revision has no flags, and PrivateUsage at another offset.
     let mut sample = sample::every();
     sample.set_u16(sample.mark("counters"), 1);
     let counters = open(sample).vm_counters().unwrap().unwrap();
@@ -458,7 +458,7 @@ fn modules_with_the_ids_that_symbols_are_found_by() {
             build_id: (1..=20).collect()
         })
     );
-    // The first 16 bytes as a GUID, its three fields little-endian, and age 0.
+    // The first 16 bytes as a GUID, with its three fields little-endian, and age 0.
     assert_eq!(
         program.debug_id.as_deref(),
         Some("0403020106050807090A0B0C0D0E0F100")
@@ -657,7 +657,8 @@ fn lost_memory_is_not_data() {
 
 #[test]
 fn the_mark_of_a_trailer_inside_memory_is_memory() {
-    // A process that handles such dumps, dumped: its memory is the last thing in the file and ends with the mark.
+    // The dump of a process that itself handles such dumps: its memory is the last thing in the
+    // file and ends with the mark.
     let mut sample = sample::full();
     let end = sample.bytes.len();
     let trailer = sample::with_losses().bytes;
@@ -805,7 +806,7 @@ fn what_breakpad_and_mozilla_add() {
     );
     assert_eq!(dso.link_map[0].name.as_deref(), Some("/lib/libc.so.6"));
     assert_eq!(dump.soft_errors().unwrap().unwrap()[0]["StopProcess"], "timeout");
-    assert_eq!(dump.comments().unwrap(), ["a remark"]);
+    assert_eq!(dump.comments().unwrap(), ["a diagnostic"]);
     assert_eq!(
         dump.stream_bytes(PRIVATE).unwrap().as_deref(),
         Some(&b"our own bytes"[..])
@@ -820,14 +821,14 @@ fn wide_comments() {
         "wide comment",
         &sample::Block::new().fixed_text("größer", 8).0,
     );
-    assert_eq!(open(sample).comments().unwrap(), ["a remark", "größer"]);
+    assert_eq!(open(sample).comments().unwrap(), ["a diagnostic", "größer"]);
 }
 
 #[test]
 fn bytes_are_found_anywhere_in_the_file() {
     let mut sample = sample::normal();
     let needle = b"a secret of the target";
-    // Across the border of the pieces in which the file is read, whose size is a power of two.
+    // Across the border of two chunks of the file. The chunk size is a power of two.
     let at = (1 << 20) - 5;
     sample.bytes.resize(1 << 21, 0);
     assert!(open(sample.clone()).contains_nowhere(needle).unwrap());
@@ -860,4 +861,40 @@ fn an_empty_dump_has_nothing() {
     assert!(dump.exception().unwrap().is_none() && dump.soft_errors().unwrap().is_none());
     assert!(dump.threads().unwrap().is_empty() && dump.modules().unwrap().is_empty());
     assert!(dump.memory_ranges().unwrap().is_empty() && dump.handles().unwrap().is_empty());
+}
+
+/// Breakpad's writer on x86-64 aligns the fields of LinuxDsoDebug, minidump-writer does not.
+#[test]
+fn both_layouts_of_loaded_objects_are_read() {
+    let links = |pad: usize, sample: &mut Sample| {
+        let name = sample.put_string("object", "/lib/libm.so.6");
+        let entry = |block: Block| block.u64(LIBRARY).u32(name).zeros(pad).u64(LIBRARY + 8);
+        let map = sample.put("two links", &entry(entry(Block::new())).0);
+        let head = Block::new()
+            .u32(1)
+            .u32(map)
+            .u32(2)
+            .zeros(pad)
+            .u64(0xb0)
+            .u64(0xb1)
+            .u64(0xb2);
+        // Two entries of the dynamic section.
+        sample.put_stream(0x4767_000a, "dso debug", &head.u64(21).u64(0xd0).zeros(16).0);
+    };
+    for pad in [0, 4] {
+        let mut sample = sample::normal();
+        links(pad, &mut sample);
+        let dump = open(sample);
+        let debug = dump.dso_debug().expect("readable").expect("present");
+        assert_eq!(
+            (debug.version, debug.brk, debug.ldbase, debug.dynamic),
+            (1, 0xb0, 0xb1, 0xb2)
+        );
+        assert_eq!(debug.link_map.len(), 2);
+        for link in &debug.link_map {
+            assert_eq!((link.addr, link.ld), (LIBRARY, LIBRARY + 8), "padding: {pad}");
+            assert_eq!(link.name.as_deref(), Some("/lib/libm.so.6"));
+        }
+        assert!(dumpwright::read::check(&dump).expect("readable").is_empty());
+    }
 }

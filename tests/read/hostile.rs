@@ -3,17 +3,17 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dumpwright::read::{Dump, ReadError, Source, check, stream_type};
+use dumpwright::read::{ByteSource, Dump, ReadError, check, stream_type};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use crate::sample::{self, BEHIND_2, Block, STACK_2};
 
-/// Bytes that complain when they are asked for more than there is: the reader holds every size against the length of
-/// the file before it makes a buffer, so such a question means that a buffer was made without.
+/// Bytes that panic if a read asks for more than there is. The reader compares every size with the
+/// length of the file before it allocates a buffer, so such a read shows that it did not.
 struct Guarded(Vec<u8>);
 
-impl Source for Guarded {
+impl ByteSource for Guarded {
     fn len(&self) -> u64 {
         self.0.len() as u64
     }
@@ -30,7 +30,7 @@ impl Source for Guarded {
     }
 }
 
-/// Asks for everything the reader can tell.
+/// Reads everything that the reader can report.
 fn exercise(bytes: Vec<u8>) {
     let Ok(dump) = Dump::from_source(Guarded(bytes)) else {
         return;
@@ -101,7 +101,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Bytes anywhere, mostly replaced by values that are extreme as a part of a count, size or offset.
+    /// Random bytes, mostly replaced by values that are extreme as a part of a count, size or
+    /// offset.
     #[test]
     fn random_damage(
         which in 0..4_usize,
@@ -115,8 +116,8 @@ proptest! {
         exercise(bytes);
     }
 
-    /// Whole 32-bit fields of the directory and the lists replaced by others found in the file, so that structures
-    /// point into each other.
+    /// Whole 32-bit fields of the directory and the lists, replaced by others from the file, so
+    /// that structures refer to each other.
     #[test]
     fn crossed_references(
         full in any::<bool>(),
@@ -161,13 +162,13 @@ fn counts_that_no_file_could_hold() {
     }
 }
 
-/// A file that counts how many bytes were read from it.
+/// A file that counts the bytes that were read from it.
 struct Counted {
     bytes: Vec<u8>,
     read: std::sync::Arc<AtomicU64>,
 }
 
-impl Source for Counted {
+impl ByteSource for Counted {
     fn len(&self) -> u64 {
         self.bytes.len() as u64
     }
@@ -180,7 +181,7 @@ impl Source for Counted {
 
 #[test]
 fn many_names_for_one_long_string_do_not_multiply_it() {
-    // Ten thousand modules, each named by the same 60 KiB: 600 MB of text from a file of 1.2 MB.
+    // Ten thousand modules with the same name of 60 KiB: 600 MB of text from a file of 1.2 MB.
     let mut sample = sample::normal();
     let name = sample.put_string("long name", &"n".repeat(30_000));
     let count = 10_000;
@@ -200,7 +201,8 @@ fn many_names_for_one_long_string_do_not_multiply_it() {
     assert_eq!(modules.len(), count as usize);
     assert!(modules[0].name.is_some() && modules[count as usize - 1].name.is_none());
     let read = read.load(Ordering::Relaxed);
-    assert!(read < 20 * length, "{read} bytes read of a file of {length}");
+    // 16 times the file and 1 MiB of names, and the beginnings of those that are not read.
+    assert!(read < 22 * length, "{read} bytes read of a file of {length}");
 }
 
 #[test]

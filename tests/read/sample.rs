@@ -1,7 +1,7 @@
-//! Little dumps, put together byte by byte from the description of the format.
+//! Small dumps, built byte by byte from the documentation of the format.
 //!
-//! Nothing here uses dumpwright's structures: numbers and offsets are written down a second time, so that a mistake in
-//! the reader meets an independent statement.
+//! Nothing here uses dumpwright's structures. Numbers and offsets are written down a second time,
+//! so that a mistake in the reader shows as a disagreement.
 
 use std::collections::HashMap;
 
@@ -10,27 +10,27 @@ pub const THREAD_2: u32 = 4712;
 pub const PROCESS: u32 = 4710;
 pub const STACK_1: u64 = 0x7ffc_0000_1000;
 pub const STACK_2: u64 = 0x7f11_0000_2000;
-/// Memory right behind the second stack.
+/// The memory directly after the second stack.
 pub const BEHIND_2: u64 = STACK_2 + 0x100;
 pub const PROGRAM: u64 = 0x5555_5555_4000;
 pub const LIBRARY: u64 = 0x7f22_0000_0000;
 pub const RIP_1: u64 = PROGRAM + 0x1234;
 pub const RIP_2: u64 = LIBRARY + 0x42;
-/// An application's own stream.
+/// An application's own stream type.
 pub const PRIVATE: u32 = 0x4457_0001;
 
-/// A dump under construction or under damage.
+/// A dump that is being built or damaged.
 #[derive(Clone)]
 pub struct Sample {
     pub bytes: Vec<u8>,
-    /// Named places in `bytes`.
+    /// Names of offsets in `bytes`.
     marks: HashMap<&'static str, usize>,
     streams: Vec<(u32, u32, u32)>,
     directory: usize,
 }
 
 impl Sample {
-    /// The header and room for `slots` directory entries, `gap` bytes behind the header.
+    /// The header and room for `slots` directory entries, `gap` bytes after the header.
     fn start(slots: usize, gap: usize) -> Self {
         let directory = 32 + gap;
         let mut bytes = vec![0; directory + 12 * slots];
@@ -47,8 +47,9 @@ impl Sample {
         }
     }
 
-    /// Appends bytes at the next multiple of 8 and remembers the place. Between blocks lie at least 8 bytes of zeros, so
-    /// that a block whose size is overstated by a little does not run into the next.
+    /// Appends bytes at the next multiple of 8 and stores the offset under a name. At least 8 zero
+    /// bytes separate two blocks, so that a block whose size is slightly too large does not run
+    /// into the next one.
     pub fn put(&mut self, mark: &'static str, block: &[u8]) -> u32 {
         self.bytes.resize(self.bytes.len().next_multiple_of(8) + 8, 0);
         let place = self.bytes.len();
@@ -74,7 +75,7 @@ impl Sample {
         rva
     }
 
-    /// Enters a stream into the directory, in place of one of the same type if there is one.
+    /// Enters a stream into the directory; it replaces one of the same type.
     pub fn enter(&mut self, stream_type: u32, size: u32, rva: u32) {
         let slot = self.streams.iter().position(|stream| stream.0 == stream_type);
         let slot = slot.unwrap_or_else(|| {
@@ -85,7 +86,7 @@ impl Sample {
         self.write_entry(slot, (stream_type, size, rva));
     }
 
-    /// One more entry of the directory, whatever is there already.
+    /// Adds another directory entry, whatever the directory already has.
     pub fn enter_again(&mut self, stream_type: u32, size: u32, rva: u32) {
         self.streams.push((stream_type, size, rva));
         self.write_entry(self.streams.len() - 1, (stream_type, size, rva));
@@ -97,7 +98,7 @@ impl Sample {
         self.bytes[at..at + 12].copy_from_slice(&entry.0);
     }
 
-    /// Where a named block begins.
+    /// The offset of a named block.
     pub fn mark(&self, mark: &str) -> usize {
         *self
             .marks
@@ -115,7 +116,7 @@ impl Sample {
         (entry.1, entry.2)
     }
 
-    /// Where the directory entry of a stream lies.
+    /// The offset of a stream's directory entry.
     pub fn entry(&self, stream_type: u32) -> usize {
         let slot = self.streams.iter().position(|stream| stream.0 == stream_type);
         self.directory + 12 * slot.expect("the sample has the stream")
@@ -127,7 +128,7 @@ impl Sample {
         self.bytes[at..at + 12].fill(0);
     }
 
-    /// Says in the directory that a stream has another size.
+    /// Changes the size of a stream in the directory.
     pub fn resize(&mut self, stream_type: u32, size: u32) {
         let at = self.entry(stream_type);
         self.set_u32(at + 4, size);
@@ -145,7 +146,7 @@ impl Sample {
         self.bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
     }
 
-    /// Turns one byte of a text into another.
+    /// Changes one byte of a text.
     pub fn set_byte(&mut self, at: usize, value: u8) {
         self.bytes[at] = value;
     }
@@ -155,7 +156,7 @@ impl Sample {
     }
 }
 
-/// Little-endian fields one behind the other.
+/// Little-endian fields, one after the other.
 pub struct Block(pub Vec<u8>);
 
 impl Block {
@@ -204,8 +205,8 @@ impl Block {
     }
 }
 
-/// An AMD64 CONTEXT in which every register of a kind has a value of its own: `seed` shifted left by 32 plus the
-/// register's offset in the record. Only `rip` and `rsp` are given.
+/// An AMD64 CONTEXT in which every register has a different value: `seed` shifted left by 32, plus
+/// the register's offset in the record. Only `rip` and `rsp` are given.
 pub fn context(seed: u64, rip: u64, rsp: u64) -> Vec<u8> {
     let own = |offset: usize| (seed << 32) + offset as u64;
     let mut block = Block::new().zeros(0x30).u32(0x10_001f).u32(0x1f80);
@@ -229,14 +230,15 @@ pub fn context(seed: u64, rip: u64, rsp: u64) -> Vec<u8> {
     bytes
 }
 
-/// The bytes of captured memory: each differs from its neighbours and from the same place elsewhere.
+/// The bytes of captured memory. Each differs from its neighbours, and from the same offset in
+/// other ranges.
 pub fn pattern(seed: u8, length: usize) -> Vec<u8> {
     (0..length)
         .map(|index| (index as u8).wrapping_mul(7).wrapping_add(seed))
         .collect()
 }
 
-/// Two threads, two modules, an exception: a Linux dump with the streams that most dumps have.
+/// A Linux dump with the streams that most dumps have: two threads, two modules, an exception.
 pub fn normal() -> Sample {
     sample_with(24, 0)
 }
@@ -251,7 +253,7 @@ pub fn sample_with(slots: usize, gap: usize) -> Sample {
     threads(&mut dump, stack_1, stack_2);
     let ranges = Block::new()
         .u32(3)
-        .bytes(&range(BEHIND_2, 0x40, behind_2)) // order is free, so the sample's is not ascending
+        .bytes(&range(BEHIND_2, 0x40, behind_2)) // any order is allowed; this one does not ascend
         .bytes(&range(STACK_1, 0x200, stack_1))
         .bytes(&range(STACK_2, 0x100, stack_2));
     dump.put_stream(5, "memory list", &ranges.0);
@@ -261,15 +263,15 @@ pub fn sample_with(slots: usize, gap: usize) -> Sample {
     dump
 }
 
-/// The normal dump with the rarer streams besides, those of Windows among them.
+/// The normal dump and, in addition, the rarer streams, including those of Windows.
 pub fn every() -> Sample {
     let mut dump = sample_with(32, 0);
     rare(&mut dump);
     dump
 }
 
-/// A full-memory dump: Memory64List at the end, stacks without offset as Microsoft's writer makes them. The second
-/// range follows the first without a gap in the target.
+/// A full-memory dump: Memory64List at the end, and stacks without an offset, as Microsoft's writer
+/// makes them. In the target, the second range directly follows the first.
 pub fn full() -> Sample {
     let mut dump = Sample::start(16, 0);
     dump.set_u64(24, 0x802);
@@ -298,7 +300,7 @@ pub fn full() -> Sample {
     dump
 }
 
-/// The full dump, with 16 bytes of the range behind the second stack lost.
+/// The full dump, in which 16 bytes of the range after the second stack are lost.
 pub fn with_losses() -> Sample {
     let mut dump = full();
     let lost = dump.mark("memory64 data") + 0x100 + 8;
@@ -372,7 +374,8 @@ fn process(dump: &mut Sample) {
         .u32(0x1fc9_cbf5)
         .u32(0);
     dump.put_stream(7, "system info", &system.0);
-    // Generation 4. ProtectedProcess holds stray bytes, as Microsoft's does: its bit is clear.
+    // The fourth version. ProtectedProcess has stray bytes, as in Microsoft's dumps, and its bit is
+    // clear.
     let misc = Block::new()
         .u32(832)
         .u32(0x147)
@@ -552,14 +555,14 @@ fn others(dump: &mut Sample) {
         .bytes(b"dynamic section");
     dump.put_stream(0x4767_000a, "dso debug", &dso.0);
     dump.put_stream(0x4d7a_0004, "soft errors", br#"[{"StopProcess":"timeout"}]"#);
-    dump.put_stream(10, "comment", b"a remark\0");
+    dump.put_stream(10, "comment", b"a diagnostic\0");
 }
 
-/// Security identifier S-1-5-18.
+/// The security identifier S-1-5-18.
 const SYSTEM: [u8; 12] = [1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0];
 
 fn rare(dump: &mut Sample) {
-    // The second handle gets information about its object, in two blocks.
+    // The second handle has information about its object, in two blocks.
     let second = dump.put(
         "second information",
         &Block::new().u32(0).u32(6).u32(2).bytes(&[7, 8]).0,
@@ -601,7 +604,8 @@ fn rare(dump: &mut Sample) {
     let tables = table(tables, 0x8000, &[4, 5, 6, 7, 8, 9], 0);
     dump.put_stream(13, "function tables", &tables.0);
 
-    // Session, user, one group, primary group, one privilege, statistics with their type, one who restricts it.
+    // Session, user, one group, primary group, one privilege, statistics with their type, one
+    // restricting identifier.
     let parts = [
         Block::new().u32(3).zeros(4),
         Block::new().u32(8).u32(0).bytes(&SYSTEM).zeros(4),

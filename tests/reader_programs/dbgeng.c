@@ -1,10 +1,11 @@
-/* Opens a dump in Microsoft's debugger engine and lets it carry out commands:
+/* Opens a dump in Microsoft's debugger engine and executes commands:
  *
  *     dbgeng.exe FOLDER_OF_THE_DLLS DUMP [COMMAND...]
  *
- * Prints what the engine prints; a line "==== COMMAND" before the answer to each command, and a line "FAILED
- * STEP HRESULT" where something failed. The status is 0 when the dump was opened. The interfaces are those of Microsoft's
- * documentation of the debugger engine, as mingw-w64 declares them in dbgeng.h.
+ * It prints the engine's output, a line "==== COMMAND" before the output of each command, and a
+ * line "FAILED STEP HRESULT" for each failure. The status is 0 if the dump was opened. The
+ * interfaces are those of Microsoft's documentation of the debugger engine, as mingw-w64 declares
+ * them in dbgeng.h.
  */
 #define INITGUID
 #include <windows.h>
@@ -13,7 +14,7 @@
 
 typedef HRESULT(WINAPI *Create)(REFIID, void **);
 
-/* The engine asks for one interface only, and this object lives as long as the program. */
+/* The engine requests only one interface, and this object lives as long as the program. */
 static HRESULT STDMETHODCALLTYPE query(IDebugOutputCallbacks *self, REFIID id, void **object)
 {
     if (!IsEqualGUID(id, &IID_IUnknown) && !IsEqualGUID(id, &IID_IDebugOutputCallbacks)) {
@@ -59,7 +60,7 @@ static int open_and_ask(Create create, char **arguments)
     if (result != S_OK)
         return failed("IDebugControl", result);
     client->lpVtbl->SetOutputCallbacks(client, &printer);
-    /* Everything, also what debuggers usually hide. */
+    /* All output, including what debuggers usually hide. */
     client->lpVtbl->SetOutputMask(client, 0x3ff);
     result = client->lpVtbl->OpenDumpFile(client, *arguments++);
     if (result != S_OK)
@@ -80,7 +81,7 @@ int main(int count_of_arguments, char **arguments)
 {
     if (count_of_arguments < 3)
         return 2;
-    /* The engine and dbghelp.dll lie in one folder, and find each other there. */
+    /* The engine and dbghelp.dll are in one folder and find each other there. */
     SetDllDirectoryA(arguments[1]);
     HMODULE engine = LoadLibraryA("dbgeng.dll");
     Create create = engine ? (Create)(void *)GetProcAddress(engine, "DebugCreate") : NULL;
@@ -88,7 +89,7 @@ int main(int count_of_arguments, char **arguments)
         return failed("LoadLibrary", HRESULT_FROM_WIN32(GetLastError()));
     int status = open_and_ask(create, arguments + 2);
     fflush(stdout);
-    /* The engine has threads of its own; nothing of theirs is of interest any more. */
+    /* The engine has its own threads, whose work is no longer needed. */
     TerminateProcess(GetCurrentProcess(), status);
     return status;
 }

@@ -1,7 +1,8 @@
-/* A Windows DLL whose functions have frames of known sizes, for stacks that a test makes up.
+/* A Windows DLL whose functions have frames of known sizes, for stacks that a test builds.
  *
- * Each function is 4 bytes of prologue and, but the innermost, 5 bytes of call: so far into it are the places that return
- * addresses lead to. The unwind information is what the assembler makes of the .seh directives.
+ * Each function has 4 bytes of prologue and, except the innermost, a call of 5 bytes. The return
+ * addresses follow from these sizes. The assembler makes the unwind information from the .seh
+ * directives.
  */
 __asm__(
     ".text\n"

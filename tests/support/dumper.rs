@@ -1,4 +1,4 @@
-//! The program under test, `dumpwright`, as its users call it.
+//! Runs the program under test, `dumpwright`, in the way its users do.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -10,14 +10,17 @@ use tempfile::TempDir;
 
 use super::victim::{Victim, testimony_in};
 
-/// The program, with no arguments yet: the one built with the tests, or another build of it named by the variable
-/// `DUMPWRIGHT_UNDER_TEST`.
+/// Returns a command for the program, without arguments.
+///
+/// It is the program that was built with the tests, unless the variable `DUMPWRIGHT_UNDER_TEST`
+/// names another build.
 pub fn dumpwright() -> Command {
-    let program = std::env::var_os("DUMPWRIGHT_UNDER_TEST");
-    Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_dumpwright").into()))
+    let built = || crate::built_with_this().join("dumpwright").into_os_string();
+    Command::new(std::env::var_os("DUMPWRIGHT_UNDER_TEST").unwrap_or_else(built))
 }
 
-/// Asks our own checker whether a dump keeps the rules; `Err` is what it objects to.
+/// Runs `dumpwright check` on a dump. Returns the program's output as an error if it finds a
+/// violation.
 pub fn check(dump: &Path) -> Result<(), String> {
     let output = super::run(dumpwright().arg("check").arg(dump));
     let said = [output.stdout, output.stderr].concat();
@@ -28,17 +31,21 @@ pub fn check(dump: &Path) -> Result<(), String> {
     }
 }
 
-/// A dump in a folder of its own, which goes with it.
+/// A dump in a temporary directory, which is removed when this is dropped.
 pub struct Dump {
     folder: TempDir,
-    /// The file.
+    /// The path of the dump.
     pub path: PathBuf,
-    /// What `--json` said.
+    /// The output of `--json`.
     pub result: serde_json::Value,
 }
 
 impl Dump {
-    /// Dumps a running victim, completely; `types` as `--type` takes it.
+    /// Dumps a running victim. `types` is the argument of `--type`.
+    ///
+    /// # Panics
+    ///
+    /// If the dump is not complete.
     pub fn of(victim: &Victim, types: &str) -> Dump {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("victim.dmp");
@@ -59,31 +66,33 @@ impl Dump {
         Dump { folder, path, result }
     }
 
-    /// A file of this name beside the dump.
+    /// Returns the path of a file with this name, in the directory of the dump.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// The dump's bytes.
+    /// Reads the bytes of the dump.
     pub fn bytes(&self) -> Vec<u8> {
         std::fs::read(&self.path).unwrap()
     }
 }
 
-/// What came of `dump --exec -- PROGRAM`.
+/// The result of `dump --exec -- PROGRAM`.
 pub struct Exec {
     folder: TempDir,
-    /// Where the dump is, if there is one.
+    /// The path of the dump, which may not exist.
     pub path: PathBuf,
-    /// dumpwright's own status.
+    /// The exit status of dumpwright.
     pub status: ExitStatus,
-    /// Its standard error.
+    /// The standard error of dumpwright.
     pub complaints: String,
 }
 
 impl Exec {
-    /// Lets dumpwright start the program, with `after` in milliseconds. With `input` the program's standard
-    /// input stays open until dumpwright has ended, without it the input is empty.
+    /// Runs `dumpwright dump --exec` with this program. `after` is in milliseconds.
+    ///
+    /// With `input`, the program's standard input stays open until dumpwright has ended. Without
+    /// it, the input is empty.
     pub fn run<A: AsRef<OsStr>>(after: u64, input: bool, program: &Path, arguments: &[A]) -> Exec {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("exec.dmp");
@@ -116,16 +125,18 @@ impl Exec {
         }
     }
 
-    /// What the program said of itself.
+    /// Returns the program's testimony.
     pub fn truth<T: DeserializeOwned>(&self) -> T {
         testimony_in(&self.folder.path().join("testimony"))
     }
 }
 
-/// Runs a command to its end; gives its status, standard error and peak memory in bytes.
+/// Runs a command. Returns its exit status, its standard error, and its peak memory in bytes.
+// The examples for Windows are compiled with this crate, and do not measure memory.
+#[cfg(unix)]
 #[expect(
     clippy::zombie_processes,
-    reason = "wait4 below waits for it, which the lint cannot see"
+    reason = "wait4 below waits for the child, which the lint does not recognise"
 )]
 pub fn run_measured(command: &mut Command) -> (ExitStatus, String, u64) {
     use std::os::unix::process::ExitStatusExt;
@@ -144,11 +155,11 @@ pub fn run_measured(command: &mut Command) -> (ExitStatus, String, u64) {
         .read_to_string(&mut complaints)
         .unwrap();
     let mut status = 0;
-    // SAFETY: all zeros is a valid rusage, a structure of numbers.
+    // SAFETY: rusage is a structure of numbers, for which all zeros are valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     let pid = child.id().cast_signed();
-    // SAFETY: both pointers are valid for writes for the length of the call; the child is ours and not
-    // reaped yet, and `child` is not waited for afterwards.
+    // SAFETY: both pointers are valid for writes during the call. The child is ours and has not
+    // been reaped, and `child` is not waited for afterwards.
     let reaped = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
     assert_eq!(reaped, pid, "{}", std::io::Error::last_os_error());
     let peak = u64::try_from(usage.ru_maxrss).expect("a size") * 1024;

@@ -1,13 +1,13 @@
-//! What the system itself says of a process, and signals to it: the outside view that a dump is held
-//! against.
+//! Reads facts about a process from the system, and sends signals to it. Tests compare dumps with
+//! these facts.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// Longer waits than this are hangs. No test depends on how fast anything is.
+/// Longer waits than this are considered to hang. No test depends on the speed of a program.
 const HANGS: Duration = Duration::from_secs(120);
 
-/// Waits, giving way, until a condition that the system brings about is true.
+/// Waits, yielding the processor, until `condition` is true.
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
@@ -16,11 +16,13 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// The fields of `/proc/PID/stat`, by their numbers in proc_pid_stat(5); 3 is the first behind the name.
+/// The fields of `/proc/PID/stat`, by their numbers in proc_pid_stat(5). Field 3 is the first one
+/// after the name.
 pub struct Stat(Vec<String>);
 
 impl Stat {
-    /// `who` is a process id, or `PID/task/TID`. `None` if there is no such process or thread.
+    /// Reads the fields of `who`, which is a process id or `PID/task/TID`. Returns `None` if there
+    /// is no such process or thread.
     pub fn of(who: impl std::fmt::Display) -> Option<Stat> {
         let text = fs::read(format!("/proc/{who}/stat")).ok()?;
         let text = String::from_utf8_lossy(&text).into_owned();
@@ -37,7 +39,8 @@ impl Stat {
     }
 }
 
-/// The states of all threads: `R`, `S`, `T` stopped by a signal, `t` by a debugger …
+/// Returns the states of all threads: `R`, `S`, `T` (stopped by a signal), `t` (stopped by a
+/// debugger), and others.
 pub fn states(pid: u32) -> Vec<char> {
     task_ids(pid)
         .into_iter()
@@ -46,7 +49,20 @@ pub fn states(pid: u32) -> Vec<char> {
         .collect()
 }
 
-/// The ids of its threads, the first thread first, then ascending.
+/// Returns the ids of the processes that any thread of this one has started and that still exist.
+pub fn children(pid: u32) -> Vec<u32> {
+    let lists = task_ids(pid)
+        .into_iter()
+        .filter_map(|tid| fs::read_to_string(format!("/proc/{pid}/task/{tid}/children")).ok());
+    lists
+        .flat_map(|list| {
+            let ids = list.split_whitespace().map(|id| id.parse().expect("an id"));
+            ids.collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Returns the ids of the threads: the first thread first, then the others in ascending order.
 pub fn task_ids(pid: u32) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"))
         .into_iter()
@@ -55,12 +71,12 @@ pub fn task_ids(pid: u32) -> Vec<u32> {
     let mut ids: Vec<u32> = tasks
         .map(|task| task.file_name().to_string_lossy().parse().expect("an id"))
         .collect();
-    // Numbers start again from the bottom, so that a later thread may have a lower one.
+    // Ids wrap around, so a later thread may have a lower id.
     ids.sort_unstable_by_key(|tid| (*tid != pid, *tid));
     ids
 }
 
-/// A line of `/proc/PID/status`.
+/// Returns the value of a line of `/proc/PID/status`.
 pub fn status(pid: u32, field: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     text.lines()
@@ -70,7 +86,7 @@ pub fn status(pid: u32, field: &str) -> String {
         .to_owned()
 }
 
-/// Nobody traces it, and no thread of it is in a debugger's stop.
+/// Checks that no process traces this one, and that none of its threads is in a ptrace stop.
 pub fn assert_released(pid: u32) {
     assert_eq!(status(pid, "TracerPid"), "0", "who traces {pid}");
     let states = states(pid);
@@ -81,7 +97,7 @@ pub fn assert_released(pid: u32) {
 }
 
 pub fn signal(pid: u32, number: i32) {
-    // SAFETY: kill takes two numbers and touches no memory.
+    // SAFETY: kill takes two numbers and accesses no memory.
     let result = unsafe { libc::kill(pid.cast_signed(), number) };
     assert_eq!(
         result,
@@ -93,7 +109,7 @@ pub fn signal(pid: u32, number: i32) {
 
 /// Whether these tests run as root.
 pub fn is_root() -> bool {
-    // SAFETY: geteuid takes nothing and returns a number.
+    // SAFETY: geteuid takes no arguments and returns a number.
     unsafe { libc::geteuid() == 0 }
 }
 
@@ -102,11 +118,11 @@ pub fn is_root() -> bool {
 pub struct Mapping {
     pub start: u64,
     pub end: u64,
-    /// As in `r-xp`.
+    /// The permissions, as in `r-xp`.
     pub access: String,
     pub offset: u64,
     pub inode: u64,
-    /// Path or name in brackets; empty for none.
+    /// The path, or the name in brackets. Empty if there is none.
     pub name: String,
 }
 
@@ -136,7 +152,8 @@ pub fn maps(pid: u32) -> Vec<Mapping> {
         .collect()
 }
 
-/// The priority that a program started by this one has: our niceness, in Windows' steps (-20 is 2, 19 is -2).
+/// Returns the priority of a program that this one starts: our nice value, as a relative priority
+/// on Windows (-20 is 2, 19 is -2).
 pub fn inherited_priority() -> i32 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("we run");
     let behind_name = stat.rsplit(") ").next().expect("a name in parentheses");

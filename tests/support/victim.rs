@@ -1,28 +1,24 @@
-//! Victims: compiled once per variant, started, listened to, and ended with the test.
+//! Compiles victims (once for each variant), starts them, and ends them with the test.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::process::{Command, ExitStatus};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// A victim that says nothing for so long hangs (it was left stopped, say). No test depends on how fast one
-/// is.
-const HANGS: Duration = Duration::from_secs(120);
+use crate::child::Talking;
 
-/// How a victim in C is built.
+/// How a C victim is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Frames {
     /// With frame pointers.
     Pointers,
-    /// Without: a stack can only be walked by its call frame information.
+    /// Without frame pointers. Such a stack can be unwound only with call frame information.
     NoPointers,
 }
 
@@ -33,10 +29,10 @@ const C_FLAGS: &[&str] = &[
     "-Wall",
     "-Wextra",
     "-Werror",
-    // Some victims recurse without end; that is what they are for.
+    // Some victims recurse infinitely on purpose.
     "-Wno-infinite-recursion",
     "-pthread",
-    // Known functions keep their frames and their names.
+    // Keep the frames and names of known functions.
     "-fno-optimize-sibling-calls",
     "-fno-inline-functions-called-once",
     "-fno-partial-inlining",
@@ -45,24 +41,72 @@ const C_FLAGS: &[&str] = &[
     "-Wl,--build-id",
 ];
 
-/// The victim `tests/victims/NAME.c`, compiled.
+/// Compiles the victim `tests/victims/NAME.c`.
 pub fn c(name: &str, frames: Frames) -> PathBuf {
     c_from("tests/victims", name, frames, &[])
 }
 
-/// The same as a 32-bit program.
+/// Like [`c`], as a 32-bit program.
 pub fn narrow(name: &str, frames: Frames) -> PathBuf {
     c_from("tests/victims", name, frames, &["-m32"])
 }
 
-/// The victim `tests/live_victims/NAME.c`, compiled: programs whose state only their own kind of test needs.
+/// Compiles the victim `tests/live_victims/NAME.c`. These programs are needed by only one kind of
+/// test.
 pub fn live(name: &str) -> PathBuf {
     c_from("tests/live_victims", name, Frames::NoPointers, &[])
 }
 
-/// The victim `tests/awkward_victims/NAME.c`, compiled: processes that are hard to dump truthfully.
+/// Like [`live`], without a build id.
+pub fn live_without_id(name: &str) -> PathBuf {
+    c_from(
+        "tests/live_victims",
+        name,
+        Frames::NoPointers,
+        &["-Wl,--build-id=none"],
+    )
+}
+
+/// Compiles the victim `tests/live_victims/NAME.c` without the C library.
+pub fn bare(name: &str) -> PathBuf {
+    let flags = [
+        "-nostdlib",
+        "-static",
+        "-ffreestanding",
+        "-fno-stack-protector",
+        // Else loops become calls of memcpy and memset.
+        "-fno-tree-loop-distribute-patterns",
+    ];
+    c_from("tests/live_victims", name, Frames::NoPointers, &flags)
+}
+
+/// Compiles the victim `tests/awkward_victims/NAME.c`. These processes are hard to dump correctly.
 pub fn awkward(name: &str) -> PathBuf {
     c_from("tests/awkward_victims", name, Frames::NoPointers, &[])
+}
+
+/// Compiles the program `tests/programs/NAME.c`, which is not a victim, but helps a test.
+pub fn helping(name: &str) -> PathBuf {
+    const FLAGS: &[&str] = &[
+        "-std=gnu11",
+        "-O2",
+        "-g",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-pthread",
+    ];
+    let folder = super::repository().join("tests/programs");
+    let sources = [folder.join(format!("{name}.c")), folder.join("check.h")];
+    build(name, &sources, FLAGS, |into| {
+        super::run_well(
+            Command::new("gcc")
+                .args(FLAGS)
+                .arg("-o")
+                .arg(into)
+                .arg(&sources[0]),
+        );
+    })
 }
 
 fn c_from(folder: &str, name: &str, frames: Frames, more_flags: &[&'static str]) -> PathBuf {
@@ -85,20 +129,20 @@ fn c_from(folder: &str, name: &str, frames: Frames, more_flags: &[&'static str])
     })
 }
 
-/// The Go program that recovers from nil dereferences.
+/// Compiles the Go program that recovers from nil dereferences.
 pub fn go() -> PathBuf {
     let sources = [source("recovers.go")];
     build("recovers-go", &sources, &[], |into| {
         let mut go = Command::new("go");
-        go.env("GOCACHE", super::workshop().join("go-cache"))
+        go.env("GOCACHE", super::scratch().join("go-cache"))
             .env("GO111MODULE", "off")
             .env("CGO_ENABLED", "0");
         super::run_well(go.args(["build", "-o"]).arg(into).arg(&sources[0]));
     })
 }
 
-/// The folder with the class of the Java program that recovers from null dereferences: `java -cp FOLDER
-/// Recovers`.
+/// Compiles the Java program that recovers from null dereferences. Returns the directory of its
+/// class, for `java -cp FOLDER Recovers`.
 pub fn java_classes() -> PathBuf {
     let sources = [source("Recovers.java")];
     build("classes", &sources, &[], |into| {
@@ -110,8 +154,10 @@ fn source(file: &str) -> PathBuf {
     super::repository().join("tests/victims").join(file)
 }
 
-/// Makes `WORKSHOP/victims/HASH/NAME` unless it is there. The hash is that of sources and flags, so that a
-/// change makes a new one; the rename lets several test processes do this at once.
+/// Creates `SCRATCH/victims/HASH/NAME` with `make`, unless it exists.
+///
+/// The hash covers the sources and flags, so a change of them results in a new directory. The
+/// result is renamed to its final path, so several test processes may build it at the same time.
 pub fn build(name: &str, sources: &[PathBuf], flags: &[&str], make: impl FnOnce(&Path)) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     flags.hash(&mut hasher);
@@ -120,7 +166,7 @@ pub fn build(name: &str, sources: &[PathBuf], flags: &[&str], make: impl FnOnce(
             .unwrap_or_else(|error| panic!("{}: {error}", source.display()))
             .hash(&mut hasher);
     }
-    let folder = super::workshop()
+    let folder = super::scratch()
         .join("victims")
         .join(format!("{:016x}", hasher.finish()));
     let built = folder.join(name);
@@ -129,8 +175,8 @@ pub fn build(name: &str, sources: &[PathBuf], flags: &[&str], make: impl FnOnce(
         let temporary = tempfile::tempdir_in(&folder).unwrap();
         let making = temporary.path().join(name);
         make(&making);
-        // A folder cannot replace another that is not empty: then someone else was faster, with the same
-        // result.
+        // A directory cannot replace another one that is not empty. In that case another process
+        // was faster, with the same result.
         if let Err(error) = fs::rename(&making, &built) {
             assert!(built.exists(), "{}: {error}", built.display());
         }
@@ -138,80 +184,61 @@ pub fn build(name: &str, sources: &[PathBuf], flags: &[&str], make: impl FnOnce(
     built
 }
 
-/// A running victim. It is killed when this is dropped.
+/// A running victim. Dropping this kills it.
 pub struct Victim {
-    child: Child,
-    input: Option<ChildStdin>,
-    lines: Receiver<String>,
-    /// What it said of itself, as JSON.
+    /// Dropped before the victim is reaped.
+    #[cfg(unix)]
+    stops: crate::stops::Stops,
+    program: Talking,
+    /// Its testimony: the JSON object that it printed about itself.
     pub testimony: serde_json::Value,
     pongs: u64,
 }
 
 impl Victim {
-    /// Starts it and waits until it is ready.
+    /// Starts a victim and waits until it is ready.
     pub fn start<A: AsRef<OsStr>>(program: &Path, arguments: &[A]) -> Victim {
         Victim::start_command(Command::new(program).args(arguments))
     }
 
-    /// Starts it as the command says; input and output are taken over.
+    /// Starts the command as a victim, with pipes as its standard input and output.
     pub fn start_command(command: &mut Command) -> Victim {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-        let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().expect("the output is piped"));
-        let (send, lines) = channel();
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                if send.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let mut victim = Victim {
-            child,
-            input,
-            lines,
-            testimony: serde_json::Value::Null,
+        let mut program = Talking::start(command);
+        let ready = program.line().expect("the victim ended before it was ready");
+        Victim {
+            #[cfg(unix)]
+            stops: crate::stops::Stops::of(program.pid()),
+            program,
+            testimony: parse_ready(&ready),
             pongs: 0,
-        };
-        let ready = victim.line().expect("the victim ended before it was ready");
-        victim.testimony = parse_ready(&ready);
-        victim
+        }
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.program.pid()
     }
 
-    /// What it said of itself.
+    /// Returns how long the longest stop by a tracer lasted at least.
+    #[cfg(unix)]
+    pub fn longest_stop(&self) -> std::time::Duration {
+        self.stops.longest()
+    }
+
+    /// Returns its testimony.
     pub fn truth<T: DeserializeOwned>(&self) -> T {
         serde_json::from_value(self.testimony.clone()).expect("the testimony of the victim")
     }
 
-    /// The next line of its output; `None` at its end.
+    /// Reads the next line of its output. Returns `None` at the end of the output.
     pub fn line(&mut self) -> Option<String> {
-        match self.lines.recv_timeout(HANGS) {
-            Ok(line) => Some(line),
-            Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => {
-                let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-                panic!("the victim has said nothing for {HANGS:?}:\n{status}")
-            }
-        }
+        self.program.line()
     }
 
-    /// Makes it answer: it runs, and has lost none of the earlier pings.
+    /// Sends a ping and checks the reply, which shows that the victim runs and has received all
+    /// earlier pings.
     pub fn ping(&mut self) {
-        self.input
-            .as_mut()
-            .expect("the input is open")
-            .write_all(b"ping\n")
-            .expect("the victim reads");
+        self.program.tell("ping\n");
         self.pongs += 1;
         assert_eq!(
             self.line(),
@@ -220,29 +247,19 @@ impl Victim {
         );
     }
 
-    /// Ends its input, which ends it. Gives the rest of its output and its status.
+    /// Closes its standard input, which ends it. Returns the rest of its output and its exit
+    /// status.
     pub fn finish(mut self) -> (Vec<String>, ExitStatus) {
-        self.input = None;
+        self.program.close();
         let mut rest = Vec::new();
         while let Some(line) = self.line() {
             rest.push(line);
         }
-        (
-            rest,
-            self.child.wait().expect("the victim is a child of this process"),
-        )
+        (rest, self.program.wait())
     }
 }
 
-impl Drop for Victim {
-    fn drop(&mut self) {
-        // Both fail only when it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The object behind READY.
+/// Parses the JSON object in a READY line.
 pub fn parse_ready(line: &str) -> serde_json::Value {
     let object = line
         .strip_prefix("READY ")
@@ -250,7 +267,7 @@ pub fn parse_ready(line: &str) -> serde_json::Value {
     serde_json::from_str(object).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
-/// The testimony in the file that the variable VICTIM_TESTIMONY named.
+/// Reads the testimony in a file that was named by the variable `VICTIM_TESTIMONY`.
 pub fn testimony_in<T: DeserializeOwned>(file: &Path) -> T {
     let mut text = String::new();
     fs::File::open(file)
@@ -259,7 +276,7 @@ pub fn testimony_in<T: DeserializeOwned>(file: &Path) -> T {
     serde_json::from_value(parse_ready(text.trim_end())).expect("the testimony of the victim")
 }
 
-/// Known memory: word k is seed + k * STEP.
+/// Memory with a known pattern: word k is `seed + k * PATTERN_STEP`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Pattern {
     pub name: String,
@@ -268,11 +285,11 @@ pub struct Pattern {
     pub seed: u64,
 }
 
-/// PATTERN_STEP of victim.h.
+/// `PATTERN_STEP` in `victim.h`.
 pub const PATTERN_STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl Pattern {
-    /// The bytes that are there.
+    /// Returns the bytes of the pattern.
     pub fn bytes(&self) -> Vec<u8> {
         (0..self.length / 8)
             .flat_map(|k| self.seed.wrapping_add(k.wrapping_mul(PATTERN_STEP)).to_le_bytes())
@@ -285,15 +302,15 @@ impl Pattern {
 pub struct ThreadsTruth {
     pub pid: u32,
     pub threads: Vec<ThreadTruth>,
-    /// How often `recurse` is on the stack of the thread "deep".
+    /// The number of `recurse` frames on the stack of the thread "deep".
     pub depth: usize,
     pub registers: RegistersTruth,
     pub memory: Vec<Pattern>,
-    /// A page without access.
+    /// The range of a page without access.
     pub unreadable: [u64; 2],
-    /// Pages that were mapped and never used: they do not exist.
+    /// The range of pages that were mapped but never used, so that they do not exist.
     pub never_touched: [u64; 2],
-    /// Where known functions begin.
+    /// The start addresses of known functions.
     pub functions: BTreeMap<String, u64>,
 }
 
@@ -302,7 +319,8 @@ pub struct ThreadsTruth {
 pub struct ThreadTruth {
     pub tid: u32,
     pub name: String,
-    /// Innermost first; "recurse" stands once for all its frames.
+    /// The known functions on its stack, the innermost first. All frames of `recurse` are one
+    /// entry.
     pub functions: Vec<String>,
     pub stack: [u64; 2],
     pub alternate_stack: Option<[u64; 2]>,
@@ -310,7 +328,8 @@ pub struct ThreadTruth {
 }
 
 impl ThreadsTruth {
-    /// The known functions on this thread's stack, innermost first, each as often as it is there.
+    /// Returns the known functions on this thread's stack, the innermost first, with one entry for
+    /// each frame.
     pub fn functions_of(&self, thread: &ThreadTruth) -> Vec<String> {
         let times = |name: &String| if name == "recurse" { self.depth } else { 1 };
         thread
@@ -320,7 +339,7 @@ impl ThreadsTruth {
             .collect()
     }
 
-    /// The memory pattern of this name.
+    /// Returns the memory pattern with this name.
     pub fn pattern(&self, name: &str) -> &Pattern {
         self.memory
             .iter()
@@ -337,7 +356,7 @@ pub struct RegistersTruth {
     pub xmm: Vec<[u64; 2]>,
     pub mxcsr: u32,
     pub fcw: u32,
-    /// The bits of the number, as a double, in ST(0).
+    /// The bits of the number in ST(0), as a double.
     pub st0_double: u64,
 }
 
@@ -347,19 +366,19 @@ pub struct CrashTruth {
     pub pid: u32,
     /// The thread that crashes.
     pub tid: u32,
-    /// 0: none, it does not crash.
+    /// The number of the signal. 0 if it does not crash.
     pub signal: u32,
-    /// si_code.
+    /// The field `si_code`.
     pub code: i32,
-    /// si_addr; means something for positive codes of synchronous signals only.
+    /// The field `si_addr`. It is meaningful only for positive codes of synchronous signals.
     pub address: u64,
-    /// Known functions, innermost first.
+    /// The known functions, the innermost first.
     pub functions: Vec<String>,
     pub bystanders: Vec<u32>,
     pub stack: Option<[u64; 2]>,
-    /// Where RIP is at the crash, if the program knows.
+    /// The value of RIP at the crash, if the program can determine it.
     pub instruction: Option<u64>,
-    /// How many signals it handled.
+    /// The number of signals that it has handled.
     pub handled: Option<u64>,
 }
 
@@ -374,7 +393,7 @@ pub struct BigTruth {
 }
 
 impl BigTruth {
-    /// The first 16 bytes of the page with this number.
+    /// Returns the first 16 bytes of the page with this number.
     pub fn page_start(&self, number: u64) -> Vec<u8> {
         let word = self.seed.wrapping_add(number.wrapping_mul(PATTERN_STEP));
         [(number + 1).to_le_bytes(), word.to_le_bytes()].concat()

@@ -1,91 +1,78 @@
-//! Windows programs, built here and run under Wine: ours, and those that mingw-w64 makes of C and C++.
-//!
-//! The test crate of the C library uses this file as well, so it needs nothing of its siblings.
+//! Builds Windows programs and runs them under Wine: our own, and C and C++ programs that mingw-w64
+//! compiles.
 
-use std::ffi::{OsStr, OsString};
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
+use std::time::{Duration, Instant};
 
-/// What a program under Wine has left.
+use crate::child::KilledOnDrop;
+
+/// The result of a program that ran under Wine.
 #[derive(Debug, Clone)]
 pub struct Output {
     pub status: ExitStatus,
-    /// Without carriage returns.
+    /// The standard output, without carriage returns.
     pub stdout: String,
     pub stderr: String,
 }
 
-/// `dumpwright.exe`, of the package in the root.
+/// Builds `dumpwright.exe`, the program of the root package.
 pub fn executable() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("dumpwright", "dumpwright.exe"))
+    BUILT.get_or_init(|| build(&PROGRAMS, "dumpwright.exe"))
 }
 
-/// `dumpwright.dll`, the C library; its import library stands beside it.
+/// Builds `dumpwright.dll`, the C library. Its import library is in the same directory.
 pub fn library() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("dumpwright-capi", "dumpwright.dll"))
+    BUILT.get_or_init(|| build(&LIBRARY, "dumpwright.dll"))
 }
 
-/// `dumps.exe`, the test program that links the library (`tests/windows_programs`).
+/// Builds `dumps.exe`, the test program that uses the library (`tests/windows_programs`).
 pub fn dumps() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| example("dumps"))
 }
 
-/// Builds a package of the workspace as `.cargo/windows.toml` says; returns the file of this name.
-pub fn build(package: &str, file: &str) -> PathBuf {
-    build_target(&["--package", package], file)
-}
-
-/// Builds an example program of the package in the root.
+/// Builds an example program of the root package.
 pub fn example(name: &str) -> PathBuf {
-    build_target(
-        &["--package", "dumpwright", "--example", name],
-        &format!("{name}.exe"),
-    )
+    build(&PROGRAMS, &format!("{name}.exe"))
 }
 
-fn build_target(target: &[&str], file: &str) -> PathBuf {
-    let root = repository();
-    let output = Command::new(env!("CARGO"))
+/// All programs, in one command: cargo would compile the library once more for each set of
+/// features. `cargo xtask test` has run both commands before the tests.
+const PROGRAMS: [&str; 4] = ["--package", "dumpwright", "--bins", "--examples"];
+
+const LIBRARY: [&str; 2] = ["--package", "dumpwright-capi"];
+
+/// Builds for Windows as `.cargo/windows.toml` says, and returns the file of this name.
+fn build(target: &[&str], file: &str) -> PathBuf {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
         .args(["--config", ".cargo/windows.toml", "build", "--quiet"])
         .args(target)
-        .arg("--message-format=json")
-        .current_dir(&root)
         .env("RUSTC_BOOTSTRAP", "1")
-        // Set for this test by the cargo that runs it, and meant for its own target.
-        .env_remove("CARGO_TARGET_DIR")
-        .output()
-        .expect("cargo runs");
-    assert!(
-        output.status.success(),
-        "cargo build for Windows (is everything there? cargo xtask windows):\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let messages = String::from_utf8(output.stdout).expect("JSON");
-    let mut files = messages.lines().filter_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let files = message["filenames"].as_array()?;
-        let mut files = files.iter().filter_map(|file| file.as_str()).map(PathBuf::from);
-        files.find(|path| path.file_name() == Some(OsStr::new(file)))
-    });
-    files.next_back().expect("cargo names what it has built")
+        // The cargo that runs this test may have set it, but it is meant for its own target.
+        .env_remove("CARGO_TARGET_DIR");
+    crate::cargo::run(&mut cargo, file)
 }
 
-/// Compiles C or C++ for Windows; once for each source, its flags and its name. `inputs` are further files that it is made of.
+/// Compiles a C or C++ program for Windows. `inputs` are further files to compile or link.
 pub fn compile(name: &str, source: &Path, flags: &[&str], inputs: &[PathBuf]) -> PathBuf {
     let is_cpp = source.extension().is_some_and(|extension| extension == "cpp");
     let (compiler, standard) = match is_cpp {
         true => ("x86_64-w64-mingw32-g++", "-std=c++17"),
         false => ("x86_64-w64-mingw32-gcc", "-std=gnu11"),
     };
-    let folder = workshop();
+    let folder = scratch();
     let program = folder.join(name);
-    // Several tests may do this at once; each puts its own result in the place. A DLL knows its name.
+    // Several tests may do this at the same time, so each renames its own result. The file keeps
+    // its name, because a DLL contains it.
     let workplace = tempfile::tempdir_in(&folder).expect("a folder of ours");
     let making = workplace.path().join(name);
     let output = Command::new(compiler)
@@ -108,27 +95,28 @@ pub fn compile(name: &str, source: &Path, flags: &[&str], inputs: &[PathBuf]) ->
     program
 }
 
-/// A program with a PDB beside it, as Microsoft's tools make them; clang and its linker do.
+/// Compiles a program with a PDB, like Microsoft's tools. Clang and its linker can do so.
 ///
-/// The folder of both is named by what they are made of, so one folder serves all tests.
+/// Both are in a directory that is named after a hash of the source, so all tests share it.
 pub fn compile_with_pdb(name: &str, source: &Path) -> PathBuf {
     let text = fs::read(source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
-    let folder = workshop().join(format!("{:016x}", hasher.finish()));
+    let folder = scratch().join(format!("{:016x}", hasher.finish()));
     let program = folder.join(format!("{name}.exe"));
     if program.is_file() {
         return program;
     }
-    // The runtime of mingw's own compiler, which clang does not look for here.
+    // The runtime library of mingw's compiler, which clang does not find by itself.
     let libgcc = Command::new("x86_64-w64-mingw32-gcc")
         .arg("-print-libgcc-file-name")
         .output();
     let libgcc = libgcc
         .unwrap_or_else(|error| panic!("x86_64-w64-mingw32-gcc: {error}; cargo xtask windows installs it"));
     let libgcc = PathBuf::from(String::from_utf8_lossy(&libgcc.stdout).trim());
-    // The program names its PDB by the place where it was made, so it is made where it stays.
-    let making = tempfile::tempdir_in(workshop()).expect("a folder");
+    // Both files are created in a temporary directory, which is then renamed, so that no test sees
+    // one without the other.
+    let making = tempfile::tempdir_in(scratch()).expect("a folder");
     let output = Command::new("clang")
         .args([
             "--target=x86_64-w64-mingw32",
@@ -152,34 +140,58 @@ pub fn compile_with_pdb(name: &str, source: &Path) -> PathBuf {
         source.display(),
         String::from_utf8_lossy(&output.stderr)
     );
-    // Somebody else may have been faster, with the same result.
+    // Another process may have been faster, with the same result.
     if let Err(error) = fs::rename(making.path(), &folder) {
         assert!(program.is_file(), "{}: {error}", folder.display());
     }
     program
 }
 
-/// A folder that outlives the test run.
-fn workshop() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("windows");
+/// Returns a directory that outlives the test run.
+fn scratch() -> PathBuf {
+    let folder = crate::scratch().join("windows");
     fs::create_dir_all(&folder).expect("a folder of ours");
     folder
 }
 
-/// On Windows the program itself; elsewhere `wine PROGRAM`, in the folder that `cargo xtask windows` has made a Windows machine.
+/// Returns a command that runs the program: the program itself on Windows, `wine PROGRAM`
+/// elsewhere, in the Wine prefix that `cargo xtask windows` has created.
 pub fn wine(program: &Path) -> Command {
     let mut command = match cfg!(windows) {
         true => Command::new(program),
         false => Command::new("wine"),
     };
     if !cfg!(windows) {
+        keep_server();
         in_prefix(command.arg(program));
     }
     command.stdin(Stdio::null());
     command
 }
 
-/// What such a command needs of its environment.
+/// Starts Wine's server so that it stays between two programs.
+///
+/// Debian's `wineserver` ends with the last program. The next one then starts a whole Windows
+/// system, which takes over a second, and a program that comes while the server ends may hang.
+///
+/// The time is two hours, longer than all tests: Wine 8's server ends so long after a moment
+/// without programs, even if programs have come since (seen with 120 seconds), and then they all
+/// hang.
+fn keep_server() {
+    static KEPT: Once = Once::new();
+    KEPT.call_once(|| {
+        let mut server = Command::new("wineserver");
+        server
+            .arg("-p7200")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        // It fails when a server runs already.
+        let _ = in_prefix(&mut server).status();
+    });
+}
+
+/// Sets the environment variables of a Wine command.
 pub fn in_prefix(command: &mut Command) -> &mut Command {
     command
         .env("WINEPREFIX", cache().join("wine"))
@@ -187,23 +199,45 @@ pub fn in_prefix(command: &mut Command) -> &mut Command {
         .env_remove("DISPLAY")
 }
 
-/// Runs a command under Wine to its end.
+/// Runs a command under Wine until it ends.
 ///
-/// What it prints goes through files: Wine's server outlives the program, and would keep pipes open.
+/// Its output goes to files instead of pipes. Wine's server outlives the program, and would keep
+/// the pipes open.
+///
+/// # Panics
+///
+/// When the command does not end.
 pub fn run(command: &mut Command) -> Output {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let place = |name: &str| folder.path().join(name);
     let open = |name: &str| File::create(place(name)).expect("a file");
-    let status = command
-        .stdout(open("stdout"))
-        .stderr(open("stderr"))
-        .status()
-        .unwrap_or_else(|error| {
-            panic!("cannot run {command:?}: {error}\nIf it is not installed: cargo xtask windows")
-        });
+    let mut child = KilledOnDrop(
+        command
+            .stdout(open("stdout"))
+            .stderr(open("stderr"))
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("cannot run {command:?}: {error}\nIf it is not installed: cargo xtask windows")
+            }),
+    );
     let text = |name: &str| {
         let bytes = fs::read(place(name)).expect("the output");
         String::from_utf8_lossy(&bytes).replace('\r', "")
+    };
+    let started = Instant::now();
+    let mut stopped = StoppedThreads::default();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("it is a child of this process") {
+            break status;
+        }
+        assert!(
+            started.elapsed() < HANGS,
+            "{command:?} has not ended within {HANGS:?}; it has printed\n{}\n{}",
+            text("stdout"),
+            text("stderr")
+        );
+        stopped.wake();
+        std::thread::sleep(Duration::from_millis(2));
     };
     Output {
         status,
@@ -212,14 +246,73 @@ pub fn run(command: &mut Command) -> Output {
     }
 }
 
-/// A file of this machine as Wine names it: drive Z is the whole file system.
+/// Threads of programs under Wine that were seen in a stop.
+///
+/// To read the memory of a process, Wine's server stops one of its threads by SIGSTOP. It waits
+/// three seconds for the stop, and then forgets about it: on a busy machine the thread stays
+/// stopped, and whoever waits for the process waits for ever (seen with Wine 8 at a load of 28).
+#[derive(Default)]
+struct StoppedThreads {
+    looked: Option<Instant>,
+    /// By thread, since when.
+    since: HashMap<u32, Instant>,
+}
+
+impl StoppedThreads {
+    /// Continues the programs, started by this process, that have such a thread.
+    #[cfg(target_os = "linux")]
+    fn wake(&mut self) {
+        use crate::proc::{Stat, signal, task_ids};
+
+        /// More often would cost time.
+        const LOOK: Duration = Duration::from_secs(1);
+        /// Longer than the server waits.
+        const FORGOTTEN: Duration = Duration::from_secs(8);
+        let now = Instant::now();
+        if self.looked.is_some_and(|looked| now - looked < LOOK) {
+            return;
+        }
+        self.looked = Some(now);
+        let own = std::process::id();
+        let mut stopped = HashMap::new();
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        for pid in ids {
+            if Stat::of(pid).is_none_or(|stat| stat.number(4) != u64::from(own)) {
+                continue;
+            }
+            for thread in task_ids(pid) {
+                if Stat::of(format!("{pid}/task/{thread}")).is_some_and(|stat| stat.state() == 'T') {
+                    let since = self.since.get(&thread).copied().unwrap_or(now);
+                    stopped.insert(thread, since);
+                    if now - since > FORGOTTEN {
+                        signal(pid, libc::SIGCONT);
+                    }
+                }
+            }
+        }
+        self.since = stopped;
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn wake(&mut self) {
+        let _ = (&self.looked, &self.since);
+    }
+}
+
+/// A command that runs for longer hangs. The longest one makes 50 dumps, which takes 15 seconds on
+/// an idle machine; 500 by hand.
+const HANGS: Duration = Duration::from_secs(300);
+
+/// Returns the path of a file as Wine sees it: drive Z is the root directory.
 pub fn path(file: &Path) -> OsString {
     let mut name = OsString::from(if cfg!(windows) { "" } else { "Z:" });
     name.push(std::path::absolute(file).expect("a path"));
     name
 }
 
-/// What `cargo xtask windows` has brought: Wine's folder (`wine`), Microsoft's DLLs (`dbgeng-6.3`, `dbgeng-10.0`).
+/// Returns the directory in which `cargo xtask windows` installs Wine's prefix (`wine`) and
+/// Microsoft's DLLs (`dbgeng-6.3`, `dbgeng-10.0`).
 pub fn cache() -> PathBuf {
     let set = |name| {
         std::env::var_os(name)
@@ -232,20 +325,13 @@ pub fn cache() -> PathBuf {
         .expect("one of DUMPWRIGHT_READERS, XDG_CACHE_HOME, HOME")
 }
 
-/// Microsoft's DbgHelp 6.3.9600, under a name that Wine has no DLL of its own for.
+/// Returns a copy of Microsoft's DbgHelp 6.3.9600, with a name that no DLL of Wine has.
 pub fn microsofts_dbghelp() -> PathBuf {
-    let copy = workshop().join("msdbghelp.dll");
-    let making = workshop().join(format!("{}.msdbghelp.dll", std::process::id()));
+    let copy = scratch().join("msdbghelp.dll");
+    let making = scratch().join(format!("{}.msdbghelp.dll", std::process::id()));
     let from = cache().join("dbgeng-6.3/dbghelp.dll");
     fs::copy(&from, &making)
         .unwrap_or_else(|error| panic!("{}: {error}; cargo xtask windows installs it", from.display()));
     fs::rename(&making, &copy).expect("both are ours");
     copy
-}
-
-/// The root of the repository, from whichever package of it.
-fn repository() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = package.ancestors().find(|folder| folder.join("xtask").is_dir());
-    root.expect("the package is in the repository").to_owned()
 }

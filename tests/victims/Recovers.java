@@ -4,9 +4,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
- * A Java program that recovers from null dereferences. HotSpot's compiled code has no check before the
- * access: it takes the SIGSEGV and turns it into a NullPointerException. Enough rounds for the method to be
- * compiled. Then READY, as the victims in C.
+ * A Java program that recovers from null dereferences. HotSpot's compiled code does not check
+ * before the access: HotSpot handles the SIGSEGV and turns it into a NullPointerException. The
+ * method runs often enough to be compiled. Then the program prints READY, like the victims in C.
  */
 public class Recovers {
     int value;
@@ -19,7 +19,7 @@ public class Recovers {
         int handled = 0;
         Recovers real = new Recovers();
         for (int i = 0; i < 200_000; i++) {
-            dereference(real); // what the compiler optimises for: not null
+            dereference(real); // the compiler optimises for this: not null
         }
         for (int i = 0; i < 1000; i++) {
             try {

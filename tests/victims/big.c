@@ -1,11 +1,11 @@
 /*
- * A process of a given size, in which every page exists and no two are the same.
+ * A process of a given size, in which every page exists and no two pages are the same.
  *
  *   big MEBIBYTES
  *
- * One private anonymous mapping. Page n holds, at its start, two words: n + 1 and the pattern word of that
- * number (seed + n * step, see victim.h); the rest of it stays zero. So any page found in a dump can be
- * recomputed from its number, and a byte that landed 4 GiB away is not the right byte.
+ * It has one private anonymous mapping. Page n starts with two words: n + 1, and the pattern word
+ * of that number (seed + n * step, see victim.h). The rest of the page is zero. Any page in a dump
+ * can therefore be recomputed from its number, and a byte that is misplaced by 4 GiB differs.
  */
 #include "victim.h"
 

@@ -1,16 +1,16 @@
 /*
- * Creates and ends threads as fast as it can, and keeps an orderly account.
+ * Creates and ends threads as fast as it can, and counts them.
  *
  *   churn [CREATORS]
  *
- * Each creator thread starts a short-lived thread that adds its number to a sum, waits for it, and goes on.
- * After READY the output is one line "progress N" for every thousandth thread, N rising by 1000 without a
- * gap. At end of input:
+ * Each creator thread starts a short-lived thread that adds its number to a sum, waits for it, and
+ * starts the next one. After READY, it prints one line "progress N" for every thousandth thread; N
+ * rises by 1000 without a gap. At end of input:
  *
  *     DONE created=C ended=C sum=S        with S = 1 + 2 + … + C
  *
- * A thread that was lost, run twice, or left stopped breaks the account. It also answers no pings: its
- * output is the account alone.
+ * If a thread was lost, run twice, or left stopped, the totals are wrong. It does not answer pings:
+ * its output is only these lines.
  */
 #include "victim.h"
 

@@ -1,25 +1,29 @@
 /*
  * Programs that a signal kills, and programs that only look like it.
  *
- *   crash null             a named thread writes to address 0x18: null_top > null_mid > null_leaf
- *   crash null-main        the same on the main thread, which is the only one
- *   crash abort            abort(): abort_top > abort_leaf > (C library)
- *   crash overflow         a thread with a 256 KiB stack recurses without end: overflow_top > overflow_recurse …
- *   crash overflow-main    the main thread does, on its own stack
- *   crash overflow-handled as overflow, but a handler on an alternate stack sees it first, gives the default action back, and returns
- *   crash non-canonical    a thread jumps to an address that no x86-64 processor accepts: jump_top > jump_leaf > jump_to
- *   crash null-call        a thread calls a null function pointer: RIP is 0 at the fault
- *   crash illegal          ud2: illegal_top > illegal_leaf
- *   crash divide           integer division by zero: divide_top > divide_leaf
- *   crash bus              reads a mapped page behind the end of its file: bus_top > bus_leaf
- *   crash trap             int3 without a debugger: trap_top > trap_leaf
- *   crash killed-by SIGNAL raises this signal (a number) on itself, default action
- *   crash handled COUNT    handles SIGSEGV COUNT times by siglongjmp, says so, then serves standard input
- *   crash fixed-up COUNT   as handled, but the handler repairs (maps the page) and returns
- *   crash exit STATUS      ends by itself
+ *   crash null              a named thread writes to address 0x18: null_top > null_mid > null_leaf
+ *   crash null-main         the same on the main thread, which is the only one
+ *   crash abort             abort(): abort_top > abort_leaf > (C library)
+ *   crash overflow          a thread with a 256 KiB stack recurses without end:
+ *                           overflow_top > overflow_recurse …
+ *   crash overflow-main     the same on the main thread, on its own stack
+ *   crash overflow-handled  as overflow, but a handler on an alternate stack runs first, restores
+ *                           the default action, and returns
+ *   crash non-canonical     a thread jumps to an address that no x86-64 processor accepts:
+ *                           jump_top > jump_leaf > jump_to
+ *   crash null-call         a thread calls a null function pointer: RIP is 0 at the fault
+ *   crash illegal           ud2: illegal_top > illegal_leaf
+ *   crash divide            integer division by zero: divide_top > divide_leaf
+ *   crash bus               reads a mapped page after the end of its file: bus_top > bus_leaf
+ *   crash trap              int3 without a debugger: trap_top > trap_leaf
+ *   crash killed-by SIGNAL  raises this signal (a number) on itself, with the default action
+ *   crash handled COUNT     handles SIGSEGV COUNT times with siglongjmp, prints the count, then
+ *                           serves standard input
+ *   crash fixed-up COUNT    as handled, but the handler maps the page and returns
+ *   crash exit STATUS       ends by itself
  *
- * Each says READY with its testimony first. Other threads of the process sleep in bystander_top >
- * bystander_leaf.
+ * Each prints READY with its testimony first. Other threads of the process sleep in
+ * bystander_top > bystander_leaf.
  */
 #include "victim.h"
 
@@ -45,7 +49,7 @@ static volatile int zero;
 static _Atomic int asleep;
 static pid_t bystanders[BYSTANDERS];
 
-/* --- the threads that have nothing to do with it --- */
+/* --- threads that do not crash --- */
 
 KNOWN void bystander_leaf(void) {
     atomic_fetch_add(&asleep, 1);
@@ -68,7 +72,7 @@ static void start_bystanders(void) {
         sched_yield();
 }
 
-/* --- testimony: who is going to crash, how, and in which functions (innermost first) --- */
+/* --- testimony: which thread will crash, how, and in which functions (innermost first) --- */
 
 static void testify_crash(int signal_number, int code, uint64_t address, const char *functions) {
     testify("{\"pid\":%d,\"tid\":%d,\"signal\":%d,\"code\":%d,\"address\":%" PRIu64
@@ -142,7 +146,7 @@ KNOWN void *overflow_top(void *unused) {
     return unused;
 }
 KNOWN void overflow_main(void) {
-    /* The guard gap below the main stack is no mapping: MAPERR, not ACCERR. */
+    /* The guard gap below the main stack is not a mapping: MAPERR, not ACCERR. */
     testify_crash(SIGSEGV, SEGV_MAPERR, 0, "\"overflow_recurse\",\"overflow_recurse\",\"overflow_recurse\"");
     testify_own_stack();
     ready();
@@ -163,7 +167,8 @@ static void *overflow_with_handler(void *unused) {
     return overflow_top(unused);
 }
 
-/* jump_to(target): a frame of its own, then the jump. The kernel reports the jump itself, SI_KERNEL and address 0. */
+/* jump_to(target): makes a frame, then jumps. The kernel reports the jump itself, with SI_KERNEL
+ * and address 0. */
 void jump_to(uint64_t target);
 extern const char jump_site[];
 #ifdef __x86_64__
@@ -231,7 +236,7 @@ KNOWN void *null_call_top(void *unused) {
     return unused;
 }
 
-/* ud2, and a division, at labels of their own. */
+/* ud2 and a division, each at a label. */
 extern const char illegal_site[], divide_site[];
 KNOWN void illegal_leaf(void) {
     __asm__ volatile(".globl illegal_site\nillegal_site: ud2");
@@ -281,7 +286,8 @@ KNOWN void trap_leaf(void) {
     __asm__ volatile("int3\n.globl behind_trap\nbehind_trap:");
 }
 KNOWN void *trap_top(void *unused) {
-    /* The kernel gives no address for a breakpoint; where the program stands is the one that makes sense. */
+    /* The kernel reports no address for a breakpoint. The sensible address is the instruction
+     * pointer. */
     testify_crash(SIGTRAP, SI_KERNEL, (uintptr_t)behind_trap, "\"trap_leaf\",\"trap_top\"");
     testify_instruction(behind_trap);
     ready();
@@ -346,7 +352,7 @@ static int serve_handled(const char *how) {
     return 0;
 }
 
-/* --- which one --- */
+/* --- selection --- */
 
 struct crash {
     const char *name, *thread;
@@ -374,7 +380,8 @@ static void run_in_thread(const struct crash *crash) {
         CHECK(pthread_attr_setstacksize(&attributes, crash->stack) == 0);
     pthread_t thread;
     CHECK(pthread_create(&thread, &attributes, crash->top, NULL) == 0);
-    /* The name is set by this thread: the other one is busy crashing. Too late is fine, names are not asserted here. */
+    /* This thread sets the name, because the other one crashes. It may come too late: the tests do
+     * not check names here. */
     pthread_setname_np(thread, crash->thread);
     pthread_join(thread, NULL);
 }

@@ -1,5 +1,5 @@
-// A Go program that recovers from 1000 nil dereferences: the Go runtime turns SIGSEGV into a panic. It then
-// says READY and obeys its standard input like the victims in C.
+// A Go program that recovers from 1000 nil dereferences: the Go runtime turns SIGSEGV into a panic.
+// It then prints READY and reads its standard input, like the victims in C.
 package main
 
 import (

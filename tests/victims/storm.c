@@ -1,16 +1,17 @@
 /*
- * A storm of signals of which none may get lost.
+ * Many signals, none of which may get lost.
  *
  *   storm [stops]
  *
- * One thread sends queued real-time signals, numbered, to the process; they are handled by whichever of the
- * other threads the kernel chooses. A second one sends ordinary signals at single threads and waits for
- * each to be handled. With "stops", a child process sends SIGSTOP and SIGCONT to the process all the while.
- * At end of input the senders stop, all that was sent is awaited, and the account is printed:
+ * One thread sends queued, numbered real-time signals to the process; the kernel chooses which of
+ * the other threads handles each of them. A second thread sends ordinary signals to single threads
+ * and waits until each is handled. With "stops", a child process sends SIGSTOP and SIGCONT to the
+ * process all the time. At end of input the senders stop, the program waits for all signals that
+ * were sent, and prints the totals:
  *
  *     DONE queued=Q handled=Q sum=S directed=D answered=D stops=N         with S = 1 + 2 + … + Q
  *
- * It answers no pings: its output is the account alone.
+ * It does not answer pings: its output is only this line.
  */
 #include "victim.h"
 
@@ -77,7 +78,8 @@ static void *send_directed(void *unused) {
     return unused;
 }
 
-/* The child that stops and continues its parent until told to end; it always continues last. */
+/* Starts a child that stops and continues its parent until `end` is closed. Its last signal is
+ * always SIGCONT. */
 static pid_t start_stopper(int *end, int *count) {
     int order[2], report[2];
     CHECK(pipe(order) == 0 && pipe(report) == 0);

@@ -1,18 +1,23 @@
 /*
  * The main victim: threads with known stacks, names, registers and memory.
  *
- *   main       main > main_outer > main_inner, serving standard input
- *   alpha      alpha_top > alpha_mid > alpha_leaf, asleep in a system call, a pattern on its stack
- *   registers  beta_top > spin_with_patterns, running, a known value in every register but rsp, rbp, rip
+ *   main        main > main_outer > main_inner, serving standard input
+ *   alpha       alpha_top > alpha_mid > alpha_leaf, asleep in a system call, with a pattern on its
+ *               stack
+ *   registers   beta_top > spin_with_patterns, running, with a known value in every register except
+ *               rsp, rbp and rip
  *   Grüße-名前  gamma_top > gamma_leaf; a name that is not ASCII
- *   handler    on_signal > handler_leaf on an alternate stack, having interrupted
- *              interrupted_top > interrupted_mid > interrupted_leaf
- *   deep       deep_top > DEPTH times recurse > recurse_bottom; more stack than the 32 KiB that others keep
- *   twin-a, twin-b   two threads whose stacks lie in one and the same mapping
+ *   handler     on_signal > handler_leaf on an alternate stack; it interrupted
+ *               interrupted_top > interrupted_mid > interrupted_leaf
+ *   deep        deep_top > DEPTH times recurse > recurse_bottom; more than the 32 KiB of stack that
+ *               other writers dump
+ *   twin-a, twin-b
+ *               two threads whose stacks are in the same mapping
  *
- * Besides the pattern on alpha's stack there are patterns on the heap, in the data segment and in a mapping.
+ * Besides the pattern on alpha's stack, there are patterns on the heap, in the data segment and in
+ * a mapping.
  *
- * Builds as a 32-bit program, too (-m32).
+ * It also builds as a 32-bit program (-m32).
  */
 #include "victim.h"
 
@@ -39,23 +44,25 @@ struct thread_facts {
     const char *name;
     const char *functions; /* innermost first, JSON */
     pid_t tid;
-    uintptr_t stack_low, stack_high; /* of the thread's own stack, alternate stacks apart */
+    uintptr_t stack_low, stack_high; /* of the thread's own stack, not of an alternate one */
     uintptr_t alternate_low, alternate_high;
     uintptr_t fs_base;
 };
 
 static struct thread_facts facts[THREADS + 1];
-/* Threads that have arrived where they stay. spin_with_patterns counts itself when its registers are loaded. */
+/* The number of threads in their final function. spin_with_patterns increments it when its
+ * registers are loaded. */
 _Atomic int arrived;
-/* Never set, but the compiler cannot know: the functions that stay do return, so that code follows every call. */
+/* Never set, which the compiler cannot know. For the compiler, the functions that stay do return,
+ * so code follows every call. */
 static volatile int never;
 static volatile uint64_t *stack_pattern;
 enum { STACK_PATTERN_BYTES = 2048 };
 
-/* In .data and at a known place. */
+/* In .data, at a known address. */
 static uint64_t data_pattern[512] = {1};
 
-/* Of the program's own width. */
+/* As wide as the program's registers. */
 uintptr_t gpr_pattern[16] __attribute__((aligned(64)));
 uint64_t xmm_pattern[32] __attribute__((aligned(64)));
 uint32_t mxcsr_pattern = MXCSR_PATTERN;
@@ -72,7 +79,8 @@ static void note_self(struct thread_facts *self) {
     pthread_attr_destroy(&attributes);
     self->stack_low = (uintptr_t)low;
     self->stack_high = (uintptr_t)low + size;
-    /* Word 0 of the thread control block is its own address (System V ABI for x86-64, thread-local storage). */
+    /* Word 0 of the thread control block is its own address (System V ABI for x86-64, thread-local
+     * storage). */
 #ifdef __x86_64__
     __asm__("movq %%fs:0, %0" : "=r"(self->fs_base));
 #else
@@ -83,7 +91,7 @@ static void note_self(struct thread_facts *self) {
         CHECK(pthread_setname_np(pthread_self(), self->name) == 0);
 }
 
-/* Sleeps until killed. pause() comes back after a handler has run. */
+/* Sleeps until killed. pause() returns after a handler has run. */
 static inline __attribute__((always_inline)) void stay(void) {
     atomic_fetch_add(&arrived, 1);
     while (!never)
@@ -111,9 +119,9 @@ KNOWN void *alpha_top(void *self) {
 
 #ifdef __x86_64__
 /*
- * Registers: rax = gpr_pattern[0], then rbx rcx rdx rsi rdi r8 … r15 in this order; xmm0 … xmm15; mxcsr;
- * the x87 control word and one value on the x87 stack. Written in assembly with full call frame information
- * and with a frame pointer, so that it unwinds in both builds.
+ * Registers: rax = gpr_pattern[0], then rbx rcx rdx rsi rdi r8 … r15 in this order; xmm0 … xmm15;
+ * mxcsr; the x87 control word and one value on the x87 stack. Written in assembly with full call
+ * frame information and with a frame pointer, so that it unwinds in both builds.
  */
 void spin_with_patterns(void);
 __asm__(".text\n"
@@ -192,9 +200,9 @@ static int spinning(void) {
 }
 #else
 /*
- * Registers: eax = gpr_pattern[0], then ebx ecx edx esi edi; xmm0 … xmm7; mxcsr; the x87 control word and one value
- * on the x87 stack. When all is loaded no register is left to find a variable by: the thread's arrival is counted on its
- * own stack, at a place that it has told before.
+ * Registers: eax = gpr_pattern[0], then ebx ecx edx esi edi; xmm0 … xmm7; mxcsr; the x87 control
+ * word and one value on the x87 stack. When they are loaded, no register is left to address a
+ * variable. The thread therefore sets a flag on its own stack, whose address it stored before.
  */
 struct places {
     const uintptr_t *general;
@@ -412,7 +420,8 @@ KNOWN void main_inner(void *heap, unsigned char *mapped) {
     testify(",");
     testify_pattern("heap", heap, HEAP_BYTES, SEED_HEAP);
     testify(",");
-    /* The mapping has a hole: its sixth page is there but must not be read. What lies behind the hole is known too. */
+    /* The mapping has a hole: its sixth page exists but cannot be read. The memory after the hole
+     * is known too. */
     testify_pattern("mapped", mapped, 5 * page, SEED_MAPPED);
     testify(",");
     testify_pattern("behind-hole", mapped + 6 * page, 2 * page, SEED_MAPPED + 6 * (page / 8) * PATTERN_STEP);

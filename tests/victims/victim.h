@@ -1,15 +1,17 @@
 /*
- * What every victim shares. A victim is a small program with known functions, known registers and known
- * memory. When all of it is in place, it prints one line:
+ * Code that all victims share. A victim is a small program with known functions, known registers
+ * and known memory. When all of it is in place, it prints one line:
  *
  *     READY {"pid":…, …}
  *
- * The object is its own testimony; tests compare a dump of it with that. Afterwards it obeys its standard
- * input: "ping" is answered with "pong 1", "pong 2", … (so that a test sees that it still runs, and has
- * lost no step), end of input ends it with status 0. It therefore never outlives the test that started it.
+ * The object is its testimony. Tests compare a dump of the victim with it. After that, the victim
+ * reads its standard input. It answers each line ("ping") with "pong 1", "pong 2", and so on, so
+ * that a test sees that it still runs and has lost no step. At end of input it ends with status 0,
+ * so it never outlives the test that started it.
  *
- * With the environment variable VICTIM_TESTIMONY=FILE the READY line goes to that file instead of standard
- * output (for programs that dumpwright itself starts, whose output is not the test's).
+ * If the environment variable VICTIM_TESTIMONY=FILE is set, the READY line goes to that file
+ * instead of standard output. This is for programs that dumpwright itself starts, whose output the
+ * test does not receive.
  */
 #ifndef DUMPWRIGHT_TESTS_VICTIM_H
 #define DUMPWRIGHT_TESTS_VICTIM_H
@@ -29,10 +31,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A function whose name a reader must show: it keeps its own frame and its plain name. */
+/* Marks a function whose name a reader must show: it keeps its own frame and its plain name. */
 #define KNOWN __attribute__((noinline, noclone, used))
 
-/* Behind a call: keeps the compiler from turning it into a jump. */
+/* After a call: keeps the compiler from turning the call into a jump. */
 #define NOT_A_TAIL_CALL() __asm__ volatile("" ::: "memory")
 
 #define PATTERN_STEP UINT64_C(0x9E3779B97F4A7C15)
@@ -56,7 +58,7 @@ static inline void fill_pattern(void *at, size_t bytes, uint64_t seed) {
         words[k] = seed + k * PATTERN_STEP;
 }
 
-/* The testimony under construction. */
+/* The testimony so far. */
 static char testimony_text[1 << 16];
 static size_t testimony_length;
 
@@ -70,13 +72,13 @@ __attribute__((format(printf, 1, 2))) static inline void testify(const char *for
     testimony_length += (size_t)written;
 }
 
-/* `"memory"` entries: address, length and seed of a pattern. */
+/* Adds an entry of `"memory"`: address, length and seed of a pattern. */
 static inline void testify_pattern(const char *name, const volatile void *at, size_t bytes, uint64_t seed) {
     testify("{\"name\":\"%s\",\"address\":%" PRIuPTR ",\"length\":%zu,\"seed\":%" PRIu64 "}", name,
             (uintptr_t)at, bytes, seed);
 }
 
-/* Says READY, in one write, so that a reader of the line never sees half of it. */
+/* Prints READY in one write, so that a reader never sees a part of the line. */
 static inline void say_ready(void) {
     static char line[sizeof testimony_text + 16];
     int length = snprintf(line, sizeof line, "READY %.*s\n", (int)testimony_length, testimony_text);
@@ -90,8 +92,8 @@ static inline void say_ready(void) {
 }
 
 /*
- * Answers pings until end of input. Read by `read`, not by stdio, so that signal handlers and stops in
- * between lose nothing; an interrupted read (a handler without SA_RESTART) is repeated.
+ * Answers pings until end of input. Uses `read` instead of stdio, so that signal handlers and stops
+ * lose nothing. An interrupted read (a handler without SA_RESTART) is repeated.
  */
 static inline void serve_until_end_of_input(void) {
     char buffer[256];

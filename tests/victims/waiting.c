@@ -1,5 +1,6 @@
 /*
- * Threads that all wait in system calls, each at the same place in every run: for dialogues that are compared.
+ * Threads that all wait in system calls, each at the same place in every run, for tests that
+ * compare dialogues.
  *
  *   main     serving standard input
  *   three    wait_here > pause
@@ -9,7 +10,7 @@
 enum { THREADS = 3 };
 
 static _Atomic int arrived;
-/* Never set, but the compiler cannot know. */
+/* Never set, which the compiler cannot know. */
 static volatile int never;
 
 KNOWN void wait_here(void) {
@@ -31,7 +32,7 @@ int main(void) {
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++) {
         CHECK(pthread_create(&threads[i], NULL, wait_top, NULL) == 0);
-        /* One after the other, so that their ids and stacks are in the order of their creation. */
+        /* One after the other, so that ids and stacks are in the order of creation. */
         while (atomic_load(&arrived) <= i)
             ;
     }

@@ -11,7 +11,7 @@ struct Started {
 }
 
 impl Started {
-    /// Starts the victim that crashes, and tells it what to do.
+    /// Starts the victim that crashes, with the way to crash as its argument.
     fn that(what: &str, options: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let program = word(&compiled("crashes"));
@@ -19,7 +19,7 @@ impl Started {
         words.extend(options);
         words.extend(["--", &program, what]);
         let outcome = dump(&folder.path().join("crash.dmp"), &words);
-        // Which it says at once, but after a while may be before that.
+        // The victim prints it at once. With a delay, the dump may come before that.
         if what != "wait" {
             assert_eq!(
                 outcome.stderr.lines().next(),
@@ -111,7 +111,7 @@ fn a_program_that_ends_before_its_time_is_told_of() {
     assert_eq!(started.outcome.status.code(), Some(1));
     let error = started.outcome.result["error"].as_str().unwrap();
     assert!(
-        error.contains("ended before its time") && error.contains('7'),
+        error.contains("ended before the time of --after") && error.contains('7'),
         "{error}"
     );
     assert!(!started.folder.path().join("crash.dmp").exists());

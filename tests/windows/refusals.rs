@@ -1,10 +1,11 @@
-//! What cannot be dumped: the code, the sentence, no file, and a process that runs.
+//! Processes that cannot be dumped: the code, the text, no file, and a process that runs
+//! afterwards.
 
 use std::fs;
 
 use crate::victim::{Outcome, Victim, dump, dumps, word};
 
-/// Fails unless the dump was refused with this code and words, and left no file.
+/// Fails unless the dump was refused with this code and text, and left no file.
 fn assert_refused(outcome: &Outcome, code: &str, words: &[&str]) {
     assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
     assert_eq!(outcome.result["status"], "failed", "{outcome:?}");
@@ -27,7 +28,7 @@ fn assert_empty(folder: &std::path::Path) {
 #[test]
 fn there_is_no_such_process() {
     let folder = tempfile::tempdir().unwrap();
-    // No Windows gives out an id that is no multiple of 4.
+    // Windows has no process id that is not a multiple of 4.
     let outcome = dump(&folder.path().join("none.dmp"), &["--pid", "4000003"]);
     assert_refused(
         &outcome,
@@ -97,7 +98,7 @@ fn the_file_cannot_be_written() {
     let error = outcome.result["error"].as_str().unwrap();
     assert!(error.contains("victim.dmp"), "{error}");
     assert_empty(folder.path());
-    // One that exists is not replaced without being told to.
+    // An existing file is not replaced without `--force`.
     let file = folder.path().join("victim.dmp");
     fs::write(&file, "mine").unwrap();
     let outcome = dump(&file, &["--pid", &pid]);

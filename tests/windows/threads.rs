@@ -1,4 +1,4 @@
-//! What is said of threads, against what they say themselves.
+//! The dump's facts about threads, compared with what the threads report.
 
 use dumpwright::read::Thread;
 
@@ -47,7 +47,7 @@ fn threads_are_what_they_say() {
         assert_eq!(info.create_time, number(&said["created"]), "{role}");
         assert_eq!(info.affinity, number(&said["affinity"]), "{role}");
         assert_eq!((info.dump_flags, info.exit_time), (0, 0), "{role}: it lives");
-        // The main thread begins in the program's entry point, which main does not know.
+        // The main thread begins at the program's entry point, which `main` cannot report.
         if role != "main" {
             assert_eq!(info.start_address, number(&said["start"]), "{role}");
         }

@@ -2,21 +2,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use dumpwright::read::Dump;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::child::KilledOnDrop;
 use crate::support::{repository, windows};
 
-/// How long something may take that must come: a machine under load has time.
+/// How long to wait for an event that must come. A machine under load may be slow.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A victim that runs, and what it says of itself.
+/// A running victim and its testimony.
 pub struct Victim {
-    child: Child,
+    child: KilledOnDrop,
     folder: TempDir,
     pub truth: Value,
 }
@@ -34,7 +35,7 @@ impl Victim {
             .spawn()
             .expect("wine runs");
         let mut victim = Self {
-            child,
+            child: KilledOnDrop(child),
             truth: Value::Null,
             folder,
         };
@@ -58,7 +59,7 @@ impl Victim {
         number(&self.truth["pid"]) as u32
     }
 
-    /// What it says of one of its threads.
+    /// The testimony about one of its threads.
     pub fn thread(&self, role: &str) -> &Value {
         let threads = self.truth["threads"].as_array().unwrap();
         threads.iter().find(|thread| thread["role"] == role).unwrap()
@@ -68,13 +69,13 @@ impl Victim {
         self.folder.path().join(name)
     }
 
-    /// How often the thread with this place has beaten.
+    /// The counter of the thread with this index.
     fn beat(&self, place: usize) -> u64 {
         let table = fs::read(self.path("beats")).unwrap();
         u64::from_le_bytes(table[8 * place..8 * place + 8].try_into().unwrap())
     }
 
-    /// Fails unless the threads with these places run.
+    /// Fails unless the threads with these indices run.
     pub fn assert_runs(&self, places: &[usize]) {
         for place in places {
             let before = self.beat(*place);
@@ -85,14 +86,7 @@ impl Victim {
     }
 }
 
-impl Drop for Victim {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Waits for something that must come.
+/// Waits for an event that must come.
 pub fn await_that(what: &str, mut come: impl FnMut() -> bool) {
     let started = Instant::now();
     while !come() {
@@ -105,7 +99,7 @@ pub fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
-/// A victim's program.
+/// The program of a victim, compiled.
 pub fn compiled(name: &str) -> PathBuf {
     let source = repository()
         .join("tests/windows_victims")
@@ -114,16 +108,16 @@ pub fn compiled(name: &str) -> PathBuf {
     windows::compile(&format!("{name}.exe"), &source, &["-O1", "-ladvapi32"], &[])
 }
 
-/// What came of a dump.
+/// The result of a dump.
 #[derive(Debug)]
 pub struct Outcome {
     pub status: ExitStatus,
-    /// What `--json` said.
+    /// The JSON that `--json` printed.
     pub result: Value,
     pub stderr: String,
 }
 
-/// `dumpwright dump --json` with these options, into this file.
+/// Runs `dumpwright dump --json` with these options, into this file.
 pub fn dump(file: &Path, options: &[&str]) -> Outcome {
     let mut command = windows::wine(windows::executable());
     command
@@ -134,13 +128,12 @@ pub fn dump(file: &Path, options: &[&str]) -> Outcome {
     let line = output.stdout.lines().last().unwrap_or_default();
     Outcome {
         status: output.status,
-        result: serde_json::from_str(line)
-            .unwrap_or_else(|error| panic!("{error}: {:?} {:?}", output.stdout, output.stderr)),
+        result: serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {output:?}")),
         stderr: output.stderr,
     }
 }
 
-/// Dumps a process completely, and checks the dump.
+/// Makes a dump that must be complete, and checks it.
 pub fn complete(victim: &Victim, options: &[&str]) -> (Dump, Value) {
     let file = victim.path("victim.dmp");
     let pid = victim.pid().to_string();
@@ -153,14 +146,14 @@ pub fn complete(victim: &Victim, options: &[&str]) -> (Dump, Value) {
     (Dump::open(&file).unwrap(), outcome.result)
 }
 
-/// The test program that links the library, with these words: what it says.
+/// Runs the test program that links the library, with these arguments, and returns its JSON.
 pub fn dumps(words: &[&str]) -> Value {
     let output = windows::run(windows::wine(windows::dumps()).args(words));
     assert!(output.status.success(), "{words:?}: {}", output.stderr);
     serde_json::from_str(output.stdout.trim()).unwrap()
 }
 
-/// A file name as a word for a Windows program.
+/// A file name as an argument for a Windows program.
 pub fn word(file: &Path) -> String {
     windows::path(file).into_string().unwrap()
 }

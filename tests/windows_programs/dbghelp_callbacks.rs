@@ -1,4 +1,5 @@
-//! Callbacks in Rust behind `MiniDumpWriteDump`, for `tests/windows_dbghelp.rs`: what the command line has no words for.
+//! Callbacks in Rust for `MiniDumpWriteDump`, for `tests/windows/dbghelp.rs`: tests that the
+//! command line has no options for.
 //!
 //! `dbghelp_callbacks WHAT PID FILE DLL`
 
@@ -21,7 +22,7 @@ mod windows {
     use std::path::Path;
 
     use dumpwright::callback::ThreadWriteFlags;
-    use dumpwright::native::dbghelp::{self, DbgHelp, Process};
+    use dumpwright::native::dbghelp::{self, DbgHelp, OpenProcess};
     use dumpwright::policy::{Chain, Redact, Threads};
     use dumpwright::{Ask, Callback, DumpType, FileSink, Report, Request};
 
@@ -31,7 +32,7 @@ mod windows {
             return Err("dbghelp_callbacks WHAT PID FILE DLL".into());
         };
         let engine = DbgHelp::load(Path::new(dll))?;
-        let process = Process::open(pid.parse()?)?;
+        let process = OpenProcess::open(pid.parse()?)?;
         let dump = |callback: &mut dyn Callback, dump_type: DumpType| -> Result<Report, Box<dyn Error>> {
             let mut sink = FileSink::create(file, false)?;
             let request = Request::new(dump_type);
@@ -122,7 +123,7 @@ mod windows {
         Ok(())
     }
 
-    /// Changes nothing and wants nothing.
+    /// Changes nothing and requests nothing.
     fn nothing(ask: Ask<'_>) -> bool {
         !matches!(ask, Ask::Memory { .. } | Ask::RemoveMemory { .. })
     }

@@ -1,10 +1,12 @@
-//! A program that links the library, for the tests of live processes on Windows: it dumps from inside one process, with
-//! callbacks, and says as JSON what came of it.
+//! A program that links the library, for the tests of live processes on Windows. It makes dumps
+//! inside one process, with callbacks, and prints the result as JSON.
 //!
-//! `dumps repeat PID COUNT FILE`, `dumps exclude PID THREAD BEATS FILE`, `dumps end PID FILE`, `dumps own FILE`
+//! `dumps repeat PID COUNT FILE`, `dumps exclude PID THREAD BEATS FILE`, `dumps end PID FILE`,
+//! `dumps own FILE`
 
 #[cfg(windows)]
 mod on_windows {
+    use std::ffi::c_void;
     use std::fs;
     use std::time::{Duration, Instant};
 
@@ -33,50 +35,33 @@ mod on_windows {
             pub fn TerminateProcess(process: *mut c_void, code: u32) -> i32;
             pub fn WaitForSingleObject(object: *mut c_void, milliseconds: u32) -> u32;
             pub fn CloseHandle(handle: *mut c_void) -> i32;
+            pub fn GetHandleInformation(handle: *mut c_void, flags: *mut u32) -> i32;
             pub fn CreateToolhelp32Snapshot(flags: u32, process: u32) -> *mut c_void;
             pub fn Thread32First(snapshot: *mut c_void, entry: *mut ThreadEntry) -> i32;
             pub fn Thread32Next(snapshot: *mut c_void, entry: *mut ThreadEntry) -> i32;
         }
-
-        #[link(name = "ntdll")]
-        unsafe extern "system" {
-            pub fn NtQuerySystemInformation(
-                class: i32,
-                into: *mut c_void,
-                size: u32,
-                needed: *mut u32,
-            ) -> i32;
-        }
     }
 
-    /// How many handles this process has open, as the kernel's table of all handles has them. (GetProcessHandleCount says 0 under
-    /// Wine 8.)
+    /// The number of handles that this process has open. (GetProcessHandleCount returns 0 under
+    /// Wine 8, and the system's list of handles ends Wine's server if a process starts meanwhile.)
     fn handles() -> usize {
-        const EXTENDED_HANDLE_INFORMATION: i32 = 64;
-        /// Number of entries and a reserved word; then entries of five words, of which the second is the process.
-        const HEADER: usize = 2;
-        const ENTRY: usize = 5;
-        let mut table = vec![0_u64; 1 << 20];
-        // SAFETY: writes at most so many bytes to the table.
-        let status = unsafe {
-            system::NtQuerySystemInformation(
-                EXTENDED_HANDLE_INFORMATION,
-                table.as_mut_ptr().cast(),
-                (table.len() * 8) as u32,
-                std::ptr::null_mut(),
-            )
+        /// Handles are multiples of four, and the lowest free one is used first. This process has
+        /// a few hundred at most.
+        const HIGHEST: usize = 1 << 16;
+        let is_open = |number: &usize| {
+            let mut flags = 0;
+            // SAFETY: the function writes one integer, and rejects a number that is no handle.
+            unsafe { system::GetHandleInformation(*number as *mut c_void, &raw mut flags) != 0 }
         };
-        assert!(status >= 0, "the table of handles: {status:#x}");
-        let own = u64::from(std::process::id());
-        let entries = table[HEADER..].chunks_exact(ENTRY).take(table[0] as usize);
-        entries.filter(|entry| entry[1] == own).count()
+        (4..HIGHEST).step_by(4).filter(is_open).count()
     }
 
     /// The threads of a process, as Toolhelp lists them.
     fn threads(process: u32) -> Vec<u32> {
         const THREADS: u32 = 4;
         let mut ids = Vec::new();
-        // SAFETY: the entry is the system's structure, which says how long it is; the snapshot is closed once.
+        // SAFETY: the entry is the system's structure and contains its own size; the snapshot is
+        // closed once.
         unsafe {
             let snapshot = system::CreateToolhelp32Snapshot(THREADS, 0);
             let mut entry: system::ThreadEntry = std::mem::zeroed();
@@ -93,8 +78,8 @@ mod on_windows {
         ids
     }
 
-    /// The threads of a process that stay suspended, each with how often. Wine makes threads suspended and lets them go a moment
-    /// later, so it takes more than one look.
+    /// The threads of a process that stay suspended, each with its suspend count. Wine creates
+    /// threads suspended and resumes them a moment later, so the function looks several times.
     fn suspended(process: u32) -> Vec<(u32, u32)> {
         const LOOKS: usize = 1000;
         let mut found = suspended_now(process);
@@ -112,7 +97,8 @@ mod on_windows {
     fn suspended_now(process: u32) -> Vec<(u32, u32)> {
         const SUSPEND_RESUME: u32 = 2;
         let counts = threads(process).into_iter().filter_map(|id| {
-            // SAFETY: the thread is resumed as often as it is suspended here, and the handle closed once.
+            // SAFETY: the thread is resumed as often as it is suspended here, and the handle is
+            // closed once.
             unsafe {
                 let thread = system::OpenThread(SUSPEND_RESUME, 0, id);
                 if thread.is_null() {
@@ -133,12 +119,13 @@ mod on_windows {
         json!({"error": error.to_string(), "hresult": format!("{:#010x}", error.hresult().0)})
     }
 
-    /// Dumps a process so often, as many types do, and looks after each dump whether a thread stays suspended.
+    /// Makes this many dumps of a process, with changing types, and after each dump looks for
+    /// threads that stay suspended.
     fn repeat(pid: u32, count: usize, file: &str) -> Value {
         const TYPES: [&str; 5] = ["normal", "0x1925", "triage", "heap", "full"];
-        // The first dumps load what is loaded once, DLLs above all.
+        // The first dumps load what is loaded once, above all DLLs.
         const FIRST: usize = 10;
-        let (mut partial, mut left_suspended, mut remarks) = (0, Vec::new(), Vec::new());
+        let (mut partial, mut left_suspended, mut diagnostics) = (0, Vec::new(), Vec::new());
         let mut after_first = 0;
         let mut longest = Duration::ZERO;
         for index in 0..count + FIRST {
@@ -155,7 +142,7 @@ mod on_windows {
                 Ok(report) if report.is_complete() => {}
                 Ok(report) => {
                     partial += 1;
-                    remarks.extend(report.missing().map(ToString::to_string));
+                    diagnostics.extend(report.missing().map(ToString::to_string));
                 }
                 Err(error) => return json!({"dumps": index, "failure": failure(&error)}),
             }
@@ -165,7 +152,7 @@ mod on_windows {
         json!({
             "dumps": count + FIRST,
             "partial": partial,
-            "missing": remarks,
+            "missing": diagnostics,
             "left_suspended": left_suspended,
             "handles_after_first": after_first,
             "handles": handles(),
@@ -173,8 +160,9 @@ mod on_windows {
         })
     }
 
-    /// Dumps a process without one of its threads. While all others are held, that one's beats are waited for: it is never
-    /// suspended. Place 2 of the beats is one of a thread that is held.
+    /// Dumps a process without one of its threads. While all others are suspended, the function
+    /// waits until that thread counts further, so it is never suspended. Index 2 of the counters
+    /// belongs to a thread that is suspended.
     fn exclude(pid: u32, excluded: u32, beats: &str, place: usize, file: &str) -> Value {
         const PATIENCE: Duration = Duration::from_secs(60);
         let beat = |place: usize| {
@@ -215,7 +203,7 @@ mod on_windows {
         }
     }
 
-    /// Dumps a process that ends while its threads are being chosen.
+    /// Dumps a process that ends while its threads are being selected.
     fn end(pid: u32, file: &str) -> Value {
         const TERMINATE: u32 = 1;
         const SYNCHRONIZE: u32 = 0x10_0000;

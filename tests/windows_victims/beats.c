@@ -1,5 +1,6 @@
-/* A Windows process to be dumped: five threads and a block of memory with a secret in it. Tells what it is as JSON in the file REPORT and counts on in the file BEAT,
- * so that it can be seen to run, until it is ended.
+/* A Windows process to be dumped: five threads and a block of memory with a secret in it. It writes
+ * its testimony as JSON to the file REPORT, and counts up in the file BEAT, so that a test sees
+ * that it runs. It runs until it is ended.
  *
  *   beats.exe REPORT BEAT LIBRARY
  */

@@ -1,5 +1,6 @@
-/* A process that does not stay the same for a moment: threads are made and end, a library is loaded and unloaded, memory is
- * taken and given back. Three threads do this, each beating in its own place; a fourth only beats. */
+/* A process that changes all the time: threads start and end, a library is loaded and unloaded,
+ * memory is allocated and freed. Three threads do this, each with its own counter; a fourth only
+ * counts. */
 #include "truth.h"
 
 static DWORD WINAPI short_lived(void *unused)

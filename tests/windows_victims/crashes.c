@@ -1,4 +1,5 @@
-/* Handles an exception of its own, says so, and then does what it is told: crashes, ends, or waits. */
+/* Handles an exception itself, prints that it did, and then crashes, ends, or waits, as its
+ * argument says. */
 #include "truth.h"
 
 static volatile int sink;
@@ -35,7 +36,7 @@ int main(int count, char **words)
         WaitForSingleObject(CreateThread(0, 0, writes_to_nowhere, 0, 0, 0), INFINITE);
     if (!strcmp(words[1], "overflow"))
         sink = deep(0);
-    /* What abort() of newer C runtimes does: __fastfail(FAST_FAIL_FATAL_APP_EXIT). */
+    /* As abort() of newer C runtimes: __fastfail(FAST_FAIL_FATAL_APP_EXIT). */
     if (!strcmp(words[1], "abort"))
         __asm__ volatile("int $0x29" : : "c"(7));
     if (!strcmp(words[1], "raise"))

@@ -1,8 +1,10 @@
-/* A process that stands still while it is dumped twice: by Microsoft's DbgHelp, and by the program that the command line names.
+/* A process that does not change while it is dumped twice: by Microsoft's DbgHelp, and by the
+ * program that the command line names.
  *
  *     dumped_twice.exe TYPE THEIRS OURS DUMPWRIGHT
  *
- * TYPE is the dump's in digits, THEIRS and OURS the files to be written. DbgHelp is msdbghelp.dll beside this program.
+ * TYPE is the dump type in digits; THEIRS and OURS are the output files. DbgHelp is msdbghelp.dll
+ * next to this program.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +13,8 @@
 
 typedef BOOL (WINAPI *write_dump)(HANDLE, DWORD, HANDLE, int, void *, void *, void *);
 
-/* The process that is dumped: has loaded and freed libraries, and acts in one thread as somebody else. */
+/* The process to be dumped. It has loaded and freed libraries, and one thread impersonates another
+ * user. */
 static DWORD WINAPI impersonates(void *ready)
 {
     if (!ImpersonateSelf(SecurityImpersonation))

@@ -1,6 +1,6 @@
 /*
- * A Windows program with some of everything that a dump tells of, which then waits: two dumps of it, one after the other, are of the same
- * state. It speaks as tests/victims/victim.h says.
+ * A Windows program with something for every part of a dump. Then it waits, so that two dumps, one
+ * after the other, have the same state. Its output has the form of tests/victims/victim.h.
  */
 #include <windows.h>
 
@@ -16,7 +16,7 @@ enum { THREADS = 4 };
 static volatile LONG waiting;
 static HANDLE never;
 
-/* Data of the program's own, with a pointer to the heap. */
+/* The program's data, with a pointer to the heap. */
 __declspec(dllexport) char *global_text;
 
 static DWORD WINAPI wait_deep(void *depth)
@@ -44,7 +44,7 @@ int main(void)
     DWORD old;
     VirtualProtect(memory + 0x1000, 0x1000, PAGE_NOACCESS, &old);
     VirtualProtect(memory + 0x2000, 0x1000, PAGE_READONLY, &old);
-    /* One that is there no longer. */
+    /* A library that is unloaded again. */
     FreeLibrary(LoadLibraryA("version.dll"));
     DWORD ids[THREADS];
     for (uintptr_t number = 0; number < THREADS; number++)

@@ -1,4 +1,4 @@
-/* A process that nobody may open: its access control list is empty. */
+/* A process that no one may open: its access control list is empty. */
 #include "truth.h"
 
 int main(int count, char **words)

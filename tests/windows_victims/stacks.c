@@ -1,9 +1,10 @@
 /*
- * A Windows program with known functions, known registers and known memory, which speaks as tests/victims/victim.h says: READY with its
- * own testimony, then an answer to each line of its input.
+ * A Windows program with known functions, known registers and known memory. Its output has the form
+ * of tests/victims/victim.h: READY with its testimony, then an answer to each line of its input.
  *
- * Its known threads never wait: they stay in code of this program, so that what names and unwinds their frames is all its own. The functions
- * are exported, because some debuggers know no other names.
+ * The known threads never wait. They stay in code of this program, so that the names and the unwind
+ * information of their frames come from this program only. The functions are exported, because some
+ * debuggers find no other names.
  */
 #include <windows.h>
 
@@ -17,10 +18,10 @@
 #define KNOWN __declspec(dllexport) __attribute__((noinline))
 
 static volatile LONG calls;
-/* The thread that was started last is where it stays. */
+/* Set when the last thread is in its final function. */
 static volatile LONG in_place;
 
-/* The object that a thread's stack leads to. */
+/* The object to which a thread's stack points. */
 static const char secret[] = "known bytes on the heap";
 
 KNOWN void innermost(const char *text)
@@ -53,7 +54,7 @@ KNOWN DWORD WINAPI caller(void *text)
     return (DWORD)calls;
 }
 
-/* rax, rbx, … r15 without rsp hold 0x1001, 0x1002, … while this spins. */
+/* Spins with 0x1001, 0x1002, … in rax, rbx, … r15, except rsp. */
 KNOWN DWORD WINAPI registers(void *unused)
 {
     (void)unused;

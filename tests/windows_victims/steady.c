@@ -1,5 +1,6 @@
-/* Threads that are what they say they are, and stay so: one with known registers and known bytes on its stack, one that was
- * suspended twice, one with a name, a priority and a processor, one that only beats, and the main one, which beats too. */
+/* Threads that do not change: one with known registers and known bytes on its stack, one that was
+ * suspended twice, one with a name, a priority and a processor, one that only counts, and the main
+ * thread, which counts too. */
 #include "truth.h"
 
 static const char marked_bytes[32] = "known bytes on the stack 0123456";
@@ -7,7 +8,8 @@ static char *volatile mark;
 static long (WINAPI *volatile delay)(BOOLEAN, LARGE_INTEGER *);
 static LARGE_INTEGER interval = { .QuadPart = -10000 };
 
-/* Beats in place 1, between two system calls, with registers that no function in between changes. */
+/* Increments counter 1 between two system calls, with registers that no function in between
+ * changes. */
 static DWORD WINAPI with_registers(void *unused)
 {
     char bytes[32];
@@ -38,7 +40,7 @@ static DWORD WINAPI with_registers(void *unused)
     return (DWORD)(uintptr_t)bytes[0];
 }
 
-/* Where a thread was made to begin, and what its block says of its stack. */
+/* Adds the start address of a thread, and the stack bounds in its TEB. */
 static void tell_thread(const char *role, HANDLE thread, void *start, LONG suspended, const char *end)
 {
     struct basic { LONG status; NT_TIB *teb; uintptr_t process, id, affinity; LONG priority[2]; } basic;

@@ -1,7 +1,8 @@
-/* What the victims share: how they tell what is true of them, and how they show that they run.
+/* Code that the victims share: their testimony, and counters that show that they run.
  *
- * Each is started as VICTIM.EXE TESTIMONY BEATS [...]: it writes its testimony, JSON, into the first file, which appears when
- * it is whole; and counts in the second, which is a table of 64-bit numbers, one for each thread that beats. */
+ * Each is started as VICTIM.EXE TESTIMONY BEATS [...]. It writes its testimony as JSON into the
+ * first file, which appears when it is complete. The second file is a table of 64-bit counters, one
+ * for each thread that counts. */
 #include <windows.h>
 
 #include <stdarg.h>
@@ -11,7 +12,7 @@
 #include <string.h>
 
 #define BEATS 64
-/* Not every victim needs everything. */
+/* Not every victim uses all of them. */
 #define SHARED static __attribute__((unused))
 
 SHARED volatile LONG64 *beats;
@@ -60,7 +61,7 @@ SHARED void end_testimony(void)
     need(MoveFileA(testimony_name[0], testimony_name[1]), "naming the testimony");
 }
 
-/* Counts in the given place for ever. */
+/* Increments the counter with this index for ever. */
 SHARED DWORD WINAPI beat(void *place)
 {
     for (;;) {

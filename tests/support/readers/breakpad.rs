@@ -10,14 +10,14 @@ fn run(tool: &str, dump: &Path, more: &[&Path]) -> Output {
     if tool == "minidump_stackwalk" {
         command.arg("-m");
     }
-    crate::support::run(command.arg(dump).args(more))
+    crate::run(command.arg(dump).args(more))
 }
 
 /// Unwinds every thread with these symbols.
 pub fn read(dump: &Path, symbols: &Path) -> Reading {
     let output = run("minidump_stackwalk", dump, &[symbols]);
     let text = String::from_utf8_lossy(&output.stdout);
-    // It numbers the threads as they stand in the file, and shows no ids; the other tool does.
+    // It shows the indices of threads in the file, but no ids. The other tool shows the ids.
     let (raw, mut complaints) = raw(dump);
     complaints.extend(complaints_of(&output.stderr));
     let mut threads: Vec<Thread> = thread_ids(&raw)
@@ -64,7 +64,7 @@ pub fn read(dump: &Path, symbols: &Path) -> Reading {
     }
 }
 
-/// The raw view of `minidump_dump`, and its complaints.
+/// Returns the output of `minidump_dump`, and its complaints.
 pub fn raw(dump: &Path) -> (String, Vec<String>) {
     let output = run("minidump_dump", dump, &[]);
     (
@@ -73,10 +73,12 @@ pub fn raw(dump: &Path) -> (String, Vec<String>) {
     )
 }
 
-/// Errors from the parts that read the file. Those of its stack walker say where a stack ended.
+/// Returns the errors of the code that reads the file. Errors of the stack walker only tell where a
+/// stack ended.
 ///
-/// `minidump_dump` asks for every stream that it knows and reports an error also when there is none of that
-/// type; then the line before says that it is not present.
+/// `minidump_dump` tries to read every stream type that it supports. If the dump has no such
+/// stream, it prints an error, preceded by a line that the stream is not present. Such errors are
+/// ignored.
 fn complaints_of(stderr: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(stderr);
     let before = std::iter::once("").chain(text.lines());
@@ -104,7 +106,7 @@ fn thread_ids(raw: &str) -> Vec<u32> {
     ids
 }
 
-/// The number behind `name =` in the first paragraph that begins with `heading`.
+/// Returns the number after `name =` in the first paragraph that starts with `heading`.
 pub fn value(raw: &str, heading: &str, name: &str) -> Option<u64> {
     let paragraph = raw.lines().skip_while(|line| *line != heading).skip(1);
     let field = paragraph

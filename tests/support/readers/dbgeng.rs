@@ -1,6 +1,8 @@
-//! Microsoft's debugger engine, the one of WinDbg, under Wine: `tests/reader_programs/dbgeng.c` hands it commands.
+//! Microsoft's debugger engine, which WinDbg uses, under Wine. The program
+//! `tests/reader_programs/dbgeng.c` passes commands to it.
 //!
-//! Without the binaries of the target it walks stacks by searching them; what it says of symbols is no complaint here.
+//! Without the target's binaries the engine finds stack frames by searching the stack. Its messages
+//! about missing symbols are not counted as complaints.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,25 +10,26 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{Crash, Reading, Thread};
-use crate::support::windows;
+use crate::windows;
 
 /// A version of the engine, as `cargo xtask windows` installs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Engine {
     pub name: &'static str,
     folder: &'static str,
-    /// Types of streams below 0x10000 that are younger than it; it says so, and goes on.
+    /// Stream types below 0x10000 that are newer than this version. It warns about them and
+    /// continues.
     unknown_streams: &'static [u32],
 }
 
-/// 6.3.9600, of Windows 8.1. It does not know ARM64.
+/// Version 6.3.9600, from Windows 8.1. It does not support ARM64.
 pub const OLD: Engine = Engine {
     name: "dbgeng 6.3",
     folder: "dbgeng-6.3",
     unknown_streams: &[0x15, 0x16, 0x18],
 };
 
-/// 10.0.15063.
+/// Version 10.0.15063.
 pub const NEW: Engine = Engine {
     name: "dbgeng 10.0",
     folder: "dbgeng-10.0",
@@ -35,28 +38,29 @@ pub const NEW: Engine = Engine {
 
 pub const ENGINES: [Engine; 2] = [OLD, NEW];
 
-/// What the engine printed.
+/// The output of the engine.
 #[derive(Clone, Debug)]
 pub struct Session {
     engine: Engine,
-    /// While it opened the dump.
+    /// The output while it opened the dump.
     pub opening: String,
-    /// Answers to the commands, in their order.
+    /// The output of each command, in order.
     pub answers: Vec<String>,
 }
 
-/// A thread as `~*k` and `~*e r` show it.
+/// A thread, as shown by `~*k` and `~*e r`.
 #[derive(Clone, Debug)]
 pub struct ShownThread {
     pub pid: u32,
     pub tid: u32,
     pub teb: u64,
-    /// By the engine's names: `rip`, `efl`.
+    /// The registers by the engine's names, such as `rip` and `efl`.
     pub registers: BTreeMap<String, u64>,
-    /// Innermost first.
+    /// The frames, the innermost first.
     pub frames: Vec<Frame>,
 }
 
+/// A stack frame, as shown by `~*k`.
 #[derive(Clone, Debug)]
 pub struct Frame {
     pub return_address: u64,
@@ -72,22 +76,22 @@ pub struct Module {
     pub path: String,
 }
 
-/// What the engine makes of a dump.
+/// The engine's report on a dump.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub threads: Vec<ShownThread>,
     pub modules: Vec<Module>,
-    /// Of these it shows names only, as it does for the kernel.
+    /// The unloaded modules. The engine shows only their names, as for modules of the kernel.
     pub unloaded: Vec<Module>,
-    /// Type and size of each stream, from the analysis.
+    /// The type and size of each stream, from the analysis.
     pub streams: Vec<(u32, u64)>,
-    /// What `.dumpdebug` says of the whole file.
+    /// The output of `.dumpdebug`, which describes the whole file.
     pub analysis: String,
-    /// The thread and the engine's words, if the dump has an exception.
+    /// The thread id and the engine's description of the exception, if the dump has one.
     pub exception: Option<(u32, String)>,
-    /// Lines with ERROR or WARNING that say something about the dump.
+    /// Lines with ERROR, WARNING or FAILED that are about the dump.
     pub complaints: Vec<String>,
-    /// The answers to further commands.
+    /// The output of further commands.
     pub answers: Vec<String>,
 }
 
@@ -96,7 +100,7 @@ const REGISTERS: &str = "~*e r";
 const MODULES: &str = "lmf";
 const ANALYSIS: &str = ".dumpdebug";
 
-/// Opens a dump and asks these commands; or the engine's reason to refuse it.
+/// Opens a dump and runs these commands. Returns the engine's message if it refuses the dump.
 pub fn session(engine: Engine, dump: &Path, commands: &[&str]) -> Result<Session, String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let output = folder.path().join("output");
@@ -107,9 +111,10 @@ pub fn session(engine: Engine, dump: &Path, commands: &[&str]) -> Result<Session
     command
         .args([windows::path(&cache.join(engine.folder)), windows::path(&dump)])
         .args(commands)
-        // Wine has DLLs of these names, which cannot do this.
+        // Use Microsoft's DLLs instead of Wine's DLLs of the same names, which lack these
+        // functions.
         .env("WINEDLLOVERRIDES", "dbgeng,dbghelp,dbgmodel=n")
-        // Not pipes: Wine's server outlives the program, and would keep them open.
+        // A file instead of pipes: Wine's server outlives the program, and would keep them open.
         .stdin(Stdio::null())
         .stderr(file.try_clone().expect("a file"))
         .stdout(file);
@@ -133,20 +138,20 @@ pub fn session(engine: Engine, dump: &Path, commands: &[&str]) -> Result<Session
     })
 }
 
-/// The engine's report on a dump, with the answers to these commands.
+/// Returns the engine's report on a dump, with the output of these commands.
 ///
 /// # Panics
 ///
-/// When it refuses the dump.
+/// If the engine refuses the dump.
 pub fn report(engine: Engine, dump: &Path, commands: &[&str]) -> Report {
     report_behind(engine, dump, &[], commands)
 }
 
-/// The same after these commands, which tell it where symbols and binaries are.
+/// Like [`report`], after the commands `before`, which set the paths of symbols and binaries.
 ///
 /// # Panics
 ///
-/// When it refuses the dump.
+/// If the engine refuses the dump.
 pub fn report_behind(engine: Engine, dump: &Path, before: &[&str], commands: &[&str]) -> Report {
     let all = [before, &[THREADS, REGISTERS, MODULES, ANALYSIS], commands].concat();
     let mut session = session(engine, dump, &all)
@@ -177,7 +182,8 @@ pub fn report_behind(engine: Engine, dump: &Path, before: &[&str], commands: &[&
     }
 }
 
-/// The same in the form that all readers which unwind have. Nothing has names here: functions are places in modules.
+/// Like [`report`], in the form that all readers which unwind share. Functions have no names here;
+/// they are offsets in modules.
 pub fn read(engine: Engine, dump: &Path) -> Reading {
     let report = report(engine, dump, &[]);
     Reading {
@@ -205,11 +211,12 @@ pub fn read(engine: Engine, dump: &Path) -> Reading {
     }
 }
 
-/// The bytes in an answer to `db`; `None` where the dump has none.
+/// Parses the output of `db`. Bytes that the dump does not have are `None`.
 pub fn bytes(answer: &str) -> Vec<Option<u8>> {
     let mut bytes = Vec::new();
     for line in answer.lines() {
-        // The address, two blanks, up to 16 bytes with a dash in the middle, two blanks, the same as text.
+        // A line has the address, two spaces, up to 16 bytes with a dash in the middle, two spaces,
+        // and the same bytes as text.
         let Some(row) = line.split_once("  ").filter(|(place, _)| number(place).is_some()) else {
             continue;
         };
@@ -222,16 +229,16 @@ pub fn bytes(answer: &str) -> Vec<Option<u8>> {
     bytes
 }
 
-/// The registers in an answer to `r`.
+/// Parses the registers in the output of `r`.
 pub fn registers(answer: &str) -> BTreeMap<String, u64> {
-    // The engine pads short names with a blank in front, and the text of the flags has no `=`.
+    // The engine pads short names with a leading space. The text of the flags has no `=`.
     let words = answer.split_whitespace().filter_map(|word| word.split_once('='));
     words
         .filter_map(|(name, value)| Some((name.to_owned(), number(value)?)))
         .collect()
 }
 
-/// The two halves, high one first, of a register in an answer to `r NAME:uq`.
+/// Parses the two halves of a register in the output of `r NAME:uq`, the high half first.
 pub fn halves(answer: &str, register: &str) -> Option<[u64; 2]> {
     let mut words = answer.split_whitespace();
     let high = words.find_map(|word| word.strip_prefix(register)?.strip_prefix('='))?;
@@ -257,15 +264,16 @@ impl Session {
     }
 
     fn expects(&self, line: &str, before: &str) -> bool {
-        // A thread may have no TEB. The engine says so, and that there is none at the address that it makes up in its place.
+        // A thread may have no TEB. The engine warns about that, and then that there is no TEB at
+        // the address that it uses instead.
         let no_teb = |line: &str| line.starts_with("WARNING: Teb ") && line.contains(" pointer is NULL ");
         no_teb(line)
             || (no_teb(before) && line.ends_with(" does not appear to be a TEB"))
-            // It takes the names that a binary exports where there is no PDB.
+            // Without a PDB it uses the exported symbols of a binary.
             || line.starts_with("*** ERROR: Symbol file could not be found.  Defaulted to export symbols for ")
-            // Most binaries of targets are not here; x86 code cannot be unwound without them.
+            // Most binaries of targets are not available. x86 code cannot be unwound without them.
             || line.starts_with("*** WARNING: Unable to verify timestamp for ")
-            // Only Microsoft's linker puts a checksum into programs, if it is told to.
+            // Only Microsoft's linker stores a checksum in programs, and only with an option.
             || line.starts_with("*** WARNING: Unable to verify checksum for ")
             || line.starts_with("*** ERROR: Module load completed but symbols could not be loaded for ")
             || line == "WARNING: Stack unwind information not available. Following frames may be wrong."
@@ -275,7 +283,8 @@ impl Session {
                 .is_some_and(|kind| self.engine.unknown_streams.contains(&kind))
     }
 
-    /// `(PID.TID): WORDS`, once the engine has waited for the event that a dump with an exception is.
+    /// Parses the line `(PID.TID): WORDS`, which the engine prints when it opens a dump with an
+    /// exception.
     fn exception(&self) -> Option<(u32, String)> {
         let (_, told) = self.opening.split_once("exception of interest")?;
         let line = told.lines().find_map(|line| line.strip_prefix('('))?;
@@ -284,7 +293,8 @@ impl Session {
     }
 }
 
-/// `NUMBER  Id: PID.TID Suspend: N Teb: ADDRESS Unfrozen`, and below it the frames.
+/// Parses lines `NUMBER  Id: PID.TID Suspend: N Teb: ADDRESS Unfrozen`, each followed by the
+/// frames.
 fn threads_of(answer: &str) -> Vec<ShownThread> {
     let mut threads: Vec<ShownThread> = Vec::new();
     for line in answer.lines() {
@@ -316,7 +326,8 @@ fn frame(line: &str) -> Option<Frame> {
     })
 }
 
-/// Each thread's block of `r` begins with the first register of its processor.
+/// Parses the output of `r` for all threads. The block of each thread starts with the first
+/// register of its processor.
 fn registers_of(answer: &str) -> Vec<BTreeMap<String, u64>> {
     let mut blocks: Vec<String> = Vec::new();
     for line in answer.lines() {
@@ -337,7 +348,7 @@ fn registers_of(answer: &str) -> Vec<BTreeMap<String, u64>> {
 fn module(line: &str) -> Option<Module> {
     let mut words = line.split_whitespace();
     let (base, end) = (number(words.next()?)?, number(words.next()?)?);
-    // An unloaded module has only the one name.
+    // An unloaded module has only one name.
     let path = line.split_whitespace().skip(2);
     let path: Vec<_> = path.collect();
     let path = if path.len() > 1 { &path[1..] } else { &path[..] };
@@ -348,14 +359,14 @@ fn module(line: &str) -> Option<Module> {
     })
 }
 
-/// `Stream N: type NAME (NUMBER), size SIZE, RVA RVA`
+/// Parses a line `Stream N: type NAME (NUMBER), size SIZE, RVA RVA`.
 fn stream(line: &str) -> Option<(u32, u64)> {
     let (_, kind) = line.strip_prefix("Stream ")?.split_once(" (")?;
     let (kind, rest) = kind.split_once("), size ")?;
     Some((kind.parse().ok()?, number(rest.split_once(',')?.0)?))
 }
 
-/// A number as the engine prints it, with a grave accent in the middle of wide ones.
+/// Parses a number as the engine prints it. Wide numbers have a grave accent in the middle.
 fn number(text: &str) -> Option<u64> {
     u64::from_str_radix(&text.replace('`', ""), 16).ok()
 }
@@ -364,12 +375,12 @@ fn hexadecimal(text: &str) -> Option<u32> {
     u32::from_str_radix(text, 16).ok()
 }
 
-/// The host of the engine, compiled.
+/// Compiles the program that hosts the engine.
 fn program() -> std::path::PathBuf {
     const FLAGS: &[&str] = &["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror"];
-    let source = crate::support::repository().join("tests/reader_programs/dbgeng.c");
-    crate::support::victim::build("dbgeng.exe", std::slice::from_ref(&source), FLAGS, |into| {
+    let source = crate::repository().join("tests/reader_programs/dbgeng.c");
+    crate::victim::build("dbgeng.exe", std::slice::from_ref(&source), FLAGS, |into| {
         let mut compiler = Command::new("x86_64-w64-mingw32-gcc");
-        crate::support::run_well(compiler.args(FLAGS).arg("-o").arg(into).arg(&source));
+        crate::run_well(compiler.args(FLAGS).arg("-o").arg(into).arg(&source));
     })
 }

@@ -7,16 +7,16 @@ use serde::Deserialize;
 
 use super::{Crash, Reading, Thread};
 
-/// Everything that the script reports.
+/// The report of the script.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Report {
     pub pid: u32,
     pub selected_tid: u32,
     pub threads: Vec<ReportThread>,
     pub modules: Vec<Module>,
-    /// Base, end, and whether something is mapped there.
+    /// The start, the end, and whether something is mapped there.
     pub regions: Vec<(u64, u64, bool)>,
-    /// The bytes asked for, hexadecimal.
+    /// The requested bytes, in hexadecimal. `None` if the dump does not have them.
     pub memory: Vec<Option<String>>,
 }
 
@@ -25,9 +25,9 @@ pub struct ReportThread {
     pub tid: u32,
     pub frames: Vec<Frame>,
     pub registers: std::collections::BTreeMap<String, u64>,
-    /// lldb::StopReason.
+    /// A value of `lldb::StopReason`.
     pub stop_reason: u32,
-    /// For a signal: its number.
+    /// For a signal, its number.
     pub stop_data: Vec<u64>,
     pub stop_description: String,
 }
@@ -43,28 +43,29 @@ pub struct Frame {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Module {
     pub path: String,
-    /// The build id, as LLDB writes it.
+    /// The build id, as LLDB formats it.
     pub uuid: Option<String>,
     pub base: u64,
 }
 
-/// lldb::eStopReasonSignal and eStopReasonException.
+/// `lldb::eStopReasonSignal` and `lldb::eStopReasonException`.
 const STOPPED_BY: [u32; 2] = [5, 6];
 
-/// LLDB's report on a dump, with the memory at these places; or its reason to refuse it.
+/// Returns LLDB's report on a dump, with the memory at these addresses and lengths. Returns LLDB's
+/// message if it refuses the dump.
 pub fn report(dump: &Path, memory: &[(u64, u64)]) -> Result<Report, String> {
     report_with(dump, memory, &[])
 }
 
-/// The same with folders in which it finds binaries that are not where the dump says.
+/// Like [`report`], with directories of binaries that are not at the paths in the dump.
 pub fn report_with(dump: &Path, memory: &[(u64, u64)], binaries: &[&Path]) -> Result<Report, String> {
-    let script = crate::support::repository().join("tests/reader_scripts/lldb_report.py");
+    let script = crate::repository().join("tests/reader_scripts/lldb_report.py");
     let mut ask = format!("report '{}'", dump.display());
     for (address, length) in memory {
         ask.push_str(&format!(" {address}:{length}"));
     }
     let mut command = Command::new("lldb-19");
-    // No settings of the user, no symbols from the network.
+    // Use neither the user's settings nor symbols from the network.
     command.args(["--no-lldbinit", "--batch"]);
     for folder in binaries {
         let folder = folder.display();
@@ -75,7 +76,7 @@ pub fn report_with(dump: &Path, memory: &[(u64, u64)], binaries: &[&Path]) -> Re
     command
         .arg("-o")
         .arg(format!("command script import '{}'", script.display()));
-    let output = crate::support::run(command.arg("-o").arg(ask).env_remove("DEBUGINFOD_URLS"));
+    let output = crate::run(command.arg("-o").arg(ask).env_remove("DEBUGINFOD_URLS"));
     let text = String::from_utf8_lossy(&output.stdout);
     let Some(found) = text.lines().find_map(|line| line.strip_prefix("REPORT ")) else {
         return Err(format!(
@@ -87,19 +88,19 @@ pub fn report_with(dump: &Path, memory: &[(u64, u64)], binaries: &[&Path]) -> Re
     serde_json::from_str(found).map_err(|error| format!("{error}: {found}"))
 }
 
-/// Unwinds every thread, by the binaries on disk.
+/// Unwinds every thread with the binaries on disk.
 pub fn read(dump: &Path) -> Reading {
     read_with(dump, &[])
 }
 
-/// The same with folders of further binaries.
+/// Like [`read`], with directories of further binaries.
 pub fn read_with(dump: &Path, binaries: &[&Path]) -> Reading {
     let report = report_with(dump, &[], binaries)
         .unwrap_or_else(|error| panic!("LLDB refuses {}: {error}", dump.display()));
     reading(&report)
 }
 
-/// What a report says of threads.
+/// Converts a report to the form that all readers which unwind share.
 pub fn reading(report: &Report) -> Reading {
     let crashed = report
         .threads

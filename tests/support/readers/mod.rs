@@ -1,5 +1,7 @@
-//! The judges: readers of minidumps that others wrote. `cargo xtask readers` and, for Microsoft's, `cargo xtask windows` install
-//! them; one that is missing fails the test.
+//! Readers of minidumps from other projects, which examine our dumps.
+//!
+//! `cargo xtask readers` installs them, and `cargo xtask windows` installs Microsoft's. A test
+//! fails if its reader is missing.
 
 pub mod breakpad;
 pub mod dbgeng;
@@ -10,29 +12,29 @@ pub mod symbols;
 
 pub use super::windows::cache;
 
-/// A thread as a reader shows it.
+/// A thread, as shown by a reader.
 #[derive(Clone, Debug)]
 pub struct Thread {
     pub tid: u32,
-    /// `None` where the reader shows no names.
+    /// Its name. `None` if the reader shows no names.
     pub name: Option<String>,
-    /// The function of each frame, innermost first; empty where it found none.
+    /// The function of each frame, the innermost first. Empty strings are unknown functions.
     pub functions: Vec<String>,
-    /// Where the innermost frame is, if the reader shows it as an address.
+    /// The address of the innermost frame, if the reader shows it.
     pub instruction: Option<u64>,
 }
 
-/// A crash as a reader shows it.
+/// A crash, as shown by a reader.
 #[derive(Clone, Debug)]
 pub struct Crash {
     pub tid: u32,
-    /// In the reader's words.
+    /// The reason, in the reader's words.
     pub reason: String,
-    /// `None` where the reader shows no address.
+    /// The address. `None` if the reader shows none.
     pub address: Option<u64>,
 }
 
-/// What a reader that unwinds made of a dump.
+/// The result of a reader that unwinds stacks.
 #[derive(Clone, Debug)]
 pub struct Reading {
     /// The reader's name, for messages.
@@ -42,16 +44,16 @@ pub struct Reading {
     pub modules: usize,
     /// Whether it shows the names of threads.
     pub shows_names: bool,
-    /// Whether it unwinds from a signal handler on an alternate stack into the interrupted function.
+    /// Whether it unwinds from a signal handler on an alternate stack to the interrupted function.
     pub crosses_signal_frames: bool,
-    /// The process id, where it shows one.
+    /// The process id, if the reader shows it.
     pub pid: Option<u32>,
-    /// What it said of streams that it dropped, cut or did not understand. Must be empty.
+    /// Its messages about streams that it ignored, truncated or did not understand. Must be empty.
     pub complaints: Vec<String>,
 }
 
 impl Reading {
-    /// The thread with this id.
+    /// Returns the thread with this id.
     pub fn thread(&self, tid: u32) -> &Thread {
         self.threads
             .iter()
@@ -60,7 +62,7 @@ impl Reading {
     }
 }
 
-/// A number as the readers print addresses: 0x, then hexadecimal digits.
+/// Parses an address as the readers print it: `0x`, followed by hexadecimal digits.
 pub fn hexadecimal(text: &str) -> Option<u64> {
     u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }

@@ -1,4 +1,4 @@
-//! The readers from the Python Package Index, through their scripts in `tests/reader_scripts`.
+//! Readers from the Python Package Index, called by scripts in `tests/reader_scripts`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,12 +7,12 @@ use std::process::Command;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// What the package `minidump` (skelsec) found.
+/// The output of the package `minidump` (by skelsec).
 #[derive(Clone, Debug, Deserialize)]
 pub struct Skelsec {
-    /// The header's flags.
+    /// The flags in the header.
     pub flags: u64,
-    /// Types of the streams that it knows.
+    /// The types of the streams that it supports.
     pub streams: Vec<u32>,
     pub threads: Vec<SkelsecThread>,
     pub modules: Vec<Module>,
@@ -20,37 +20,37 @@ pub struct Skelsec {
     pub handles: Vec<Handle>,
     pub process_id: Option<u32>,
     pub exception: Option<Exception>,
-    /// Address, length, offset in the file.
+    /// The address, length and file offset of each range.
     pub ranges: Vec<(u64, u64, u64)>,
-    /// The bytes asked for, hexadecimal.
+    /// The requested bytes, in hexadecimal. `None` if the dump does not have them.
     pub memory: Vec<Option<String>>,
     pub complaints: Vec<String>,
 }
 
-/// A thread; of processors other than x86-64 there are no registers.
+/// A thread. The registers are read on x86-64 only.
 #[derive(Clone, Debug, Deserialize)]
 pub struct SkelsecThread {
     pub tid: u32,
     #[serde(default)]
     pub context_flags: u32,
-    /// rax … r15, rip, eflags.
+    /// `rax` to `r15`, `rip`, `eflags`.
     #[serde(default)]
     pub registers: BTreeMap<String, u64>,
-    /// cs, ss, ds, es, fs, gs.
+    /// `cs`, `ss`, `ds`, `es`, `fs`, `gs`.
     #[serde(default)]
     pub segments: BTreeMap<String, u64>,
-    /// Low and high half of each.
+    /// The low and high half of each register.
     #[serde(default)]
     pub xmm: Vec<[u64; 2]>,
-    /// In the context, and in its FXSAVE area.
+    /// The value in the context, and the one in its FXSAVE area.
     #[serde(default)]
     pub mxcsr: [u32; 2],
     #[serde(default)]
     pub fcw: u32,
-    /// Mantissa; sign and exponent.
+    /// The mantissa, and the sign and exponent.
     #[serde(default)]
     pub st0: [u64; 2],
-    /// Start and size of the stack.
+    /// The start and size of the stack.
     pub stack: [u64; 2],
 }
 
@@ -86,16 +86,16 @@ pub struct Exception {
     pub address: u64,
 }
 
-/// What the package `udmp-parser` found; it refuses a file or takes all of it.
+/// The output of the package `udmp-parser`. It accepts or refuses a file as a whole.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Udmp {
     pub threads: Vec<UdmpThread>,
     pub modules: Vec<Module>,
-    /// Address, length of the region, length of what the dump has of it.
+    /// The address of a region, its length, and the length of its part in the dump.
     pub blocks: Vec<(u64, u64, u64)>,
     /// The thread of the exception.
     pub foreground: Option<u32>,
-    /// The bytes asked for, hexadecimal.
+    /// The requested bytes, in hexadecimal. `None` if the dump does not have them.
     pub memory: Vec<Option<String>>,
 }
 
@@ -108,17 +108,18 @@ pub struct UdmpThread {
     pub fcw: u32,
 }
 
-/// Reads a dump with `minidump`, and the memory at these places.
+/// Reads a dump with `minidump`, and the memory at these addresses and lengths.
 pub fn skelsec(dump: &Path, memory: &[(u64, u64)]) -> Result<Skelsec, String> {
     run("skelsec.py", dump, memory)
 }
 
-/// Reads the lists around the threads with `minidump`: what `skelsec_streams.py` prints.
+/// Reads further streams with `minidump`: those about threads, unloaded modules, handles, memory
+/// regions and the process, and comments. Returns the output of `skelsec_streams.py`.
 pub fn skelsec_streams(dump: &Path) -> Result<serde_json::Value, String> {
     run("skelsec_streams.py", dump, &[])
 }
 
-/// Reads a dump with `udmp-parser`, and the memory at these places.
+/// Reads a dump with `udmp-parser`, and the memory at these addresses and lengths.
 pub fn udmp(dump: &Path, memory: &[(u64, u64)]) -> Result<Udmp, String> {
     run("udmp.py", dump, memory)
 }
@@ -126,18 +127,14 @@ pub fn udmp(dump: &Path, memory: &[(u64, u64)]) -> Result<Udmp, String> {
 fn run<T: DeserializeOwned>(script: &str, dump: &Path, memory: &[(u64, u64)]) -> Result<T, String> {
     let mut command = Command::new(super::cache().join("python/bin/python3"));
     command
-        .arg(
-            crate::support::repository()
-                .join("tests/reader_scripts")
-                .join(script),
-        )
+        .arg(crate::repository().join("tests/reader_scripts").join(script))
         .arg(dump);
     command.args(
         memory
             .iter()
             .map(|(address, length)| format!("{address}:{length}")),
     );
-    let output = crate::support::run(&mut command);
+    let output = crate::run(&mut command);
     serde_json::from_slice(&output.stdout).map_err(|error| {
         let (said, complained) = (
             String::from_utf8_lossy(&output.stdout),
@@ -151,7 +148,7 @@ fn run<T: DeserializeOwned>(script: &str, dump: &Path, memory: &[(u64, u64)]) ->
     })
 }
 
-/// Bytes from the hexadecimal digits that the scripts print.
+/// Parses the hexadecimal digits that the scripts print.
 pub fn bytes(hexadecimal: &str) -> Vec<u8> {
     hexadecimal
         .as_bytes()

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Crash, Reading, Thread};
 
-/// Where it gets call frame information and names from.
+/// The source of call frame information and names.
 #[derive(Clone, Copy, Debug)]
 pub enum Symbols<'a> {
     /// `--use-local-debuginfo`: the binaries on this machine.
@@ -16,18 +16,19 @@ pub enum Symbols<'a> {
     Folder(&'a Path),
 }
 
-/// Messages at the level of warnings that say nothing about the dump.
+/// Warnings that say nothing about the dump.
 const HARMLESS: &[&str] = &[
-    // The vdso is no file, so there are no symbols of it.
+    // The vdso has no file, so it has no symbols.
     "failed to load symbol map for linux-gate.so",
     "failed to open linux-gate.so for debug info",
-    // It knows regions from MemoryInfoList and from LinuxMaps; we write both, as Breakpad's client does.
+    // It reads regions from MemoryInfoList and from LinuxMaps. We write both, as Breakpad's client
+    // does.
     "UnifiedMemoryInfoList got both kinds of info! (using InfoList)",
-    // It says so of each extended context, and reads the plain one.
+    // It warns about every extended context, and reads the basic one.
     "Cpu context has extra XSTATE that is being ignored",
-    // It takes crashing instructions apart on x86-64 only.
+    // It analyses crashing instructions on x86-64 only.
     "failed to analyze the thread context: unsupported CPU architecture",
-    // Where a stack ends, or where the walker loses it: that shows in the functions.
+    // The end of a stack, or a frame that it cannot unwind. The tests check the functions instead.
     "failed to unwind frame",
 ];
 
@@ -51,7 +52,7 @@ pub fn read(dump: &Path, symbols: Symbols) -> Reading {
             "minidump-stackwalk --symbols-path"
         }
     };
-    let output = crate::support::run(&mut command);
+    let output = crate::run(&mut command);
     let complaints = complaints(&output.stderr);
     let Ok(report) = serde_json::from_slice::<Value>(&output.stdout) else {
         panic!("{command:?}: {}\n{complaints:#?}", output.status);
@@ -71,19 +72,19 @@ pub fn read(dump: &Path, symbols: Symbols) -> Reading {
     }
 }
 
-/// A module as it shows them.
+/// A module, as the reader shows it.
 #[derive(Clone, Debug)]
 pub struct Module {
     pub base: u64,
-    /// Its file's name, without the path.
+    /// The name of its file, without the path.
     pub name: String,
     pub build_id: Option<String>,
 }
 
-/// The modules.
+/// Returns the modules of a dump.
 pub fn modules(dump: &Path) -> Vec<Module> {
     let mut command = program();
-    let output = crate::support::run(command.arg("--json").arg(dump));
+    let output = crate::run(command.arg("--json").arg(dump));
     let report: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{command:?}: {}: {error}", output.status));
     let modules = list(&report["modules"]).iter().map(|module| Module {
@@ -118,9 +119,9 @@ fn crash(info: &Value, threads: &[Thread]) -> Option<Crash> {
     })
 }
 
-/// The raw view, `--dump --brief`, and its complaints.
+/// Returns the output of `--dump --brief`, and its complaints.
 pub fn raw(dump: &Path) -> (String, Vec<String>) {
-    let output = crate::support::run(program().args(["--dump", "--brief"]).arg(dump));
+    let output = crate::run(program().args(["--dump", "--brief"]).arg(dump));
     (
         String::from_utf8_lossy(&output.stdout).into_owned(),
         complaints(&output.stderr),

@@ -1,0 +1,21 @@
+//! The command line of `dump`: which requests are refused, with which text and status, and what is
+//! left behind.
+//!
+//! Would catch: a refusal that does not name the operation, the object, the reason and a remedy; a
+//! wrong exit status; a `--json` result that lacks something, is missing on failure, or is mixed
+//! with other output; a file or temporary file that stays after a failed dump; an existing file
+//! that is lost; a link that is written through; a dump that others may read; a program started by
+//! `--exec` that writes into dumpwright's output or outlives dumpwright; a hang or a panic when the
+//! target dies during the dump.
+
+mod attempt;
+mod exec;
+mod files;
+mod json;
+mod midway;
+mod output;
+mod request;
+mod result;
+mod target;
+
+use dumpwright_fixtures as support;

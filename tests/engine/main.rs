@@ -1,0 +1,18 @@
+//! The engine, its callback protocol and its test kit, on simulated processes.
+//!
+//! The head of each module lists what the module would catch.
+
+mod cases;
+mod conformance;
+mod flags;
+mod lint;
+mod pipeline;
+mod policy;
+mod profiles;
+mod reads;
+mod scenario;
+mod script;
+mod testing;
+mod transcript;
+
+use dumpwright_fixtures as support;

@@ -1,0 +1,30 @@
+//! Dumps during which the dumper gets a signal: SIGKILL, SIGTERM, SIGINT, SIGHUP and SIGTSTP at
+//! each system call, with and without `--force`, on a usual file system and on volumes without
+//! nameless files, links, or a rename that refuses to replace.
+//!
+//! Would catch: a target that stays stopped, or was changed (its threads check registers, memory,
+//! timers, pipes, children, signals and waits by themselves); a file that is left behind, or is not
+//! whole under its final name; an existing file that is lost; a dumper that is stopped while it
+//! holds its target.
+//!
+//! `strace` sends the signals. One test runs a part; `cargo xtask kills` runs all of it, and prints
+//! how many signals took effect and the longest time from one to the release of the target.
+#![cfg(target_os = "linux")]
+
+mod points;
+mod runs;
+
+use dumpwright_fixtures as support;
+
+use points::Extent;
+
+#[test]
+fn a_part_of_all_kills_leaves_the_target_whole_and_no_file() {
+    runs::assert_all_harmless(Extent::Part);
+}
+
+#[test]
+#[ignore = "takes an hour; cargo xtask kills runs it"]
+fn every_kill_leaves_the_target_whole_and_no_file() {
+    runs::assert_all_harmless(Extent::Whole);
+}

@@ -1,0 +1,107 @@
+//! A crash that the crashing process reports itself, with the arguments of its signal handler.
+
+use dumpwright::{DumpType, Request, native};
+use serde::Deserialize;
+
+use super::captures::complete;
+use crate::support::victim::{self, Pattern, Victim};
+
+#[derive(Deserialize)]
+struct Report {
+    pid: u32,
+    tid: u32,
+    siginfo: String,
+    ucontext: String,
+    fxsave: String,
+    rip: u64,
+    rsp: u64,
+    r12: u64,
+    xmm3: u64,
+    crashed: Pattern,
+    handler: Pattern,
+}
+
+fn bytes(hexadecimal: &str) -> Vec<u8> {
+    (0..hexadecimal.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hexadecimal[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+/// Reads a structure from its bytes.
+///
+/// # Safety
+/// `T` is valid whatever its bytes are.
+unsafe fn structure<T>(bytes: &[u8]) -> T {
+    assert_eq!(bytes.len(), size_of::<T>());
+    // SAFETY: as many bytes as a T has are read from a slice of that length, whatever its
+    // alignment; every pattern is valid, says the caller.
+    unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
+}
+
+#[test]
+fn it_is_shown_as_it_was_at_the_crash() {
+    let nothing: [&str; 0] = [];
+    let mut victim = Victim::start(&victim::live("reporter"), &nothing);
+    let report: Report = victim.truth();
+    // SAFETY: both are structures of numbers and of pointers that are not followed.
+    let (siginfo, ucontext): (libc::siginfo_t, libc::ucontext_t) = unsafe {
+        (
+            structure(&bytes(&report.siginfo)),
+            structure(&bytes(&report.ucontext)),
+        )
+    };
+    let fxsave: [u8; 512] = bytes(&report.fxsave).try_into().unwrap();
+    let exception = native::exception(report.tid, &siginfo, &ucontext, Some(&fxsave));
+
+    for dump_type in [
+        DumpType::NORMAL,
+        DumpType::WITH_FULL_MEMORY | DumpType::WITH_FULL_MEMORY_INFO,
+    ] {
+        let request = Request::new(dump_type).exception(exception.clone());
+        let captured = complete(report.pid, &request, None);
+        let dump = &captured.dump;
+        let told = dump.exception().unwrap().expect("the stream is there");
+        assert_eq!(
+            (told.thread_id, told.code, told.flags, told.address),
+            (report.tid, 11, 1, 0x18),
+            "SIGSEGV, SEGV_MAPERR, the address that was written to"
+        );
+        // A write, and its address, as Windows reports access violations.
+        assert_eq!(told.parameters, [1, 0x18]);
+
+        let threads = dump.threads().unwrap();
+        let thread = threads.iter().find(|thread| thread.id == report.tid).unwrap();
+        let [at_crash, listed] =
+            [told.context.clone(), thread.context.clone()].map(|context| context.unwrap().amd64().unwrap());
+        assert_eq!(
+            at_crash, listed,
+            "the thread is listed as it was at the crash, not in its handler"
+        );
+        assert_eq!(
+            (at_crash.rip, at_crash.rsp, at_crash.r12),
+            (report.rip, report.rsp, report.r12)
+        );
+        assert_eq!(at_crash.xmm[3] as u64, report.xmm3);
+        // Control, integer and floating point. A signal handler does not get the segment registers.
+        assert_eq!(at_crash.context_flags, 0x0010_000B);
+
+        // The thread's stack is the one that crashed. The dump also has the stack on which the
+        // handler runs.
+        assert!((thread.stack.start..thread.stack.end().unwrap()).contains(&report.rsp));
+        for pattern in [&report.crashed, &report.handler] {
+            assert_eq!(
+                dump.memory(pattern.address, pattern.length).unwrap(),
+                Some(pattern.bytes()),
+                "{}",
+                pattern.name
+            );
+        }
+        assert!(dump.has_memory(report.rip - 128, 256).unwrap());
+        let requesting = dump.breakpad_info().unwrap().unwrap().requesting_thread_id;
+        assert_eq!(requesting, Some(report.tid), "readers show it first");
+        let violations = dumpwright::read::check(dump).unwrap();
+        assert!(violations.is_empty(), "{violations:#?}");
+        victim.ping();
+    }
+}
