@@ -1,42 +1,77 @@
-//! `cargo xtask ci`: the whole of CI, in the order in which it is cheap to fail.
+//! `cargo xtask ci`: all steps of CI. Steps that fail quickly come first.
+
+use std::path::Path;
 
 use anyhow::{Context, ensure};
 use xshell::{Cmd, Shell, cmd};
 
-use crate::windows;
+use crate::cost::Costs;
+use crate::test::TESTS;
+use crate::{bench, msrv, packages, readers, windows};
 
-/// Format, lints, documentation, tests, release build, and the release binary at work on a live process and on cases.
+/// Runs format, lints, documentation, packages, tests and a release build, and uses the release
+/// binary on a live process and on cases. Ends with a table of the cost of each step.
+///
+/// Starting with an empty target folder and no readers, all of it may take 30 minutes of CPU time
+/// and, on two idle cores, 35 minutes.
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
-    cmd!(shell, "cargo fmt --all --check").run()?;
-    cmd!(shell, "cargo clippy --workspace --all-targets -- -D warnings").run()?;
-    cmd!(
-        shell,
-        "cargo clippy --package dumpwright --no-default-features -- -D warnings"
-    )
-    .run()?;
-    cmd!(shell, "cargo doc --workspace --no-deps")
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .run()?;
-    // Installs what builds for Windows.
-    windows::install(shell)?;
-    windows::lint(shell)?;
-    cmd!(shell, "cargo xtask test").run()?;
-    release_dump(shell)?;
-    release_cases(shell)?;
-    windows_cases(shell)
+    let mut costs = Costs::begin();
+    let outcome = steps(shell, &mut costs);
+    eprintln!("\n{}", costs.table());
+    outcome
 }
 
-/// What the README shows first: the release binary dumps a process and reads its dump back.
-fn release_dump(shell: &Shell) -> anyhow::Result<()> {
+fn steps(shell: &Shell, costs: &mut Costs) -> anyhow::Result<()> {
+    let run = |command: Cmd<'_>| -> anyhow::Result<()> { Ok(command.run()?) };
+    costs.step("format", || run(cmd!(shell, "cargo fmt --all --check")))?;
+    costs.step("lints", || {
+        run(cmd!(
+            shell,
+            "cargo clippy --workspace --all-targets -- -D warnings"
+        ))?;
+        windows::lint_live(shell)
+    })?;
+    costs.step("lints of the engine alone", || {
+        run(cmd!(
+            shell,
+            "cargo clippy --package dumpwright --no-default-features -- -D warnings"
+        ))
+    })?;
+    costs.step("documentation", || {
+        run(cmd!(shell, "cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    costs.step("packages", || packages::check(shell))?;
+    costs.step("readers: installation", || readers::install(shell))?;
+    costs.step("minimum Rust version", || msrv::check(shell))?;
+    costs.step("Windows: installation", || windows::install(shell))?;
+    costs.step("Windows: lints and documentation", || windows::lint(shell))?;
+    costs.step("Windows: unit tests", || windows::test(shell))?;
+    costs.step("Windows: build", || windows::build(shell))?;
+    costs.step("tests: build", || run(cmd!(shell, "cargo {TESTS...} --no-run")))?;
+    costs.step("tests", || run(cmd!(shell, "cargo {TESTS...} --no-fail-fast")))?;
+    costs.step("Windows: tests of live processes", || windows::test_live(shell))?;
+    let binary = costs.step("release: build", || {
+        executable(
+            cmd!(
+                shell,
+                "cargo build --release --bin dumpwright --message-format json"
+            ),
+            "dumpwright",
+        )
+    })?;
+    costs.step("release: a live process", || release_dump(shell, &binary))?;
+    costs.step("release: benchmark", || bench::quick(shell))?;
+    costs.step("release: golden cases", || cases_by(shell, &binary))?;
+    costs.step("Windows: golden cases", || windows_cases(shell))
+}
+
+/// Runs the first example of the README: the release binary dumps a process and reads the dump.
+fn release_dump(shell: &Shell, binary: &str) -> anyhow::Result<()> {
     let folder = shell.create_temp_dir()?;
     let file = folder.path().join("sleep.dmp");
-    cmd!(
-        shell,
-        "cargo run --release --quiet -- dump --exec --after 200 -o {file} -- sleep 600"
-    )
-    .run()?;
-    cmd!(shell, "cargo run --release --quiet -- check {file}").run()?;
-    let shown = cmd!(shell, "cargo run --release --quiet -- show {file}").read()?;
+    cmd!(shell, "{binary} dump --exec --after 200 -o {file} -- sleep 600").run()?;
+    cmd!(shell, "{binary} check {file}").run()?;
+    let shown = cmd!(shell, "{binary} show {file}").read()?;
     ensure!(
         shown.contains("sleep"),
         "`show` does not mention the program that was dumped:\n{shown}"
@@ -44,58 +79,48 @@ fn release_dump(shell: &Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The release binary gives every golden file again, byte by byte, as the debug build has in the tests.
-fn release_cases(shell: &Shell) -> anyhow::Result<()> {
-    let built = cmd!(
-        shell,
-        "cargo build --release --bin dumpwright --message-format json"
-    );
-    cases_by(shell, &executable(built)?)
-}
-
-/// So does the Windows binary under Wine: what a scenario gives depends on nothing else.
+/// Checks that the Windows binary under Wine writes the same golden files: the dump of a scenario
+/// must not depend on the machine.
 fn windows_cases(shell: &Shell) -> anyhow::Result<()> {
     let build = windows::cargo(shell, "build")?;
-    let binary = executable(build.args([
-        "--package",
-        "dumpwright",
-        "--bin",
-        "dumpwright",
-        "--message-format",
-        "json",
-    ]))?;
+    let binary = executable(
+        build
+            .args(windows::OWN_PROGRAMS)
+            .args(["--message-format", "json"]),
+        "dumpwright.exe",
+    )?;
     let folder = shell.create_temp_dir()?;
     let script = folder.path().join("dumpwright");
     shell.write_file(&script, format!("#!/bin/sh\nexec wine \"{binary}\" \"$@\"\n"))?;
     cmd!(shell, "chmod 755 {script}").run()?;
-    // Wine's services outlive whoever starts them, and keep his output open: nobody waits for the end of this one's.
-    windows::wine(shell, "cmd /c exit")?
-        .ignore_stdout()
-        .ignore_stderr()
-        .run()?;
+    windows::keep_server(shell)?;
     let _prefix = shell.push_env("WINEPREFIX", windows::prefix()?);
     let _quiet = shell.push_env("WINEDEBUG", "-all");
     cases_by(shell, &script.display().to_string())
 }
 
+/// Checks that this program writes every golden file, byte by byte, like the debug build in the
+/// tests.
 fn cases_by(shell: &Shell, binary: &str) -> anyhow::Result<()> {
+    // Built like the tests: for a single package, cargo would build everything again with that
+    // package's features.
     cmd!(
         shell,
-        "cargo test --quiet --test cases -- every_case_gives_its_files_again"
+        "cargo {TESTS...} --quiet --test engine -- --exact cases::every_case_gives_its_files_again"
     )
     .env("DUMPWRIGHT_UNDER_TEST", binary)
     .run()?;
     Ok(())
 }
 
-/// The program that a build says it has made, in JSON.
-fn executable(build: Cmd<'_>) -> anyhow::Result<String> {
+/// Returns the path of the program with this file name that a build reports in its JSON messages.
+pub(crate) fn executable(build: Cmd<'_>, name: &str) -> anyhow::Result<String> {
     let messages = build.read()?;
     let binary = messages
         .lines()
         .filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next())
-        .next_back();
+        .find(|path| Path::new(path).file_name().is_some_and(|file| file == name));
     Ok(binary
-        .context("cargo does not say where the program is")?
+        .context("cargo reported no path of the program")?
         .to_owned())
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask conformance`: how far the dialogues of the profiles are Microsoft's.
+//! `cargo xtask conformance`: compares the dialogues of the profiles with Microsoft's.
 
 mod import;
 
@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use anyhow::bail;
 use xshell::{Shell, cmd};
 
-/// Prints how many of the recorded scenarios are equal: in Rust with a twin made of data, in C with a live Linux process, in C under Wine
-/// with a Windows process and `dumpwright.dll`; and each exception with its reason. With `--peers`, what the same program makes of
-/// Microsoft's own DLL. `--import FOLDER` takes what `cargo xtask record` has left, before.
+/// Prints how many of the recorded scenarios are reproduced, and each exception with its reason. It
+/// does so in Rust with a simulated twin of the recorded process, in C with a live Linux process,
+/// and in C under Wine with a Windows process and `dumpwright.dll`. With `--peers`, it also prints
+/// how many the same program reproduces with Microsoft's own DLL. `--import FOLDER` first imports
+/// the recordings of `cargo xtask record`.
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args_os().skip(2).collect();
     let peers = match &arguments[..] {
@@ -19,11 +21,11 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
             import::run(shell, &PathBuf::from(folder))?;
             false
         }
-        _ => bail!("cargo xtask conformance [--peers | --import FOLDER]"),
+        _ => bail!("usage: cargo xtask conformance [--peers | --import FOLDER]"),
     };
     cmd!(
         shell,
-        "cargo test --quiet --no-default-features --features file --test conformance -- --nocapture"
+        "cargo test --quiet --test engine -- --nocapture conformance::"
     )
     .run()?;
     cmd!(

@@ -1,13 +1,15 @@
-//! `cargo xtask record FOLDER [DLL]`: what another DbgHelp asks its callback, for `cargo xtask conformance --import FOLDER`.
+//! `cargo xtask record FOLDER [DLL]`: records the dialogues of another DbgHelp, for
+//! `cargo xtask conformance --import FOLDER`.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use xshell::{Shell, cmd};
 
-/// Runs all scenarios with a DLL, on Windows by default with the system's, and leaves transcripts and descriptions in the folder.
+/// Runs all scenarios with a DLL, by default the system's on Windows, and writes transcripts and
+/// descriptions into the folder.
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
-    const USAGE: &str = "cargo xtask record FOLDER [DLL]";
+    const USAGE: &str = "usage: cargo xtask record FOLDER [DLL]; DLL can be left out on Windows";
     let mut arguments = std::env::args_os().skip(2).map(PathBuf::from);
     let folder = std::path::absolute(arguments.next().context(USAGE)?)?;
     let library = match arguments.next() {
@@ -15,9 +17,9 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
         None => system().context(USAGE)?,
     };
     ensure!(arguments.next().is_none(), USAGE);
-    ensure!(library.is_file(), "{} is no file", library.display());
+    ensure!(library.is_file(), "{} is not a file", library.display());
     let is_empty = !folder.exists() || shell.read_dir(&folder)?.is_empty();
-    ensure!(is_empty, "{} has something in it already", folder.display());
+    ensure!(is_empty, "{} is not empty; name a new folder", folder.display());
     shell.create_dir(&folder)?;
     cmd!(
         shell,
@@ -30,7 +32,8 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The system's DbgHelp. From Windows 10 on `dbghelp.dll` only forwards to `dbgcore.dll`, whose calls into the system are the ones to be watched.
+/// Returns the path of the system's DbgHelp. From Windows 10 on, `dbghelp.dll` only forwards to
+/// `dbgcore.dll`, which makes the system calls that are recorded.
 fn system() -> Option<PathBuf> {
     let folder = Path::new(&std::env::var_os("SystemRoot")?).join("System32");
     let candidates = ["dbgcore.dll", "dbghelp.dll"].map(|name| folder.join(name));

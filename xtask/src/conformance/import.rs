@@ -1,6 +1,6 @@
-//! Recordings from another machine: checked, and placed beside those that are there.
+//! Imports recordings from another machine, next to the existing ones.
 //!
-//! They come from wherever they were made, so each line is looked at before anything is copied.
+//! Nothing is known about where they were made, so each line is checked before anything is copied.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use xshell::{Shell, cmd};
 
-/// Where recordings are.
+/// The folder of the recordings.
 const ORACLE: &str = "testdata/oracle";
 
-/// No transcript comes near; 5000 Memory answers take 1 MiB.
+/// The largest file that is accepted. Transcripts are far smaller: 5000 Memory answers take 1 MiB.
 const LARGEST_FILE: u64 = 64 << 20;
 
-/// Takes a folder of `cargo xtask record`.
+/// Imports a folder written by `cargo xtask record`.
 pub(super) fn run(shell: &Shell, folder: &Path) -> anyhow::Result<()> {
     let oracle = shell.current_dir().join(ORACLE);
     let placed = place(folder, &oracle)?;
@@ -25,21 +25,21 @@ pub(super) fn run(shell: &Shell, folder: &Path) -> anyhow::Result<()> {
     );
     cmd!(
         shell,
-        "cargo test --quiet --no-default-features --features file --test conformance -- --nocapture --ignored --exact differences_of_an_imported_recording_are_written_down"
+        "cargo test --quiet --test engine -- --nocapture --ignored --exact conformance::differences_of_an_imported_recording_are_written_down"
     )
     .env("DUMPWRIGHT_IMPORTED", &placed.version)
     .run()?;
     Ok(())
 }
 
-/// What was placed.
+/// The result of an import.
 #[derive(Debug, PartialEq, Eq)]
 struct Placed {
     version: String,
     transcripts: usize,
 }
 
-/// Copies the recordings to a folder that is called as their version, or says what is wrong with them.
+/// Checks the recordings and copies them to a folder that is named after their version.
 fn place(folder: &Path, oracle: &Path) -> anyhow::Result<Placed> {
     let about = text(&folder.join("about.txt"))?;
     let version = version(&about)?;
@@ -65,14 +65,14 @@ fn place(folder: &Path, oracle: &Path) -> anyhow::Result<Placed> {
     }
     ensure!(
         missing.is_empty(),
-        "there are no transcripts of {} scenarios, the first of which is {}; record all of them",
+        "transcripts of {} scenarios are missing, the first of which is {}; record all scenarios",
         missing.len(),
         missing[0]
     );
     let to = oracle.join(&version);
     ensure!(
         !to.exists(),
-        "{} is there already; remove it if the new one is to replace it",
+        "{} already exists; remove it if the new recording is to replace it",
         to.display()
     );
     let count = transcripts.len();
@@ -94,23 +94,31 @@ fn text(file: &Path) -> anyhow::Result<String> {
     let len = fs::metadata(file)
         .with_context(|| file.display().to_string())?
         .len();
-    ensure!(len <= LARGEST_FILE, "{} has {len} bytes", file.display());
-    // Of another system, perhaps.
+    ensure!(
+        len <= LARGEST_FILE,
+        "{} has {len} bytes; at most {LARGEST_FILE} are accepted",
+        file.display()
+    );
+    // The file may come from a system with other line ends.
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
     Ok(text.replace('\r', ""))
 }
 
-/// The version in `about.txt`: four numbers, which become the name of a folder.
+/// Returns the version in `about.txt`: four numbers, which become the name of a folder.
 fn version(about: &str) -> anyhow::Result<String> {
     let version = about.lines().find_map(|line| line.strip_prefix("version "));
-    let version = version.context("about.txt says no version")?.trim();
+    let version = version.context("about.txt has no line \"version …\"")?.trim();
     let is_version =
         version.split('.').count() == 4 && version.split('.').all(|part| part.parse::<u16>().is_ok());
-    ensure!(is_version, "about.txt: {version:?} is no version");
+    ensure!(
+        is_version,
+        "about.txt: {version:?} is not a version of four numbers"
+    );
     Ok(version.to_owned())
 }
 
-/// Each line is of a kind that `tests/conformance/twin.rs` knows, with its number of fields, and numbers are numbers.
+/// Checks that each line is of a kind that `tests/engine/conformance/twin.rs` supports and has the
+/// right number of fields, and that numbers are valid.
 fn check_target(target: &str) -> anyhow::Result<()> {
     let lines = target.lines().enumerate();
     for (index, line) in lines.filter(|(_, line)| !line.starts_with('#')) {
@@ -134,7 +142,7 @@ fn check_target(target: &str) -> anyhow::Result<()> {
             ["open", size] => is_number(size),
             _ => false,
         };
-        ensure!(is_good, "target.txt, line {}: {line:?} says nothing", index + 1);
+        ensure!(is_good, "target.txt, line {}: {line:?} is not valid", index + 1);
     }
     for what in ["sym ", "module ", "thread ", "region "] {
         let is_there = target.lines().any(|line| line.starts_with(what));
@@ -143,30 +151,31 @@ fn check_target(target: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A transcript is questions in their order, with a result behind them.
+/// Checks that a transcript consists of questions followed by one result.
 fn check_transcript(transcript: &str) -> anyhow::Result<()> {
     let mut results = 0;
     for (index, line) in transcript.lines().enumerate() {
         let number = index + 1;
         if let Some(question) = line.strip_prefix('#') {
-            ensure!(results == 0, "line {number}: a question behind the result");
+            ensure!(results == 0, "line {number}: a question after the result");
             let parts = [" in:", " | pre:", " | ans:"];
             let is_question = question.contains('@') && parts.iter().all(|part| question.contains(part));
-            ensure!(is_question, "line {number}: {line:?} is no question");
+            ensure!(is_question, "line {number}: {line:?} is not a question");
         } else if line.starts_with("== result=") {
             results += 1;
         } else if !["==", "D", " ", "!"].iter().any(|start| line.starts_with(start)) && !line.is_empty() {
-            bail!("line {number}: {line:?} belongs to no transcript");
+            bail!("line {number}: {line:?} is not a line of a transcript");
         }
     }
     ensure!(
         results == 1,
-        "it has {results} results, not one: was the recorder stopped?"
+        "the transcript has {results} results instead of one; was the recorder stopped?"
     );
     Ok(())
 }
 
-/// What these tests would catch: recordings that are placed although they are incomplete or broken, or outside the folder that they belong to.
+/// These tests catch recordings that are imported although they are incomplete or broken, or that
+/// are written outside their folder.
 #[cfg(test)]
 mod tests {
     use super::{check_target, check_transcript, place, version};
@@ -207,7 +216,7 @@ mod tests {
             place(&from, &oracle)
                 .unwrap_err()
                 .to_string()
-                .contains("is there already")
+                .contains("already exists")
         );
 
         recording(&from, "version 10.0.20348.2\n");

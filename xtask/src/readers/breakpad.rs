@@ -1,4 +1,4 @@
-//! Breakpad's own tools, as the npm package `minidump` ships them built for Linux.
+//! Breakpad's own tools, from the npm package `minidump`, which contains them built for Linux.
 
 use std::path::Path;
 
@@ -8,7 +8,8 @@ const PACKAGE: &str = "minidump@0.26.0";
 const ARCHIVE: &str = "minidump-0.26.0.tgz";
 const TOOLS: [&str; 3] = ["minidump_stackwalk", "minidump_dump", "dump_syms"];
 
-/// Takes the three programs out of the package; nothing of it is installed or run.
+/// Extracts the three programs from the package. Nothing else of it is installed, and nothing is
+/// run.
 pub(super) fn install(shell: &Shell, cache: &Path) -> anyhow::Result<()> {
     let folder = cache.join("breakpad");
     if TOOLS.iter().all(|tool| folder.join(tool).is_file()) {

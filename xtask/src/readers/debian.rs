@@ -1,11 +1,11 @@
-//! What Debian has: LLDB, compilers for the victims, tools.
+//! Debian's packages: LLDB, compilers for the victims, tools.
 
 use xshell::{Shell, cmd};
 
 use crate::debian::{self, PYTHON_WITH_VENV, Program};
 
 const PROGRAMS: &[Program] = &[
-    // LLDB's Python module is a package of its own; without it the reader script cannot run.
+    // LLDB's Python module is a separate package. The reader script cannot run without it.
     Program {
         name: "lldb-19",
         packages: &["lldb-19", "python3-lldb-19"],
@@ -14,7 +14,7 @@ const PROGRAMS: &[Program] = &[
         name: "gcc",
         packages: &["gcc", "libc6-dev"],
     },
-    // For the C library: another C compiler, C++, sanitizers, what finds installed libraries.
+    // For the C library: another C compiler, C++, sanitizers, and programs that find libraries.
     Program {
         name: "g++",
         packages: &["g++"],
@@ -43,6 +43,11 @@ const PROGRAMS: &[Program] = &[
         name: "strace",
         packages: &["strace"],
     },
+    // Counts instructions for tests/scale.
+    Program {
+        name: "valgrind",
+        packages: &["valgrind"],
+    },
     Program {
         name: "file",
         packages: &["file"],
@@ -58,18 +63,18 @@ const PROGRAMS: &[Program] = &[
     PYTHON_WITH_VENV,
 ];
 
-/// Installs the packages of the programs that are missing; without root it says which they are.
+/// Installs the packages of the programs that are missing. Without root, fails and lists them.
 pub(super) fn install(shell: &Shell) -> anyhow::Result<()> {
     let mut missing = debian::missing(shell, PROGRAMS);
-    // LLDB can be there without its Python module.
+    // LLDB can be installed without its Python module.
     if !missing.contains(&"python3-lldb-19") && !lldb_has_python(shell) {
         missing.push("python3-lldb-19");
     }
-    // The same holds for the compiler and the libraries of 32-bit programs.
+    // gcc can be installed without the libraries for 32-bit programs.
     if !gcc_has_32_bits(shell) {
         missing.push("gcc-multilib");
     }
-    // And for clang and its sanitizers.
+    // clang can be installed without its sanitizers.
     if !missing.contains(&"libclang-rt-14-dev") && !clang_has_sanitizers(shell) {
         missing.push("libclang-rt-14-dev");
     }
@@ -85,8 +90,9 @@ fn lldb_has_python(shell: &Shell) -> bool {
         .is_ok_and(|output| output.lines().any(|line| line == "35"))
 }
 
-/// Whether gcc finds the 32-bit file that stands in each of its programs, in a folder of its own. It prints the bare name if there is
-/// none, or the 64-bit one where libraries for 32-bit programs came with other packages.
+/// Whether gcc finds the 32-bit version of a file that it links into each program, in a folder of
+/// its own. If there is none, gcc prints the bare name, or the 64-bit version if other packages
+/// have installed libraries for 32-bit programs.
 fn gcc_has_32_bits(shell: &Shell) -> bool {
     cmd!(shell, "gcc -m32 -print-file-name=crtbegin.o")
         .quiet()
@@ -97,7 +103,7 @@ fn gcc_has_32_bits(shell: &Shell) -> bool {
 
 fn clang_has_sanitizers(shell: &Shell) -> bool {
     const LIBRARY: &str = "libclang_rt.asan-x86_64.a";
-    // clang repeats the bare name of what it does not find.
+    // If clang does not find a file, it prints the bare name.
     cmd!(shell, "clang -print-file-name={LIBRARY}")
         .quiet()
         .ignore_stderr()

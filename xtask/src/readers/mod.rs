@@ -1,9 +1,9 @@
-//! `cargo xtask readers`: the programs, written by others, that judge our dumps.
+//! `cargo xtask readers`: installs independent readers, which check dumpwright's dumps.
 //!
-//! Debian's packages are installed by apt; the rest goes, in pinned versions, into one folder:
-//! `$DUMPWRIGHT_READERS`, else `$XDG_CACHE_HOME/dumpwright-readers`, else `~/.cache/dumpwright-readers`.
-//! `tests/support/readers.rs` looks in the same places. What is there already is left alone, so the task
-//! costs nothing the second time.
+//! Debian's packages are installed with apt. Everything else is installed, in pinned versions, into
+//! one folder: `$DUMPWRIGHT_READERS`, otherwise `$XDG_CACHE_HOME/dumpwright-readers`, otherwise
+//! `~/.cache/dumpwright-readers`. `tests/support/readers` looks in the same places. Installed
+//! readers are not changed, so the task costs nothing the second time.
 
 mod breakpad;
 pub(crate) mod crates;
@@ -22,12 +22,12 @@ pub(crate) fn install(shell: &Shell) -> anyhow::Result<()> {
     debian::install(shell)?;
     breakpad::install(shell, &cache)?;
     python::install(shell, &cache)?;
-    crates::MINIDUMP_STACKWALK.install(shell, &cache)?;
-    eprintln!("readers: all there, in {}", cache.display());
+    crates::install(&[crates::MINIDUMP_STACKWALK, crates::DUMP_SYMS], shell, &cache)?;
+    eprintln!("readers: all are installed, in {}", cache.display());
     Ok(())
 }
 
-/// The folder of what no Debian package has.
+/// Returns the folder of everything that is not a Debian package.
 pub(crate) fn cache() -> anyhow::Result<PathBuf> {
     let set = |name| {
         std::env::var_os(name)
@@ -37,7 +37,7 @@ pub(crate) fn cache() -> anyhow::Result<PathBuf> {
     let cache = set("DUMPWRIGHT_READERS")
         .or_else(|| set("XDG_CACHE_HOME").map(|base| base.join("dumpwright-readers")))
         .or_else(|| set("HOME").map(|home| home.join(".cache/dumpwright-readers")))
-        .context("none of DUMPWRIGHT_READERS, XDG_CACHE_HOME and HOME is set: nowhere to put the readers")?;
+        .context("cannot find a folder for the readers: set DUMPWRIGHT_READERS, XDG_CACHE_HOME or HOME")?;
     ensure!(
         cache.is_absolute(),
         "the readers' folder must be an absolute path, not {}",

@@ -1,4 +1,4 @@
-//! The readers from the Python Package Index, in a virtual environment of their own.
+//! Readers from the Python Package Index, in a virtual environment.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ const PACKAGES: [&str; 2] = ["minidump==0.0.24", "udmp-parser==0.7.0"];
 const HAS_THEM: &str = "from importlib.metadata import version as v; \
     assert (v('minidump'), v('udmp-parser')) == ('0.0.24', '0.7.0')";
 
-/// Makes the environment unless it holds these very versions.
+/// Creates the environment, unless it already has exactly these versions.
 pub(crate) fn install(shell: &Shell, cache: &Path) -> anyhow::Result<()> {
     let folder = cache.join("python");
     let python = folder.join("bin/python3");

