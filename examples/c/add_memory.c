@@ -1,4 +1,5 @@
-/* add_memory PID FILE ADDRESS SIZE: a small dump with one range of the caller's, and what the registers of each thread point at. */
+/* add_memory PID FILE ADDRESS SIZE: writes a small dump, and adds SIZE bytes from ADDRESS and the
+ * memory that the registers of each thread point to. */
 #include "system.h"
 
 #include <stdio.h>
@@ -49,7 +50,8 @@ static BOOL CALLBACK callback(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, P
         add_around(ranges, &input->Thread.Context);
         return TRUE;
     case MemoryCallback:
-        /* Asked again until it says no. What cannot be read is left out, what overlaps is joined. */
+        /* Sent again until the callback returns FALSE. Memory that cannot be read is left out, and
+         * ranges that overlap are joined. */
         if (ranges->given == ranges->count)
             return FALSE;
         output->MemoryBase = ranges->range[ranges->given].base;

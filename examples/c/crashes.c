@@ -1,9 +1,11 @@
-/* crashes access|stack|raise|none (Windows): a program that is watched, and what it is watched for. Prints which thread crashes first. */
+/* crashes access|stack|raise|none (Windows only): a watched program that crashes by a wrong memory
+ * access, a stack overflow or an exception of its own, or does not crash. Before that it prints the
+ * id of the thread that will crash. */
 #include "crash_watch.h"
 
 #include <string.h>
 
-/* Never reached, which the compiler cannot know. */
+/* The recursion never gets this deep. It is volatile so that the compiler cannot rely on that. */
 static volatile int deepest = 1 << 30;
 
 static int overflow(int number)
@@ -35,7 +37,7 @@ int main(int count, char **arguments)
     if (count != 2)
         return 2;
     if (!crash_watch_begin())
-        fprintf(stderr, "nobody watches\n");
+        fprintf(stderr, "there is no watcher; start this program with watch\n");
     HANDLE thread = CreateThread(NULL, 0, crash, arguments[1], 0, NULL);
     if (thread == NULL)
         return 1;

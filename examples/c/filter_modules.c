@@ -1,7 +1,8 @@
-/* filter_modules PID FILE [NAME...]: global variables of the named modules only, and only modules that some stack refers to.
+/* filter_modules PID FILE [NAME...]: writes a dump with the global variables of the named modules
+ * only, and without the modules that no stack refers to.
  *
- * The classic use of the callback: with MiniDumpWithDataSegs every module's writable sections would be in the dump; here only those
- * of the modules that are of interest. */
+ * This is the classic use of the callback. MiniDumpWithDataSegs alone would include the writable
+ * sections of all modules. */
 #include "system.h"
 
 #include <stdio.h>
@@ -31,17 +32,17 @@ static BOOL CALLBACK callback(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, P
     case IncludeThreadCallback:
     case ThreadCallback:
     case ThreadExCallback:
-        return TRUE; /* as proposed */
+        return TRUE; /* keep the default flags */
     case ModuleCallback:
         if (is_wanted(wanted, input->Module.FullPath))
             return TRUE;
         output->ModuleWriteFlags &= ~(ULONG)ModuleWriteDataSeg;
-        /* MiniDumpScanMemory has found out whether a stack refers to it. */
+        /* MiniDumpScanMemory sets this flag if a stack refers to the module. */
         if (!(output->ModuleWriteFlags & ModuleReferencedByMemory))
             output->ModuleWriteFlags &= ~(ULONG)ModuleWriteModule;
         return TRUE;
     default:
-        return FALSE; /* no, thank you */
+        return FALSE; /* not handled */
     }
 }
 

@@ -1,7 +1,8 @@
-/* redact PID FILE SECRET: a dump with all private memory, in which the secret is nowhere.
+/* redact PID FILE SECRET: writes a dump with all private memory, without the secret.
  *
- * The callback sees everything that is read before it is written. A secret that lies across the border of two reads is
- * recognised by its first part, which is kept in mind until the next read. */
+ * The callback receives all memory after it is read and before it is written. A secret may be split
+ * between two reads. So a part of it at the end or at the beginning of a read is overwritten as
+ * well, if it has at least half of the secret's length. A shorter part stays. */
 #include "system.h"
 
 #include <stdio.h>
@@ -14,8 +15,9 @@ struct redaction {
     unsigned long found;
 };
 
-/* Whether `count` bytes at `at` are the secret, or as much of it as there is before the end or behind the beginning of a read: a part
- * of at least half the secret counts, so that none of the halves of a divided one stays. */
+/* Overwrites the secret in the `count` bytes of one read. Also overwrites a first part of it at the
+ * end of the read, and a last part of it at the beginning, if the part has at least half of the
+ * secret's length. Of the two parts of a split secret, at least one has. */
 static void wipe(struct redaction *redaction, unsigned char *bytes, size_t count)
 {
     const unsigned char *secret = (const unsigned char *)redaction->secret;
@@ -46,7 +48,7 @@ static BOOL CALLBACK callback(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, P
     case ThreadExCallback:
         return TRUE;
     case VmStartCallback:
-        output->Status = S_FALSE; /* yes, show me the reads */
+        output->Status = S_FALSE; /* requests the callback types for reads */
         return TRUE;
     case VmPostReadCallback:
         wipe(redaction, input->VmPostRead.Buffer, input->VmPostRead.Completed);
@@ -61,7 +63,7 @@ static BOOL CALLBACK callback(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, P
 int main(int count, char **arguments)
 {
     if (count != 4 || strlen(arguments[3]) < 4) {
-        fprintf(stderr, "redact PID FILE SECRET, which has four characters or more\n");
+        fprintf(stderr, "redact PID FILE SECRET\nThe secret must have at least four characters.\n");
         return 2;
     }
     DWORD process = (DWORD)strtoul(arguments[1], NULL, 10);

@@ -1,4 +1,4 @@
-/* How the examples find their target and their file: the one thing that differs between systems. */
+/* How the examples open their target and their file. This is all that differs between systems. */
 #ifndef SYSTEM_H
 #define SYSTEM_H
 
@@ -24,7 +24,7 @@
 #define NO_FILE ((HANDLE)(intptr_t)-1)
 #endif
 
-/* What MiniDumpWriteDump takes for a process. */
+/* Returns a process handle for MiniDumpWriteDump. */
 static inline HANDLE open_process(DWORD id)
 {
 #if defined(_WIN32)
@@ -34,7 +34,8 @@ static inline HANDLE open_process(DWORD id)
 #endif
 }
 
-/* A new file, or one that is emptied. NO_FILE, and a message, if there is none. */
+/* Creates a file, or truncates an existing one. If that fails, prints a message and returns
+ * NO_FILE. */
 static inline HANDLE create_file(const char *name)
 {
 #if defined(_WIN32)
@@ -59,7 +60,7 @@ static inline void close_file(HANDLE file)
 #endif
 }
 
-/* Bytes go to standard output as they are. */
+/* Makes standard output write bytes unchanged. */
 static inline void binary_output(void)
 {
 #if defined(_WIN32)

@@ -1,14 +1,17 @@
-/* watch FILE PROGRAM [ARGUMENT...] (Windows): runs PROGRAM and, if it crashes, has its dump in FILE. Ends with PROGRAM's exit code.
+/* watch FILE PROGRAM [ARGUMENT...] (Windows only): runs PROGRAM. If PROGRAM crashes, writes a dump
+ * of it to FILE. Ends with the exit code of PROGRAM.
  *
- * A crashed process is in no state to dump itself: its heap may be broken, its locks held. So it only tells another process who it is, which
- * thread has crashed, and where its exception is (crash_watch.h), and waits; the other one reads all the rest out of it. That its memory
- * holds the exception is what ClientPointers says. Works with any handler that tells these three numbers. */
+ * A crashed process should not dump itself: its heap may be damaged, and its locks may be held. So
+ * it only reports three numbers to another process and waits: its process id, the id of the crashed
+ * thread, and the address of the EXCEPTION_POINTERS (crash_watch.h). The other process reads all
+ * else from it. ClientPointers tells the library that the exception is in the memory of the crashed
+ * process. This works with every exception handler that reports these three numbers. */
 #include "crash_watch.h"
 #include "dumpwright.h"
 
 #include <string.h>
 
-/* The structures of the exception are in the crashed process. */
+/* Writes the dump. The exception's structures are in the crashed process. */
 static BOOL dump(HANDLE process, const struct crash_report *report, const char *file)
 {
     MINIDUMP_EXCEPTION_INFORMATION exception = {report->thread_id, (PEXCEPTION_POINTERS)(uintptr_t)report->pointers, TRUE};
@@ -24,7 +27,8 @@ static BOOL dump(HANDLE process, const struct crash_report *report, const char *
     return done;
 }
 
-/* One command line of the arguments, each in quotes; quotes in them are not thought of here. */
+/* Joins the arguments to a command line, each in quotes. Arguments that contain quotes are not
+ * supported. */
 static void join(char *line, size_t size, int count, char **arguments)
 {
     size_t used = 0;
@@ -44,7 +48,7 @@ int main(int count, char **arguments)
     HANDLE memory = CreateFileMappingA(INVALID_HANDLE_VALUE, &inherited, PAGE_READWRITE, 0, sizeof(struct crash_report), NULL);
     const volatile struct crash_report *shared = memory ? MapViewOfFile(memory, FILE_MAP_READ, 0, 0, 0) : NULL;
     if (crashed == NULL || seen == NULL || shared == NULL) {
-        fprintf(stderr, "error %lu\n", GetLastError());
+        fprintf(stderr, "cannot create events and shared memory: error %lu\n", GetLastError());
         return 1;
     }
     char agreed[64], line[32768];
@@ -63,7 +67,8 @@ int main(int count, char **arguments)
     HANDLE either[] = {crashed, program.hProcess};
     if (WaitForMultipleObjects(2, either, FALSE, INFINITE) == WAIT_OBJECT_0) {
         struct crash_report report = {shared->process_id, shared->thread_id, shared->pointers};
-        /* The program may have started others, which watch themselves by the same handles; only it can be dumped through this one. */
+        /* The program may have started other processes, which inherit the handles and report their
+         * crashes too. Only the program itself can be dumped through program.hProcess. */
         if (report.process_id == program.dwProcessId)
             dump(program.hProcess, &report, arguments[1]);
         SetEvent(seen);
