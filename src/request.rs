@@ -15,6 +15,7 @@ use crate::{DumpType, Profile};
 pub struct Request {
     pub(crate) dump_type: DumpType,
     pub(crate) exception: Option<Exception>,
+    pub(crate) find_crash: bool,
     pub(crate) requesting_thread: Option<u32>,
     pub(crate) user_streams: Vec<UserStream>,
     pub(crate) time: Option<u32>,
@@ -44,6 +45,7 @@ impl Request {
         Self {
             dump_type,
             exception: None,
+            find_crash: false,
             requesting_thread: None,
             user_streams: Vec::new(),
             time: None,
@@ -63,6 +65,24 @@ impl Request {
     #[must_use]
     pub fn exception(mut self, exception: Exception) -> Self {
         self.exception = Some(exception);
+        self
+    }
+
+    /// Looks for a crash that the program is handling, if there is no
+    /// [`exception`](Self::exception). The default is not to look for one.
+    ///
+    /// A program that handles its own crashes, such as a language runtime, stays in the handler of
+    /// the signal while it starts the program that makes the dump. The exception is the signal that
+    /// the handler was called for, with the registers at that moment: SIGSEGV, SIGBUS, SIGILL,
+    /// SIGFPE, SIGABRT, SIGTRAP or SIGSYS. If several threads are in such handlers, it is that of
+    /// the first one in the list of threads.
+    ///
+    /// It is found on Linux, in 64-bit programs, for handlers that were installed with `SA_SIGINFO`
+    /// and without `SA_NODEFER`. A runtime that uses such signals for other purposes may be in a
+    /// handler without having crashed.
+    #[must_use]
+    pub fn find_crash(mut self, find: bool) -> Self {
+        self.find_crash = find;
         self
     }
 

@@ -7,7 +7,21 @@ use dumpwright_target::{Amd64, CpuContext, Exception};
 const SI_KERNEL: i32 = 0x80;
 
 /// The trap number of a page fault (Intel's manual, volume 3, section 6.15).
-const PAGE_FAULT: i64 = 14;
+const PAGE_FAULT: u64 = 14;
+
+/// The signals by which processes crash. Others end processes in normal operation.
+pub(crate) const CRASHES: [i32; 7] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGABRT,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
+
+/// The number of words in `ucontext_t.uc_mcontext.gregs`.
+pub(crate) const GREGS: usize = 23;
 
 /// Kinds of access, as in the exception parameters of an access violation on Windows.
 mod access {
@@ -43,17 +57,25 @@ pub fn exception(
     ucontext: &libc::ucontext_t,
     fxsave: Option<&[u8; 512]>,
 ) -> Exception {
-    let registers = interrupted(ucontext, fxsave);
-    let gregs = &ucontext.uc_mcontext.gregs;
-    let page_fault = (gregs[libc::REG_TRAPNO as usize] == PAGE_FAULT)
-        .then(|| access_of(gregs[libc::REG_ERR as usize].cast_unsigned()));
-    SignalFacts::of(siginfo).exception(thread_id, registers.to_context(), page_fault)
+    let gregs = ucontext.uc_mcontext.gregs.map(i64::cast_unsigned);
+    exception_of(thread_id, SignalFacts::of(siginfo), &gregs, fxsave)
+}
+
+/// Does the same with the registers of `ucontext.uc_mcontext.gregs`.
+pub(crate) fn exception_of(
+    thread_id: u32,
+    facts: SignalFacts,
+    gregs: &[u64; GREGS],
+    fxsave: Option<&[u8; 512]>,
+) -> Exception {
+    let page_fault =
+        (gregs[libc::REG_TRAPNO as usize] == PAGE_FAULT).then(|| access_of(gregs[libc::REG_ERR as usize]));
+    facts.exception(thread_id, interrupted(gregs, fxsave).to_context(), page_fault)
 }
 
 /// Returns the registers at the moment of the signal.
-fn interrupted(ucontext: &libc::ucontext_t, fxsave: Option<&[u8; 512]>) -> Amd64 {
-    let gregs = &ucontext.uc_mcontext.gregs;
-    let word = |index: libc::c_int| gregs[index as usize].cast_unsigned();
+fn interrupted(gregs: &[u64; GREGS], fxsave: Option<&[u8; 512]>) -> Amd64 {
+    let word = |index: libc::c_int| gregs[index as usize];
     // Four 16-bit registers in one word: cs, gs, fs, ss. The word has no ds and es.
     let selectors = word(libc::REG_CSGSFS);
     Amd64 {
@@ -119,6 +141,17 @@ impl SignalFacts {
             signal: siginfo.si_signo,
             code: siginfo.si_code,
             fields,
+        }
+    }
+
+    /// Parses the bytes of a `siginfo_t`.
+    pub(crate) fn parse(siginfo: &[u8; 128]) -> Self {
+        let half = |at: usize| i32::from_ne_bytes(siginfo[at..at + 4].try_into().expect("four bytes"));
+        let word = |at: usize| u64::from_ne_bytes(siginfo[at..at + 8].try_into().expect("eight bytes"));
+        Self {
+            signal: half(0),
+            code: half(8),
+            fields: [word(16), word(24)],
         }
     }
 

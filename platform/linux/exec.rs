@@ -31,7 +31,7 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::ForkResult;
 
 use crate::clock::Clock;
-use crate::crash::SignalFacts;
+use crate::crash::{CRASHES, SignalFacts};
 use crate::frozen::{FrozenProcess, Stopping};
 use crate::proc_dir::{ProcDir, field, read_bounded};
 use crate::ptrace;
@@ -344,18 +344,6 @@ const FOLLOW: i32 = libc::PTRACE_O_TRACECLONE
     | libc::PTRACE_O_TRACEFORK
     | libc::PTRACE_O_TRACEVFORK
     | libc::PTRACE_O_TRACEEXEC;
-
-/// The signals by which a process that the program has started crashes. A shell that ends its jobs,
-/// or a server that ends its workers, sends others.
-const CRASHES: [i32; 7] = [
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGILL,
-    libc::SIGFPE,
-    libc::SIGABRT,
-    libc::SIGTRAP,
-    libc::SIGSYS,
-];
 
 /// The state of the child between two waits. All methods run on the tracing thread.
 #[derive(Debug, Default)]

@@ -4,17 +4,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use dumpwright_target::{
-    AddressRange, Cpu, Diagnostic, Extent, Fault, FaultKind, Frozen, Handle, Holding, Hooked, LinuxFacts,
-    Memory, Module, Need, Process, ReadHook, Region, Stack, Subject, System, SystemMemory, Thread, Token,
-    VmCounters,
+    AddressRange, Cpu, Diagnostic, Exception, Extent, Fault, FaultKind, Frozen, Handle, Holding, Hooked,
+    LinuxFacts, Memory, Module, Need, Process, ReadHook, Region, Stack, Subject, System, SystemMemory,
+    Thread, Token, VmCounters,
 };
 
 use crate::debuggee::Debuggee;
 use crate::freeze::{StopKind, TargetThreads, Tie};
+use crate::handler::Handler;
 use crate::hold::{Attached, Hold, too_early};
 use crate::modules::LoadedModules;
 use crate::mounts::FileSystems;
-use crate::proc_dir::ProcDir;
+use crate::proc_dir::{ProcDir, system_fault};
 use crate::process::Surroundings;
 use crate::read::ProcessMemory;
 use crate::regions::{self, Mapping};
@@ -38,6 +39,8 @@ pub(crate) struct FrozenProcess<'a> {
     mappings: Rc<[Mapping]>,
     memory: ProcessMemory,
     stacks: Stacks,
+    /// The signal handlers in which the threads are that were described.
+    handlers: Vec<Handler>,
     /// Read before the pause, like the two fields after it.
     system: Result<System, Fault>,
     system_memory: Result<Option<SystemMemory>, Fault>,
@@ -146,6 +149,7 @@ impl<'a> FrozenProcess<'a> {
                 .mounted(systems)
                 .watched_by(Arc::clone(&watch)),
             stacks: Stacks::new(Rc::clone(&mappings), unwanted, dir.cpu),
+            handlers: Vec::new(),
             mappings,
             dir,
             system,
@@ -283,16 +287,44 @@ impl Frozen for FrozenProcess<'_> {
         let early = self.watch.early();
         let found = thread(early);
         // The registers were read when the thread stopped, so they are returned even if it runs.
-        Ok(match self.watch.early() {
+        let (thread, handlers) = match self.watch.early() {
             Some(early_now) if early.is_none() => thread(Some(early_now)),
             _ => found,
-        })
+        };
+        self.handlers.extend(handlers);
+        Ok(thread)
     }
 
     fn stack_at(&mut self, thread_id: u32, stack_pointer: u64, _: &mut dyn ReadHook) -> Option<Stack> {
         let registers = self.hold.thread(thread_id)?.registers.as_ref()?;
         let thread_pointer = registers.thread_pointer(self.dir.cpu);
         Some(self.stacks.at(stack_pointer, thread_pointer)?.stack)
+    }
+
+    fn handled_crash(&mut self, reads: &mut dyn ReadHook) -> Option<Exception> {
+        // The outermost handler of a thread has the signal that came first. Another may be the
+        // abort by which the handler ends the program.
+        let handlers = std::mem::take(&mut self.handlers);
+        let outermost_first = handlers
+            .chunk_by(|one, next| one.thread == next.thread)
+            .flat_map(|of_thread| of_thread.iter().rev());
+        for handler in outermost_first {
+            let found = self.while_held(|this| {
+                let mut memory = Hooked::new(&mut this.memory, reads);
+                let found = handler.exception(&this.dir, &mut memory);
+                found.map_err(|error| system_fault("examine its signal handler", &error))
+            });
+            match found {
+                Ok(None) => {}
+                Ok(found) => return found,
+                Err(fault) => {
+                    let reason = format!("it is not known whether it handles a crash: {fault}");
+                    let subject = Subject::Thread(handler.thread);
+                    self.diagnostics.push(Diagnostic::missing(subject, reason));
+                }
+            }
+        }
+        None
     }
 
     fn module_bases(&mut self, reads: &mut dyn ReadHook) -> Result<Vec<u64>, Fault> {

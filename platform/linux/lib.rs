@@ -43,6 +43,7 @@ mod frozen;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handler;
 mod handles;
 mod helper;
 mod hold;

@@ -20,9 +20,9 @@ use std::rc::Rc;
 use byteorder::{ByteOrder, LittleEndian};
 use dumpwright_target::{AddressRange, Cpu, Memory, MemoryExt, Stack};
 
+use crate::handler::HandlerFrame;
 use crate::proc_dir::{ThreadStat, page_size};
 use crate::regions::Mapping;
-use crate::registers::{USER_CS, USER_CS_32, USER_SS};
 
 /// How far above the stack pointer an overflowed stack is searched for.
 const OVERFLOW_REACH: u64 = 64 << 10;
@@ -80,6 +80,8 @@ pub(crate) struct ThreadStacks {
     pub(crate) current: Option<FoundStack>,
     /// The stacks that it will return to from signal handlers.
     pub(crate) interrupted: Vec<FoundStack>,
+    /// The addresses of the frames of its signal handlers, the innermost first.
+    pub(crate) handlers: Vec<u64>,
 }
 
 /// Finds stacks in the address space.
@@ -150,6 +152,7 @@ impl Stacks {
         {
             own.stack.range = range;
         }
+        let mut handlers = Vec::new();
         let mut searched = 0;
         while searched < stacks.len() {
             for frame in self.handler_frames(stacks[searched], memory) {
@@ -158,6 +161,7 @@ impl Stacks {
                     break;
                 }
                 current.end_with(frame.alternate);
+                handlers.push(frame.at);
                 let known = |found: &FoundStack| {
                     found.stack.range.contains(frame.pointer) || found.stack.pointer == frame.pointer
                 };
@@ -171,6 +175,7 @@ impl Stacks {
         ThreadStacks {
             current: stacks.next(),
             interrupted: stacks.collect(),
+            handlers,
         }
     }
 
@@ -349,91 +354,6 @@ impl Mapping {
         self.read && !self.is_device() && !self.is_kernel_page()
     }
 }
-
-/// The frame that the kernel creates on the stack for a signal handler: `struct rt_sigframe`. Its
-/// field `uc` is documented as the C library's `ucontext_t`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct HandlerFrame {
-    at: u64,
-    /// The address that the handler returns to.
-    restorer: u64,
-    /// The interrupted stack pointer.
-    pointer: u64,
-    /// The thread's alternate signal stack, if it has one.
-    alternate: Option<AddressRange>,
-}
-
-impl HandlerFrame {
-    /// The size of the part that is examined: up to the segment registers.
-    const SIZE: usize = 200;
-
-    /// Parses a frame. Returns `None` if the bytes are not one, which is decided by fields in which
-    /// the kernel always stores the same values.
-    fn parse(at: u64, bytes: &[u8]) -> Option<Self> {
-        let word =
-            |offset: usize| u64::from_ne_bytes(bytes[offset..offset + 8].try_into().expect("eight bytes"));
-        let half = |offset: usize| u16::from_ne_bytes([bytes[offset], bytes[offset + 1]]);
-        let flags = word(8);
-        let link = word(16);
-        let alternate_flags = word(32) as u32;
-        let eflags = word(184);
-        let [cs, _gs, _fs, ss] = [192, 194, 196, 198].map(half);
-        let plausible = flags <= 7
-            && link == 0
-            && alternate_flags & !(SS_ONSTACK | SS_DISABLE | SS_AUTODISARM) == 0
-            && eflags >> 32 == 0
-            && eflags & EFLAGS_ALWAYS != 0
-            && (cs == USER_CS || cs == USER_CS_32)
-            // Kernels before 4.6 stored 0 here.
-            && (ss == USER_SS || ss == 0);
-        plausible.then(|| Self {
-            at,
-            restorer: word(0),
-            pointer: word(168),
-            alternate: AddressRange::at(word(24), word(40)).filter(|_| alternate_flags & SS_DISABLE == 0),
-        })
-    }
-}
-
-impl HandlerFrame {
-    /// The size of the part of a 32-bit frame that is examined.
-    const SIZE_32: usize = 240;
-
-    /// Like [`parse`](Self::parse), for 32-bit code: `struct rt_sigframe_ia32` of the kernel.
-    ///
-    /// Handlers that were installed without `SA_SIGINFO` get a shorter frame, which does not
-    /// contain the alternate stack. Such frames are not searched for.
-    fn parse_32(at: u64, bytes: &[u8]) -> Option<Self> {
-        /// The offset of `uc`, after the return address, the handler's three arguments and a
-        /// `siginfo_t`.
-        const CONTEXT: usize = 16 + 128;
-        let word =
-            |offset: usize| u32::from_le_bytes(bytes[offset..offset + 4].try_into().expect("four bytes"));
-        let half = |offset: usize| u16::from_le_bytes([bytes[offset], bytes[offset + 1]]);
-        let alternate_flags = word(CONTEXT + 12);
-        let eflags = word(CONTEXT + 84);
-        let [cs, ss] = [half(CONTEXT + 80), half(CONTEXT + 92)];
-        // The arguments are not checked, because the handler may have overwritten them.
-        let plausible = word(CONTEXT + 4) == 0
-            && alternate_flags & !(SS_ONSTACK | SS_DISABLE | SS_AUTODISARM) == 0
-            && eflags & EFLAGS_ALWAYS as u32 != 0
-            && cs == USER_CS_32
-            && ss == USER_SS;
-        plausible.then(|| Self {
-            at,
-            restorer: word(0).into(),
-            pointer: word(CONTEXT + 48).into(),
-            alternate: AddressRange::at(word(CONTEXT + 8).into(), word(CONTEXT + 16).into())
-                .filter(|_| alternate_flags & SS_DISABLE == 0),
-        })
-    }
-}
-
-const SS_ONSTACK: u32 = 1;
-const SS_DISABLE: u32 = 2;
-const SS_AUTODISARM: u32 = 1 << 31;
-/// Bit 1 of the flags register is always set.
-const EFLAGS_ALWAYS: u64 = 2;
 
 /// Where the argument and environment strings of a process may be.
 ///
@@ -692,6 +612,7 @@ mod tests {
         let mut memory = Frames(vec![(0x55d0_0000_0100, RESTORER.to_vec())]);
         memory.frame(0x55d0_0000_4008, 0x7f00_0070_0000, (0x55d0_0000_2000, 0x4000));
         let found = stacks(&memory, 0x55d0_0000_3000, FS_BASE);
+        assert_eq!(found.handlers, [0x55d0_0000_4008]);
         let current = found.current.expect("found");
         assert_eq!(
             (current.stack.range.end(), current.end),

@@ -9,6 +9,7 @@ use dumpwright_target::{Diagnostic, Memory, Subject, Thread, ThreadTimes};
 use nix::errno::Errno;
 
 use crate::freeze::{StopKind, StoppedThread};
+use crate::handler::Handler;
 use crate::proc_dir::{ProcDir, ThreadStat, clock_ticks, has_vanished, read_bounded};
 use crate::ptrace;
 use crate::registers::Registers;
@@ -22,7 +23,8 @@ const TIME_CRITICAL: i32 = 15;
 /// Windows' `THREAD_PRIORITY_IDLE`.
 const IDLE: i32 = -15;
 
-/// Returns the facts about the thread `held`.
+/// Returns the facts about the thread `held`, and the signal handlers in which it is, the innermost
+/// first.
 ///
 /// Its times are read only if `timed`, because reading them takes as long as reading everything
 /// else that `/proc` has about the thread. Facts that could not be read are added to `diagnostics`.
@@ -37,7 +39,7 @@ pub(crate) fn thread(
     stacks: &mut Stacks,
     memory: &mut dyn Memory,
     diagnostics: &mut Vec<Diagnostic>,
-) -> Thread {
+) -> (Thread, Vec<Handler>) {
     let subject = Subject::Thread(held.tid);
     let registers = held.registers.clone().or_else(|| {
         let partly = match early {
@@ -97,7 +99,12 @@ pub(crate) fn thread(
         .filter(|_| timed)
         .map(|stat| times(dir, held.tid, stat, diagnostics));
     let stat = known.unwrap_or_default();
-    Thread {
+    let in_handler = |frame| Handler {
+        thread: held.tid,
+        frame,
+    };
+    let handlers = found.handlers.into_iter().map(in_handler).collect();
+    let thread = Thread {
         id: held.tid,
         handle: 0,
         suspend_count: u32::from(held.stop == StopKind::Group),
@@ -114,7 +121,8 @@ pub(crate) fn thread(
         times,
         exit: None,
         backing_store: None,
-    }
+    };
+    (thread, handlers)
 }
 
 /// Reads the instruction and stack pointer of a thread that did not stop, from

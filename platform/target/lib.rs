@@ -180,6 +180,14 @@ pub trait Frozen: Memory {
     /// continued since: it runs the exception handler, often on another stack.
     fn stack_at(&mut self, thread_id: u32, stack_pointer: u64, reads: &mut dyn ReadHook) -> Option<Stack>;
 
+    /// Returns the crash that a thread is handling at this moment in a signal handler of the
+    /// program, or `None` if there is none or if the system has no signal handlers. Called after
+    /// [`thread`](Self::thread) has described all selected threads. Only these are examined.
+    fn handled_crash(&mut self, reads: &mut dyn ReadHook) -> Option<Exception> {
+        let _ = reads;
+        None
+    }
+
     /// Returns the load addresses of all modules, the main program first.
     fn module_bases(&mut self, reads: &mut dyn ReadHook) -> Result<Vec<u64>, Fault>;
 

@@ -41,7 +41,8 @@ pub(crate) fn collect(
         frozen,
         &selection,
         facts.platform(),
-        exception.as_mut(),
+        &mut exception,
+        request.find_crash,
         dialogue.service(),
         &mut diagnostics,
     )?;

@@ -92,13 +92,14 @@ pub(super) fn check_family(exception: Option<&Exception>, system: Option<&System
     )))
 }
 
-/// Describes the selected threads. The thread of the exception is described as it was when the
-/// exception happened.
+/// Describes the selected threads, and finds the exception if it is to be found and there is none.
+/// The thread of the exception is described as it was when the exception happened.
 pub(super) fn gather(
     frozen: &mut dyn Frozen,
     selection: &Selection,
     platform: Option<Platform>,
-    exception: Option<&mut Exception>,
+    exception: &mut Option<Exception>,
+    find_crash: bool,
     service: &mut Service<'_>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Result<Vec<(Thread, ThreadWriteFlags)>, Error> {
@@ -123,6 +124,9 @@ pub(super) fn gather(
     // here.
     if let (true, Some(fault)) = (gathered.is_empty(), last_fault) {
         return Err(fault.into());
+    }
+    if find_crash && exception.is_none() {
+        *exception = frozen.handled_crash(&mut Structures(service));
     }
     if let Some(exception) = exception {
         let thread = gathered

@@ -148,6 +148,9 @@ pub(super) struct DumpArgs {
 #[group(required = true, multiple = false)]
 struct SourceArg {
     /// Dump the live process with this process id
+    ///
+    /// On Linux, the dump has an exception if the program itself handles a crash at that moment,
+    /// usually because its handler has started this command.
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pid: Option<u32>,
 
@@ -225,6 +228,7 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
     let dialogue = |symbols| RecordedDialogue::open(&args.dialogue, symbols, args.force);
     let mut request = Request::new(args.dump_type)
         .profile(args.profile)
+        .find_crash(true)
         .thread_ex_list(args.thread_ex)
         .include_dont_dump(args.include_dontdump);
     if let Some(comment) = &args.comment {

@@ -133,7 +133,7 @@ const TABLE: &[Stream] = &[
         ExceptionStream,
         exception,
         [],
-        "the request has an exception",
+        "the request has an exception, or finds one in a live process",
         |s| s.threads().exception().is_some()
     ),
     stream!(

@@ -281,3 +281,33 @@ fn a_refusal_leaves_an_existing_file_alone() {
     Outcome::of(dump_of(&victim, &file).arg("--force")).expect(0);
     victim.ping();
 }
+
+/// As language runtimes do.
+#[test]
+fn a_program_that_is_in_the_handler_of_its_crash() {
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    let asking = victim::live("asking");
+    let output = Command::new(asking)
+        .arg(dumpwright().get_program())
+        .arg(&file)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let crashed = String::from_utf8(output.stdout).unwrap();
+    let crashed = crashed.lines().next().unwrap().parse().unwrap();
+    let dump = Dump::open(&file).unwrap();
+    let exception = dump.exception().unwrap().expect("there is one");
+    assert_eq!(
+        (
+            exception.thread_id,
+            exception.code,
+            exception.flags,
+            exception.address
+        ),
+        (crashed, 11, 1, 0x1234),
+        "SIGSEGV, SEGV_MAPERR, the address that was written to"
+    );
+    assert_eq!(exception.parameters, [1, 0x1234]);
+}

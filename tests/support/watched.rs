@@ -1,9 +1,9 @@
 //! A target that reports each read of its memory.
 
 use dumpwright_target::{
-    AddressRange, Diagnostic, Extent, Fault, Frozen, FunctionTable, Handle, HandleOperation, Holding,
-    LinuxFacts, Memory, Module, Need, Process, ReadHook, Region, SnapshotHandle, Stack, System, SystemMemory,
-    Target, Thread, Token, UnloadedModule, VmCounters,
+    AddressRange, Diagnostic, Exception, Extent, Fault, Frozen, FunctionTable, Handle, HandleOperation,
+    Holding, LinuxFacts, Memory, Module, Need, Process, ReadHook, Region, SnapshotHandle, Stack, System,
+    SystemMemory, Target, Thread, Token, UnloadedModule, VmCounters,
 };
 
 /// A function that is called for each read, with the address, the number of bytes requested, and
@@ -67,6 +67,9 @@ impl Frozen for WatchedFrozen<'_, '_> {
     }
     fn stack_at(&mut self, id: u32, pointer: u64, reads: &mut dyn ReadHook) -> Option<Stack> {
         self.frozen.stack_at(id, pointer, reads)
+    }
+    fn handled_crash(&mut self, reads: &mut dyn ReadHook) -> Option<Exception> {
+        self.frozen.handled_crash(reads)
     }
     fn module_bases(&mut self, reads: &mut dyn ReadHook) -> Result<Vec<u64>, Fault> {
         self.frozen.module_bases(reads)

@@ -2065,6 +2065,15 @@ BOOL dumpwright_request_hold(dumpwright_request *request, const char *name);
  * for 10 seconds. Dumps of live Windows processes fail if there is a limit. */
 BOOL dumpwright_request_max_pause(dumpwright_request *request, uint32_t milliseconds);
 
+/* Chooses whether dumpwright_dump looks for a crash that the program handles at the moment, if the
+ * request has no exception. Default: FALSE.
+ *
+ * A program that handles its own crashes stays in the handler of the signal while another program
+ * makes the dump. The dump then has an exception stream with that signal and the registers at that
+ * moment. It is found in 64-bit Linux programs, for handlers that were installed with SA_SIGINFO
+ * and without SA_NODEFER. */
+BOOL dumpwright_request_find_crash(dumpwright_request *request, BOOL find);
+
 /* Limits the bytes of memory in the dump. 0 means no limit, which is the default. Threads, modules
  * and other streams are not counted.
  *

@@ -35,6 +35,7 @@ pub struct CRequest {
     streams: Vec<(u32, Vec<u8>)>,
     budget: Option<u64>,
     max_pause: Option<Duration>,
+    find_crash: bool,
     transcript: Option<PathBuf>,
     /// `None` means that `DUMPWRIGHT_LINT` decides.
     lint: Option<bool>,
@@ -66,7 +67,8 @@ impl CRequest {
         };
         let mut request = Request::new(self.dump_type)
             .profile(self.profile.map_or_else(default_profile, Ok)?)
-            .file_handle(self.file.addr() as u64);
+            .file_handle(self.file.addr() as u64)
+            .find_crash(self.find_crash);
         if let Some(exception) = &self.exception {
             request = request.exception(exception.clone());
         }
@@ -152,6 +154,7 @@ pub extern "C" fn dumpwright_request_create(dump_type: u32) -> *mut CRequest {
         streams: Vec::new(),
         budget: None,
         max_pause: None,
+        find_crash: false,
         transcript: None,
         lint: None,
         time: None,
@@ -382,6 +385,21 @@ pub unsafe extern "C" fn dumpwright_request_max_pause(request: *mut CRequest, mi
     }
 }
 
+/// Chooses whether a crash that the program handles at the moment is looked for.
+///
+/// # Safety
+/// See [`set`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dumpwright_request_find_crash(request: *mut CRequest, find: Bool) -> Bool {
+    // SAFETY: guaranteed by the caller.
+    unsafe {
+        set(request, |request| {
+            request.find_crash = find != FALSE;
+            Ok(())
+        })
+    }
+}
+
 /// Limits the bytes of memory in the dump. 0 means no limit.
 ///
 /// # Safety
@@ -467,6 +485,24 @@ pub unsafe extern "C-unwind" fn dumpwright_dump(request: *mut CRequest) -> Bool 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_search_for_a_crash_is_part_of_the_request() {
+        let request = dumpwright_request_create(0);
+        for (find, text) in [(1, "find_crash: true"), (FALSE, "find_crash: false")] {
+            // SAFETY: the request was created above, and only this thread uses it.
+            unsafe {
+                assert_ne!(dumpwright_request_process(request, 1), FALSE);
+                assert_ne!(dumpwright_request_find_crash(request, find), FALSE);
+                let Ok(order) = (*request).order() else {
+                    panic!("the request is complete")
+                };
+                assert!(format!("{:?}", order.request).contains(text));
+            }
+        }
+        // SAFETY: the request is not used any more.
+        unsafe { dumpwright_request_free(request) };
+    }
 
     #[test]
     fn the_pause_limit_is_part_of_the_request() {

@@ -54,11 +54,14 @@ fn it_is_shown_as_it_was_at_the_crash() {
     let fxsave: [u8; 512] = bytes(&report.fxsave).try_into().unwrap();
     let exception = native::exception(report.tid, &siginfo, &ucontext, Some(&fxsave));
 
-    for dump_type in [
-        DumpType::NORMAL,
-        DumpType::WITH_FULL_MEMORY | DumpType::WITH_FULL_MEMORY_INFO,
+    let full = DumpType::WITH_FULL_MEMORY | DumpType::WITH_FULL_MEMORY_INFO;
+    for request in [
+        Request::new(DumpType::NORMAL).exception(exception.clone()),
+        Request::new(full).exception(exception.clone()),
+        // Found in the handler's frame.
+        Request::new(DumpType::NORMAL).find_crash(true),
+        Request::new(full).find_crash(true),
     ] {
-        let request = Request::new(dump_type).exception(exception.clone());
         let captured = complete(report.pid, &request, None);
         let dump = &captured.dump;
         let told = dump.exception().unwrap().expect("the stream is there");
@@ -104,4 +107,17 @@ fn it_is_shown_as_it_was_at_the_crash() {
         assert!(violations.is_empty(), "{violations:#?}");
         victim.ping();
     }
+    let captured = complete(report.pid, &Request::new(DumpType::NORMAL), None);
+    assert_eq!(captured.dump.exception().unwrap(), None, "nobody asked for it");
+}
+
+/// Its frame is still on the stack.
+#[test]
+fn a_handler_that_was_left_handles_nothing() {
+    let nothing: [&str; 0] = [];
+    let mut victim = Victim::start(&victim::live("left"), &nothing);
+    let request = Request::new(DumpType::NORMAL).find_crash(true);
+    let captured = complete(victim.pid(), &request, None);
+    assert_eq!(captured.dump.exception().unwrap(), None);
+    victim.ping();
 }
