@@ -39,20 +39,17 @@ impl Debuggee {
         };
         let mut running = Vec::new();
         for tid in debuggee.thread_ids()? {
-            let stop = if freeze::is_of_the_kernel(dir, tid) {
-                Some(StopKind::Kernel)
-            } else {
-                stop_of(tid)
-            };
-            match stop {
-                Some(stop) => debuggee.threads.push(StoppedThread {
-                    tid,
-                    stop,
-                    registers: (stop == StopKind::Kernel).then(Registers::none),
-                    unread: None,
-                }),
-                None => running.push(tid),
+            let mut thread = StoppedThread::found(dir, tid);
+            if thread.stop != StopKind::Kernel {
+                match stop_of(tid) {
+                    Some(stop) => thread.stop = stop,
+                    None => {
+                        running.push(tid);
+                        continue;
+                    }
+                }
             }
+            debuggee.threads.push(thread);
         }
         // A thread that has ended is not stopped, and stays listed until it is reaped.
         running.retain(|tid| !freeze::has_ended(dir, *tid));

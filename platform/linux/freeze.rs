@@ -24,7 +24,7 @@ use dumpwright_target::{Fault, FaultKind, XStateLayout};
 use nix::errno::Errno;
 
 use crate::attach;
-use crate::proc_dir::{ProcDir, system_fault};
+use crate::proc_dir::{ProcDir, ThreadStat, system_fault};
 use crate::ptrace::{Batch, SignalInfo};
 use crate::registers::Registers;
 use crate::tracer::Tracer;
@@ -96,6 +96,27 @@ pub(crate) struct StoppedThread {
     pub(crate) registers: Option<Registers>,
     /// Why the registers of a thread that did stop could not be read.
     pub(crate) unread: Option<Errno>,
+    /// Its `stat` before it was stopped, or `None` if that could not be read.
+    pub(crate) stat: Option<ThreadStat>,
+}
+
+impl StoppedThread {
+    /// Returns the description of a thread that was just listed and is not stopped yet.
+    pub(crate) fn found(dir: &ProcDir, tid: u32) -> Self {
+        let stat = dir.thread_stat(tid).ok();
+        let is_of_kernel = stat.as_ref().is_some_and(|stat| is_of_the_kernel(dir, tid, stat));
+        let (stop, registers) = match is_of_kernel {
+            true => (StopKind::Kernel, Some(Registers::none())),
+            false => (StopKind::Pending, None),
+        };
+        Self {
+            tid,
+            stop,
+            registers,
+            unread: None,
+            stat,
+        }
+    }
 }
 
 /// How we came to trace the threads, which decides what happens when they are released.
@@ -198,33 +219,26 @@ impl TargetThreads {
             .thread_ids()
             .map_err(|error| system_fault(self.operation(), &error))?;
         let known: HashSet<u32> = self.held.iter().map(|held| held.tid).collect();
-        let (of_kernel, others): (Vec<u32>, Vec<u32>) = listed
+        let (of_kernel, others): (Vec<StoppedThread>, Vec<StoppedThread>) = listed
             .into_iter()
             .filter(|tid| !known.contains(tid))
-            .partition(|tid| is_of_the_kernel(&self.dir, *tid));
+            .map(|tid| StoppedThread::found(&self.dir, tid))
+            .partition(|thread| thread.stop == StopKind::Kernel);
         let mut unknown = !of_kernel.is_empty();
-        self.held.extend(of_kernel.into_iter().map(|tid| StoppedThread {
-            tid,
-            stop: StopKind::Kernel,
-            registers: Some(Registers::none()),
-            unread: None,
-        }));
-        for (tid, seized) in others.iter().zip(self.seize(tracer, &others)?) {
+        self.held.extend(of_kernel);
+        let ids: Vec<u32> = others.iter().map(|thread| thread.tid).collect();
+        for (thread, seized) in others.into_iter().zip(self.seize(tracer, &ids)?) {
+            let tid = thread.tid;
             match seized {
                 Ok(()) => {
                     unknown = true;
-                    self.held.push(StoppedThread {
-                        tid: *tid,
-                        stop: StopKind::Pending,
-                        registers: None,
-                        unread: None,
-                    });
+                    self.held.push(thread);
                 }
                 Err(Errno::ESRCH) => unknown = true,
                 // A zombie cannot be traced. Zombies that stay in the list do not count as new: the
                 // leader, and threads that we already trace.
-                Err(_) if self.has_ended(*tid) => unknown |= self.dir.thread_stat(*tid).is_err(),
-                Err(errno) => return Err(attach::refusal(&self.dir, *tid, errno)),
+                Err(_) if self.has_ended(tid) => unknown |= self.dir.thread_stat(tid).is_err(),
+                Err(errno) => return Err(attach::refusal(&self.dir, tid, errno)),
             }
         }
         if self.held.is_empty() {
@@ -460,13 +474,10 @@ impl TargetThreads {
 /// is not restarted: when the worker of an `openat` of a FIFO was stopped, the request ended
 /// with -512, an error number that is internal to the kernel (observed on Linux 6.18). Workers
 /// have no registers and no stack in the process.
-pub(crate) fn is_of_the_kernel(dir: &ProcDir, tid: u32) -> bool {
+fn is_of_the_kernel(dir: &ProcDir, tid: u32, stat: &ThreadStat) -> bool {
     /// From `linux/sched.h`, since Linux 5.12.
     const PF_IO_WORKER: u64 = 0x10;
-    tid != dir.pid
-        && dir
-            .thread_stat(tid)
-            .is_ok_and(|stat| stat.flags & PF_IO_WORKER != 0)
+    tid != dir.pid && stat.flags & PF_IO_WORKER != 0
 }
 
 /// Returns the stops that these threads are in; `None` for a thread that is not stopped.
@@ -554,6 +565,7 @@ mod tests {
             .held
             .extend([LEADER].into_iter().chain(others).map(|tid| StoppedThread {
                 unread: None,
+                stat: None,
                 tid,
                 stop: StopKind::Asked,
                 registers: None,

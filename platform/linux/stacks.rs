@@ -249,6 +249,8 @@ impl Stacks {
     fn thread_locals(&self, pointer: u64, thread_pointer: u64, memory: &mut dyn Memory) -> Option<u64> {
         /// More libraries than any program has.
         const LIBRARIES: u64 = 4096;
+        /// The number of words that are read at once. glibc starts with a vector of 32 words.
+        const USUAL: u64 = 64;
         let word = self.cpu.pointer_size();
         let words = |bytes: Vec<u8>| -> Vec<u64> {
             bytes
@@ -258,8 +260,8 @@ impl Stacks {
         };
         let mut read = |at: u64, count: u64| words(memory.up_to(at, (count * word) as usize));
         let vector = read(thread_pointer.checked_add(word)?, 1).first().copied()?;
-        let lengths = read(vector.checked_sub(2 * word)?, 3);
-        let [length_of_glibc, _, length_of_musl] = lengths[..] else {
+        let start = read(vector.checked_sub(2 * word)?, 2 + USUAL);
+        let [length_of_glibc, _, length_of_musl, ..] = start[..] else {
             return None;
         };
         let count = match (length_of_glibc, length_of_musl) {
@@ -267,8 +269,12 @@ impl Stacks {
             (_, 1..LIBRARIES) => length_of_musl + 1,
             _ => return None,
         };
-        let addresses = read(vector, count).into_iter();
+        let addresses = match usize::try_from(count) {
+            Ok(count) if count as u64 <= USUAL => start.into_iter().skip(2).take(count).collect(),
+            _ => read(vector, count),
+        };
         addresses
+            .into_iter()
             .filter(|address| (pointer + 1..thread_pointer).contains(address))
             .min()
     }

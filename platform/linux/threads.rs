@@ -81,9 +81,11 @@ pub(crate) fn thread(
             diagnostics.push(Diagnostic::note(subject.clone(), reason));
         }
     }
-    let known = match early {
-        None => dir.thread_stat(held.tid),
-        Some(early) => Err(io::Error::other(format!("{early}, so the process was resumed"))),
+    let known = match (early, &held.stat) {
+        // Its name and priority hardly change, and reading them again would prolong the pause.
+        (_, Some(stat)) if !timed => Ok(stat.clone()),
+        (None, _) => dir.thread_stat(held.tid),
+        (Some(early), _) => Err(io::Error::other(format!("{early}, so the process was resumed"))),
     };
     if let Err(error) = &known {
         let reason = format!("its name, priority and times cannot be read: {error}");

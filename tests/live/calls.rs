@@ -65,6 +65,10 @@ fn a_normal_dump_asks_once_and_has_no_small_writes() {
     assert_eq!(calls.count("openat", "/mountinfo\""), 3);
     assert_eq!(calls.count("openat", "\"/proc/cpuinfo\""), 1);
     assert_eq!(calls.count("openat", "/smaps\""), 0);
+    // Each thread's once, before it is stopped, and a few of the process.
+    let threads = calls.count("ptrace", "PTRACE_SEIZE");
+    let stats = calls.count("openat", "/stat\"");
+    assert!(threads > 4 && stats < threads + 8, "{stats} for {threads} threads");
     // The parts of the address space that the dump needs, not the reads.
     let reads = calls.count("process_vm_readv", "");
     assert!(reads > 30, "{reads}");

@@ -62,10 +62,10 @@ fn outlive_limit(pid: u32, base: u64, until_it_runs: impl Fn(), tracer: &str) {
     for fault in faults {
         assert_eq!(fault.expect_err("it has changed").reason, later);
     }
-    // The registers were read when the threads stopped.
+    // The registers were read when the threads stopped, and the names before.
     for id in frozen.thread_ids().expect("listed") {
         let thread = frozen.thread(id, &mut Direct).expect("known");
-        assert!(thread.context.is_some() && thread.stack.is_some() && thread.name.is_none());
+        assert!(thread.context.is_some() && thread.stack.is_some() && thread.name.is_some());
     }
     let missing = frozen.diagnostics();
     let of_process = missing.iter().find(|missing| missing.subject == Subject::Process);
