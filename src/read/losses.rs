@@ -2,9 +2,10 @@
 //!
 //! The writer writes the file from front to back, so the memory list is in the file before the
 //! memory is read. If reading a range fails and the dump continues, the file contains the byte 0xDD
-//! in place of the range, and a trailer after the last byte of memory lists the range. The trailer
-//! cannot be a stream, because streams must lie below 4 GiB. Readers accept additional bytes at the
-//! end of the file.
+//! in place of the range, and a trailer after the last byte of memory lists the range. If the
+//! process was resumed early and 64 MiB are filled already, the file contains zeros instead. The
+//! trailer cannot be a stream, because streams must lie below 4 GiB. Readers accept additional
+//! bytes at the end of the file.
 //!
 //! The trailer has these parts, all little-endian:
 //!

@@ -68,7 +68,10 @@ fn a_normal_dump_asks_once_and_has_no_small_writes() {
     // Each thread's once, before it is stopped, and a few of the process.
     let threads = calls.count("ptrace", "PTRACE_SEIZE");
     let stats = calls.count("openat", "/stat\"");
-    assert!(threads > 4 && stats < threads + 8, "{stats} for {threads} threads");
+    assert!(
+        threads > 4 && stats < threads + 8,
+        "{stats} for {threads} threads"
+    );
     // The parts of the address space that the dump needs, not the reads.
     let reads = calls.count("process_vm_readv", "");
     assert!(reads > 30, "{reads}");

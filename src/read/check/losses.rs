@@ -2,12 +2,17 @@
 
 use super::super::dump::Dump;
 use super::super::error::ReadError;
-use super::super::losses::Loss;
+use super::super::losses::{Loss, LossReason};
 use super::super::memory::MemoryMap;
 use super::{CheckOptions, Findings, Level, Rule};
 
 /// The byte that the file contains in place of lost memory.
 const FILL: u8 = 0xDD;
+/// The byte in place of a range that was lost long after the process was resumed.
+const LATE_FILL: u8 = 0;
+/// The maximum number of bytes of lost memory that are read. Zeros may be holes in a file of any
+/// size.
+const MOST_COMPARED: u64 = 1 << 30;
 /// The number of bytes of lost memory that are read at a time.
 const WINDOW: u64 = 64 * 1024;
 
@@ -26,7 +31,7 @@ pub(super) fn check(dump: &Dump, options: CheckOptions, findings: &mut Findings)
     let map = MemoryMap::new(&ranges, Vec::new());
     // The number of bytes that may still be compared. Losses that do not overlap are not longer
     // than the file in total; more is compared only in hostile files.
-    let mut left = dump.len();
+    let mut left = dump.len().min(MOST_COMPARED);
     for Loss {
         record_offset,
         start,
@@ -46,6 +51,10 @@ pub(super) fn check(dump: &Dump, options: CheckOptions, findings: &mut Findings)
             findings.add(Rule::LossOutsideMemory, record_offset, text);
             continue;
         };
+        let mut fills = match reason {
+            LossReason::TargetResumed => vec![FILL, LATE_FILL],
+            _ => vec![FILL],
+        };
         for (offset, size) in pieces {
             // There is another rule for memory outside the file. Here, it counts as one byte.
             let is_held = dump.holds(offset, size);
@@ -56,8 +65,8 @@ pub(super) fn check(dump: &Dump, options: CheckOptions, findings: &mut Findings)
             if !is_held {
                 continue;
             }
-            if let Some(at) = first_unfilled(dump, offset, size)? {
-                let text = format!("the lost range at {start:#x} contains other bytes than {FILL:#x}");
+            if let Some(at) = first_unfilled(dump, offset, size, &mut fills)? {
+                let text = format!("the lost range at {start:#x} contains other bytes than the filler");
                 findings.add(Rule::LossNotFilled, at, text);
                 break;
             }
@@ -66,13 +75,22 @@ pub(super) fn check(dump: &Dump, options: CheckOptions, findings: &mut Findings)
     Ok(())
 }
 
-/// Returns the file offset of the first byte that is not [`FILL`].
-fn first_unfilled(dump: &Dump, offset: u64, size: u64) -> Result<Option<u64>, ReadError> {
+/// Returns the file offset of the first byte that is not the filler. `fills` are the possible ones,
+/// of which those remain that the range has.
+fn first_unfilled(
+    dump: &Dump,
+    offset: u64,
+    size: u64,
+    fills: &mut Vec<u8>,
+) -> Result<Option<u64>, ReadError> {
     let mut done = 0;
     while done < size {
         let now = WINDOW.min(size - done);
         let bytes = dump.bytes("lost memory", offset + done, now)?;
-        if let Some(at) = bytes.iter().position(|byte| *byte != FILL) {
+        if let Some(first) = bytes.first() {
+            fills.retain(|fill| fill == first);
+        }
+        if let Some(at) = bytes.iter().position(|byte| Some(byte) != fills.first()) {
             return Ok(Some(offset + done + at as u64));
         }
         done += now;

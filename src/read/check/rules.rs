@@ -254,9 +254,10 @@ rules! {
     /// The loss trailer must be complete and consistent.
     LossTrailerMalformed "loss-trailer-malformed" Error "lost memory cannot be told from captured memory",
     /// There must be no lost memory. This is a warning if losses are expected.
-    MemoryLost "memory-lost" Error "the fill pattern is in place of the process's memory",
+    MemoryLost "memory-lost" Error "a filler is in place of the process's memory",
     /// Lost ranges must be in the memory list.
     LossOutsideMemory "loss-outside-memory" Error "lost memory cannot be told from captured memory",
-    /// The file must contain 0xDD in place of lost bytes.
+    /// The file must contain 0xDD in place of lost bytes. It may contain zeros if the process was
+    /// resumed early.
     LossNotFilled "loss-not-filled" Error "the file has bytes there that were never in the process",
 }
