@@ -12,6 +12,7 @@ use crate::emit::{Destination, Emitted, Failures, emit};
 use crate::error::remedy;
 use crate::protocol::dialogue::{Dialogue, Shown};
 use crate::report::Backend;
+use crate::report::ReportedException;
 use crate::sink::Sink;
 use crate::{DumpType, Error, Report, Request, streams};
 
@@ -82,12 +83,17 @@ pub fn dump(
     let memory_ranges = pieces.len();
     let memory_bytes = pieces.iter().map(|piece| piece.range.len()).sum();
     let (threads, modules) = (snapshot.threads().kept().len(), snapshot.modules().len());
+    let platform = snapshot.facts().platform();
+    let exception = snapshot.threads().exception();
+    let exception = exception.map(|exception| ReportedException::of(exception, platform));
     let mut diagnostics = snapshot.into_diagnostics();
     diagnostics.extend(late_diagnostics);
     diagnostics.extend(emitted.lost);
     diagnostics.sort_by_key(|diagnostic| Reverse(diagnostic.severity));
     Ok(Report {
         backend: Backend::Dumpwright,
+        process_id,
+        exception,
         dump_type: negotiated.dump_type,
         bytes: emitted.bytes,
         threads,

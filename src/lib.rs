@@ -165,7 +165,7 @@ pub use dumpwright_target as target;
 pub use dumpwright_target::{Diagnostic, Target};
 pub use error::Error;
 pub use protocol::Profile;
-pub use report::{Backend, Report};
+pub use report::{Backend, Report, ReportedException};
 pub use request::{Request, UserStream};
 #[cfg(all(feature = "file", any(target_os = "linux", windows)))]
 pub use sink::FileSink;

@@ -2,9 +2,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dumpwright_target::{Diagnostic, Holding, Severity};
+use dumpwright_target::{Diagnostic, Exception, Holding, Platform, Severity};
 
 use crate::DumpType;
+use crate::read::{describe_signal, describe_windows};
 
 /// The dump writer that made a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,11 +46,38 @@ impl fmt::Display for Backend {
     }
 }
 
+/// The exception of a dump.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportedException {
+    /// The id of the thread in which it occurred.
+    pub thread_id: u32,
+    /// The signal and its cause on Linux, such as `SIGSEGV (SEGV_MAPERR)`. On Windows the name of
+    /// the exception code, such as `EXCEPTION_ACCESS_VIOLATION`.
+    pub description: String,
+}
+
+impl ReportedException {
+    pub(crate) fn of(exception: &Exception, platform: Option<Platform>) -> Self {
+        let description = match platform {
+            Some(Platform::Linux) => describe_signal(exception.code, exception.flags.cast_signed()),
+            _ => describe_windows(exception.code),
+        };
+        Self {
+            thread_id: exception.thread_id,
+            description,
+        }
+    }
+}
+
 /// What a dump contains and what it lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The dump writer that made the dump.
     pub backend: Backend,
+    /// The process id of the process that was dumped.
+    pub process_id: u32,
+    /// The exception of the dump, if it has one.
+    pub exception: Option<ReportedException>,
     /// The effective dump type, see [`DumpType::normalised`].
     pub dump_type: DumpType,
     /// The size of the dump in bytes.

@@ -78,7 +78,11 @@ fn exclusions(map: &[Region]) -> Vec<Diagnostic> {
             (count > 0).then(|| {
                 Diagnostic::left_out(
                     Subject::Process,
-                    format!("{bytes} bytes in {count} regions: {}", exclusion.reason()),
+                    format!(
+                        "{bytes} bytes in {count} region{}: {}",
+                        if count == 1 { "" } else { "s" },
+                        exclusion.reason()
+                    ),
                 )
             })
         })

@@ -28,24 +28,31 @@ const UNPRINTED: u8 = 4;
 /// The size in bytes of the largest user stream.
 const LARGEST_STREAM: u64 = 256 << 20;
 
+/// The time of `--after never`.
+const NEVER: Duration = Duration::MAX;
+
 #[derive(Debug, Args)]
 pub(super) struct DumpArgs {
     #[command(flatten)]
     source: SourceArg,
 
-    /// Dump the program of --exec after this many milliseconds
+    /// Dump the program of --exec after this time, or never
+    ///
+    /// DURATION is a number of milliseconds, or a number with the unit ms or s, as in 500ms or 60s.
+    /// With "never", the program is dumped only if it crashes.
     ///
     /// The program is dumped earlier if a signal (on Windows, an exception) is about to kill it. On
     /// Linux, a process that it has started is dumped instead if that one crashes. If the program
     /// and all of these processes end earlier, there is no dump.
     #[arg(
         long,
-        value_name = "MS",
-        default_value_t = 500,
+        value_name = "DURATION",
+        default_value = "500ms",
+        value_parser = delay,
         requires = "exec",
         conflicts_with_all = ["pid", "scenario"]
     )]
-    after: u64,
+    after: Duration,
 
     /// Write the dump to this file, or to standard output if it is -
     ///
@@ -95,9 +102,12 @@ pub(super) struct DumpArgs {
     /// Resume the process when it has been suspended for this long
     ///
     /// DURATION is a number of milliseconds, or a number with the unit ms or s, as in 500ms or 2s.
-    /// What has not been read by then is missing from the dump. The dump is then partial, which
-    /// means exit status 3. Without this option, the process is still resumed if the output takes
-    /// nothing for 10 seconds.
+    /// The dump is then partial (exit status 3), and the result lists what was not read by then. In
+    /// the file, deferred memory has the byte 0xDD in its place, and zeros after 64 MiB of that. If
+    /// not even the threads and the memory map are known by then, there is no dump (exit status 1).
+    ///
+    /// Without this option, the process is still resumed if nothing can be written to the output
+    /// for 10 seconds, for example because the reader of a pipe has stalled.
     ///
     /// This option is not supported on Windows.
     #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "exec")]
@@ -149,8 +159,8 @@ pub(super) struct DumpArgs {
 struct SourceArg {
     /// Dump the live process with this process id
     ///
-    /// On Linux, the dump has an exception if the program itself handles a crash at that moment,
-    /// usually because its handler has started this command.
+    /// On Linux, if a thread is inside the program's own handler of a crash (SIGSEGV and similar),
+    /// the dump has the crash as its exception.
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pid: Option<u32>,
 
@@ -160,7 +170,7 @@ struct SourceArg {
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
 
-    /// Start a program, dump it, and kill it
+    /// Start a program, dump it, and kill it even if it did not crash
     ///
     /// The program and its arguments follow after --. It is dumped when the time of --after has
     /// passed, or when a signal (on Windows, an exception) is about to kill it. Signals that the
@@ -278,6 +288,15 @@ fn user_stream(text: &str) -> Result<(u32, PathBuf), String> {
     Ok((stream_type.map_err(|_| refusal())?, file.into()))
 }
 
+/// Parses the value of `--after`.
+fn delay(text: &str) -> Result<Duration, String> {
+    match text {
+        "never" => Ok(NEVER),
+        "0" => Ok(Duration::ZERO),
+        _ => duration(text).map_err(|reason| format!("{reason}, or never")),
+    }
+}
+
 /// Parses a duration, such as `500ms`, `2s` or a number of milliseconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
@@ -329,7 +348,7 @@ fn exec(
     let mut program = Spawned::start(name, arguments, elsewhere)?;
     // Earlier, the program would inherit the blocked signal.
     survive_size_limit();
-    let request = match program.wait(Duration::from_millis(args.after))? {
+    let request = match program.wait(args.after)? {
         Outcome::Elapsed => request,
         Outcome::Dying { .. } => match program.exception() {
             Some(exception) => request.exception(exception),
@@ -337,13 +356,12 @@ fn exec(
         },
         Outcome::Exited(how) => {
             let operation = format!("dump {}", Path::new(name).display());
-            return Err(Fault::new(
-                FaultKind::Gone,
-                operation,
-                format!("it ended before the time of --after had passed ({how})"),
-            )
-            .advise("give a shorter --after")
-            .into());
+            let fault = |reason| Fault::new(FaultKind::Gone, operation, reason);
+            if args.after == NEVER {
+                return Err(fault(format!("it ended without a crash ({how})")).into());
+            }
+            let reason = format!("it ended before the time of --after had passed ({how})");
+            return Err(fault(reason).advise("give a shorter --after").into());
         }
     };
     let report = backend::dump_program(&args.backend, &mut program, args.hold, |writer| {

@@ -46,8 +46,8 @@ Examples:
       dumpwright dump --pid 4711 -o hung.dmp
   Dump all of its memory to standard output, and compress the dump:
       dumpwright dump --pid 4711 --type full -o - | zstd > hung.dmp.zst
-  Start a program, and dump it when it crashes, or after one minute:
-      dumpwright dump --exec --after 60000 -o crash.dmp -- ./server --port 8080
+  Start a program, and dump it if it crashes:
+      dumpwright dump --exec --after never -o crash.dmp -- ./server --port 8080
   Dump process 4711, answer the callback by a script, and record the calls:
       dumpwright dump --pid 4711 --script answers.toml --transcript calls.jsonl -o out.dmp";
 
@@ -65,7 +65,8 @@ enum Command {
     /// written to standard output.
     ///
     /// The exit status is 0 for a complete dump, 3 for a partial dump (it was written, and the
-    /// result lists what is missing), 1 if there is no dump, and 2 for wrong usage.
+    /// result lists what is missing), 1 if there is no dump, 2 for wrong usage, and 4 if the dump was
+    /// written but the result cannot be printed.
     #[command(after_long_help = DUMP_EXAMPLES)]
     Dump(Box<dump::DumpArgs>),
     /// Show what a dump contains

@@ -22,6 +22,10 @@ pub(super) fn success_json(file: &Path, report: &Report) -> Value {
         "bytes": report.bytes,
         "status": status(report),
         "backend": report.backend.name(),
+        "process_id": report.process_id,
+        "exception": report.exception.as_ref().map(|exception| {
+            json!({ "thread_id": exception.thread_id, "description": exception.description })
+        }),
         "type": format!("{:#x}", report.dump_type.bits()),
         "threads": report.threads,
         "modules": report.modules,
@@ -79,6 +83,12 @@ pub(super) fn success_text(file: &Path, report: &Report) -> String {
         counted(report.memory_ranges, "range"),
         report.holding.pause.as_secs_f64() * 1000.0,
     );
+    if let Some(exception) = &report.exception {
+        text.push_str(&format!(
+            "  exception: {} in thread {} of process {}\n",
+            exception.description, exception.thread_id, report.process_id
+        ));
+    }
     for (word, diagnostics) in [
         ("missing", report.missing().collect::<Vec<_>>()),
         ("left out", report.left_out().collect()),

@@ -26,12 +26,12 @@ use std::time::{Duration, Instant};
 use dumpwright_callback::{
     Ask, AskKind, Callback, Hresult, MemoryInfo, ModuleWriteFlags, ProcessAsked, ThreadWriteFlags,
 };
-use dumpwright_target::{AddressRange, Diagnostic, Holding};
+use dumpwright_target::{AddressRange, Diagnostic, Holding, Platform};
 
 use super::backend::dbghelp::{Arguments, Crash, Refusal};
 pub use super::backend::dbghelp::{DbgHelp, FileVersion, OpenProcess, ProcessOrSnapshot};
 use crate::read::{Dump, ReadError};
-use crate::report::Backend;
+use crate::report::{Backend, ReportedException};
 use crate::{DumpType, Error, Profile, Report, Request, Sink};
 
 /// Dumps a process, or a process snapshot, with this DbgHelp.
@@ -86,6 +86,11 @@ pub fn dump(
             file: dbghelp.file().to_owned(),
             version: dbghelp.version().map(|version| version.to_string()),
         },
+        process_id: subject.id(),
+        exception: request
+            .exception
+            .as_ref()
+            .map(|exception| ReportedException::of(exception, Some(Platform::WindowsNt))),
         dump_type: request.dump_type,
         bytes: 0,
         threads: 0,

@@ -50,24 +50,32 @@ impl Exception {
     /// code on Windows.
     #[must_use]
     pub fn describe(&self, platform: Platform) -> String {
-        /// The code that Breakpad's Linux writer stores if a dump was requested without a crash.
-        const DUMP_REQUESTED: u32 = 0xFFFF_FFFF;
-        if platform.is_linux() {
-            if self.code == DUMP_REQUESTED {
-                return "dump requested".to_owned();
-            }
-            let signal =
-                signal_name(self.code).map_or_else(|| format!("signal {}", self.code), str::to_owned);
-            let code = self.flags.cast_signed();
-            return match signal_code_name(self.code, code) {
-                Some(cause) => format!("{signal} ({cause})"),
-                None => format!("{signal} (si_code {code})"),
-            };
+        match platform.is_linux() {
+            true => describe_signal(self.code, self.flags.cast_signed()),
+            false => describe_windows(self.code),
         }
-        match windows_name(self.code) {
-            Some(name) => name.to_owned(),
-            None => format!("code {:#010x}", self.code),
-        }
+    }
+}
+
+/// Returns the name of a signal and of its cause, the `si_code`.
+pub(crate) fn describe_signal(signal: u32, code: i32) -> String {
+    /// The code that Breakpad's Linux writer stores if a dump was requested without a crash.
+    const DUMP_REQUESTED: u32 = 0xFFFF_FFFF;
+    if signal == DUMP_REQUESTED {
+        return "dump requested".to_owned();
+    }
+    let name = signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned);
+    match signal_code_name(signal, code) {
+        Some(cause) => format!("{name} ({cause})"),
+        None => format!("{name} (si_code {code})"),
+    }
+}
+
+/// Returns the name of a Windows exception code.
+pub(crate) fn describe_windows(code: u32) -> String {
+    match windows_name(code) {
+        Some(name) => name.to_owned(),
+        None => format!("code {code:#010x}"),
     }
 }
 

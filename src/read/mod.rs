@@ -56,6 +56,7 @@ pub use counters::Counters;
 pub use dump::{Dump, Header, StreamEntry};
 pub use error::ReadError;
 pub use exception::{Exception, signal_code_name, signal_name};
+pub(crate) use exception::{describe_signal, describe_windows};
 pub use fields::Location;
 pub use functions::{FunctionEntry, FunctionTable};
 pub use handles::{Handle, HandleOperation, ObjectInformation};

@@ -9,8 +9,8 @@ use crate::attempt::{Folder, Nobody, Outcome, assert_says, dump, json, refusal};
 use crate::support::dumper::{self};
 use crate::support::proc;
 
-/// Longer than any test takes, so the timeout never ends the wait.
-const NEVER: &str = "600000";
+/// The wait ends only when the program or one of its children does.
+const NEVER: &str = "never";
 
 /// Writes to both outputs, prints its process id, then dies of a signal, which makes the dump.
 const SPEAKS_AND_CRASHES: &str = "echo out $$; echo err >&2; kill -SEGV $$";
@@ -64,17 +64,22 @@ fn a_program_that_ends_by_itself() {
             script,
         ];
         let reason = refusal(&arguments);
-        assert_says(
-            &reason,
-            &[
-                "dump sh",
-                "ended before the time of --after",
-                how,
-                "shorter --after",
-            ],
-        );
+        assert_says(&reason, &["dump sh", "it ended without a crash", how]);
         folder.assert_holds(&[]);
     }
+    let reason = refusal(&[
+        "--exec",
+        "--after",
+        "600s",
+        "-o",
+        file.to_str().unwrap(),
+        "--",
+        "true",
+    ]);
+    assert_says(
+        &reason,
+        &["ended before the time of --after", "status: 0", "shorter --after"],
+    );
 }
 
 /// Each script writes the id of the process that crashes to the file `$1`.
@@ -93,15 +98,18 @@ fn a_process_that_the_program_starts_crashes() {
         // A child of a child.
         "(sh -c 'echo $$ > \"$1\"; kill -BUS $$' sh \"$1\"; exit 0); exit 0",
     ] {
-        Outcome::of(
+        let result = Outcome::of(
             dump()
-                .args(["--exec", "--after", NEVER, "--force", "-o"])
+                .args(["--json", "--exec", "--after", NEVER, "--force", "-o"])
                 .arg(&file)
                 .args(["--", "sh", "-c", script, "sh"])
                 .arg(&id),
         )
-        .expect(0);
+        .expect(0)
+        .json();
         let crashed: u32 = fs::read_to_string(&id).unwrap().trim().parse().unwrap();
+        assert_eq!(result["process_id"], crashed);
+        assert_eq!(result["exception"]["thread_id"], crashed);
         let dump = Dump::open(&file).unwrap();
         assert_eq!(
             dump.misc_info().unwrap().unwrap().process_id,
@@ -186,6 +194,8 @@ fn its_output_is_its_own_unless_ours_is_wanted() {
     let stdout = String::from_utf8(outcome.stdout).unwrap();
     let (pid, rest) = spoken(&stdout);
     assert_says(rest[0], &["complete dump"]);
+    let crash = format!("  exception: SIGSEGV (SI_USER) in thread {pid} of process {pid}");
+    assert_eq!(rest[1], crash);
     assert_eq!(outcome.stderr, "err\n");
     assert_crash_of(&Dump::open(&file).unwrap(), pid);
     dumper::check(&file).unwrap();
@@ -219,7 +229,7 @@ fn its_output_goes_to_standard_error_when_ours_is_json() {
 #[test]
 fn a_program_that_runs_on_is_dumped_after_the_time_and_ended() {
     let folder = Folder::new();
-    for after in ["0", "20"] {
+    for after in ["0", "20", "20ms"] {
         let file = folder.file(after);
         Outcome::of(
             dump()
