@@ -144,8 +144,8 @@ impl Request {
     /// MiB with zeros, which take no space in a file. If not even the threads and the memory map
     /// are known by then, the dump fails.
     ///
-    /// Even without this limit, a live Linux process is resumed in this way if the output takes
-    /// nothing for 10 s, or if the dumping process itself is stopped for that time.
+    /// Even without this limit, a live Linux process is resumed in this way if nothing can be
+    /// written to the output for 10 s, or if the dumping process itself is stopped for that time.
     ///
     /// On Linux, a helper process enforces the limit. Where [`Holding::tracer`] is `"in-process"`,
     /// a thread does, which cannot resume the target while the dumping process is stopped. The

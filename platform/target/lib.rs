@@ -262,7 +262,7 @@ pub trait Frozen: Memory {
 
     /// Notes that the dumper begins (`true`) or ends (`false`) to wait for the output of the dump.
     ///
-    /// A backend resumes the process if the output takes nothing for 10 s.
+    /// A backend resumes the process if nothing can be written to the output for 10 s.
     fn waits_for_output(&mut self, waits: bool) {
         let _ = waits;
     }

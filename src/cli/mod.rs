@@ -65,8 +65,8 @@ enum Command {
     /// written to standard output.
     ///
     /// The exit status is 0 for a complete dump, 3 for a partial dump (it was written, and the
-    /// result lists what is missing), 1 if there is no dump, 2 for wrong usage, and 4 if the dump was
-    /// written but the result cannot be printed.
+    /// result lists what is missing), 1 if there is no dump, 2 for wrong usage, and 4 if the dump
+    /// was written but the result cannot be printed.
     #[command(after_long_help = DUMP_EXAMPLES)]
     Dump(Box<dump::DumpArgs>),
     /// Show what a dump contains

@@ -2061,8 +2061,8 @@ BOOL dumpwright_request_hold(dumpwright_request *request, const char *name);
  * missing, and deferred memory that was not read is filled with 0xDD, and after 64 MiB with zeros.
  * If not even the threads and the memory map are known by then, dumpwright_dump fails.
  *
- * Even without this limit, a live Linux process is resumed in this way if the output takes nothing
- * for 10 seconds. Dumps of live Windows processes fail if there is a limit. */
+ * Even without this limit, a live Linux process is resumed in this way if nothing can be written to
+ * the output for 10 seconds. Dumps of live Windows processes fail if there is a limit. */
 BOOL dumpwright_request_max_pause(dumpwright_request *request, uint32_t milliseconds);
 
 /* Chooses whether dumpwright_dump looks for a crash that the program handles at the moment, if the
