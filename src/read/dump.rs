@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 
+use super::compressed::decompressed;
 use super::context::{Cpu, XStateLayout};
 use super::error::ReadError;
 use super::fields::{FieldReader, hex};
@@ -142,13 +143,14 @@ pub(super) struct Table {
 
 impl Dump {
     /// Opens a dump file. Only the header and the directory are read, so this is fast for files of
-    /// any size.
+    /// any size. Of a file that is compressed with zstd, the seek table is read as well.
     ///
     /// # Errors
     ///
-    /// The file cannot be opened or read, is not a regular file, or does not start with a minidump
-    /// header. Damage to other parts is reported when they are read; [`check`](super::check())
-    /// lists all of it.
+    /// The file cannot be opened or read, is not a regular file, does not start with a minidump
+    /// header, or is compressed and cannot be read at any offset
+    /// ([`Compressed`](ReadError::Compressed)). Damage to other parts is reported when they are
+    /// read; [`check`](super::check()) lists all of it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ReadError> {
         let path = path.as_ref();
         let open = |source| ReadError::Open {
@@ -194,6 +196,7 @@ impl Dump {
     ///
     /// As for [`Dump::open`].
     pub fn from_source(source: impl ByteSource + 'static) -> Result<Self, ReadError> {
+        let source = decompressed(Box::new(source))?;
         let length = source.len();
         if length < HEADER_SIZE {
             let reason = format!("the file has {length} bytes, but a header has {HEADER_SIZE}");
@@ -223,7 +226,7 @@ impl Dump {
             flags: fields.u64(24),
         };
         let mut dump = Self {
-            source: Box::new(source),
+            source,
             header,
             directory: Vec::new(),
             by_type: HashMap::new(),
@@ -269,7 +272,8 @@ impl Dump {
         &self.header
     }
 
-    /// Returns the length of the file in bytes.
+    /// Returns the length of the dump in bytes: that of the file, or if it is compressed, that of
+    /// its decompressed bytes.
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // a dump has at least its header
     pub fn len(&self) -> u64 {
