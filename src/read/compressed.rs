@@ -191,7 +191,9 @@ mod seekable {
                 .decompress_to_buffer(&self.buffer, &mut plain[..])
             {
                 Ok(got) if got == size => return Ok(plain),
-                Ok(got) => format!("it has {got} bytes instead of the {size} that the seek table states"),
+                Ok(got) => {
+                    format!("it has {got} bytes instead of the {size} that the table of frames states")
+                }
                 Err(error) => error.to_string(),
             };
             let text = format!(
@@ -223,12 +225,12 @@ mod seekable {
     /// Reads the seek table. Returns the starts of all frames, and the end of the last one.
     fn read_table(source: &dyn ByteSource) -> Result<Vec<FrameStart>, ReadError> {
         let damaged = |reason: String| ReadError::Compressed {
-            reason: format!("its seek table is malformed: {reason}"),
+            reason: format!("its table of frames is malformed: {reason}"),
         };
         let read = |offset, into: &mut [u8]| {
             let length = into.len() as u64;
             source.read_at(offset, into).map_err(|source| ReadError::Io {
-                what: "the seek table",
+                what: "the table of frames",
                 offset,
                 length,
                 source,
@@ -244,7 +246,7 @@ mod seekable {
         if fields.u32(5) != SEEKABLE_MAGIC {
             return Err(ReadError::Compressed {
                 reason:
-                    "it has no seek table at its end: it is truncated, or was compressed by another program; \
+                    "it has no table of frames at its end: it is truncated, or was compressed by another program; \
                          try to decompress it with zstd -d"
                         .to_owned(),
             });
@@ -280,7 +282,7 @@ mod seekable {
         starts
             .try_reserve_exact(count)
             .map_err(|_| ReadError::OutOfMemory {
-                what: "the seek table",
+                what: "the table of frames",
                 offset: table_at,
                 length: (count * size_of::<FrameStart>()) as u64,
             })?;

@@ -1,9 +1,9 @@
 /*
- * A program that has itself dumped by the handler of its crash, as language runtimes do: the handler
- * of the crashing thread starts `PROGRAM dump --pid PID -o FILE` and waits for it.
+ * A program that has itself dumped by the handler of its crash, as language runtimes do: the
+ * handler of the crashing thread starts `PROGRAM dump --pid PID -o FILE` and waits for it.
  *
- * Usage: asking PROGRAM FILE. The exit status is that of the dumper, and the output is the id of the
- * thread.
+ * Usage: asking PROGRAM FILE. The exit status is that of the dumper, and the output is the id of
+ * the thread.
  */
 #include "../victims/victim.h"
 

@@ -299,8 +299,10 @@ fn compressed(shape: &Shape, length: u64) -> Vec<u8> {
 fn compressed_tables_of_4_gib_take_little_memory() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("long.dmp.zst");
-    for shape in tables(u32::MAX) {
-        std::fs::write(&path, compressed(&shape, 6 << 30)).expect("a file");
+    let shapes = tables(u32::MAX);
+    for name in ["threads", "modules", "full memory", "handles"] {
+        let shape = shapes.iter().find(|shape| shape.name == name).expect("a shape");
+        std::fs::write(&path, compressed(shape, 6 << 30)).expect("a file");
         assert_eq!(run(&["show", "--json"], &path, shape.name), 0, "{}", shape.name);
         assert_eq!(run(&["check"], &path, shape.name), 1, "{}: check", shape.name);
     }

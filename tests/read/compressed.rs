@@ -185,9 +185,12 @@ fn what_contradicts_the_format_is_refused_with_a_reason() {
     let set =
         |file: &mut Vec<u8>, at: usize, value: u32| file[at..at + 4].copy_from_slice(&value.to_le_bytes());
     let cases: [(Vec<u8>, &str); 12] = [
-        (without_table, "no seek table"),
-        (good.frames[..4].to_vec(), "no seek table"),
-        (end(&|file, footer| set(file, footer + 5, 0)), "no seek table"),
+        (without_table, "no table of frames"),
+        (good.frames[..4].to_vec(), "no table of frames"),
+        (
+            end(&|file, footer| set(file, footer + 5, 0)),
+            "no table of frames",
+        ),
         (end(&|file, footer| file[footer + 4] = 0x04), "descriptor"),
         (
             end(&|file, footer| file[footer + 4] = 0x80),
