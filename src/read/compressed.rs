@@ -10,32 +10,23 @@ const FRAME_MAGIC: u32 = 0xFD2F_B528;
 /// 3.1.2).
 const FIRST_SKIPPABLE_MAGIC: u32 = 0x184D_2A50;
 
-/// Returns the source itself, or a source of the decompressed bytes if it is compressed with zstd.
-pub(super) fn decompressed(source: Box<dyn ByteSource>) -> Result<Box<dyn ByteSource>, ReadError> {
-    let mut magic = [0; 4];
-    if source.len() < magic.len() as u64 {
-        return Ok(source);
-    }
-    source.read_at(0, &mut magic).map_err(|source| ReadError::Io {
-        what: "the header",
-        offset: 0,
-        length: magic.len() as u64,
-        source,
-    })?;
-    match u32::from_le_bytes(magic) {
-        FRAME_MAGIC => open(source),
-        magic if magic & !0xF == FIRST_SKIPPABLE_MAGIC => open(source),
-        _ => Ok(source),
-    }
+/// Returns whether a file that starts with these bytes is compressed with zstd.
+pub(super) fn is_compressed(start: &[u8]) -> bool {
+    start.first_chunk().is_some_and(|magic| {
+        let magic = u32::from_le_bytes(*magic);
+        magic == FRAME_MAGIC || magic & !0xF == FIRST_SKIPPABLE_MAGIC
+    })
 }
 
+/// Returns a source of the decompressed bytes.
 #[cfg(feature = "zstd")]
-fn open(source: Box<dyn ByteSource>) -> Result<Box<dyn ByteSource>, ReadError> {
+pub(super) fn decompressed(source: Box<dyn ByteSource>) -> Result<Box<dyn ByteSource>, ReadError> {
     Ok(Box::new(seekable::SeekableSource::open(source)?))
 }
 
+/// Refuses the file.
 #[cfg(not(feature = "zstd"))]
-fn open(_: Box<dyn ByteSource>) -> Result<Box<dyn ByteSource>, ReadError> {
+pub(super) fn decompressed(_: Box<dyn ByteSource>) -> Result<Box<dyn ByteSource>, ReadError> {
     let reason = "this build of dumpwright does not support zstd; decompress the file with zstd -d";
     Err(ReadError::Compressed {
         reason: reason.to_owned(),
@@ -75,12 +66,9 @@ mod seekable {
     /// MiB.
     const LARGEST_FRAME: u32 = 16 << 20;
 
-    /// The maximum size of a compressed frame: that of the largest frame, if its bytes cannot be
-    /// compressed, and some space for headers.
-    const LARGEST_COMPRESSED: u32 = LARGEST_FRAME + (64 << 10);
-
-    /// The size up to which decompressed frames are kept.
+    /// The size up to which decompressed frames are kept, and their maximum number.
     const CACHE: usize = LARGEST_FRAME as usize;
+    const MOST_CACHED: usize = 64;
 
     /// A source of the decompressed bytes. Only the frames that are needed are read.
     pub(super) struct SeekableSource {
@@ -207,7 +195,7 @@ mod seekable {
         fn make_room(&mut self, size: usize) -> Vec<u8> {
             let mut kept: usize = self.frames.iter().map(|(_, bytes)| bytes.len()).sum();
             let mut buffer = Vec::new();
-            while kept + size > CACHE
+            while (kept + size > CACHE || self.frames.len() >= MOST_CACHED)
                 && let Some((_, bytes)) = self.frames.pop_back()
             {
                 kept -= bytes.len();
@@ -331,10 +319,11 @@ mod seekable {
                 "the reader supports frames of at most {LARGEST_FRAME} bytes; try to decompress the file with zstd -d"
             ));
         }
-        if plain > 0 && compressed > LARGEST_COMPRESSED {
-            return Err(format!(
-                "no frame needs more than {LARGEST_COMPRESSED} compressed bytes"
-            ));
+        // zstd stores a block that it cannot compress with 3 more bytes. The limit leaves room for
+        // small blocks.
+        let most = plain + plain / 8 + (64 << 10);
+        if plain > 0 && compressed > most {
+            return Err(format!("it should have at most {most} compressed bytes"));
         }
         if plain > 0 && compressed < HEADER + plain.div_ceil(BLOCK) * SMALLEST_BLOCK {
             return Err("so few bytes cannot be decompressed to so many".to_owned());

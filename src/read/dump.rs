@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 
-use super::compressed::decompressed;
+use super::compressed::{decompressed, is_compressed};
 use super::context::{Cpu, XStateLayout};
 use super::error::ReadError;
 use super::fields::{FieldReader, hex};
@@ -196,19 +196,12 @@ impl Dump {
     ///
     /// As for [`Dump::open`].
     pub fn from_source(source: impl ByteSource + 'static) -> Result<Self, ReadError> {
-        let source = decompressed(Box::new(source))?;
-        let length = source.len();
-        if length < HEADER_SIZE {
-            let reason = format!("the file has {length} bytes, but a header has {HEADER_SIZE}");
-            return Err(ReadError::NotAMinidump { reason });
+        let mut source: Box<dyn ByteSource> = Box::new(source);
+        let mut bytes = read_header(&*source)?;
+        if is_compressed(&bytes) {
+            source = decompressed(source)?;
+            bytes = read_header(&*source)?;
         }
-        let mut bytes = [0; HEADER_SIZE as usize];
-        source.read_at(0, &mut bytes).map_err(|source| ReadError::Io {
-            what: "the header",
-            offset: 0,
-            length: HEADER_SIZE,
-            source,
-        })?;
         if !bytes.starts_with(b"MDMP") {
             let reason = format!(
                 "it starts with {:?} instead of \"MDMP\"",
@@ -506,6 +499,23 @@ impl Dump {
         let map = MemoryMap::new(&self.memory_ranges()?, self.losses()?);
         Ok(self.memory.get_or_init(|| map))
     }
+}
+
+/// Returns the bytes of the header. Its signature is not checked.
+fn read_header(source: &dyn ByteSource) -> Result<[u8; HEADER_SIZE as usize], ReadError> {
+    let length = source.len();
+    if length < HEADER_SIZE {
+        let reason = format!("the file has {length} bytes, but a header has {HEADER_SIZE}");
+        return Err(ReadError::NotAMinidump { reason });
+    }
+    let mut bytes = [0; HEADER_SIZE as usize];
+    source.read_at(0, &mut bytes).map_err(|source| ReadError::Io {
+        what: "the header",
+        offset: 0,
+        length: HEADER_SIZE,
+        source,
+    })?;
+    Ok(bytes)
 }
 
 impl std::fmt::Debug for Dump {
