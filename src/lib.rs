@@ -121,7 +121,8 @@
 //! | `sim` | [`sim`]: simulated processes |
 //! | `testing` | `testing`: the test kit for callbacks; it includes `sim` |
 //! | `file` | [`FileSink`] and [`dump_to_file`]: files that appear only when they are complete |
-//! | `cli` (default) | the command line, with `native`, `sim` and `file` |
+//! | `zstd` | `CompressedSink`: dumps compressed with zstd; [`read`] opens them (needs a C compiler) |
+//! | `cli` (default) | the command line, with `native`, `sim`, `file` and `zstd` |
 //!
 //! A library that depends on this crate should disable `cli` with `default-features = false`.
 
@@ -167,6 +168,8 @@ pub use error::Error;
 pub use protocol::Profile;
 pub use report::{Backend, Report, ReportedException};
 pub use request::{Request, UserStream};
+#[cfg(feature = "zstd")]
+pub use sink::CompressedSink;
 #[cfg(all(feature = "file", any(target_os = "linux", windows)))]
 pub use sink::FileSink;
 #[cfg(all(feature = "file", target_os = "linux"))]

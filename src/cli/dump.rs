@@ -12,7 +12,7 @@ use dumpwright::native::{Outcome, Spawned};
 use dumpwright::protocol::Symbols;
 use dumpwright::sim::{Scenario, ScenarioError};
 use dumpwright::target::{Fault, FaultKind};
-use dumpwright::{DumpType, Error, FileSink, Profile, Report, Request, Sink};
+use dumpwright::{CompressedSink, DumpType, Error, FileSink, Profile, Report, Request, Sink};
 
 use super::backend::{self, BackendArgs, HoldArg, Writer};
 use super::dialogue::{DialogueArgs, RecordedDialogue};
@@ -60,6 +60,17 @@ pub(super) struct DumpArgs {
     /// replaced only with --force. A device or a named pipe is written to directly.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+
+    /// Compress the dump while it is written: zstd, or zstd:LEVEL with a level from 1 to 19
+    ///
+    /// The default level is 1, the fastest one. The output can be read at any offset ("seekable
+    /// format" of zstd). The commands show and check open it as it is; for other programs, zstd -d
+    /// decompresses it.
+    ///
+    /// The dump is compressed by up to 6 threads. All memory of a full dump is compressed while the
+    /// process is suspended, so a higher level suspends it for longer.
+    #[arg(long, value_name = "METHOD", value_parser = compression)]
+    compress: Option<i32>,
 
     /// Select what the dump contains: presets, flag names or 0xHEX, separated by commas
     ///
@@ -194,8 +205,8 @@ pub(super) fn run(args: &DumpArgs) -> ExitCode {
     let outcome = run_checked(args, to_stdout);
     survive_size_limit();
     let text = match &outcome {
-        Ok(report) if args.json => format!("{}\n", result::success_json(&args.output, report)),
-        Ok(report) => result::success_text(&args.output, report),
+        Ok(written) if args.json => format!("{}\n", result::success_json(&args.output, written)),
+        Ok(written) => result::success_text(&args.output, written),
         Err(error) if args.json => format!("{}\n", result::failure_json(&args.output, error)),
         Err(_) => String::new(),
     };
@@ -210,23 +221,30 @@ pub(super) fn run(args: &DumpArgs) -> ExitCode {
             }
             ExitCode::from(FAILED)
         }
-        Ok(report) if printed.is_err() || print::is_lost() => {
+        Ok(written) if printed.is_err() || print::is_lost() => {
             let reason = printed
                 .err()
                 .map_or_else(String::new, |error| format!(": {error}"));
             print::complain(format_args!(
                 "{} was written and is {}, but the result cannot be printed{reason}",
                 args.output.display(),
-                result::status(&report),
+                result::status(&written.report),
             ));
             ExitCode::from(UNPRINTED)
         }
-        Ok(report) if report.is_complete() => ExitCode::SUCCESS,
+        Ok(written) if written.report.is_complete() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(PARTIAL),
     }
 }
 
-fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
+/// A dump that was written.
+pub(super) struct Written {
+    pub(super) report: Report,
+    /// The number of bytes in the file, if the dump is compressed.
+    pub(super) compressed: Option<u64>,
+}
+
+fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Written, Error> {
     args.backend.check(args.source.scenario.is_none())?;
     // Without these two checks, the errors would be found only after the process was suspended.
     args.dump_type.normalised()?;
@@ -234,7 +252,7 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
         let reason = "--output and --transcript have the same name; give them different names";
         return Err(Error::InvalidRequest(reason.to_owned()));
     }
-    let output = OutputArg::open(&args.output, to_stdout, args.force)?;
+    let output = OutputArg::open(args, to_stdout)?;
     let dialogue = |symbols| RecordedDialogue::open(&args.dialogue, symbols, args.force);
     let mut request = Request::new(args.dump_type)
         .profile(args.profile)
@@ -257,7 +275,7 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Report, Error> {
         SourceArg { pid: Some(pid), .. } => {
             let dialogue = dialogue(Symbols::live())?;
             if args.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
-                backend::check_reader(output.sink(), *pid)?;
+                backend::check_reader(&output.file, *pid)?;
             }
             let mut process = backend::hold(&args.backend, *pid, args.hold)?;
             output.write(&mut *process, &request, dialogue)
@@ -295,6 +313,23 @@ fn delay(text: &str) -> Result<Duration, String> {
         "0" => Ok(Duration::ZERO),
         _ => duration(text).map_err(|reason| format!("{reason}, or never")),
     }
+}
+
+/// Parses the value of `--compress`, `zstd` or `zstd:LEVEL`. Returns the level.
+fn compression(text: &str) -> Result<i32, String> {
+    let level = match text.strip_prefix("zstd") {
+        Some("") => Some(CompressedSink::DEFAULT_LEVEL),
+        Some(level) => level.strip_prefix(':').and_then(|level| level.parse().ok()),
+        None => None,
+    };
+    let levels = CompressedSink::LEVELS;
+    level.filter(|level| levels.contains(level)).ok_or_else(|| {
+        format!(
+            "expected zstd or zstd:LEVEL with a level from {} to {}",
+            levels.start(),
+            levels.end()
+        )
+    })
 }
 
 /// Parses a duration, such as `500ms`, `2s` or a number of milliseconds.
@@ -340,7 +375,7 @@ fn exec(
     output: OutputArg,
     dialogue: RecordedDialogue<'_>,
     to_stdout: bool,
-) -> Result<Report, Error> {
+) -> Result<Written, Error> {
     // If standard output is for the dump or for JSON, the program must not write to it.
     let stderr = io::stderr();
     let elsewhere = (to_stdout || args.json).then(|| backend::standard_error(&stderr));
@@ -364,39 +399,38 @@ fn exec(
             return Err(fault(reason).advise("give a shorter --after").into());
         }
     };
-    let report = backend::dump_program(&args.backend, &mut program, args.hold, |writer| {
+    let written = backend::dump_program(&args.backend, &mut program, args.hold, |writer| {
         output.write(writer, &request, dialogue)
     });
     if let Err(fault) = program.kill() {
         tracing::debug!(%fault, "the program could not be killed, or its end could not be waited for");
     }
-    report
+    written
 }
 
 /// The destination of the dump.
-enum OutputArg {
-    File(FileSink),
-    Stdout(FileSink),
+struct OutputArg {
+    file: FileSink,
+    /// The compression level, if the dump is to be compressed.
+    level: Option<i32>,
 }
 
 impl OutputArg {
-    fn open(path: &Path, to_stdout: bool, force: bool) -> Result<Self, Error> {
-        if !to_stdout {
-            return backend::create_file(path, force).map(Self::File);
-        }
-        if io::stdout().is_terminal() {
-            return Err(Error::InvalidRequest(
-                "standard output is a terminal; redirect it to a file or a pipe".to_owned(),
-            ));
-        }
-        let file = backend::standard_output().map_err(Error::InvalidRequest)?;
-        Ok(Self::Stdout(FileSink::onto(file)))
-    }
-
-    fn sink(&self) -> &FileSink {
-        match self {
-            Self::File(sink) | Self::Stdout(sink) => sink,
-        }
+    fn open(args: &DumpArgs, to_stdout: bool) -> Result<Self, Error> {
+        let file = if to_stdout {
+            if io::stdout().is_terminal() {
+                return Err(Error::InvalidRequest(
+                    "standard output is a terminal; redirect it to a file or a pipe".to_owned(),
+                ));
+            }
+            FileSink::onto(backend::standard_output().map_err(Error::InvalidRequest)?)
+        } else {
+            backend::create_file(&args.output, args.force)?
+        };
+        Ok(Self {
+            file,
+            level: args.compress,
+        })
     }
 
     fn write(
@@ -404,23 +438,28 @@ impl OutputArg {
         writer: &mut dyn Writer,
         request: &Request,
         dialogue: RecordedDialogue<'_>,
-    ) -> Result<Report, Error> {
+    ) -> Result<Written, Error> {
         let _unstoppable = Unstoppable::new();
-        match self {
-            Self::File(mut file) => {
-                let report = dialogue.dump(writer, request, &mut file)?;
-                let is_private = file.is_private();
-                let path = file.path().map(Path::to_owned).unwrap_or_default();
-                file.publish()?;
-                if is_private.is_ok_and(|is_private| !is_private) {
-                    print::complain(format_args!(
-                        "{}: other users may read the dump, because this file system does not keep permissions",
-                        path.display()
-                    ));
-                }
-                Ok(report)
+        let mut file = self.file;
+        let (report, compressed) = match self.level {
+            None => (dialogue.dump(writer, request, &mut file)?, None),
+            Some(level) => {
+                let mut sink = CompressedSink::new(file, level)?;
+                let report = dialogue.dump(writer, request, &mut sink)?;
+                let compressed = sink.written();
+                file = sink.into_inner();
+                (report, Some(compressed))
             }
-            Self::Stdout(mut stdout) => dialogue.dump(writer, request, &mut stdout),
+        };
+        let is_private = file.is_private();
+        let path = file.path().map(Path::to_owned).unwrap_or_default();
+        file.publish()?;
+        if is_private.is_ok_and(|is_private| !is_private) {
+            print::complain(format_args!(
+                "{}: other users may read the dump, because this file system does not keep permissions",
+                path.display()
+            ));
         }
+        Ok(Written { report, compressed })
     }
 }

@@ -44,8 +44,8 @@ const DUMP_EXAMPLES: &str = "\
 Examples:
   Dump process 4711:
       dumpwright dump --pid 4711 -o hung.dmp
-  Dump all of its memory to standard output, and compress the dump:
-      dumpwright dump --pid 4711 --type full -o - | zstd > hung.dmp.zst
+  Dump all of its memory, and compress the dump:
+      dumpwright dump --pid 4711 --type full --compress zstd -o hung.dmp.zst
   Start a program, and dump it if it crashes:
       dumpwright dump --exec --after never -o crash.dmp -- ./server --port 8080
   Dump process 4711, answer the callback by a script, and record the calls:

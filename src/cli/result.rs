@@ -7,10 +7,12 @@ use dumpwright::{Backend, Diagnostic, Error, Report};
 use serde_json::{Value, json};
 
 use super::JSON_VERSION;
+use super::dump::Written;
 use super::print::printable;
 
 /// Returns the JSON object for a dump that was written.
-pub(super) fn success_json(file: &Path, report: &Report) -> Value {
+pub(super) fn success_json(file: &Path, written: &Written) -> Value {
+    let report = &written.report;
     let diagnostics = |list: Vec<&Diagnostic>| -> Vec<Value> {
         list.into_iter()
             .map(|diagnostic| json!({ "subject": diagnostic.subject.to_string(), "reason": diagnostic.reason }))
@@ -20,6 +22,7 @@ pub(super) fn success_json(file: &Path, report: &Report) -> Value {
         "version": JSON_VERSION,
         "file": file.to_string_lossy(),
         "bytes": report.bytes,
+        "compressed_bytes": written.compressed,
         "status": status(report),
         "backend": report.backend.name(),
         "process_id": report.process_id,
@@ -66,17 +69,22 @@ pub(super) fn failure_json(file: &Path, error: &Error) -> Value {
 
 /// Returns the text for a dump that was written: a summary line, then one line for each diagnostic,
 /// at most 20 of each severity.
-pub(super) fn success_text(file: &Path, report: &Report) -> String {
+pub(super) fn success_text(file: &Path, written: &Written) -> String {
+    let report = &written.report;
+    let compressed = written
+        .compressed
+        .map(|bytes| format!(" (compressed to {bytes} bytes)"));
     let by = match &report.backend {
         Backend::Dumpwright => String::new(),
         dbghelp @ Backend::DbgHelp { .. } => format!(" by {}", printable(&dbghelp.to_string())),
     };
     let mut text = format!(
-        "{}: {} dump{by} ({}), {} bytes; {}, {}, {} bytes of memory in {}; paused for {:.1} ms\n",
+        "{}: {} dump{by} ({}), {} bytes{}; {}, {}, {} bytes of memory in {}; paused for {:.1} ms\n",
         printable(&file.display().to_string()),
         status(report),
         report.dump_type,
         report.bytes,
+        compressed.unwrap_or_default(),
         counted(report.threads, "thread"),
         counted(report.modules, "module"),
         report.memory_bytes,

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 
+use super::compressed::{decompressed, is_compressed};
 use super::context::{Cpu, XStateLayout};
 use super::error::ReadError;
 use super::fields::{FieldReader, hex};
@@ -142,13 +143,14 @@ pub(super) struct Table {
 
 impl Dump {
     /// Opens a dump file. Only the header and the directory are read, so this is fast for files of
-    /// any size.
+    /// any size. Of a file that is compressed with zstd, the seek table is read as well.
     ///
     /// # Errors
     ///
-    /// The file cannot be opened or read, is not a regular file, or does not start with a minidump
-    /// header. Damage to other parts is reported when they are read; [`check`](super::check())
-    /// lists all of it.
+    /// The file cannot be opened or read, is not a regular file, does not start with a minidump
+    /// header, or is compressed and cannot be read at any offset
+    /// ([`Compressed`](ReadError::Compressed)). Damage to other parts is reported when they are
+    /// read; [`check`](super::check()) lists all of it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ReadError> {
         let path = path.as_ref();
         let open = |source| ReadError::Open {
@@ -194,18 +196,12 @@ impl Dump {
     ///
     /// As for [`Dump::open`].
     pub fn from_source(source: impl ByteSource + 'static) -> Result<Self, ReadError> {
-        let length = source.len();
-        if length < HEADER_SIZE {
-            let reason = format!("the file has {length} bytes, but a header has {HEADER_SIZE}");
-            return Err(ReadError::NotAMinidump { reason });
+        let mut source: Box<dyn ByteSource> = Box::new(source);
+        let mut bytes = read_header(&*source)?;
+        if is_compressed(&bytes) {
+            source = decompressed(source)?;
+            bytes = read_header(&*source)?;
         }
-        let mut bytes = [0; HEADER_SIZE as usize];
-        source.read_at(0, &mut bytes).map_err(|source| ReadError::Io {
-            what: "the header",
-            offset: 0,
-            length: HEADER_SIZE,
-            source,
-        })?;
         if !bytes.starts_with(b"MDMP") {
             let reason = format!(
                 "it starts with {:?} instead of \"MDMP\"",
@@ -223,7 +219,7 @@ impl Dump {
             flags: fields.u64(24),
         };
         let mut dump = Self {
-            source: Box::new(source),
+            source,
             header,
             directory: Vec::new(),
             by_type: HashMap::new(),
@@ -269,7 +265,8 @@ impl Dump {
         &self.header
     }
 
-    /// Returns the length of the file in bytes.
+    /// Returns the length of the dump in bytes: that of the file, or if it is compressed, that of
+    /// its decompressed bytes.
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // a dump has at least its header
     pub fn len(&self) -> u64 {
@@ -502,6 +499,23 @@ impl Dump {
         let map = MemoryMap::new(&self.memory_ranges()?, self.losses()?);
         Ok(self.memory.get_or_init(|| map))
     }
+}
+
+/// Returns the bytes of the header. Its signature is not checked.
+fn read_header(source: &dyn ByteSource) -> Result<[u8; HEADER_SIZE as usize], ReadError> {
+    let length = source.len();
+    if length < HEADER_SIZE {
+        let reason = format!("the file has {length} bytes, but a header has {HEADER_SIZE}");
+        return Err(ReadError::NotAMinidump { reason });
+    }
+    let mut bytes = [0; HEADER_SIZE as usize];
+    source.read_at(0, &mut bytes).map_err(|source| ReadError::Io {
+        what: "the header",
+        offset: 0,
+        length: HEADER_SIZE,
+        source,
+    })?;
+    Ok(bytes)
 }
 
 impl std::fmt::Debug for Dump {

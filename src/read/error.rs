@@ -33,6 +33,12 @@ pub enum ReadError {
         /// What the file starts with instead.
         reason: String,
     },
+    /// The file is compressed with zstd, and cannot be read at any offset.
+    #[error("the file is compressed with zstd, but {reason}")]
+    Compressed {
+        /// What is wrong with it, and possibly what the user can do.
+        reason: String,
+    },
     /// An offset or a size in the dump refers to bytes outside the file.
     #[error(
         "{what} should be {length} bytes at offset {offset:#x}, but the file ends at {file_length:#x}: \

@@ -5,6 +5,10 @@
 //! count and size with the length of the file before it allocates memory. A damaged or hostile file
 //! therefore leads to an error, never to a crash.
 //!
+//! With the feature `zstd`, the reader also opens dumps that are compressed in zstd's seekable
+//! format, as `CompressedSink` writes them. It decompresses only the frames that it needs, and
+//! keeps at most 16 MiB of them. All offsets and lengths are those of the decompressed dump.
+//!
 //! The reader shares no structure definitions with dumpwright's writer. It reads each field at the
 //! offset that the specification gives. If one of the two has a wrong offset, tests that read
 //! written dumps fail.
@@ -25,6 +29,7 @@
 //! ```
 
 mod check;
+mod compressed;
 mod context;
 mod counters;
 mod dump;

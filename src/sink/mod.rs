@@ -1,8 +1,12 @@
 //! Outputs for the bytes of a dump. They are only appended to.
 
+#[cfg(feature = "zstd")]
+mod compressed;
 #[cfg(all(feature = "file", any(target_os = "linux", windows)))]
 mod file;
 
+#[cfg(feature = "zstd")]
+pub use compressed::CompressedSink;
 #[cfg(all(feature = "file", any(target_os = "linux", windows)))]
 pub use file::FileSink;
 #[cfg(all(feature = "file", target_os = "linux"))]

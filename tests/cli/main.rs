@@ -9,6 +9,7 @@
 //! target dies during the dump.
 
 mod attempt;
+mod compress;
 mod exec;
 mod files;
 mod json;

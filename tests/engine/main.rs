@@ -3,6 +3,8 @@
 //! The head of each module lists what the module would catch.
 
 mod cases;
+#[cfg(feature = "zstd")]
+mod compressed;
 mod conformance;
 mod flags;
 mod lint;

@@ -28,9 +28,11 @@ impl Seeded {
     }
 }
 
-fn start_dumper(pid: u32, file: &Path) -> Child {
+fn start_dumper(pid: u32, options: &[&str], file: &Path) -> Child {
     dumpwright()
-        .args(["dump", "--type", "full", "--pid", &pid.to_string(), "-o"])
+        .args(["dump", "--type", "full"])
+        .args(options)
+        .args(["--pid", &pid.to_string(), "-o"])
         .arg(file)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -40,11 +42,11 @@ fn start_dumper(pid: u32, file: &Path) -> Child {
 
 /// Kills dumpers at random moments until enough were killed while they worked. After each, `after`
 /// examines the target.
-fn kill_dumpers(pid: u32, seed: u64, mut after: impl FnMut()) {
+fn kill_dumpers(pid: u32, options: &[&str], seed: u64, mut after: impl FnMut()) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dump");
     let started = Instant::now();
-    assert!(start_dumper(pid, &file).wait().unwrap().success());
+    assert!(start_dumper(pid, options, &file).wait().unwrap().success());
     let whole = started.elapsed();
     fs::remove_file(&file).unwrap();
 
@@ -53,7 +55,7 @@ fn kill_dumpers(pid: u32, seed: u64, mut after: impl FnMut()) {
     // Dumpers that had finished before they were killed are not counted, but their dumps are
     // examined too.
     for _ in 0..20 * HITS {
-        let mut dumper = start_dumper(pid, &file);
+        let mut dumper = start_dumper(pid, options, &file);
         std::thread::sleep(random.below(whole));
         dumper.kill().unwrap();
         let status = dumper.wait().unwrap();
@@ -94,7 +96,13 @@ fn kill_dumpers(pid: u32, seed: u64, mut after: impl FnMut()) {
 #[test]
 fn a_dumper_killed_at_any_moment_leaves_the_target_running_and_no_file() {
     let mut victim = Victim::start(&victim::c("big", Frames::Pointers), &["16"]);
-    kill_dumpers(victim.pid(), 1, || victim.ping());
+    kill_dumpers(victim.pid(), &[], 1, || victim.ping());
+}
+
+#[test]
+fn nor_does_a_killed_dumper_leave_a_part_of_a_compressed_dump() {
+    let mut victim = Victim::start(&victim::c("big", Frames::Pointers), &["16"]);
+    kill_dumpers(victim.pid(), &["--compress", "zstd"], 4, || victim.ping());
 }
 
 #[test]
@@ -102,7 +110,7 @@ fn so_it_does_one_with_many_threads() {
     let nothing: [&str; 0] = [];
     let mut victim = Victim::start(&victim::c("threads", Frames::Pointers), &nothing);
     let pid = victim.pid();
-    kill_dumpers(pid, 2, || {
+    kill_dumpers(pid, &[], 2, || {
         assert!(!states(pid).contains(&'T'), "nor in a job-control stop");
         victim.ping();
     });
@@ -116,7 +124,7 @@ fn a_stopped_target_stays_stopped() {
     let all_stopped = || states(pid).iter().all(|state| *state == 'T');
     signal(pid, libc::SIGSTOP);
     until("it has stopped", all_stopped);
-    kill_dumpers(pid, 3, || until("it is stopped again", all_stopped));
+    kill_dumpers(pid, &[], 3, || until("it is stopped again", all_stopped));
     signal(pid, libc::SIGCONT);
     victim.ping();
 }

@@ -13,6 +13,7 @@
 
 mod calls;
 mod capture;
+mod compressed;
 mod environment;
 mod extended;
 mod flags;

@@ -275,6 +275,39 @@ fn run(arguments: &[&str], file: &Path, what: &str) -> i32 {
     output.status.code().expect("no signal")
 }
 
+/// The same dump, compressed.
+#[cfg(feature = "zstd")]
+fn compressed(shape: &Shape, length: u64) -> Vec<u8> {
+    use dumpwright::{CompressedSink, Sink};
+
+    let mut sink = CompressedSink::new(Vec::new(), 1).expect("a level");
+    let mut end = 0;
+    for (at, bytes) in shape.parts() {
+        sink.append_zeros(end, at - end).expect("no file");
+        sink.append(at, &bytes).expect("no file");
+        end = at + bytes.len() as u64;
+    }
+    sink.append_zeros(end, length.saturating_sub(end))
+        .expect("no file");
+    sink.finish().expect("no file");
+    sink.into_inner()
+}
+
+/// Compressed, files of a few hundred KiB have the tables of a dump of 6 GiB.
+#[cfg(feature = "zstd")]
+#[test]
+fn compressed_tables_of_4_gib_take_little_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("long.dmp.zst");
+    let shapes = tables(u32::MAX);
+    for name in ["threads", "modules", "full memory", "handles"] {
+        let shape = shapes.iter().find(|shape| shape.name == name).expect("a shape");
+        std::fs::write(&path, compressed(shape, 6 << 30)).expect("a file");
+        assert_eq!(run(&["show", "--json"], &path, shape.name), 0, "{}", shape.name);
+        assert_eq!(run(&["check"], &path, shape.name), 1, "{}: check", shape.name);
+    }
+}
+
 fn judge(shapes: &[Shape], length: u64) {
     let folder = tempfile::tempdir().expect("a folder");
     for shape in shapes {

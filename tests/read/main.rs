@@ -13,6 +13,8 @@ mod bounds;
 mod cases;
 #[cfg(feature = "cli")]
 mod commands;
+#[cfg(feature = "zstd")]
+mod compressed;
 mod contents;
 mod hostile;
 mod rules;

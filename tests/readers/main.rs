@@ -7,6 +7,7 @@ mod awkward;
 mod big;
 mod cases;
 mod claims;
+mod compressed;
 mod crash;
 mod dbgeng;
 mod filters;

@@ -13,6 +13,7 @@ mod mounted;
 pub mod proc;
 pub mod readers;
 pub mod recorded;
+pub mod seekable;
 pub mod simulated;
 #[cfg(unix)]
 pub mod stops;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use dumpwright::native::{self, Spawned};
-use dumpwright::{Error, FileSink, Guardian, Report};
+use dumpwright::{Error, FileSink, Guardian};
 use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::stat::SFlag;
 
@@ -28,12 +28,12 @@ pub(in crate::cli) fn hold(_: &BackendArgs, pid: u32, hold: HoldArg) -> Result<B
 }
 
 /// Dumps a program that was started with `--exec`.
-pub(in crate::cli) fn dump_program(
+pub(in crate::cli) fn dump_program<T>(
     _: &BackendArgs,
     program: &mut Spawned,
     hold: HoldArg,
-    dump: impl FnOnce(&mut dyn Writer) -> Result<Report, Error>,
-) -> Result<Report, Error> {
+    dump: impl FnOnce(&mut dyn Writer) -> Result<T, Error>,
+) -> Result<T, Error> {
     let HoldArg::Stop = hold;
     dump(program)
 }

@@ -36,12 +36,12 @@ pub(in crate::cli) fn hold(args: &BackendArgs, pid: u32, hold: HoldArg) -> Resul
 }
 
 /// Dumps a program that was started with `--exec`.
-pub(in crate::cli) fn dump_program(
+pub(in crate::cli) fn dump_program<T>(
     args: &BackendArgs,
     program: &mut Spawned,
     hold: HoldArg,
-    dump: impl FnOnce(&mut dyn Writer) -> Result<Report, Error>,
-) -> Result<Report, Error> {
+    dump: impl FnOnce(&mut dyn Writer) -> Result<T, Error>,
+) -> Result<T, Error> {
     match SystemWriter::chosen(args, program.process_id(), hold)? {
         Some(mut system) => dump(&mut system),
         None => {

@@ -60,6 +60,10 @@ const PROGRAMS: &[Program] = &[
         name: "tar",
         packages: &["tar"],
     },
+    Program {
+        name: "zstd",
+        packages: &["zstd"],
+    },
     PYTHON_WITH_VENV,
 ];
 
