@@ -510,7 +510,7 @@ fn full_memory_is_all_readable_memory_with_stacks_first() {
     let left_out: Vec<_> = report.left_out().map(ToString::to_string).collect();
     assert_eq!(
         left_out,
-        ["process: 12288 bytes in 1 regions: the program marked it \"do not dump\""]
+        ["process: 12288 bytes in 1 region: the program marked it \"do not dump\""]
     );
     let dump = Dump::from_bytes(bytes).unwrap();
     let ranges: Vec<_> = dump
