@@ -13,6 +13,7 @@
 
 mod calls;
 mod capture;
+mod clone;
 mod environment;
 mod extended;
 mod flags;
