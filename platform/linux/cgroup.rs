@@ -12,7 +12,7 @@ use dumpwright_target::{Diagnostic, Subject};
 use crate::proc_dir::ProcDir;
 
 /// The usual mount points of version 2, alone and beside version 1.
-const VERSION_2: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+pub(crate) const VERSION_2: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 /// The usual mount point of the freezer of version 1.
 const VERSION_1: &str = "/sys/fs/cgroup/freezer";
 

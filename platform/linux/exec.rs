@@ -50,6 +50,7 @@ pub struct Spawned {
     tracer: TracingThread,
     state: ChildState,
     dying: Option<Dying>,
+    clones: bool,
 }
 
 /// A thread that a signal is about to kill.
@@ -112,7 +113,17 @@ impl Spawned {
             tracer,
             state,
             dying: None,
+            clones: false,
         })
+    }
+
+    /// Sets whether the program should be held by a clone, as
+    /// [`LinuxProcess::hold_clone`](crate::LinuxProcess::hold_clone) does.
+    ///
+    /// A program that was started in order to be dumped is about to end, so it is always stopped.
+    /// The report of the dump has a note about this.
+    pub fn hold_clone(&mut self, clones: bool) {
+        self.clones = clones;
     }
 
     /// Lets the program run until `after` has elapsed, it ends, or a signal is about to kill it.
@@ -201,6 +212,7 @@ impl Target for Spawned {
             dir,
             Stopping::Spawned { tracer, dying },
             need,
+            self.clones,
         )?))
     }
 }

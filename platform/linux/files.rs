@@ -52,6 +52,8 @@ const ATTRIBUTE_NODUMP: u64 = 0x40;
 #[derive(Debug)]
 pub(crate) struct MappedFiles {
     dir: ProcDir,
+    /// The process whose descriptors are looked at, if it is another one.
+    descriptors_dir: Option<ProcDir>,
     /// Read when first needed, unless they were passed before.
     systems: Option<Rc<FileSystems>>,
     /// The most recently used files, the latest first.
@@ -125,6 +127,7 @@ impl MappedFiles {
     pub(crate) fn new(dir: &ProcDir) -> Self {
         Self {
             dir: dir.clone(),
+            descriptors_dir: None,
             systems: None,
             kept: VecDeque::new(),
             devices: Rc::default(),
@@ -136,6 +139,11 @@ impl MappedFiles {
     /// Uses this list of file systems instead of reading it when it is first needed.
     pub(crate) fn mounted(&mut self, systems: Rc<FileSystems>) {
         self.systems = Some(systems);
+    }
+
+    /// Looks for open files among the descriptors of this process. A clone has none.
+    pub(crate) fn descriptors_of(&mut self, dir: &ProcDir) {
+        self.descriptors_dir = Some(dir.clone());
     }
 
     /// Lets the tracing thread watch all accesses to files.
@@ -211,7 +219,7 @@ impl MappedFiles {
     /// Opens the file of a mapping through a descriptor that the target still has. This finds
     /// memory files (memfd) and deleted files.
     fn by_descriptor(&mut self, systems: &FileSystems, mapping: &Mapping, path: &OsStr) -> io::Result<File> {
-        let dir = &self.dir;
+        let dir = self.descriptors_dir.as_ref().unwrap_or(&self.dir);
         let descriptors = self.descriptors.get_or_insert_with(|| {
             open_files(dir).unwrap_or_else(|error| {
                 tracing::debug!(pid = dir.pid, %error, "cannot list the descriptors");

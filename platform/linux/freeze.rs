@@ -178,6 +178,11 @@ impl TargetThreads {
         self
     }
 
+    /// Whether we attached for this capture only.
+    pub(crate) fn is_guest(&self) -> bool {
+        self.tie == Tie::Guest
+    }
+
     /// The id of the process.
     pub(crate) fn process_id(&self) -> u32 {
         self.dir.pid
@@ -297,19 +302,45 @@ impl TargetThreads {
         Ok(())
     }
 
-    /// Releases all threads, which then continue as if they had not been stopped.
+    /// Reads the signal masks of the threads, in the order of the list. `None` for one that cannot
+    /// be read.
+    ///
+    /// # Errors
+    /// The tracer has ended.
+    pub(crate) fn signal_masks(&self, tracer: &Tracer<'_>) -> Result<Vec<Option<u64>>, Fault> {
+        let mut masks = vec![0; self.held.len()];
+        let mut batch = Batch::new();
+        for (held, mask) in self.held.iter().zip(&mut masks) {
+            batch.signal_mask(held.tid, mask);
+        }
+        let results = tracer.perform(batch)?;
+        let read = results.iter().zip(masks);
+        Ok(read.map(|(result, mask)| result.ok().map(|()| mask)).collect())
+    }
+
+    /// Notes that the thread is now in another stop, in which it was left by the
+    /// [injection](crate::clone) of system calls.
+    pub(crate) fn now_in(&mut self, tid: u32, stop: StopKind) {
+        if let Some(held) = self.held.iter_mut().find(|held| held.tid == tid) {
+            held.stop = stop;
+        }
+    }
+
+    /// Releases all threads, which then continue as if they had not been stopped. They stay in the
+    /// list.
     ///
     /// Returns whether all of them were released. A thread that has not stopped cannot be detached
     /// from; the kernel releases it when the tracer ends.
     pub(crate) fn release(&mut self, tracer: &Tracer<'_>) -> bool {
         let tie = self.tie;
         let kept = self.kept.as_ref().map(|(tid, _)| *tid);
-        let mut held: Vec<StoppedThread> = std::mem::take(&mut self.held)
-            .into_iter()
+        let mut held: Vec<&mut StoppedThread> = self
+            .held
+            .iter_mut()
             .filter(|held| Some(held.tid) != kept && held.stop != StopKind::Kernel)
             .collect();
         // Some may have stopped in the meantime, during the delivery of a signal.
-        let mut running: Vec<&mut StoppedThread> =
+        let mut running: Vec<&mut &mut StoppedThread> =
             held.iter_mut().filter(|held| !held.stop.is_stop()).collect();
         let ids: Vec<u32> = running.iter().map(|held| held.tid).collect();
         for (held, stop) in running

@@ -9,6 +9,7 @@ use dumpwright_target::{
     Thread, Token, VmCounters,
 };
 
+use crate::clone::{CloneRefusal, Preparation};
 use crate::debuggee::Debuggee;
 use crate::freeze::{StopKind, TargetThreads, Tie};
 use crate::handler::Handler;
@@ -17,13 +18,15 @@ use crate::modules::LoadedModules;
 use crate::mounts::FileSystems;
 use crate::proc_dir::{ProcDir, system_fault};
 use crate::process::Surroundings;
-use crate::read::ProcessMemory;
+use crate::read::{ProcessMemory, StopPages};
 use crate::regions::{self, Mapping};
 use crate::registers::Registers;
 use crate::stacks::{Stacks, Strings};
+use crate::taken::TakenFacts;
 use crate::texts::Texts;
-use crate::tracer::{Tracer, Watch};
-use crate::{attach, cgroup, counters, dso_debug, handles, process, system, threads, tokens, xstate};
+use crate::threads::ThreadEntry;
+use crate::tracer::{Early, Tracer, Watch};
+use crate::{attach, cgroup, counters, dso_debug, handles, process, system, taken, threads, tokens, xstate};
 
 /// The [`Frozen`] of a live process.
 ///
@@ -35,6 +38,10 @@ pub(crate) struct FrozenProcess<'a> {
     /// before the rest is cleaned up.
     hold: Hold<'a>,
     dir: ProcDir,
+    /// The process whose memory is read: that in `dir`, or its clone.
+    memory_dir: ProcDir,
+    /// What was read while the process was stopped, if it is held by a clone.
+    taken: Option<Box<TakenFacts>>,
     need: Need,
     mappings: Rc<[Mapping]>,
     memory: ProcessMemory,
@@ -72,8 +79,14 @@ pub(crate) enum Stopping<'a> {
 }
 
 impl<'a> FrozenProcess<'a> {
-    /// Stops the process in `dir` and reads what every dump needs.
-    pub(crate) fn freeze(mut dir: ProcDir, stopping: Stopping<'a>, need: &Need) -> Result<Self, Fault> {
+    /// Stops the process in `dir` and reads what every dump needs. If it `clones`, the process is
+    /// cloned and released, unless that is not possible.
+    pub(crate) fn freeze(
+        mut dir: ProcDir,
+        stopping: Stopping<'a>,
+        need: &Need,
+        clones: bool,
+    ) -> Result<Self, Fault> {
         attach::check_supported(&dir)?;
         if let (Stopping::Spawned { .. }, Some(_)) = (&stopping, need.max_pause) {
             return Err(Fault::new(
@@ -108,12 +121,16 @@ impl<'a> FrozenProcess<'a> {
             Stopping::Debuggee(debuggee) => Err(debuggee),
         };
         let frozen = cgroup::diagnostic(&dir);
-        let mut flags = regions::before_stop(&dir, need.full_memory);
+        let prepared = clones.then(|| prepare_clone(&dir, &stopping));
+        let mut flags = match &prepared {
+            Some(Ok((before, _))) if need.full_memory => Some(Ok(before.clone())),
+            _ => regions::before_stop(&dir, need.full_memory),
+        };
 
-        let watch = stopping
+        let mut watch = stopping
             .as_ref()
             .map_or_else(|_| Arc::default(), |attached| attached.tracer.watch());
-        let hold = match stopping {
+        let mut hold = match stopping {
             Ok(attached) => Hold::new(attached)?,
             Err(debuggee) if with_extended => Hold::of_debuggee(debuggee),
             Err(debuggee) => Hold::of_debuggee(debuggee.without_extended()),
@@ -140,14 +157,42 @@ impl<'a> FrozenProcess<'a> {
             let (strings, unknown) = strings(&dir);
             (Some(strings), unknown)
         };
+        let mut memory = ProcessMemory::new(&dir, Rc::clone(&mappings))
+            .mounted(Rc::clone(&systems))
+            .watched_by(Arc::clone(&watch));
+        let (mut memory_dir, mut facts, mut not_cloned) = (dir.clone(), None, None);
+        if let Some(prepared) = prepared {
+            let ready = prepared.and_then(|(before, preparation)| {
+                let ready = ready_to_clone(&dir, &mappings, &before, &preparation, need, &mut memory);
+                ready.map(|(memory, pages)| (preparation, memory, pages))
+            });
+            match ready {
+                Ok((preparation, mut original, pages)) => {
+                    let (masks, texts) = (hold.signal_masks()?, texts.clone());
+                    let taken = TakenFacts::take(&dir, hold.threads(), &masks, need, &surroundings, texts);
+                    match hold.clone_and_release(&preparation, &dir, &mappings, &mut original)? {
+                        Ok(pid) => {
+                            let (task, cpu) = (pid, dir.cpu);
+                            memory_dir = ProcDir { pid, task, cpu };
+                            memory = original.of_clone(&memory_dir, pages).mounted(systems);
+                            facts = Some(Box::new(taken));
+                            // The limits were those of the pause.
+                            watch = Arc::default();
+                        }
+                        Err(refusal) => not_cloned = Some(refusal),
+                    }
+                }
+                Err(refusal) => not_cloned = Some(refusal),
+            }
+        }
         if let Some(early) = watch.early() {
             return Err(too_early(dir.pid, early));
         }
         Ok(Self {
             hold,
-            memory: ProcessMemory::new(&dir, Rc::clone(&mappings))
-                .mounted(systems)
-                .watched_by(Arc::clone(&watch)),
+            memory,
+            memory_dir,
+            taken: facts,
             stacks: Stacks::new(Rc::clone(&mappings), unwanted, dir.cpu),
             handlers: Vec::new(),
             mappings,
@@ -167,6 +212,7 @@ impl<'a> FrozenProcess<'a> {
                 .chain(frozen)
                 .chain(surrounding_losses)
                 .chain(unknown)
+                .chain(not_cloned.map(|refusal| refusal.diagnostic()))
                 .collect(),
         })
     }
@@ -175,6 +221,9 @@ impl<'a> FrozenProcess<'a> {
     /// before the pause.
     fn texts(&mut self) -> Texts {
         let before = std::mem::take(&mut self.texts);
+        if let Some(taken) = &mut self.taken {
+            return std::mem::take(&mut taken.texts);
+        }
         let held = self.while_held(|this| {
             let mut texts = before.clone();
             texts.during_stop(&this.dir, &this.need);
@@ -204,11 +253,56 @@ impl<'a> FrozenProcess<'a> {
     }
 
     fn modules(&mut self, reads: &mut dyn ReadHook) -> (&mut LoadedModules, &mut ProcessMemory) {
-        let modules = self
-            .modules
-            .get_or_insert_with(|| LoadedModules::find(&self.dir, &self.mappings, &mut self.memory, reads));
+        let modules = self.modules.get_or_insert_with(|| {
+            LoadedModules::find(&self.memory_dir, &self.mappings, &mut self.memory, reads)
+        });
         (modules, &mut self.memory)
     }
+}
+
+/// Examines the process for a clone, before it is stopped. Also returns its mappings with their
+/// flags.
+fn prepare_clone(
+    dir: &ProcDir,
+    stopping: &Result<Attached<'_>, Debuggee>,
+) -> Result<(Vec<Mapping>, Preparation), CloneRefusal> {
+    match stopping {
+        Err(_) => return Err(CloneRefusal::new("its debugger has stopped it")),
+        Ok(attached) if !attached.is_guest() => {
+            return Err(CloneRefusal::new(
+                "a program that was started in order to be dumped is not cloned",
+            ));
+        }
+        Ok(_) => {}
+    }
+    let before = regions::mappings_with_flags(dir).map_err(|fault| CloneRefusal::new(fault.to_string()))?;
+    let mut memory = ProcessMemory::new(dir, before.clone());
+    let preparation = Preparation::of(dir, &before, &mut memory)?;
+    Ok((before, preparation))
+}
+
+/// Examines a process again during its stop, and copies what a clone would not have. Returns the
+/// memory with the flags of its mappings, and the copies.
+fn ready_to_clone(
+    dir: &ProcDir,
+    mappings: &[Mapping],
+    before: &[Mapping],
+    preparation: &Preparation,
+    need: &Need,
+    memory: &mut ProcessMemory,
+) -> Result<(ProcessMemory, StopPages), CloneRefusal> {
+    let mut mappings = mappings.to_vec();
+    // A full dump has the flags already.
+    if mappings.iter().any(|mapping| mapping.flags.is_none()) {
+        regions::adopt_flags(dir, &mut mappings, before)
+            .map_err(|fault| CloneRefusal::new(fault.to_string()))?;
+    }
+    preparation.check_again(&mappings)?;
+    let mut memory = memory.with_mappings(mappings.into());
+    // Other dumps than full ones do not leave this memory out.
+    let dont_dump = need.dont_dump || !need.full_memory;
+    let pages = memory.stop_pages(need.full_memory, dont_dump)?;
+    Ok((memory, pages))
 }
 
 /// Finds out where the argument and environment strings may be, and what was lost to that end.
@@ -256,6 +350,9 @@ impl Frozen for FrozenProcess<'_> {
     }
 
     fn process(&mut self) -> Result<Process, Fault> {
+        if let Some(taken) = &mut self.taken {
+            return taken::take(&mut taken.process);
+        }
         self.while_held(|this| process::process(&this.dir, &this.surroundings))
     }
 
@@ -272,12 +369,17 @@ impl Frozen for FrozenProcess<'_> {
             )
         })?;
         let known = self.diagnostics.len();
-        let mut thread = |early| {
+        let mut thread = |early: Option<Early>| {
             self.diagnostics.truncate(known);
+            let taken = self.taken.as_mut().and_then(|taken| taken.entry(id));
+            let entry = taken.unwrap_or_else(|| match early {
+                None => ThreadEntry::read(&self.dir, held, self.need.thread_times),
+                Some(early) => ThreadEntry::too_late(held, self.need.thread_times, early),
+            });
             threads::thread(
                 &self.dir,
                 held,
-                self.need.thread_times,
+                entry,
                 early,
                 &mut self.stacks,
                 &mut Hooked::new(&mut self.memory, reads),
@@ -311,7 +413,9 @@ impl Frozen for FrozenProcess<'_> {
         for handler in outermost_first {
             let found = self.while_held(|this| {
                 let mut memory = Hooked::new(&mut this.memory, reads);
-                let found = handler.exception(&this.dir, &mut memory);
+                let taken = this.taken.as_ref();
+                let blocked = taken.and_then(|taken| taken.mask(handler.thread));
+                let found = handler.exception(&this.dir, blocked, &mut memory);
                 found.map_err(|error| system_fault("examine its signal handler", &error))
             });
             match found {
@@ -351,6 +455,10 @@ impl Frozen for FrozenProcess<'_> {
         if !self.need.handles {
             return Ok(Vec::new());
         }
+        if let Some(taken) = &mut self.taken {
+            self.diagnostics.append(&mut taken.diagnostics);
+            return taken::take(&mut taken.handles);
+        }
         self.while_held(|this| handles::handles(&this.dir, &mut this.diagnostics))
     }
 
@@ -358,13 +466,10 @@ impl Frozen for FrozenProcess<'_> {
         if !self.need.tokens {
             return Ok(Vec::new());
         }
-        // Kernel worker threads act for whoever made the request, and may end at any time.
-        let of_program = self
-            .hold
-            .threads()
-            .iter()
-            .filter(|held| held.stop != StopKind::Kernel);
-        let threads: Vec<u32> = of_program.map(|held| held.tid).collect();
+        if let Some(taken) = &mut self.taken {
+            return taken::take(&mut taken.tokens);
+        }
+        let threads = taken::with_token(self.hold.threads());
         self.while_held(|this| tokens::tokens(&this.dir, &threads))
     }
 
@@ -373,13 +478,16 @@ impl Frozen for FrozenProcess<'_> {
     }
 
     fn vm_counters(&mut self) -> Result<Option<VmCounters>, Fault> {
+        if let Some(taken) = &mut self.taken {
+            return taken::take(&mut taken.vm_counters).map(Some);
+        }
         self.while_held(|this| counters::process(&this.dir).map(Some))
     }
 
     fn linux(&mut self, reads: &mut dyn ReadHook) -> Option<LinuxFacts> {
         let texts = self.texts();
         let (dso_debug, diagnostics) =
-            dso_debug::dso_debug(&self.dir, &mut Hooked::new(&mut self.memory, reads));
+            dso_debug::dso_debug(&self.memory_dir, &mut Hooked::new(&mut self.memory, reads));
         self.diagnostics
             .extend(texts.diagnostics.into_iter().chain(diagnostics));
         Some(LinuxFacts {
@@ -426,7 +534,7 @@ impl Frozen for FrozenProcess<'_> {
 
     fn thaw(mut self: Box<Self>) -> Holding {
         Holding {
-            hold: "stop",
+            hold: self.hold.kind(),
             tracer: Some(self.hold.tracer()),
             pause: self.hold.release(),
         }

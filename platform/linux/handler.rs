@@ -118,9 +118,16 @@ impl Handler {
     /// the signal. What is in their place is then not the number of a blocked signal, with few
     /// exceptions. 32-bit frames are not examined.
     ///
+    /// `blocked` is the signal mask of the thread, if it is known. Otherwise it is read.
+    ///
     /// # Errors
     /// The frame or the thread's signal mask cannot be read.
-    pub(crate) fn exception(self, dir: &ProcDir, memory: &mut dyn Memory) -> io::Result<Option<Exception>> {
+    pub(crate) fn exception(
+        self,
+        dir: &ProcDir,
+        blocked: Option<u64>,
+        memory: &mut dyn Memory,
+    ) -> io::Result<Option<Exception>> {
         /// Offsets in the 64-bit `struct rt_sigframe`.
         const REGISTERS: usize = 48;
         const FXSAVE: usize = REGISTERS + 8 * GREGS;
@@ -137,9 +144,7 @@ impl Handler {
             return Ok(None);
         }
         let bit = 1_u64 << (facts.signal - 1);
-        let status = read_bounded(&dir.process_path(format!("task/{}/status", self.thread)), 1 << 20)?;
-        let blocked = field(&status, "SigBlk").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
-        let blocked = blocked.ok_or_else(|| io::Error::other("its status has no mask of blocked signals"))?;
+        let blocked = blocked.map_or_else(|| blocked_signals(dir, self.thread), Ok)?;
         if blocked & bit == 0 || word(MASK) & bit != 0 {
             return Ok(None);
         }
@@ -148,4 +153,14 @@ impl Handler {
         let fxsave = fxsave.first_chunk::<512>();
         Ok(Some(exception_of(self.thread, facts, &registers, fxsave)))
     }
+}
+
+/// Reads the signal mask of a thread.
+///
+/// # Errors
+/// Its status cannot be read.
+pub(crate) fn blocked_signals(dir: &ProcDir, tid: u32) -> io::Result<u64> {
+    let status = read_bounded(&dir.process_path(format!("task/{tid}/status")), 1 << 20)?;
+    let blocked = field(&status, "SigBlk").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+    blocked.ok_or_else(|| io::Error::other("its status has no mask of blocked signals"))
 }

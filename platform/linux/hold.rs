@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use dumpwright_target::{Fault, FaultKind};
+use dumpwright_target::{Fault, FaultKind, Memory};
 
+use crate::clone::{self, CloneRefusal, ClonedProcess, Preparation};
 use crate::debuggee::Debuggee;
 use crate::freeze::{StoppedThread, TargetThreads};
-use crate::proc_dir::system_fault;
-use crate::tracer::{Early, Tracer};
+use crate::proc_dir::{ProcDir, system_fault};
+use crate::regions::Mapping;
+use crate::tracer::{self, Early, Tracer};
 
 /// The threads of a stopped process. Dropping it releases those that we have stopped.
 #[derive(Debug)]
@@ -24,6 +26,13 @@ enum Held<'a> {
         tracer: Tracer<'a>,
         since: Instant,
     },
+    /// The threads run, and a clone is read instead. The list of threads is from the stop.
+    Cloned {
+        threads: TargetThreads,
+        tracer: Tracer<'a>,
+        clone: ClonedProcess,
+        pause: Duration,
+    },
     /// The caller has stopped the threads, and continues them.
     Debuggee(Debuggee),
     Released,
@@ -37,6 +46,11 @@ pub(crate) struct Attached<'a> {
 }
 
 impl<'a> Attached<'a> {
+    /// Whether the process was running when we attached, and was not started by us.
+    pub(crate) fn is_guest(&self) -> bool {
+        self.threads.is_guest()
+    }
+
     /// Attaches to the threads without stopping them.
     ///
     /// If the system does not permit it to a helper process, a thread of this process tries it.
@@ -95,6 +109,94 @@ impl<'a> Hold<'a> {
         }
     }
 
+    /// Makes a clone of the process and releases the process. Returns the id of the clone, or the
+    /// reason why the process is still stopped.
+    ///
+    /// # Errors
+    /// The process runs, and there is no clone.
+    pub(crate) fn clone_and_release(
+        &mut self,
+        preparation: &Preparation,
+        dir: &ProcDir,
+        mappings: &[Mapping],
+        memory: &mut dyn Memory,
+    ) -> Result<Result<u32, CloneRefusal>, Fault> {
+        let (mut threads, tracer, since) = match std::mem::replace(&mut self.held, Held::Released) {
+            Held::Stopped {
+                threads,
+                tracer: tracer @ Tracer::Helper(_),
+                since,
+            } => (threads, tracer, since),
+            other => {
+                self.held = other;
+                return Ok(Err(CloneRefusal(
+                    "the system refuses a helper process that could trace the clone".to_owned(),
+                )));
+            }
+        };
+        let watch = tracer.watch();
+        let limit = watch.lift_limit();
+        let takes = Duration::from_micros(preparation.microseconds());
+        let is_late = limit.is_some_and(|(limit, _)| since.elapsed() + takes > limit);
+        let made = if is_late {
+            Ok(Err(CloneRefusal(
+                "it would take longer than the pause limit allows".to_owned(),
+            )))
+        } else {
+            clone::make(preparation, &tracer, &mut threads, dir, mappings, memory)
+        };
+        let clone = match made {
+            Ok(Ok(clone)) => clone,
+            Err(fault) => {
+                // What the tracer holds continues through its frames.
+                drop(tracer);
+                watch.end_pause();
+                return Err(fault);
+            }
+            Ok(Err(refusal)) => {
+                watch.restore_limit(limit);
+                self.held = Held::Stopped {
+                    threads,
+                    tracer,
+                    since,
+                };
+                return Ok(Err(refusal));
+            }
+        };
+        threads.release(&tracer);
+        if matches!(&tracer, Tracer::Helper(helper) if helper.has_ended()) {
+            // The clone has ended with it.
+            return Err(tracer::helper_killed());
+        }
+        let pause = watch.end_pause().unwrap_or(since.elapsed());
+        watch.lives_on();
+        let id = clone.pid;
+        self.held = Held::Cloned {
+            threads,
+            tracer,
+            clone,
+            pause,
+        };
+        Ok(Ok(id))
+    }
+
+    /// How the process is held, as in `Holding::hold`.
+    pub(crate) fn kind(&self) -> &'static str {
+        match &self.held {
+            Held::Cloned { .. } => "clone",
+            _ => "stop",
+        }
+    }
+
+    /// The signal masks of the threads, in the order of [`threads`](Self::threads). `None` for one
+    /// that cannot be read.
+    pub(crate) fn signal_masks(&self) -> Result<Vec<Option<u64>>, Fault> {
+        match &self.held {
+            Held::Stopped { threads, tracer, .. } => threads.signal_masks(tracer),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// What traces the process, as in `Holding::tracer`.
     pub(crate) fn tracer(&self) -> &'static str {
         self.tracer
@@ -114,7 +216,7 @@ impl<'a> Hold<'a> {
     /// The threads: the leader first, then the others by ascending id.
     pub(crate) fn threads(&self) -> &[StoppedThread] {
         match &self.held {
-            Held::Stopped { threads, .. } => threads.held(),
+            Held::Stopped { threads, .. } | Held::Cloned { threads, .. } => threads.held(),
             Held::Debuggee(debuggee) => debuggee.threads(),
             Held::Released => &[],
         }
@@ -123,7 +225,7 @@ impl<'a> Hold<'a> {
     /// Finds the thread with this id.
     pub(crate) fn thread(&self, tid: u32) -> Option<&StoppedThread> {
         match &self.held {
-            Held::Stopped { threads, .. } => threads.find(tid),
+            Held::Stopped { threads, .. } | Held::Cloned { threads, .. } => threads.find(tid),
             Held::Debuggee(debuggee) => debuggee.find(tid),
             Held::Released => None,
         }
@@ -132,13 +234,19 @@ impl<'a> Hold<'a> {
     /// Releases all threads. Returns the length of the pause: from the first interrupt to the
     /// release of the last thread. It is zero for threads that the caller has stopped.
     pub(crate) fn release(&mut self) -> Duration {
-        let Held::Stopped {
-            mut threads,
-            tracer,
-            since,
-        } = std::mem::replace(&mut self.held, Held::Released)
-        else {
-            return Duration::ZERO;
+        let (mut threads, tracer, since) = match std::mem::replace(&mut self.held, Held::Released) {
+            Held::Stopped {
+                threads,
+                tracer,
+                since,
+            } => (threads, tracer, since),
+            Held::Cloned {
+                tracer, clone, pause, ..
+            } => {
+                clone.end(&tracer);
+                return pause;
+            }
+            Held::Debuggee(_) | Held::Released => return Duration::ZERO,
         };
         let watch = tracer.watch();
         if threads.release(&tracer) {

@@ -1,7 +1,7 @@
 //! Requests of ptrace(2), made one at a time or in batches.
 //!
 //! All of them must be made by the thread or process that attached to `tid`; the kernel refuses
-//! others with ESRCH. None of them writes registers or memory of the target.
+//! others with ESRCH. Only those that [`clone`](crate::clone) uses write registers of the target.
 //!
 //! The functions make a request on the calling thread. A [`Batch`] is a list of requests for a
 //! [`Tracer`](crate::tracer::Tracer), which may be another process.
@@ -245,6 +245,59 @@ impl<'b> Batch<'b> {
         self.add_request(libc::PTRACE_GETREGSET, tid, number, place);
     }
 
+    /// Replaces the options of a stopped thread (`PTRACE_SETOPTIONS`).
+    pub(crate) fn set_options(&mut self, tid: u32, options: i32) {
+        let options = i64::from(options).cast_unsigned();
+        self.add_request(libc::PTRACE_SETOPTIONS, tid, 0, options);
+    }
+
+    /// Replaces the general registers of a stopped thread (`PTRACE_SETREGS`).
+    pub(crate) fn set_registers(&mut self, tid: u32, from: &'b libc::user_regs_struct) {
+        self.add_request(libc::PTRACE_SETREGS, tid, 0, address_of_input(from));
+    }
+
+    /// Stores the signal mask (`PTRACE_GETSIGMASK`). For a thread in a call that uses another mask
+    /// for its duration, such as `ppoll`, this is the mask of the thread itself.
+    pub(crate) fn signal_mask(&mut self, tid: u32, into: &'b mut u64) {
+        self.add_request(libc::PTRACE_GETSIGMASK, tid, 8, address_of(into));
+    }
+
+    /// Replaces the signal mask (`PTRACE_SETSIGMASK`).
+    pub(crate) fn set_signal_mask(&mut self, tid: u32, from: &'b u64) {
+        self.add_request(libc::PTRACE_SETSIGMASK, tid, 8, address_of_input(from));
+    }
+
+    /// Continues a stopped thread up to the next entry to a system call or exit from one, and
+    /// delivers `signal` to it; 0 is none (`PTRACE_SYSCALL`).
+    pub(crate) fn next_system_call(&mut self, tid: u32, signal: i32) {
+        self.add_request(libc::PTRACE_SYSCALL, tid, 0, i64::from(signal).cast_unsigned());
+    }
+
+    /// Stores the number that belongs to the event of a stop (`PTRACE_GETEVENTMSG`).
+    pub(crate) fn event_message(&mut self, tid: u32, into: &'b mut u64) {
+        self.add_request(libc::PTRACE_GETEVENTMSG, tid, 0, address_of(into));
+    }
+
+    /// Stores a structure by one of the requests that take its size and its address, such as
+    /// `PTRACE_GET_SYSCALL_INFO`.
+    pub(crate) fn structure<const N: usize>(&mut self, request: c_uint, tid: u32, into: &'b mut [u64; N]) {
+        let size = size_of_val(into) as u64;
+        self.add_request(request, tid, size, address_of(into));
+    }
+
+    /// Sends a signal to a process (kill(2)).
+    pub(crate) fn kill(&mut self, pid: u32, signal: i32) {
+        let signal = i64::from(signal).cast_unsigned();
+        self.add(libc::SYS_kill, [u64::from(pid), signal, 0, 0]);
+    }
+
+    /// Takes the notification about the end of a traced process, if it has ended. The result is its
+    /// id, or 0 if it has not ended (wait4(2)).
+    pub(crate) fn reap(&mut self, pid: u32) {
+        let options = (libc::__WALL | libc::WNOHANG) as u64;
+        self.add(libc::SYS_wait4, [u64::from(pid), 0, options, 0]);
+    }
+
     /// Makes the requests on this thread.
     pub(crate) fn perform_here(mut self) -> Results {
         self.calls.iter_mut().for_each(Call::make);
@@ -275,6 +328,10 @@ fn address_of<T>(place: &mut T) -> u64 {
     std::ptr::from_mut(place).expose_provenance() as u64
 }
 
+fn address_of_input<T>(place: &T) -> u64 {
+    std::ptr::from_ref(place).expose_provenance() as u64
+}
+
 /// The results of a [`Batch`], in the order of its requests.
 #[derive(Debug)]
 pub(crate) struct Results(Vec<Call>);
@@ -282,11 +339,16 @@ pub(crate) struct Results(Vec<Call>);
 impl Results {
     /// The result of the request at this place in the batch.
     pub(crate) fn at(&self, index: usize) -> nix::Result<()> {
+        self.value(index).map(drop)
+    }
+
+    /// The number that the request at this place has returned.
+    pub(crate) fn value(&self, index: usize) -> nix::Result<i64> {
         let result = self.0[index].result;
         if result < 0 {
             return Err(Errno::from_raw(i32::try_from(-result).unwrap_or(libc::EIO)));
         }
-        Ok(())
+        Ok(result)
     }
 
     /// All results.

@@ -31,6 +31,9 @@ use crate::proc_dir::{ProcDir, page_size, read_bounded};
 use crate::regions::{self, Mapping};
 use crate::tracer::Watch;
 
+pub(crate) use stop_pages::StopPages;
+use stop_pages::is_of_stop;
+
 /// The maximum number of runs that one `process_vm_readv` reads (`IOV_MAX`, `limits.h`).
 const RUNS_A_CALL: usize = 1024;
 
@@ -50,6 +53,10 @@ const RUNS_OF_KEPT: usize = 256;
 const UNMAPPED: &str = "nothing is mapped there";
 const BEHIND_FILE: &str = "behind the end of the mapped file";
 const ENDED: &str = "it ended while it was dumped (it was killed): what had not been read by then is lost";
+const CLONE_ENDED: &str =
+    "its clone ended while it was dumped (it was killed): what had not been read by then is lost";
+const LIVE: &str = "memory that it shares with files or other processes was read while it ran, and may have changed since \
+                    the other memory was copied";
 const RESUMED: &str = "not read before the process was resumed";
 const SHORTENED: &str = "its file became shorter while it was read";
 const GUARD: &str = "guard page inside a mapping";
@@ -90,6 +97,21 @@ pub(crate) struct ProcessMemory {
     page: u64,
     /// The tracing thread watches all reads.
     watch: Arc<Watch>,
+    /// The process that faults name. For a clone, it is the process that was cloned.
+    shown: u32,
+    /// If this is the memory of a clone: what was found out while the target was stopped.
+    clone: Option<StopPages>,
+    /// Whether memory of a clone was read that may have changed since.
+    live: LiveReads,
+}
+
+/// Whether shared memory was read of a clone, after the target was resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LiveReads {
+    No,
+    Yes,
+    /// It was, and that was reported.
+    Told,
 }
 
 #[derive(Debug)]
@@ -134,6 +156,8 @@ enum ReadRoute {
     Protected,
     /// The file of the mapping with this index.
     File(usize),
+    /// The copy with this index, which was made while the target was stopped.
+    Copy(usize),
     /// Our own vdso, which has the same content as the target's. The index is that of the target's
     /// mapping.
     Vdso(usize),
@@ -146,7 +170,9 @@ enum ReadRoute {
 impl ReadRoute {
     fn content(self) -> Content {
         match self {
-            Self::Memory | Self::Protected | Self::File(_) | Self::Vdso(_) => Content::Readable,
+            Self::Memory | Self::Protected | Self::File(_) | Self::Copy(_) | Self::Vdso(_) => {
+                Content::Readable
+            }
             Self::Zero => Content::Zero,
             Self::Not(content) => content,
         }
@@ -172,7 +198,17 @@ impl ProcessMemory {
             told: false,
             page: page_size(),
             watch: Arc::default(),
+            shown: dir.pid,
+            clone: None,
+            live: LiveReads::No,
         }
+    }
+
+    /// The same memory with other flags of its mappings.
+    pub(crate) fn with_mappings(&mut self, mappings: Rc<[Mapping]>) -> Self {
+        let mut memory = Self::new(&self.dir, mappings).watched_by(Arc::clone(&self.watch));
+        memory.files.mounted(self.files.systems());
+        memory
     }
 
     /// Uses this list of file systems, which was read before the process was stopped.
@@ -231,6 +267,10 @@ impl ProcessMemory {
 
     /// Whether the mapping is known to have no pages at all.
     pub(crate) fn is_untouched(&mut self, mapping: &Mapping) -> bool {
+        if let Some(pages) = self.clone.as_ref().filter(|_| is_of_stop(mapping)) {
+            let next = pages.runs_from(mapping.range.start()).first();
+            return next.is_none_or(|run| run.range.start() >= mapping.range.end());
+        }
         let is_untouched =
             mapping.was_empty && !self.pagemap.scans() || self.pagemap.is_untouched(mapping.range);
         is_untouched && self.watch.early().is_none()
@@ -242,10 +282,15 @@ impl ProcessMemory {
             Ended::No => {}
             Ended::Yes => {
                 self.end = Ended::Told;
-                return Some(Diagnostic::missing(Subject::Process, ENDED));
+                let reason = if self.clone.is_some() { CLONE_ENDED } else { ENDED };
+                return Some(Diagnostic::missing(Subject::Process, reason));
             }
             // Nothing is known about its pages any more.
             Ended::Told => return None,
+        }
+        if self.live == LiveReads::Yes {
+            self.live = LiveReads::Told;
+            return Some(Diagnostic::note(Subject::Process, LIVE));
         }
         if self.pagemap.is_known() || std::mem::replace(&mut self.told, true) {
             return None;
@@ -365,9 +410,13 @@ impl ProcessMemory {
             return;
         }
         let window = self.window.take();
-        let runs = window
-            .as_ref()
-            .map_or(&[][..], |window| window.runs_from(part.start()));
+        let stop_pages = self.clone.take();
+        let runs = match &stop_pages {
+            Some(pages) if is_of_stop(mapping) => pages.runs_from(part.start()),
+            _ => window
+                .as_ref()
+                .map_or(&[][..], |window| window.runs_from(part.start())),
+        };
         let mut at = part.start();
         for run in runs {
             let Some(here) = run.range.intersect(part) else {
@@ -377,7 +426,15 @@ impl ProcessMemory {
                 self.sources_of_absent(index, gap, pieces);
             }
             match run.pages {
-                Pages::Exist => pieces.push(piece(here, present)),
+                Pages::Exist => match &stop_pages {
+                    Some(pages) => pieces.extend(
+                        pages
+                            .split(here)
+                            .into_iter()
+                            .map(|(range, copy)| piece(range, copy.map_or(present, ReadRoute::Copy))),
+                    ),
+                    None => pieces.push(piece(here, present)),
+                },
                 Pages::Guard => pieces.push(piece(here, ReadRoute::Not(Content::Nothing(GUARD)))),
                 // The file has the same bytes, whether the process has the page or not.
                 Pages::Unknown if mapping.shared => self.sources_of_absent(index, here, pieces),
@@ -391,6 +448,7 @@ impl ProcessMemory {
             self.sources_of_absent(index, gap, pieces);
         }
         self.window = window;
+        self.clone = stop_pages;
     }
 
     /// Returns our own vdso, if the mapping with this index is a vdso with the same content.
@@ -513,7 +571,12 @@ impl ProcessMemory {
                 slice(into, at, piece.range).fill(0);
                 continue;
             }
-            for (part, is_shared) in self.shared.parts(piece.range) {
+            // All pages of a clone are shared with the target.
+            let parts = match &self.clone {
+                Some(_) => vec![(piece.range, true)],
+                None => self.shared.parts(piece.range),
+            };
+            for (part, is_shared) in parts {
                 // Reading is worth more than that the pages stay shared.
                 if is_shared && self.open_mem().is_ok() {
                     self.read_alone(at, &mut std::mem::take(&mut alone), into)?;
@@ -696,7 +759,7 @@ impl ProcessMemory {
     }
 
     fn operation(&self, at: u64) -> String {
-        format!("read memory of process {} at {at:#x}", self.dir.pid)
+        format!("read memory of process {} at {at:#x}", self.shown)
     }
 }
 
@@ -781,6 +844,7 @@ impl ProcessMemory {
         };
         let mut done = 0;
         self.look_at(range, Look::Read);
+        self.note_live(range);
         let pieces = self.pieces(range);
         let mut pieces = &pieces[..];
         while let Some(piece) = pieces.first() {
@@ -789,6 +853,14 @@ impl ProcessMemory {
                     let from = offset(self.mappings[index].range.start(), piece.range.start());
                     let into = slice(into, at, piece.range);
                     into.copy_from_slice(&self.same_vdso(index).unwrap_or_default()[from..from + into.len()]);
+                    Ok(1)
+                }
+                ReadRoute::Copy(index) => {
+                    let copy = self
+                        .clone
+                        .as_ref()
+                        .map_or(&[][..], |pages| pages.bytes(index, piece.range));
+                    slice(into, at, piece.range).copy_from_slice(copy);
                     Ok(1)
                 }
                 ReadRoute::Memory => {
@@ -828,6 +900,25 @@ impl ProcessMemory {
             }
         }
         Ok(done)
+    }
+}
+
+impl ProcessMemory {
+    /// Notes if a read of `range` shows shared memory that has not been copied for a clone.
+    fn note_live(&mut self, range: AddressRange) {
+        let Some(pages) = self.clone.as_ref().filter(|_| self.live == LiveReads::No) else {
+            return;
+        };
+        let first = self
+            .mappings
+            .partition_point(|mapping| mapping.range.end() <= range.start());
+        let mut parts = self.mappings[first..]
+            .iter()
+            .map_while(|mapping| mapping.range.intersect(range).map(|part| (mapping, part)));
+        if parts.any(|(mapping, part)| mapping.shared && never(mapping).is_none() && !pages.has_all_of(part))
+        {
+            self.live = LiveReads::Yes;
+        }
     }
 }
 
@@ -891,6 +982,8 @@ fn slice(into: &mut [u8], at: u64, range: AddressRange) -> &mut [u8] {
 fn offset(from: u64, to: u64) -> usize {
     usize::try_from(to - from).unwrap_or(usize::MAX)
 }
+
+mod stop_pages;
 
 #[cfg(test)]
 mod tests;

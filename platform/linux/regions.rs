@@ -66,6 +66,10 @@ pub(crate) struct VmFlags {
     pub(crate) user_faults: bool,
     /// `ht`: huge pages of hugetlbfs.
     pub(crate) huge: bool,
+    /// `dc`: child processes do not get it (`MADV_DONTFORK`).
+    pub(crate) dont_fork: bool,
+    /// `wf`: child processes get it empty (`MADV_WIPEONFORK`).
+    pub(crate) wipe_on_fork: bool,
 }
 
 impl Mapping {
@@ -228,6 +232,8 @@ impl VmFlags {
                 b"pf" => flags.raw_pages = true,
                 b"um" | b"uw" | b"ui" => flags.user_faults = true,
                 b"ht" => flags.huge = true,
+                b"dc" => flags.dont_fork = true,
+                b"wf" => flags.wipe_on_fork = true,
                 _ => {}
             }
         }

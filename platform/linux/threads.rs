@@ -23,18 +23,53 @@ const TIME_CRITICAL: i32 = 15;
 /// Windows' `THREAD_PRIORITY_IDLE`.
 const IDLE: i32 = -15;
 
+/// What `/proc` has about a thread.
+#[derive(Debug)]
+pub(crate) struct ThreadEntry {
+    stat: io::Result<ThreadStat>,
+    times: Option<ThreadTimes>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl ThreadEntry {
+    /// Reads it. Times are read only if `timed`, because reading them takes as long as reading
+    /// everything else.
+    pub(crate) fn read(dir: &ProcDir, held: &StoppedThread, timed: bool) -> Self {
+        let mut diagnostics = Vec::new();
+        let stat = match &held.stat {
+            // Its name and priority hardly change, and reading them again would prolong the pause.
+            Some(stat) if !timed => Ok(stat.clone()),
+            _ => dir.thread_stat(held.tid),
+        };
+        let known = stat.as_ref().ok().filter(|_| timed);
+        let times = known.map(|stat| times(dir, held.tid, stat, &mut diagnostics));
+        Self {
+            stat,
+            times,
+            diagnostics,
+        }
+    }
+
+    /// What is known of it although the process was resumed early.
+    pub(crate) fn too_late(held: &StoppedThread, timed: bool, early: Early) -> Self {
+        let known = held.stat.clone().filter(|_| !timed);
+        Self {
+            stat: known.ok_or_else(|| io::Error::other(format!("{early}, so the process was resumed"))),
+            times: None,
+            diagnostics: Vec::new(),
+        }
+    }
+}
+
 /// Returns the facts about the thread `held`, and the signal handlers in which it is, the innermost
-/// first.
-///
-/// Its times are read only if `timed`, because reading them takes as long as reading everything
-/// else that `/proc` has about the thread. Facts that could not be read are added to `diagnostics`.
+/// first. Facts that could not be read are added to `diagnostics`.
 ///
 /// If the process was resumed `early`, the thread is described as far as that is possible without
 /// reading from the process.
 pub(crate) fn thread(
     dir: &ProcDir,
     held: &StoppedThread,
-    timed: bool,
+    entry: ThreadEntry,
     early: Option<Early>,
     stacks: &mut Stacks,
     memory: &mut dyn Memory,
@@ -81,12 +116,11 @@ pub(crate) fn thread(
             diagnostics.push(Diagnostic::note(subject.clone(), reason));
         }
     }
-    let known = match (early, &held.stat) {
-        // Its name and priority hardly change, and reading them again would prolong the pause.
-        (_, Some(stat)) if !timed => Ok(stat.clone()),
-        (None, _) => dir.thread_stat(held.tid),
-        (Some(early), _) => Err(io::Error::other(format!("{early}, so the process was resumed"))),
-    };
+    let ThreadEntry {
+        stat: known,
+        times,
+        diagnostics: of_times,
+    } = entry;
     if let Err(error) = &known {
         let reason = format!("its name, priority and times cannot be read: {error}");
         diagnostics.push(match held.stop {
@@ -95,11 +129,7 @@ pub(crate) fn thread(
             _ => Diagnostic::missing(subject.clone(), reason),
         });
     }
-    let times = known
-        .as_ref()
-        .ok()
-        .filter(|_| timed)
-        .map(|stat| times(dir, held.tid, stat, diagnostics));
+    diagnostics.extend(of_times);
     let stat = known.unwrap_or_default();
     let in_handler = |frame| Handler {
         thread: held.tid,

@@ -79,13 +79,9 @@ impl Tracer<'_> {
             })
         };
         match self {
-            Self::Helper(helper) => batch.perform_by(|calls| helper.perform(calls)).map_err(|_| {
-                Fault::new(
-                    FaultKind::System,
-                    "trace the process",
-                    "the helper process that traces it was killed",
-                )
-            }),
+            Self::Helper(helper) => batch
+                .perform_by(|calls| helper.perform(calls))
+                .map_err(|_| helper_killed()),
             Self::Thread(thread) => by_thread(thread, batch),
             Self::Spawned(thread) => by_thread(thread, batch),
         }
@@ -107,6 +103,15 @@ impl Tracer<'_> {
             Self::Thread(_) | Self::Spawned(_) => "in-process",
         }
     }
+}
+
+/// The fault of a capture whose helper process has ended before its time.
+pub(crate) fn helper_killed() -> Fault {
+    Fault::new(
+        FaultKind::System,
+        "trace the process",
+        "the helper process that traces it was killed",
+    )
 }
 
 /// How long a read, or a write of the output, may take while the target is stopped. Also, how long
@@ -157,8 +162,9 @@ pub(crate) struct Watch {
 /// When a helper process ends by itself. Times are nanoseconds of `CLOCK_MONOTONIC`.
 #[derive(Debug)]
 pub(crate) struct Timer {
-    /// A deadline is only ever moved to a later time, except before the pause. A helper that
-    /// waits for an earlier one looks again at that time.
+    /// A deadline is only ever moved to a later time, except before the pause and after an
+    /// injection of system calls. A helper that waits for an earlier one looks again at that
+    /// time.
     pub(crate) deadline: AtomicU64,
     /// Set by the helper when it ends because the deadline has passed. This precedes the release
     /// of the target: a read of memory that has returned before it was set shows the stopped
@@ -241,6 +247,27 @@ impl Watch {
         let pause = state.pause.take()?;
         let (_, end) = state.early?;
         Some(Duration::from_nanos(end.saturating_sub(pause.since)))
+    }
+
+    /// Lifts the limit of the pause, and returns it. Injected system calls must not be cut off.
+    pub(crate) fn lift_limit(&self) -> Option<(Duration, u64)> {
+        let mut state = self.state();
+        let pause = state.pause.as_mut()?;
+        let limit = pause.limit.take();
+        self.timer.deadline.store(pause.deadline(), Ordering::Release);
+        limit
+    }
+
+    /// Restores the limit that [`lift_limit`](Self::lift_limit) has returned.
+    pub(crate) fn restore_limit(&self, limit: Option<(Duration, u64)>) {
+        if let Some(pause) = self.state().pause.as_mut() {
+            pause.limit = limit;
+        }
+    }
+
+    /// The tracer goes on without a limit after the end of the pause, because it traces a clone.
+    pub(crate) fn lives_on(&self) {
+        self.timer.deadline.store(NEVER, Ordering::Release);
     }
 
     /// Runs something that may wait for a file system.

@@ -286,8 +286,9 @@ pub fn pause_limit_passed(limit: Duration) -> String {
 /// How a target was held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holding {
-    /// The hold that was in effect: `"stop"` if the threads were suspended, `"clone"` if the system
-    /// made a copy of the process (Windows), `"dbghelp"` if the system's DbgHelp suspended the
+    /// The hold that was in effect: `"stop"` if the threads were suspended, `"clone"` if they
+    /// were suspended only until the system had made a copy of the process, which was read instead,
+    /// `"dbghelp"` if the system's DbgHelp suspended the
     /// process and made the dump (Windows), `"simulated"` for a simulated process.
     pub hold: &'static str,
     /// What traced a live process on Linux; `None` for other targets.

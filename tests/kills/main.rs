@@ -1,11 +1,13 @@
 //! Dumps during which the dumper gets a signal: SIGKILL, SIGTERM, SIGINT, SIGHUP and SIGTSTP at
 //! each system call, with and without `--force`, on a usual file system and on volumes without
-//! nameless files, links, or a rename that refuses to replace.
+//! nameless files, links, or a rename that refuses to replace. Dumps by a clone of the target get
+//! SIGKILL, at each system call of the dumper and of its helper process that has to do with the
+//! target.
 //!
 //! Would catch: a target that stays stopped, or was changed (its threads check registers, memory,
 //! timers, pipes, children, signals and waits by themselves); a file that is left behind, or is not
 //! whole under its final name; an existing file that is lost; a dumper that is stopped while it
-//! holds its target.
+//! holds its target; a clone that is left running, or that runs code of the target.
 //!
 //! `strace` sends the signals. One test runs a part; `cargo xtask kills` runs all of it, and prints
 //! how many signals took effect and the longest time from one to the release of the target.
@@ -21,6 +23,17 @@ use points::Extent;
 #[test]
 fn a_part_of_all_kills_leaves_the_target_whole_and_no_file() {
     runs::assert_all_harmless(Extent::Part);
+}
+
+#[test]
+fn kills_of_a_dumper_that_clones_leave_the_target_whole_and_no_clone() {
+    runs::assert_clones_harmless(Extent::Clone(12));
+}
+
+#[test]
+#[ignore = "takes minutes; cargo xtask kills runs it"]
+fn every_kill_of_a_dumper_that_clones_leaves_the_target_whole_and_no_clone() {
+    runs::assert_clones_harmless(Extent::Clone(1));
 }
 
 #[test]

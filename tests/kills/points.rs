@@ -8,6 +8,9 @@ pub enum Extent {
     /// Of each call that has to do with files or the target, its last use; SIGKILL and SIGTERM in
     /// turn, SIGTSTP at some.
     Part,
+    /// SIGKILL at some moments of a dump by a clone, from the first system call that has to do with
+    /// the target: a share of all uses of those calls, 1 of this number.
+    Clone(usize),
     /// SIGKILL and SIGTERM at each use of each call, the others at every third.
     Whole,
 }
@@ -85,6 +88,17 @@ const PART: &[&str] = &[
     "write",
 ];
 
+/// The calls of the dumper and of its helper process while the target is stopped or cloned.
+const AT_TARGET: &[&str] = &[
+    "futex",
+    "kill",
+    "nanosleep",
+    "process_vm_readv",
+    "ptrace",
+    "pwrite64",
+    "wait4",
+];
+
 /// The points of a run, from what `strace -f` has recorded of it without a signal.
 pub fn of(trace: &str, extent: Extent) -> Vec<Point> {
     let mut by_thread: BTreeMap<(&str, &str), usize> = BTreeMap::new();
@@ -121,7 +135,12 @@ pub fn of(trace: &str, extent: Extent) -> Vec<Point> {
                     add(Signal::Tstp, last);
                 }
             }
-            Extent::Part => {}
+            Extent::Clone(share) if AT_TARGET.contains(&call) => {
+                for when in (1..=last).filter(|when| (when + turn) % share == 0) {
+                    add(Signal::Kill, when);
+                }
+            }
+            Extent::Part | Extent::Clone(_) => {}
             Extent::Whole => {
                 for when in 1..=last {
                     for (index, signal) in Signal::ALL.into_iter().enumerate() {

@@ -49,6 +49,8 @@ struct Bench {
     folder: TempDir,
     volume: Option<Volume>,
     is_forced: bool,
+    /// Whether the target is held by a clone.
+    clones: bool,
 }
 
 /// What came of one signal.
@@ -74,7 +76,17 @@ impl Bench {
             folder: TempDir::new().unwrap(),
             volume,
             is_forced,
+            clones: false,
         })
+    }
+
+    /// For dumps by a clone.
+    fn cloning() -> Self {
+        let bench = Self::new(Place::Usual, false).expect("no volume is needed");
+        Self {
+            clones: true,
+            ..bench
+        }
     }
 
     fn aside(&self, name: &str) -> PathBuf {
@@ -123,6 +135,9 @@ impl Bench {
         command.arg(self.output().join("dump"));
         if self.is_forced {
             command.arg("--force");
+        }
+        if self.clones {
+            command.args(["--hold", "clone"]);
         }
         let stderr = File::create(self.aside("stderr")).unwrap();
         command
@@ -207,14 +222,24 @@ impl Bench {
         if status.signal() != Some(point.signal.number()) && !status.success() {
             let stderr = fs::read_to_string(self.aside("stderr")).unwrap_or_default();
             // The calls of the helper process are counted as well. If it is killed, the dump fails.
-            let is_helper = matches!(point.signal, Signal::Kill)
-                && stderr.contains("the helper process that traces it was killed");
+            let is_told = stderr.contains("the helper process that traces it was killed");
+            // The kernel has killed the clone with it, so what was not read yet is missing.
+            let is_partial = self.clones && status.code() == Some(3);
+            let is_helper = matches!(point.signal, Signal::Kill) && (is_told || is_partial);
             if !is_helper {
                 return Err(format!("it ended with {status}: {stderr}"));
             }
             effect.is_effective = true;
         }
-        self.judge_files(status.success(), &trace)?;
+        if status.code() == Some(3) {
+            // A partial dump lacks what the clone had.
+            fs::remove_file(self.output().join("dump")).map_err(|error| error.to_string())?;
+            self.judge_files(false, &trace)?;
+        } else {
+            self.judge_files(status.success(), &trace)?;
+        }
+        let clones = || clones_of(self.victim.pid());
+        until("there is no clone", || clones().is_empty())?;
         proc::assert_released(self.victim.pid());
         self.victim.tell("check\n");
         match self.victim.line().as_deref() {
@@ -293,6 +318,21 @@ impl Bench {
             }
         }
     }
+}
+
+/// The processes that have the program and the addresses of this one, and that are no zombies: its
+/// clones, and children that it is just starting.
+fn clones_of(pid: u32) -> Vec<u32> {
+    let address = |pid: u32| {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+        maps.split('-').next().map(str::to_owned)
+    };
+    let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let own = (program(pid), address(pid));
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    ids.filter(|other| *other != pid && (program(*other), address(*other)) == own)
+        .collect()
 }
 
 /// Waits until a condition is true that the system brings about.
@@ -404,6 +444,37 @@ pub fn assert_all_harmless(extent: Extent) {
         total.harm.len()
     );
     assert!(total.harm.is_empty(), "{}", total.harm.join("\n"));
+}
+
+/// Tries all points of dumps by a clone.
+///
+/// # Panics
+///
+/// When the target was harmed, or a clone is left.
+pub fn assert_clones_harmless(extent: Extent) {
+    let mut bench = Bench::cloning();
+    let points = bench.points(extent);
+    let (mut effective, mut harm) = (0, Vec::new());
+    for point in &points {
+        match bench.try_point(point) {
+            Ok(effect) => effective += usize::from(effect.is_effective),
+            Err(found) => {
+                println!("HARM {point}: {found}");
+                harm.push(format!("{point}: {found}"));
+                if harm.len() >= ENOUGH {
+                    break;
+                }
+                bench = Bench::cloning();
+            }
+        }
+    }
+    println!(
+        "clone: {} signals, {effective} effective, {} did harm",
+        points.len(),
+        harm.len()
+    );
+    assert!(harm.is_empty(), "{}", harm.join("\n"));
+    assert!(effective > 0, "no signal came in time");
 }
 
 #[test]

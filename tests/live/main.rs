@@ -13,6 +13,7 @@
 
 mod calls;
 mod capture;
+mod clone;
 mod compressed;
 mod environment;
 mod extended;

@@ -95,7 +95,7 @@ fn a_storm_of_stops_and_continues() {
     assert!(account["stops"] > 0);
 }
 
-fn assert_no_signal_lost(victim: Victim) -> BTreeMap<String, u64> {
+pub fn assert_no_signal_lost(victim: Victim) -> BTreeMap<String, u64> {
     let (account, before) = account(victim);
     assert_eq!(before, [""; 0], "its output is what it would have been");
     assert!(account["queued"] > 0 && account["directed"] > 0);

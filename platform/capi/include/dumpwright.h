@@ -2047,10 +2047,10 @@ BOOL dumpwright_request_profile(dumpwright_request *request, const char *name);
 /* Chooses how a live process is kept from changing while it is read:
  *
  *   "stop"   The process is suspended. This is the default.
- *   "clone"  Windows only. The system makes a process snapshot, a copy of the memory, for which it
- *            suspends the process only for a moment. If there are no process snapshots (before
- *            Windows 8.1) or the system cannot make one, the process is suspended as with "stop",
- *            and the report has a note about it.
+ *   "clone"  The process is suspended only until the system has copied its memory, and the copy is
+ *            read: a copy-on-write clone on Linux (about 20 ms for each GiB), a process snapshot on
+ *            Windows 8.1 and later. If that is not possible, or might harm the process, it is
+ *            suspended as with "stop", and the report has a note with the reason.
  *
  * Other names are E_INVALIDARG. */
 BOOL dumpwright_request_hold(dumpwright_request *request, const char *name);

@@ -887,7 +887,8 @@ fn a_held_process_tells_what_it_is() {
     );
 }
 
-/// The requests by which a debugger changes its target must not occur in the code of this crate.
+/// The requests by which a debugger changes its target must not occur in the code of this crate,
+/// except in the directory `clone`. Those that it uses are defined in `ptrace.rs`.
 #[test]
 fn nothing_here_can_write_into_a_target() {
     let forbidden = [
@@ -900,13 +901,20 @@ fn nothing_here_can_write_into_a_target() {
         "writev",
         "write_user",
         "ptrace::write",
+        "set_registers",
+        "set_signal_mask",
     ];
+    let of_clones = ["SETREGS", "SETSIGMASK", "set_registers", "set_signal_mask"];
     let mut files = 0;
     for entry in std::fs::read_dir(env!("CARGO_MANIFEST_DIR")).expect("readable") {
         let path = entry.expect("readable").path();
         if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).expect("readable");
+            let defines = path.ends_with("ptrace.rs");
             for word in forbidden {
+                if defines && of_clones.contains(&word) {
+                    continue;
+                }
                 assert!(!text.contains(word), "{} mentions {word}", path.display());
             }
             files += 1;

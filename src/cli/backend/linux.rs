@@ -19,12 +19,18 @@ use super::{BackendArgs, Writer};
 pub(in crate::cli) enum HoldArg {
     /// Stop the process until everything has been read
     Stop,
+    /// Stop the process only while the kernel makes a copy-on-write clone of it, and read the clone
+    ///
+    /// If a clone is not possible or might harm the process, "stop" is used, and a note has the
+    /// reason.
+    Clone,
 }
 
 /// Opens the live process with this id and returns the writer that dumps it.
 pub(in crate::cli) fn hold(_: &BackendArgs, pid: u32, hold: HoldArg) -> Result<Box<dyn Writer>, Error> {
-    let HoldArg::Stop = hold;
-    Ok(Box::new(native::process(pid)?))
+    let mut process = native::process(pid)?;
+    process.hold_clone(hold == HoldArg::Clone);
+    Ok(Box::new(process))
 }
 
 /// Dumps a program that was started with `--exec`.
@@ -34,7 +40,7 @@ pub(in crate::cli) fn dump_program<T>(
     hold: HoldArg,
     dump: impl FnOnce(&mut dyn Writer) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let HoldArg::Stop = hold;
+    program.hold_clone(hold == HoldArg::Clone);
     dump(program)
 }
 

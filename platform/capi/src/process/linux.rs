@@ -13,8 +13,10 @@ use crate::{RawHandle, handle};
 /// descriptor. It must stay open as long as it is used.
 pub(crate) type Reference = RawFd;
 
+const CLONE: &str = "clone";
+
 /// The names of the ways in which a live process can be held, the default first.
-pub(crate) const HOLDS: [&str; 1] = ["stop"];
+pub(crate) const HOLDS: [&str; 2] = ["stop", CLONE];
 
 /// A process whose memory is read for `ClientPointers`.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(crate) struct NamedProcess {
     /// The process descriptor that named it. Its process must still be alive when the process with
     /// the id has been stopped; otherwise that may be a later process with the same id.
     pidfd: Option<RawFd>,
+    /// Whether it is held by a clone.
+    clones: bool,
 }
 
 // SAFETY: on Linux the handle is a number, and nothing dereferences it.
@@ -57,6 +61,7 @@ impl NamedProcess {
             process: None,
             debuggee: None,
             pidfd: None,
+            clones: false,
         }
     }
 
@@ -81,8 +86,9 @@ impl NamedProcess {
         }
     }
 
-    /// Sets the hold, one of [`HOLDS`]. There is only one on Linux, so this does nothing.
-    pub fn held(self, _: &str) -> Self {
+    /// Sets the hold, one of [`HOLDS`].
+    pub fn held(mut self, hold: &str) -> Self {
+        self.clones = hold == CLONE;
         self
     }
 
@@ -127,7 +133,8 @@ impl Target for NamedProcess {
             ));
         }
         let opened = self.debuggee.take();
-        let process = opened.unwrap_or_else(|| native::process(self.id))?;
+        let mut process = opened.unwrap_or_else(|| native::process(self.id))?;
+        process.hold_clone(self.clones);
         let frozen = self.process.insert(process).freeze(need)?;
         let examine = |kind, reason: String| Fault::new(kind, format!("examine process {}", self.id), reason);
         match self.pidfd.map(has_ended) {

@@ -1,0 +1,360 @@
+//! Targets that are held by a clone: their dumps, and that they notice nothing.
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use dumpwright::read::{Dump, stream_name};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::capture::{Capture, steady};
+use crate::support::child::{KilledOnDrop, Talking};
+use crate::support::dumper::dumpwright;
+use crate::support::proc::{self, signal, states, until};
+use crate::support::victim::{self, Frames, Pattern, Victim};
+
+const CLONE: [&str; 2] = ["--hold", "clone"];
+
+#[derive(Deserialize)]
+struct ClonedTruth {
+    memory: Vec<Pattern>,
+}
+
+/// Starts the victim `cloned.c`.
+fn start(mut command: Command, what: &str) -> (Talking, ClonedTruth) {
+    let mut program = Talking::start(command.arg(what));
+    let ready = program.line().expect("the victim ended before it was ready");
+    let truth = serde_json::from_value(victim::parse_ready(&ready)).unwrap();
+    (program, truth)
+}
+
+fn cloned(what: &str) -> (Talking, ClonedTruth) {
+    start(Command::new(victim::live("cloned")), what)
+}
+
+fn answer(program: &mut Talking, line: &str) -> String {
+    program.tell(&format!("{line}\n"));
+    program.line().expect("it lives")
+}
+
+/// Dumps by a clone. The dump must be complete.
+fn by_clone(pid: u32, options: &[&str]) -> Capture {
+    let capture = Capture::with(pid, &[options, &CLONE].concat());
+    assert_eq!(capture.result["hold"], "clone", "{}", capture.result);
+    assert_eq!(capture.result["tracer"], "helper");
+    assert_no_clones(pid);
+    capture
+}
+
+/// The processes that run the same program, other than `pid`, and that are not zombies.
+fn clones(pid: u32) -> Vec<u32> {
+    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|other| *other != pid)
+        .filter(|other| fs::read_link(format!("/proc/{other}/exe")).is_ok_and(|path| path == program))
+        .filter(|other| proc::Stat::of(other).is_some_and(|stat| !['Z', 'X'].contains(&stat.state())))
+        // Each start of the program has its own addresses. Children have those of their parent.
+        .filter(|other| first_address(*other) == first_address(pid))
+        .collect()
+}
+
+fn first_address(pid: u32) -> Option<String> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    maps.split('-').next().map(str::to_owned)
+}
+
+fn assert_no_clones(pid: u32) {
+    until("the clone has ended", || clones(pid).is_empty());
+    until("it has no child", || proc::children(pid).is_empty());
+}
+
+/// A list of a dump without the places of its entries in the file, and without times.
+fn contents(list: impl Serialize) -> Value {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Array(values) => values.iter_mut().for_each(strip),
+            Value::Object(fields) => {
+                let is_place = |name: &str| {
+                    ["offset", "rva", "location"]
+                        .iter()
+                        .any(|end| name.ends_with(end))
+                        || name == "info"
+                };
+                fields.retain(|name, _| !is_place(name));
+                fields.values_mut().for_each(strip);
+            }
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(list).unwrap();
+    strip(&mut value);
+    value
+}
+
+/// The streams that have no times, no counters of the system, and no places in the file.
+const SAME: [&str; 8] = [
+    "SystemInfoStream",
+    "LinuxLsbRelease",
+    "LinuxCmdLine",
+    "LinuxEnviron",
+    "LinuxAuxv",
+    "LinuxMaps",
+    "MozLinuxLimits",
+    "MemoryInfoListStream",
+];
+
+/// Fails if two dumps of a process that does nothing differ in more than times and counters.
+fn assert_same(one: &Dump, other: &Dump) {
+    let kinds = |dump: &Dump| -> Vec<u32> {
+        let streams = dump.directory().iter();
+        streams.map(|entry| entry.stream_type).collect()
+    };
+    assert_eq!(kinds(one), kinds(other));
+    let lists = |dump: &Dump| {
+        [
+            contents(dump.threads().unwrap()),
+            contents(dump.modules().unwrap()),
+            contents(dump.memory_ranges().unwrap()),
+            contents(dump.memory_regions().unwrap()),
+            contents(dump.handles().unwrap()),
+            contents(dump.dso_debug().unwrap()),
+        ]
+    };
+    assert_eq!(lists(one), lists(other));
+    for kind in kinds(one) {
+        if stream_name(kind).is_some_and(|name| SAME.contains(&name)) {
+            let bytes = |dump: &Dump| dump.stream_bytes(kind).unwrap();
+            assert!(bytes(one) == bytes(other), "stream {kind:#x}");
+        }
+    }
+    for range in one.memory_ranges().unwrap() {
+        let bytes = |dump: &Dump| {
+            dump.memory(range.address, range.size)
+                .unwrap()
+                .expect("it is there")
+        };
+        assert!(bytes(one) == bytes(other), "memory at {:#x}", range.address);
+    }
+}
+
+#[test]
+fn it_has_what_a_stop_has() {
+    for types in [
+        "normal",
+        "heap",
+        "full",
+        "with-full-memory,with-avx-x-state-context",
+    ] {
+        let victim = steady(&victim::live("parked"));
+        let stopped = Capture::with(victim.pid(), &["--type", types]);
+        let cloned = by_clone(victim.pid(), &["--type", types]);
+        cloned.check();
+        assert_same(&stopped.dump, &cloned.dump);
+        for list in ["missing", "left_out"] {
+            assert_eq!(stopped.result[list], cloned.result[list], "{types}");
+        }
+    }
+}
+
+#[test]
+fn it_has_every_kind_of_memory_that_a_stop_has() {
+    for options in [
+        &["--type", "with-full-memory"][..],
+        &["--type", "full", "--include-dontdump"],
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut victim = Victim::start_command(
+            Command::new(victim::live("memory"))
+                .arg(folder.path())
+                .env("GLIBC_TUNABLES", "glibc.pthread.rseq=0"),
+        );
+        let stopped = Capture::with(victim.pid(), options);
+        let cloned = by_clone(victim.pid(), options);
+        assert_same(&stopped.dump, &cloned.dump);
+        victim.ping();
+    }
+}
+
+/// The target changes all of its memory after the clone was made, and before it is read.
+#[test]
+fn what_the_target_writes_meanwhile_is_not_in_the_dump() {
+    let (mut program, truth) = cloned("plain");
+    let mut command = dumpwright();
+    command
+        .args([
+            "dump",
+            "--json",
+            "--type",
+            "full",
+            "--pid",
+            &program.pid().to_string(),
+        ])
+        .args(CLONE)
+        .args(["-o", "-"])
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut dumper = KilledOnDrop(command.spawn().unwrap());
+    let mut output = dumper.stdout.take().unwrap();
+    let mut readable = libc::pollfd {
+        fd: output.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: the pointer refers to one local structure.
+    assert_eq!(unsafe { libc::poll(&raw mut readable, 1, -1) }, 1);
+    // The dump is larger than the pipe, so the dumper waits. The target runs.
+    assert_eq!(answer(&mut program, "change"), "changed");
+    assert_eq!(answer(&mut program, "children"), "0 notifications, no child");
+    proc::assert_released(program.pid());
+    let (mut bytes, mut text) = (Vec::new(), String::new());
+    output.read_to_end(&mut bytes).unwrap();
+    dumper.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(dumper.wait().unwrap().success(), "{text}");
+    let result: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(result["hold"], "clone");
+    let dump = Dump::from_bytes(bytes).unwrap();
+    for pattern in &truth.memory {
+        let memory = dump.memory(pattern.address, pattern.length).unwrap();
+        assert!(memory.unwrap() == pattern.bytes(), "{}", pattern.name);
+    }
+    assert_no_clones(program.pid());
+    assert_eq!(answer(&mut program, "children"), "0 notifications, no child");
+}
+
+/// Dumps a target that cannot be cloned. It must be stopped instead, and a note must have `reason`.
+fn assert_stopped_instead(pid: u32, reason: &str) -> Capture {
+    let capture = Capture::with(pid, &[&["--type", "full"][..], &CLONE].concat());
+    assert_eq!(capture.result["hold"], "stop");
+    let notes = capture.result["notes"].to_string();
+    assert!(notes.contains("not cloned") && notes.contains(reason), "{notes}");
+    assert_no_clones(pid);
+    capture
+}
+
+#[test]
+fn a_target_that_may_be_harmed_is_stopped_instead() {
+    for (what, reason) in [
+        ("filter", "a filter decides about its system calls (seccomp)"),
+        ("adopts", "it adopts the orphans of its children"),
+        ("kept", "it keeps 17 MiB of memory from its children"),
+        ("namespace", "another pid namespace"),
+    ] {
+        if what == "namespace" && !proc::is_root() {
+            continue;
+        }
+        let (mut program, truth) = cloned(what);
+        let capture = assert_stopped_instead(program.pid(), reason);
+        for pattern in &truth.memory {
+            let bytes = capture.memory(&pattern.name, pattern.address, pattern.length);
+            assert!(bytes == pattern.bytes(), "{what}: {}", pattern.name);
+        }
+        assert_eq!(answer(&mut program, "children"), "0 notifications, no child");
+    }
+}
+
+#[test]
+fn so_is_one_that_may_start_no_process() {
+    if !proc::is_root() {
+        return;
+    }
+    // A user without other processes. The program must be in a directory that this user can read.
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let copy = folder.path().join("cloned");
+    crate::support::copy_program(&victim::live("cloned"), &copy);
+    crate::support::run_well(Command::new("chmod").args(["-R", "a+rx"]).arg(folder.path()));
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid", "61234", "--regid", "61234", "--clear-groups"])
+        .args(["prlimit", "--nproc=1:1"])
+        .arg(copy);
+    let (mut program, _) = start(command, "plain");
+    assert_stopped_instead(program.pid(), "the system allows no more processes (EAGAIN)");
+    assert_eq!(answer(&mut program, "children"), "0 notifications, no child");
+}
+
+#[test]
+fn so_is_one_that_a_signal_has_stopped() {
+    let (mut program, _) = cloned("plain");
+    let all_stopped = |pid| states(pid).iter().all(|state| *state == 'T');
+    signal(program.pid(), libc::SIGSTOP);
+    until("it has stopped", || all_stopped(program.pid()));
+    assert_stopped_instead(program.pid(), "a signal had stopped it");
+    until("it is stopped again", || all_stopped(program.pid()));
+    signal(program.pid(), libc::SIGCONT);
+    assert_eq!(answer(&mut program, "children"), "0 notifications, no child");
+}
+
+/// Dumps a victim that checks itself many times.
+fn capture_often(captures: usize) {
+    let mut program = Talking::start(&mut Command::new(victim::live("checking")));
+    let ready = program.line().expect("the victim ended before it was ready");
+    victim::parse_ready(&ready);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dump");
+    let mut by_stop = 0;
+    for number in 0..captures {
+        let types = ["normal", "full"][number % 2];
+        let result = dump(program.pid(), types, &path);
+        if result["hold"] != "clone" {
+            // It may be just starting a child.
+            let notes = result["notes"].to_string();
+            assert!(notes.contains("one of its threads did not stop"), "{notes}");
+            by_stop += 1;
+        }
+        proc::assert_released(program.pid());
+        assert_eq!(answer(&mut program, "check"), "whole", "capture {number}");
+    }
+    assert!(by_stop * 4 <= captures, "{by_stop} of {captures} by a stop");
+    until("no clone is left", || clones(program.pid()).is_empty());
+}
+
+fn dump(pid: u32, types: &str, path: &Path) -> Value {
+    let mut command = dumpwright();
+    command
+        .args([
+            "dump",
+            "--json",
+            "--force",
+            "--type",
+            types,
+            "--pid",
+            &pid.to_string(),
+        ])
+        .args(CLONE)
+        .arg("-o")
+        .arg(path);
+    crate::capture::complete(&mut command)
+}
+
+#[test]
+fn a_busy_target_notices_nothing() {
+    capture_often(20);
+}
+
+#[test]
+#[ignore = "takes minutes; cargo test --test live clone -- --ignored"]
+fn a_busy_target_notices_nothing_a_thousand_times() {
+    capture_often(1000);
+}
+
+/// Stops may come in at any moment of the injected calls.
+#[test]
+fn no_signal_is_lost() {
+    for what in ["signals", "stops"] {
+        let victim = Victim::start(&victim::c("storm", Frames::Pointers), &[what]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dump");
+        let clones = (0..40).filter(|_| dump(victim.pid(), "normal", &path)["hold"] == "clone");
+        assert!(clones.count() > 0, "{what}");
+        proc::assert_released(victim.pid());
+        crate::storms::assert_no_signal_lost(victim);
+    }
+}
