@@ -31,17 +31,10 @@ fn of_mebibytes(size: &str) -> Victim {
 }
 
 /// Starts a dump of all memory into a pipe that nobody reads, in a process group of its own.
-fn start_stalled(victim: &Victim, options: &[&str]) -> KilledOnDrop {
+pub(crate) fn start_stalled(pid: u32, options: &[&str]) -> KilledOnDrop {
     let mut command = dumpwright();
     command
-        .args([
-            "dump",
-            "--json",
-            "--type",
-            "full",
-            "--pid",
-            &victim.pid().to_string(),
-        ])
+        .args(["dump", "--json", "--type", "full", "--pid", &pid.to_string()])
         .args(options)
         .args(["-o", "-"])
         .process_group(0)
@@ -132,7 +125,7 @@ fn assert_filled(dump: &Dump, bytes: &[u8], victim: &Victim) {
 #[test]
 fn a_reader_that_stalls_does_not_hold_the_target_beyond_the_limit() {
     let mut victim = big();
-    let dumper = start_stalled(&victim, &["--max-pause", "2s"]);
+    let dumper = start_stalled(victim.pid(), &["--max-pause", "2s"]);
     victim.ping();
     let (dump, result) = partial(dumper, &victim, "the pause limit of 2000 ms had passed");
     assert!(
@@ -148,7 +141,7 @@ fn a_reader_that_stalls_does_not_hold_the_target_beyond_the_limit() {
 #[test]
 fn after_64_mib_of_filler_the_rest_is_zero() {
     let mut victim = of_mebibytes("160");
-    let dumper = start_stalled(&victim, &["--max-pause", "2s"]);
+    let dumper = start_stalled(victim.pid(), &["--max-pause", "2s"]);
     victim.ping();
     let (_, result) = partial(dumper, &victim, "the pause limit of 2000 ms had passed");
     let lost = result["missing"].as_array().unwrap();
@@ -161,7 +154,7 @@ fn after_64_mib_of_filler_the_rest_is_zero() {
 #[test]
 fn a_reader_that_stalls_does_not_hold_the_target_for_ever() {
     let mut victim = big();
-    let dumper = start_stalled(&victim, &[]);
+    let dumper = start_stalled(victim.pid(), &[]);
     victim.ping();
     let (_, result) = partial(dumper, &victim, "the output took no bytes for 10 s");
     assert!(result["pause_us"].as_u64().unwrap() >= 10_000_000, "{result}");
@@ -186,7 +179,7 @@ fn stop_group_until(victim: &mut Victim, dumper: &KilledOnDrop) {
 #[test]
 fn a_stopped_dumper_does_not_hold_its_target_beyond_the_limit() {
     let mut victim = big();
-    let dumper = start_stalled(&victim, &["--max-pause", "2s"]);
+    let dumper = start_stalled(victim.pid(), &["--max-pause", "2s"]);
     stop_group_until(&mut victim, &dumper);
     partial(dumper, &victim, "the pause limit of 2000 ms had passed");
 }
@@ -195,7 +188,7 @@ fn a_stopped_dumper_does_not_hold_its_target_beyond_the_limit() {
 #[test]
 fn a_stopped_dumper_does_not_hold_its_target_for_ever() {
     let mut victim = big();
-    let dumper = start_stalled(&victim, &[]);
+    let dumper = start_stalled(victim.pid(), &[]);
     stop_group_until(&mut victim, &dumper);
     let reason = "the dumping process itself was stopped for 10 s";
     partial(dumper, &victim, reason);
