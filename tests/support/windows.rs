@@ -36,17 +36,22 @@ pub fn library() -> &'static Path {
 /// Builds `dumps.exe`, the test program that uses the library (`tests/windows_programs`).
 pub fn dumps() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| example("dumps"))
+    BUILT.get_or_init(|| program("dumps"))
 }
 
-/// Builds an example program of the root package.
-pub fn example(name: &str) -> PathBuf {
+/// Builds a program of `tests/windows_programs`.
+pub fn program(name: &str) -> PathBuf {
     build(&PROGRAMS, &format!("{name}.exe"))
 }
 
 /// All programs, in one command: cargo would compile the library once more for each set of
 /// features. `cargo xtask test` has run both commands before the tests.
-const PROGRAMS: [&str; 4] = ["--package", "dumpwright", "--bins", "--examples"];
+const PROGRAMS: [&str; 4] = [
+    "--package",
+    "dumpwright",
+    "--package",
+    "dumpwright-windows-programs",
+];
 
 const LIBRARY: [&str; 2] = ["--package", "dumpwright-capi"];
 

@@ -96,7 +96,7 @@ impl Target {
     fn call_back(&self, what: &str) -> Output {
         let _ = fs::remove_file(self.file("dump"));
         static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-        let program = PROGRAM.get_or_init(|| windows::example("dbghelp_callbacks"));
+        let program = PROGRAM.get_or_init(|| windows::program("dbghelp_callbacks"));
         let mut command = windows::wine(program);
         command
             .args([what, &self.pid.to_string(), "dump"])

@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use anyhow::{Context, ensure};
 use xshell::{Shell, cmd};
 
+/// The packages that are only for this repository.
+const ONLY_HERE: [&str; 3] = ["xtask", "dumpwright-fixtures", "dumpwright-windows-programs"];
+
 /// Makes the packages of the workspace, unpacks them side by side, and checks that they compile
 /// without the rest of the repository.
 ///
@@ -35,8 +38,7 @@ pub(crate) fn check(shell: &Shell) -> anyhow::Result<()> {
         let (name, _) = folder
             .rsplit_once('-')
             .context("a package's file is NAME-VERSION.crate")?;
-        // These two packages are only for this repository.
-        if name == "xtask" || name == "dumpwright-fixtures" {
+        if ONLY_HERE.contains(&name) {
             continue;
         }
         cmd!(shell, "tar --extract --file {file} --directory {unpacked}").run()?;

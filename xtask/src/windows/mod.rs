@@ -45,12 +45,13 @@ const PROGRAMS: &[Program] = &[
 ];
 
 /// The packages of the workspace that contain programs or libraries for Windows.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 6] = [
     "dumpwright",
     "dumpwright-callback",
     "dumpwright-capi",
     "dumpwright-target",
     "dumpwright-windows",
+    "dumpwright-windows-programs",
 ];
 
 /// Lints the code that is compiled only for Windows, and the code that both systems share.
@@ -93,9 +94,14 @@ pub(crate) fn build(shell: &Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The Windows programs of the root package, in one command, so that they share its compiled
+/// The command line, and the programs for the tests, in one command, so that they share the compiled
 /// library.
-pub(crate) const OWN_PROGRAMS: [&str; 4] = ["--package", "dumpwright", "--bins", "--examples"];
+pub(crate) const OWN_PROGRAMS: [&str; 4] = [
+    "--package",
+    "dumpwright",
+    "--package",
+    "dumpwright-windows-programs",
+];
 
 /// Runs the unit tests of the Windows backend and of its building blocks, under Wine. Tests of
 /// whole dumps run with the other tests.
