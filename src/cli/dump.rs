@@ -106,6 +106,13 @@ pub(super) struct DumpArgs {
     #[arg(long)]
     force: bool,
 
+    /// Wait until the dump is on disk before it gets its name
+    ///
+    /// The dump is then complete even if the system crashes or loses power directly afterwards.
+    /// Without this option, the system writes the file to the disk within about half a minute.
+    #[arg(long)]
+    sync: bool,
+
     /// Select how a live process is kept from changing while it is read
     #[arg(long, value_enum, default_value_t = HoldArg::Stop)]
     hold: HoldArg,
@@ -428,7 +435,7 @@ impl OutputArg {
             backend::create_file(&args.output, args.force)?
         };
         Ok(Self {
-            file,
+            file: file.sync(args.sync),
             level: args.compress,
         })
     }

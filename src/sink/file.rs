@@ -27,8 +27,12 @@ const BLOCK: usize = 4096;
 const BUFFER: usize = 64 << 10;
 
 /// The size in bytes of the buffer for files. A small dump consists of dozens of pieces, some of a
-/// few bytes, and takes one write; the pieces of a large one that do not fit are not copied.
+/// few bytes, and takes one write.
 const FILE_BUFFER: usize = 256 << 10;
+
+/// The size in bytes from which a piece is written directly: copying it would take longer than
+/// another write.
+const LARGE_PIECE: usize = 64 << 10;
 
 /// The beginning of all temporary names.
 const TEMPORARY: &str = ".dumpwright-";
@@ -57,6 +61,8 @@ pub struct FileSink {
     end: u64,
     /// Whether another writer may have filled the file. `end` is then not valid.
     lent: bool,
+    /// Whether to wait until the file is on disk.
+    sync: bool,
 }
 
 #[derive(Debug)]
@@ -142,7 +148,19 @@ impl FileSink {
             buffer: Vec::new(),
             end: 0,
             lent: false,
+            sync: false,
         }
+    }
+
+    /// Sets whether a finished dump is on disk (`fsync`, on Windows `FlushFileBuffers`), so that it
+    /// also survives a crash of the system that follows. The default is `false`: the system writes
+    /// the file to the disk later, and dumps of large processes take far less time.
+    ///
+    /// Errors that network file systems report when a file is closed are noticed in both cases.
+    #[must_use]
+    pub fn sync(mut self, sync: bool) -> Self {
+        self.sync = sync;
+        self
     }
 
     fn open(
@@ -169,6 +187,7 @@ impl FileSink {
             buffer: Vec::new(),
             end: 0,
             lent: false,
+            sync: false,
         };
         let found = match fs::symlink_metadata(path) {
             Ok(found) => Some(found),
@@ -285,9 +304,9 @@ impl FileSink {
 
     /// Does the same for a file, in which zero blocks become holes.
     fn write_file_buffered(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.buffer.len() + bytes.len() > FILE_BUFFER {
+        if self.buffer.len() + bytes.len() > FILE_BUFFER || bytes.len() >= LARGE_PIECE {
             self.write_buffer()?;
-            if bytes.len() >= FILE_BUFFER {
+            if bytes.len() >= LARGE_PIECE {
                 return write_around_zeros(&self.file, self.end, bytes);
             }
         }
@@ -482,6 +501,14 @@ impl Sink for FileSink {
         self.path.as_deref()
     }
 
+    fn largest_part(&self) -> usize {
+        match self.state {
+            FileState::Direct => BUFFER,
+            // A file takes everything.
+            _ => FILE_BUFFER,
+        }
+    }
+
     fn lend_file(&mut self) -> Option<&File> {
         if matches!(self.state, FileState::Direct) {
             return None;
@@ -499,7 +526,10 @@ impl Sink for FileSink {
             // This creates the hole at the end, if there is one.
             self.file.set_len(self.end)?;
         }
-        system::settle(&self.file)
+        if self.sync {
+            system::sync(&self.file)?;
+        }
+        system::close_a_copy(&self.file)
     }
 }
 
@@ -537,14 +567,18 @@ mod tests {
 
     #[test]
     fn pieces_and_holes_of_any_size_come_in_order() {
-        const PIECES: [usize; 10] = [
+        const PIECES: [usize; 14] = [
             1,
             BLOCK - 1,
             BLOCK,
             20,
-            FILE_BUFFER - 1,
-            FILE_BUFFER,
-            FILE_BUFFER + 1,
+            LARGE_PIECE - 1,
+            LARGE_PIECE - 1,
+            LARGE_PIECE - 1,
+            LARGE_PIECE - 1,
+            LARGE_PIECE - 1,
+            LARGE_PIECE,
+            LARGE_PIECE + 1,
             100,
             3 * FILE_BUFFER,
             7,

@@ -119,14 +119,14 @@ fn finish_waiting(running: &mut KilledOnDrop) {
 #[test]
 fn an_error_that_comes_late_fails_the_dump_before_its_name_appears() {
     let mut victim = plain();
-    for lack in ["bad-flush", "bad-sync"] {
+    for (lack, sync) in [("bad-flush", &[][..]), ("bad-sync", &["--sync"])] {
         let Some(volume) = Volume::mount(&[lack]) else {
             return;
         };
         let file = volume.path().join("dump");
         let pid = victim.pid().to_string();
         for more in [&[][..], &["--force"]] {
-            let arguments = [&["--pid", &pid, "-o", file.to_str().unwrap()], more].concat();
+            let arguments = [&["--pid", &pid, "-o", file.to_str().unwrap()], more, sync].concat();
             let reason = refusal(&arguments);
             assert_says(
                 &reason,
@@ -134,13 +134,14 @@ fn an_error_that_comes_late_fails_the_dump_before_its_name_appears() {
             );
             assert!(names(&volume.path()).is_empty(), "{lack} {more:?}");
         }
-        let script = "exec \"$0\" dump --scenario \"$1\" -o - > \"$2\"";
+        let script = "exec \"$0\" dump --scenario \"$1\" -o - \"${@:3}\" > \"$2\"";
         let outcome = Outcome::of(
-            Command::new("sh")
+            Command::new("bash")
                 .args(["-c", script])
                 .arg(dumpwright().get_program())
                 .arg(SCENARIO)
-                .arg(&file),
+                .arg(&file)
+                .args(sync),
         )
         .expect(1);
         assert_says(&outcome.stderr, &["write to", "Input/output error"]);

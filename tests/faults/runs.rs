@@ -111,6 +111,9 @@ impl Bench {
         command.arg("--").arg(support::dumper::dumpwright().get_program());
         command.args(["dump", "--json", "--type", self.types, "-o"]);
         command.arg(folder.join("dump.dmp"));
+        if self.types == "full" {
+            command.arg("--sync");
+        }
         let still = || support::victim::bare("still");
         match (&self.victim, self.source) {
             (Some(victim), _) => command.args(["--pid", &victim.pid().to_string()]),

@@ -134,7 +134,7 @@ impl Bench {
         command.args(["dump", "--pid", &self.victim.pid().to_string(), "-o"]);
         command.arg(self.output().join("dump"));
         if self.is_forced {
-            command.arg("--force");
+            command.args(["--force", "--sync"]);
         }
         if self.clones {
             command.args(["--hold", "clone"]);

@@ -48,7 +48,7 @@ const CASES: [Case; 3] = [
     // The memory is read while the file is written, and the file gets its name by another function.
     Case {
         name: "full, replacing a file",
-        options: &["--type", "full", "--force"],
+        options: &["--type", "full", "--force", "--sync"],
         functions: &[
             "CreateFileW",
             "FlushFileBuffers",

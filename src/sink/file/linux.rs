@@ -242,28 +242,36 @@ pub(super) fn is_private(file: &File) -> io::Result<bool> {
     Ok(file.metadata()?.mode() & 0o077 == 0)
 }
 
-/// Stores what was written, and reports errors that were deferred.
-///
-/// Some errors are reported by `fsync`, and those of network file systems by `close`. The
-/// descriptor that is closed here is a copy: the system flushes a file whenever a descriptor of it
-/// is closed. If no copy can be made, only `fsync` is called.
-pub(super) fn settle(file: &File) -> io::Result<()> {
-    if file.metadata()?.is_file() {
-        match file.sync_all() {
-            // The errors of file systems without fsync.
-            Err(error)
-                if matches!(
-                    error.raw_os_error(),
-                    Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)
-                ) => {}
-            synced => synced?,
-        }
+/// Waits until what was written is on disk.
+pub(super) fn sync(file: &File) -> io::Result<()> {
+    if !file.metadata()?.is_file() {
+        return Ok(());
     }
+    match file.sync_all() {
+        // The errors of file systems without fsync.
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)
+            ) =>
+        {
+            Ok(())
+        }
+        synced => synced,
+    }
+}
+
+/// Reports errors that the system has deferred until the file is closed: network file systems store
+/// a file then, and may find that there is no space for it.
+///
+/// The system also does so when a copy of the descriptor is closed. If no copy can be made, there
+/// is no such report.
+pub(super) fn close_a_copy(file: &File) -> io::Result<()> {
     let Ok(copy) = file.try_clone() else {
         return Ok(());
     };
     match nix::unistd::close(copy.into_raw_fd()) {
-        // The descriptor is closed, and `fsync` has stored the file.
+        // The descriptor is closed. A signal has interrupted the wait for the server.
         Err(Errno::EINTR) => Ok(()),
         closed => Ok(closed?),
     }
