@@ -9,8 +9,9 @@ use dumpwright_target::{AddressRange, Content, Diagnostic, Frozen, Subject};
 use crate::Error;
 use crate::capture::{Bytes, Piece};
 use crate::error::remedy;
+use crate::memory::buffer::PageBuffer;
 use crate::memory::reader;
-use crate::plan::{Layout, PlacedContent, narrow};
+use crate::plan::{Layout, PlacedBlock, PlacedContent, narrow};
 use crate::protocol::dialogue::Service;
 use crate::sink::Sink;
 
@@ -48,13 +49,23 @@ pub(crate) enum Destination<'s> {
     },
 }
 
+impl Destination<'_> {
+    /// The maximum number of bytes that it gets at once while the target waits.
+    fn largest_part(&self) -> usize {
+        match self {
+            Self::Sink(sink) => sink.largest_part(),
+            Self::Callback { .. } => LARGEST_WRITE,
+        }
+    }
+}
+
 /// The output and the number of bytes that it has received.
 struct DumpWriter<'o, 's> {
     output: &'o mut Destination<'s>,
     at: u64,
-    /// One buffer for all pieces, because there can be tens of thousands. It stays empty without
-    /// deferred memory.
-    buffer: Vec<u8>,
+    /// One buffer for all pieces, because there can be tens of thousands. `None` before the first
+    /// one.
+    buffer: Option<PageBuffer>,
     /// The number of bytes that were filled because the target was resumed.
     filled: u64,
 }
@@ -73,7 +84,7 @@ impl DumpWriter<'_, '_> {
         let Some(frozen) = frozen else {
             return self.append_all(bytes, service);
         };
-        for part in bytes.chunks(LARGEST_WRITE) {
+        for part in bytes.chunks(self.output.largest_part()) {
             frozen.waits_for_output(true);
             let appended = self.append_all(part, service);
             frozen.waits_for_output(false);
@@ -214,11 +225,12 @@ pub(crate) fn emit(
     let mut writer = DumpWriter {
         output,
         at: 0,
-        buffer: Vec::new(),
+        buffer: None,
         filled: 0,
     };
     let mut lost = Vec::new();
-    for part in &layout.parts {
+    let mut parts = layout.parts.iter();
+    while let Some(part) = parts.next() {
         service.poll_cancel()?;
         let gap = part.offset - writer.at;
         if gap > 0 {
@@ -230,7 +242,14 @@ pub(crate) fn emit(
                 (Bytes::Fetched(bytes), frozen) => writer.append(bytes, still(frozen), service)?,
                 (Bytes::Lost, _) => {}
                 (Bytes::Deferred, Some(frozen)) => {
-                    let range = pieces[*index].range;
+                    let mut range = pieces[*index].range;
+                    // A callback is asked about each piece.
+                    while !service.has_callback()
+                        && let Some(joined) = joined(range, part.offset, parts.as_slice().first(), pieces)
+                    {
+                        range = joined;
+                        parts.next();
+                    }
                     deferred(&mut **frozen, range, failures, service, &mut writer, &mut lost)?;
                 }
                 (Bytes::Deferred, None) => {
@@ -253,6 +272,26 @@ pub(crate) fn emit(
     })
 }
 
+/// If `next` is a deferred piece that follows `range` both in memory and in the file, returns the
+/// two together. `offset` is that of `range` in the file.
+///
+/// A program can have tens of thousands of adjacent mappings with different protection. They are
+/// read with few system calls.
+fn joined(
+    range: AddressRange,
+    offset: u64,
+    next: Option<&PlacedBlock<'_>>,
+    pieces: &[Piece],
+) -> Option<AddressRange> {
+    let next = next.filter(|next| next.offset == offset + range.len())?;
+    let PlacedContent::Piece(index) = next.content else {
+        return None;
+    };
+    let piece = &pieces[index];
+    let follows = piece.range.start() == range.end() && matches!(piece.bytes, Bytes::Deferred);
+    AddressRange::new(range.start(), piece.range.end()).filter(|_| follows)
+}
+
 fn still<'h, 't>(frozen: &'h mut Option<&mut (dyn Frozen + 't)>) -> StillFrozen<'h, 't> {
     frozen.as_mut().map(|frozen| &mut **frozen)
 }
@@ -270,8 +309,10 @@ fn deferred(
     writer: &mut DumpWriter<'_, '_>,
     lost: &mut Vec<Lost>,
 ) -> Result<(), Error> {
-    let mut buffer = std::mem::take(&mut writer.buffer);
-    buffer.resize(usize::try_from(BUFFER).expect("small"), 0);
+    let buffer = writer.buffer.take();
+    let len = usize::try_from(BUFFER).expect("small");
+    // Nearly all deferred memory begins at a page.
+    let mut buffer = buffer.unwrap_or_else(|| PageBuffer::new(0, len));
     // A callback that takes the Vm callback types gets every byte, also zeros that need no read.
     let see_all = service.wants_reads();
     for window in range.chunks(reader::SURVEY_WINDOW) {
@@ -320,7 +361,7 @@ fn deferred(
             }
         }
     }
-    writer.buffer = buffer;
+    writer.buffer = Some(buffer);
     Ok(())
 }
 

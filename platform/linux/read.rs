@@ -41,6 +41,10 @@ const RUNS_A_CALL: usize = 1024;
 /// reads need not.
 const READ_AHEAD: u64 = 1 << 20;
 
+/// The size in bytes up to which memory is read through `/proc/PID/mem`, whether it is shared or
+/// not.
+const FEW_BYTES: u64 = 1024;
+
 /// How many bytes of addresses a survey examines at once. More would only make the list of runs
 /// longer. A survey of at least this size also examines the rest of the mapping.
 const SURVEY_WINDOW: u64 = 256 << 20;
@@ -565,22 +569,30 @@ impl ProcessMemory {
     /// Reads adjacent pieces that are memory or zeros. `at` is the address of the first byte of
     /// `into`.
     fn gather(&mut self, at: u64, pieces: &[ReadPiece], into: &mut [u8]) -> Result<(), ReadEnd> {
-        let mut alone = Vec::with_capacity(pieces.len());
+        let mut alone: Vec<AddressRange> = Vec::with_capacity(pieces.len());
         for piece in pieces {
             if piece.source == ReadRoute::Zero {
                 slice(into, at, piece.range).fill(0);
                 continue;
             }
-            // All pages of a clone are shared with the target.
+            // All pages of a clone are shared with the target. For few bytes, it costs more to find
+            // out whether their pages are shared than to read them as if they were.
+            let few = piece.range.len() <= FEW_BYTES && !self.mem_refused;
             let parts = match &self.clone {
-                Some(_) => vec![(piece.range, true)],
-                None => self.shared.parts(piece.range),
+                None if !few => self.shared.parts(piece.range),
+                _ => vec![(piece.range, true)],
             };
             for (part, is_shared) in parts {
                 // Reading is worth more than that the pages stay shared.
                 if is_shared && self.open_mem().is_ok() {
                     self.read_alone(at, &mut std::mem::take(&mut alone), into)?;
                     self.read_mem(part, slice(into, at, part))?;
+                } else if let Some(last) = alone.last_mut()
+                    && last.end() == part.start()
+                    && let Some(joined) = AddressRange::new(last.start(), part.end())
+                {
+                    // Adjacent mappings are one run for the kernel.
+                    *last = joined;
                 } else {
                     alone.push(part);
                 }

@@ -358,6 +358,9 @@ pub(crate) fn parse(mut text: impl BufRead) -> io::Result<Vec<Mapping>> {
             }
         } else if let Some(more) = held(&line) {
             pages = Some(pages.unwrap_or(0_u64).saturating_add(more));
+        } else if line.first().is_some_and(u8::is_ascii_uppercase) {
+            // One of the more than 20 other fields of an entry of `smaps`. A mapping begins with a
+            // lower-case digit.
         } else if let Some(mut mapping) = Mapping::parse(&line) {
             is_taken = false;
             pages = None;
@@ -414,7 +417,7 @@ fn read_line(text: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
             return Ok(any);
         }
         any = true;
-        let end = buffer.iter().position(|b| *b == b'\n');
+        let end = memchr::memchr(b'\n', buffer);
         let part = &buffer[..end.unwrap_or(buffer.len())];
         line.extend_from_slice(&part[..part.len().min(LINE_LIMIT - line.len())]);
         let used = end.map_or(buffer.len(), |end| end + 1);

@@ -5,6 +5,7 @@ use dumpwright_target::{AddressRange, Diagnostic, Memory, Subject};
 use super::{Bytes, CapturedMemory, Piece, Snapshot};
 use crate::Error;
 use crate::error::remedy;
+use crate::memory::buffer::PageBuffer;
 use crate::memory::reader;
 use crate::memory::set::RangeSet;
 use crate::protocol::dialogue::Service;
@@ -106,9 +107,11 @@ fn fetch_range(
         if let Some(good) = AddressRange::new(start, end) {
             let from = usize::try_from(good.start() - range.start()).expect("inside the buffer");
             let to = usize::try_from(good.end() - range.start()).expect("inside the buffer");
+            let mut part = buffer(good);
+            part.copy_from_slice(&bytes[from..to]);
             pieces.push(Piece {
                 range: good,
-                bytes: Bytes::Fetched(bytes[from..to].to_vec()),
+                bytes: Bytes::Fetched(part),
             });
         }
     };
@@ -125,6 +128,7 @@ fn fetch_range(
     pieces
 }
 
-fn buffer(range: AddressRange) -> Vec<u8> {
-    vec![0; usize::try_from(range.len()).expect("a piece is at most 64 MiB")]
+fn buffer(range: AddressRange) -> PageBuffer {
+    let len = usize::try_from(range.len()).expect("a piece is at most 64 MiB");
+    PageBuffer::new(range.start(), len)
 }

@@ -2,6 +2,8 @@
 
 use dumpwright_target::AddressRange;
 
+use crate::memory::buffer::PageBuffer;
+
 /// The memory of the dump. It is set where the memory is chosen; filters change the bytes that have
 /// been read.
 #[derive(Default)]
@@ -49,7 +51,7 @@ pub(crate) struct Piece {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Bytes {
     /// Read already. The target is no longer needed for them.
-    Fetched(Vec<u8>),
+    Fetched(PageBuffer),
     /// To be read while the file is written.
     Deferred,
     /// Known to be unreadable. The range is listed with no bytes.

@@ -8,7 +8,7 @@ mod layout;
 
 use std::borrow::Cow;
 
-pub(crate) use layout::{Layout, Offsets, PlacedContent, capped, narrow};
+pub(crate) use layout::{Layout, Offsets, PlacedBlock, PlacedContent, capped, narrow};
 
 use crate::Error;
 

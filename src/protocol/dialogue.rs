@@ -142,7 +142,7 @@ impl<'c> Dialogue<'c> {
 
     /// Returns whether there is a callback.
     pub fn has_callback(&self) -> bool {
-        self.service.callback.is_some()
+        self.service.has_callback()
     }
 
     fn ask(&mut self, ask: Ask<'_>) -> Option<bool> {
@@ -410,6 +410,11 @@ impl Service<'_> {
     /// Returns whether the callback takes the Vm callback types.
     pub fn wants_reads(&self) -> bool {
         self.vm
+    }
+
+    /// Returns whether there is a callback.
+    pub fn has_callback(&self) -> bool {
+        self.callback.is_some()
     }
 
     /// Returns whether VmPreRead and VmPostRead are also sent for reads of structures, which are

@@ -46,6 +46,13 @@ pub trait Sink {
         Ok(())
     }
 
+    /// Returns the maximum number of bytes that [`append`](Self::append) gets at once while the
+    /// target waits for the output. If the output does not take that many in the time that the
+    /// target may wait, it counts as stalled.
+    fn largest_part(&self) -> usize {
+        64 << 10
+    }
+
     /// Prepares the output. Called once, before the target is suspended, unless the callback takes
     /// over the output.
     ///

@@ -16,6 +16,7 @@ pub(super) use full::full;
 pub(super) use selected::selected;
 
 use super::full::{LONGEST_UNTOUCHED_RUN, untouched};
+use crate::memory::buffer::PageBuffer;
 use crate::memory::reader;
 use crate::protocol::dialogue::Service;
 
@@ -63,12 +64,14 @@ fn fetch(
     memory: &mut dyn Memory,
     service: &mut Service<'_>,
     range: AddressRange,
-) -> Result<Vec<u8>, (AddressRange, Hresult)> {
-    let mut bytes = Vec::with_capacity(usize::try_from(range.len()).unwrap_or(0));
+) -> Result<PageBuffer, (AddressRange, Hresult)> {
+    let len = usize::try_from(range.len()).expect("memory to fetch fits into memory");
+    let mut bytes = PageBuffer::new(range.start(), len);
+    let mut done = 0;
     for chunk in range.chunks(CHUNK) {
-        let done = bytes.len();
-        bytes.resize(done + usize::try_from(chunk.len()).expect("at most CHUNK"), 0);
-        reader::read(memory, service, chunk, &mut bytes[done..]).map_err(|status| (chunk, status))?;
+        let end = done + usize::try_from(chunk.len()).expect("at most CHUNK");
+        reader::read(memory, service, chunk, &mut bytes[done..end]).map_err(|status| (chunk, status))?;
+        done = end;
     }
     Ok(bytes)
 }
