@@ -1,5 +1,5 @@
-//! Targets that are stopped although a clone was requested: those that cannot be cloned, or might be
-//! harmed by it, and those for which `--hold auto` expects no gain.
+//! Targets that are stopped although a clone was requested: those that cannot be cloned, or might
+//! be harmed by it, and those for which `--hold auto` expects no gain.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -102,10 +102,8 @@ fn so_is_a_program_that_was_started_for_the_dump() {
         .args(CLONE)
         .arg("-o")
         .arg(&path);
-    let output = run(command
-        .arg("--")
-        .arg(victim::live("parked"))
-        .env("VICTIM_TESTIMONY", folder.path().join("said")));
+    // It does not end by itself. It is killed after the dump.
+    let output = run(command.args(["--", "sleep", "3600"]));
     let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(result["hold"], "stop");
     let notes = result["notes"].to_string();

@@ -7,8 +7,9 @@
 //!
 //! While the thread is still stopped in the place where the kernel looks for signals, EINTR can be
 //! replaced by `ERESTARTNOHAND`. The kernel then repeats the call, unless it runs a signal handler
-//! first: in that case, the call returns EINTR, as it should. The call has done nothing yet, because
-//! calls that have transferred something return how much. A timeout that is relative begins anew.
+//! first: in that case, the call returns EINTR, as it should. The call has done nothing yet,
+//! because calls that have transferred something return how much. A timeout that is relative begins
+//! anew.
 
 use dumpwright_target::Fault;
 use libc::user_regs_struct;

@@ -1,6 +1,6 @@
-//! What these tests would catch: a process that is cloned, or not dumped at all, although the dumper
-//! cannot clone it: it has no helper process, it is the debugger of the process, or the clone would
-//! take longer than the pause may.
+//! What these tests would catch: a process that is cloned, or not dumped at all, although the
+//! dumper cannot clone it: it has no helper process, it is the debugger of the process, or the
+//! clone would take longer than the pause may.
 
 #[path = "support/refusal.rs"]
 #[allow(dead_code, reason = "no test file uses all of it")]
