@@ -160,7 +160,7 @@ impl<'t> TargetLease<'t> {
 }
 
 /// Returns what the dump type and the request need from the backend.
-fn need(dump_type: DumpType, request: &Request) -> Need {
+pub(crate) fn need(dump_type: DumpType, request: &Request) -> Need {
     /// Dump types that reduce the dump. With any of them, the dump has neither environment nor
     /// command line, even if another flag asks for these.
     const PRIVACY: DumpType = DumpType::WITHOUT_OPTIONAL_DATA
@@ -175,6 +175,9 @@ fn need(dump_type: DumpType, request: &Request) -> Need {
         extended_state: dump_type.contains(DumpType::WITH_AVX_X_STATE_CONTEXT),
         thread_times: dump_type.contains(DumpType::WITH_THREAD_INFO),
         max_pause: request.max_pause,
+        max_clone: request.max_clone,
+        private_memory: dump_type
+            .intersects(DumpType::WITH_PRIVATE_READ_WRITE_MEMORY | DumpType::WITH_PRIVATE_WRITE_COPY_MEMORY),
     }
 }
 

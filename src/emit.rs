@@ -165,7 +165,7 @@ type Lost = (AddressRange, LossCause);
 enum LossCause {
     /// A read failed.
     Read(Hresult),
-    /// The target was resumed before. The text is the reason.
+    /// The target was resumed before, or its clone was ended. The text is the reason.
     Resumed(String),
     /// The same, after [`MOST_FILLED`] bytes.
     ResumedLongBefore(String),
@@ -187,12 +187,8 @@ impl LossCause {
     fn text(&self) -> String {
         match self {
             Self::Read(status) => format!("could not be read while writing ({status}); filled with 0xDD"),
-            Self::Resumed(reason) => {
-                format!("not read, because {reason} and the process was resumed; filled with 0xDD")
-            }
-            Self::ResumedLongBefore(reason) => {
-                format!("not read, because {reason} and the process was resumed; filled with zeros")
-            }
+            Self::Resumed(reason) => format!("not read, because {reason}; filled with 0xDD"),
+            Self::ResumedLongBefore(reason) => format!("not read, because {reason}; filled with zeros"),
         }
     }
 }
@@ -385,7 +381,7 @@ fn join(lost: &mut Vec<Lost>, range: AddressRange, cause: LossCause) {
 /// | 8 | `DWLOSSES` |
 /// | 4 | version: 1 |
 /// | 4 | number of ranges |
-/// | 24 per range | start (8), length (8), reason (4; 1: a read failed, 3: the target was resumed before), 0 (4) |
+/// | 24 per range | start (8), length (8), reason (4; 1: a read failed, 3: the target was resumed, or its clone ended, before), 0 (4) |
 /// | 8 | length of the whole trailer |
 /// | 8 | `DWLOSEND` |
 ///

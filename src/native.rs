@@ -8,7 +8,9 @@
 //!   dumpwright's engine.
 
 #[cfg(all(feature = "native", target_os = "linux"))]
-pub use dumpwright_linux::{LinuxProcess as Process, Outcome, Spawned, exception, is_debuggee};
+pub use dumpwright_linux::{
+    HoldMode, LinuxProcess as Process, Outcome, PauseEstimate, Spawned, exception, is_debuggee,
+};
 
 #[cfg(all(feature = "native", windows))]
 pub use dumpwright_windows::{

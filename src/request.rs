@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use dumpwright_target::Exception;
+use dumpwright_target::{Exception, Need};
 
 use crate::{DumpType, Profile};
 
@@ -26,6 +26,7 @@ pub struct Request {
     pub(crate) process_handle: Option<u64>,
     pub(crate) thread_ex: bool,
     pub(crate) max_pause: Option<Duration>,
+    pub(crate) max_clone: Option<Duration>,
 }
 
 /// A stream that the caller adds to the dump. Its bytes are copied unchanged.
@@ -39,6 +40,9 @@ pub struct UserStream {
 }
 
 impl Request {
+    /// The default of [`max_clone`](Self::max_clone): 10 minutes.
+    pub const MAX_CLONE: Duration = Duration::from_secs(600);
+
     /// Creates a request for a dump of this type, with the default for every other setting.
     #[must_use]
     pub fn new(dump_type: DumpType) -> Self {
@@ -56,6 +60,7 @@ impl Request {
             process_handle: None,
             thread_ex: false,
             max_pause: None,
+            max_clone: Some(Self::MAX_CLONE),
         }
     }
 
@@ -158,6 +163,30 @@ impl Request {
     #[must_use]
     pub fn max_pause(mut self, limit: Duration) -> Self {
         self.max_pause = Some(limit);
+        self
+    }
+
+    /// Returns what the request needs from its target, before a callback has changed the dump type.
+    /// `native::Process::estimate` takes it.
+    #[must_use]
+    pub fn need(&self) -> Need {
+        crate::dump::need(self.dump_type, self)
+    }
+
+    /// Sets the longest time for which a clone of a live Linux process may exist. The default is
+    /// [`MAX_CLONE`](Self::MAX_CLONE), 10 minutes.
+    ///
+    /// While the clone exists, the process needs more time for the first write to each page, and
+    /// more memory. When the time has passed, the clone is ended at once, even while a callback
+    /// runs or the output is blocked. The dump is then partial, and its report lists what is
+    /// missing. Deferred memory that was not read is filled as after
+    /// [`max_pause`](Self::max_pause).
+    ///
+    /// A process that is held in another way, such as a process snapshot of Windows, has no such
+    /// limit.
+    #[must_use]
+    pub fn max_clone(mut self, limit: Duration) -> Self {
+        self.max_clone = Some(limit);
         self
     }
 

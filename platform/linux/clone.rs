@@ -17,6 +17,8 @@
 //! kills them when the tracer ends (`PTRACE_O_EXITKILL`). Until that is set, and for the thread
 //! itself, [`armour`] makes sure that the end of the tracer does no harm.
 //!
+//! The stop has ended some system calls of the target with EINTR. They are repeated ([`restart`]).
+//!
 //! If anything about the target may make this unsafe, it is not tried ([`refusal`]). The target is
 //! then held by the stop that it is in.
 
@@ -25,7 +27,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use dumpwright_target::{Fault, Memory, MemoryExt};
+use dumpwright_target::{Diagnostic, Fault, Memory, MemoryExt, Subject};
 use libc::user_regs_struct;
 
 use crate::freeze::{StopKind, TargetThreads};
@@ -38,6 +40,7 @@ use crate::xstate;
 mod armour;
 mod inject;
 mod refusal;
+mod restart;
 
 use armour::{Frames, Instructions};
 use inject::{CallProgress, Executor, NotMade};
@@ -57,14 +60,30 @@ const ATTEMPTS: usize = 4;
 const LOOKS: usize = 10_000;
 
 /// A clone of the target. It never runs.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct ClonedProcess {
     pub(crate) pid: u32,
+    /// The number of system calls of the target that ended with EINTR because of the stop, and that
+    /// the kernel repeats.
+    pub(crate) repeated: usize,
 }
 
 impl ClonedProcess {
+    /// The note about repeated system calls in the report of a dump.
+    pub(crate) fn diagnostic(self) -> Option<Diagnostic> {
+        let calls = match self.repeated {
+            0 => return None,
+            1 => "a system call".to_owned(),
+            count => format!("{count} system calls"),
+        };
+        let reason = format!(
+            "the stop would have ended {calls} with EINTR, which continued instead; a timeout that is relative began anew"
+        );
+        Some(Diagnostic::note(Subject::Process, reason))
+    }
+
     /// Ends it, and waits until the kernel has freed its memory.
-    pub(crate) fn end(&self, tracer: &Tracer<'_>) {
+    pub(crate) fn end(self, tracer: &Tracer<'_>) {
         if let Err(fault) = end_all(tracer, &[self.pid]) {
             tracing::debug!(pid = self.pid, %fault, "the clone ended with its tracer");
         }
@@ -74,7 +93,10 @@ impl ClonedProcess {
 /// A thread that can execute system calls, and what it needs for them.
 struct Candidate {
     tid: u32,
+    /// The registers with which it continues.
     registers: user_regs_struct,
+    /// Whether these make the kernel repeat a call that ended with EINTR.
+    repeats: bool,
     mask: u64,
     frames: Frames,
     /// What is now where the frames will be.
@@ -107,7 +129,7 @@ impl From<Fault> for NoClone {
 }
 
 /// Makes a clone of the process whose threads are stopped. The inner result is the reason why
-/// there is none; the threads are stopped as before then.
+/// there is none; the threads are stopped as before then. No call takes longer than `limit`.
 ///
 /// # Errors
 /// The threads run, because the tracer has ended or had to be ended, or the target has ended.
@@ -118,6 +140,7 @@ pub(crate) fn make(
     dir: &ProcDir,
     mappings: &[Mapping],
     memory: &mut dyn Memory,
+    limit: Option<Duration>,
 ) -> Result<Result<ClonedProcess, CloneRefusal>, Fault> {
     let candidate = match find_thread(preparation, tracer, threads, dir, mappings, memory)? {
         Ok(candidate) => candidate,
@@ -129,11 +152,12 @@ pub(crate) fn make(
         ))));
     }
     let pages = u32::try_from(preparation.pages).unwrap_or(u32::MAX);
+    let patience = PATIENCE + PATIENCE_A_PAGE * pages;
     let executor = Executor {
         tracer,
         tid: candidate.tid,
         registers: injected(&candidate, preparation.instructions),
-        patience: PATIENCE + PATIENCE_A_PAGE * pages,
+        patience: limit.map_or(patience, |limit| patience.min(limit)),
     };
     let since = Instant::now();
     let mut started = Started::default();
@@ -148,50 +172,45 @@ pub(crate) fn make(
         Err(not_made) => Err(not_made),
     };
     if let Err(NoClone::NotMade(not_made)) = &made
-        && let Some(fault) = not_made.fatal(dir.pid)
+        && let Some(fault) = not_made.fatal(dir.pid, candidate.tid)
     {
         let ids: Vec<u32> = started.helper.into_iter().chain(started.clone).collect();
         let _ = end_all(tracer, &ids);
         return Err(fault);
     }
+    // The thread waits for the helper, if there is one.
+    let mut strays: Vec<u32> = started.helper.take().into_iter().collect();
+    let mut batch = Batch::new();
+    for pid in &strays {
+        batch.kill(*pid, libc::SIGKILL);
+    }
+    tracer.perform(batch)?;
     // The thread has to be returned to its registers, whatever has happened.
-    let mut strays: Vec<u32> = Vec::new();
-    let settled = match &made {
-        Err(NoClone::NotMade(NotMade::Signal(signal))) => executor
-            .restore(&candidate.registers, candidate.mask)
-            .map(|()| StopKind::Signal(*signal)),
-        _ => {
-            // The thread may wait for the helper.
-            strays.extend(started.helper.take());
-            for pid in &strays {
-                let mut batch = Batch::new();
-                batch.kill(*pid, libc::SIGKILL);
-                tracer.perform(batch)?;
-            }
-            executor.settle(&candidate.registers, candidate.mask, &mut strays)
-        }
-    };
+    let settled = executor.settle(&candidate.registers, candidate.mask, &mut strays);
     let stop = match settled {
         Ok(stop) => stop,
         // The caller ends the tracer, and the thread continues through its frame.
-        Err(not_made) => return Err(not_made.fatal(dir.pid).unwrap_or_else(|| stuck(dir))),
+        Err(not_made) => {
+            let fatal = not_made.fatal(dir.pid, candidate.tid);
+            return Err(fatal.unwrap_or_else(|| stuck(dir)));
+        }
     };
     threads.now_in(candidate.tid, stop);
     // The threads are still stopped. A failure leaves bytes where no program keeps any.
     if let Err(error) = write(dir.path("mem"), candidate.frames.at, &candidate.before) {
         tracing::debug!(%error, "the frames stay below the stack");
     }
-    let clone = match (made, started.clone) {
-        (Ok(()), Some(pid)) => ClonedProcess { pid },
+    let pid = match (made, started.clone) {
+        (Ok(()), Some(pid)) => pid,
         (made, clone) => {
             strays.extend(clone);
             end_all(tracer, &strays)?;
             return Ok(Err(reason_of(made)));
         }
     };
-    let path = |name: &str| PathBuf::from(format!("/proc/{}/{name}", clone.pid));
+    let path = |name: &str| PathBuf::from(format!("/proc/{pid}/{name}"));
     if let Err(error) = write(path("mem"), candidate.frames.at, &candidate.before) {
-        clone.end(tracer);
+        end_all(tracer, &[pid])?;
         return Ok(Err(CloneRefusal(format!(
             "the memory of the clone cannot be written ({error})"
         ))));
@@ -200,8 +219,12 @@ pub(crate) fn make(
     if let Err(error) = std::fs::write(path("oom_score_adj"), "1000") {
         tracing::debug!(%error, "the clone is as likely as the target to be killed if memory runs out");
     }
-    tracing::debug!(pid = dir.pid, clone = clone.pid, tid = candidate.tid, took = ?since.elapsed(), "cloned");
-    Ok(Ok(clone))
+    let repeated = restart::repeat_all(tracer, threads.held(), candidate.tid, dir)?;
+    tracing::debug!(pid = dir.pid, clone = pid, tid = candidate.tid, took = ?since.elapsed(), "cloned");
+    Ok(Ok(ClonedProcess {
+        pid,
+        repeated: repeated + usize::from(candidate.repeats),
+    }))
 }
 
 fn reason_of(made: Result<(), NoClone>) -> CloneRefusal {
@@ -209,7 +232,7 @@ fn reason_of(made: Result<(), NoClone>) -> CloneRefusal {
         Err(NoClone::Refused(reason)) => reason,
         Err(NoClone::NotMade(NotMade::Slow)) => "the system calls for the clone took too long".to_owned(),
         Err(NoClone::NotMade(NotMade::Signal(signal))) => {
-            format!("signal {signal} came in between")
+            format!("a system call for the clone caused signal {signal}")
         }
         Err(NoClone::NotMade(NotMade::Request(errno))) => {
             format!("the kernel refused a request: {}", errno.desc())
@@ -279,7 +302,8 @@ fn find_thread(
     let mut reason = CloneRefusal(
         "none of its threads has stopped in a state in which it can execute system calls".to_owned(),
     );
-    for (tid, registers) in found {
+    for (tid, mut registers) in found {
+        let repeats = restart::repeat(&mut registers, dir);
         let mut mask = 0;
         let mut dispatch = [0_u64; 4];
         let mut sequences = [0_u64; 3];
@@ -313,25 +337,25 @@ fn find_thread(
             preparation.instructions,
             mappings,
         );
-        let before = frames
-            .as_ref()
-            .map(|frames| memory.up_to(frames.at, frames.bytes.len()));
-        match (frames, before) {
-            (Some(frames), Some(before)) if before.len() == frames.bytes.len() => {
-                return Ok(Ok(Candidate {
-                    tid,
-                    registers,
-                    mask,
-                    frames,
-                    before,
-                }));
+        let frames = match frames {
+            Ok(frames) => frames,
+            Err(refused) => {
+                reason = refused;
+                continue;
             }
-            _ => {
-                reason = CloneRefusal(
-                    "none of its threads is on a stack with room for what protects it if the dumper is killed".to_owned(),
-                );
-            }
+        };
+        let before = memory.up_to(frames.at, frames.bytes.len());
+        if before.len() == frames.bytes.len() {
+            return Ok(Ok(Candidate {
+                tid,
+                registers,
+                repeats,
+                mask,
+                frames,
+                before,
+            }));
         }
+        reason = CloneRefusal::new("the memory below the stack pointers of its threads cannot be read");
     }
     Ok(Err(reason))
 }
@@ -367,11 +391,17 @@ fn start(
     let arguments = [libc::PR_GET_CHILD_SUBREAPER as u64, frames.scratch, 0, 0];
     let asked = thread.begin(libc::SYS_prctl, arguments, Some(&u64::MAX))?;
     let mut adopts = [0; 4];
-    let is_read = File::open(memory).and_then(|memory| memory.read_exact_at(&mut adopts, frames.scratch));
-    if asked != CallProgress::Returned(0) || is_read.is_err() || adopts != [0; 4] {
-        let reason =
-            "it adopts the orphans of its children (PR_SET_CHILD_SUBREAPER), and the clone would be one";
-        return Err(NoClone::Refused(reason.to_owned()));
+    let read = File::open(memory).and_then(|memory| memory.read_exact_at(&mut adopts, frames.scratch));
+    let reason = match (asked, read, adopts) {
+        (CallProgress::Returned(0), Ok(()), [0, 0, 0, 0]) => None,
+        (CallProgress::Returned(0), Ok(()), _) => Some("it adopts"),
+        _ => Some("it is not known whether it adopts"),
+    };
+    if let Some(adopts) = reason {
+        let reason = format!(
+            "{adopts} the orphans of its children (PR_SET_CHILD_SUBREAPER), and the clone would be one"
+        );
+        return Err(NoClone::Refused(reason));
     }
 
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::CLONE_FS;

@@ -30,6 +30,7 @@ use nix::fcntl::OFlag;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::ForkResult;
 
+use crate::HoldMode;
 use crate::clock::Clock;
 use crate::crash::{CRASHES, SignalFacts};
 use crate::frozen::{FrozenProcess, Stopping};
@@ -50,7 +51,7 @@ pub struct Spawned {
     tracer: TracingThread,
     state: ChildState,
     dying: Option<Dying>,
-    clones: bool,
+    hold: HoldMode,
 }
 
 /// A thread that a signal is about to kill.
@@ -113,17 +114,22 @@ impl Spawned {
             tracer,
             state,
             dying: None,
-            clones: false,
+            hold: HoldMode::default(),
         })
     }
 
-    /// Sets whether the program should be held by a clone, as
-    /// [`LinuxProcess::hold_clone`](crate::LinuxProcess::hold_clone) does.
+    /// Sets how the program should be held, as [`LinuxProcess::hold`](crate::LinuxProcess::hold)
+    /// does.
     ///
     /// A program that was started in order to be dumped is about to end, so it is always stopped.
-    /// The report of the dump has a note about this.
+    /// If a clone was requested, the report of the dump has a note about this.
+    pub fn hold(&mut self, mode: HoldMode) {
+        self.hold = mode;
+    }
+
+    /// Sets whether the program should be held by a clone.
     pub fn hold_clone(&mut self, clones: bool) {
-        self.clones = clones;
+        self.hold = if clones { HoldMode::Clone } else { HoldMode::Stop };
     }
 
     /// Lets the program run until `after` has elapsed, it ends, or a signal is about to kill it.
@@ -212,7 +218,7 @@ impl Target for Spawned {
             dir,
             Stopping::Spawned { tracer, dying },
             need,
-            self.clones,
+            self.hold,
         )?))
     }
 }

@@ -26,7 +26,10 @@ use crate::taken::TakenFacts;
 use crate::texts::Texts;
 use crate::threads::ThreadEntry;
 use crate::tracer::{Early, Tracer, Watch};
-use crate::{attach, cgroup, counters, dso_debug, handles, process, system, taken, threads, tokens, xstate};
+use crate::{
+    HoldMode, PauseEstimate, attach, cgroup, costs, counters, dso_debug, handles, process, system, taken,
+    threads, tokens, xstate,
+};
 
 /// The [`Frozen`] of a live process.
 ///
@@ -59,7 +62,7 @@ pub(crate) struct FrozenProcess<'a> {
     diagnostics: Vec<Diagnostic>,
     /// Whether a diagnostic reports that the process ran on too early.
     ran_on: bool,
-    /// The time limits, whose end releases the process.
+    /// The time limits, whose end releases the process, or ends its clone.
     watch: Arc<Watch>,
 }
 
@@ -79,13 +82,13 @@ pub(crate) enum Stopping<'a> {
 }
 
 impl<'a> FrozenProcess<'a> {
-    /// Stops the process in `dir` and reads what every dump needs. If it `clones`, the process is
-    /// cloned and released, unless that is not possible.
+    /// Stops the process in `dir` and reads what every dump needs. If it is held by a clone, it is
+    /// then released.
     pub(crate) fn freeze(
         mut dir: ProcDir,
         stopping: Stopping<'a>,
         need: &Need,
-        clones: bool,
+        mode: HoldMode,
     ) -> Result<Self, Fault> {
         attach::check_supported(&dir)?;
         if let (Stopping::Spawned { .. }, Some(_)) = (&stopping, need.max_pause) {
@@ -121,13 +124,17 @@ impl<'a> FrozenProcess<'a> {
             Stopping::Debuggee(debuggee) => Err(debuggee),
         };
         let frozen = cgroup::diagnostic(&dir);
-        let prepared = clones.then(|| prepare_clone(&dir, &stopping));
+        let (prepared, because) = match mode {
+            HoldMode::Stop => (None, None),
+            HoldMode::Clone => (Some(prepare_clone(&dir, &stopping)), None),
+            HoldMode::Auto => prepare_if_shorter(&dir, &stopping, need),
+        };
         let mut flags = match &prepared {
             Some(Ok((before, _))) if need.full_memory => Some(Ok(before.clone())),
             _ => regions::before_stop(&dir, need.full_memory),
         };
 
-        let mut watch = stopping
+        let watch = stopping
             .as_ref()
             .map_or_else(|_| Arc::default(), |attached| attached.tracer.watch());
         let mut hold = match stopping {
@@ -160,7 +167,8 @@ impl<'a> FrozenProcess<'a> {
         let mut memory = ProcessMemory::new(&dir, Rc::clone(&mappings))
             .mounted(Rc::clone(&systems))
             .watched_by(Arc::clone(&watch));
-        let (mut memory_dir, mut facts, mut not_cloned) = (dir.clone(), None, None);
+        let (mut memory_dir, mut facts) = (dir.clone(), None);
+        let (mut not_cloned, mut cloned) = (None, None);
         if let Some(prepared) = prepared {
             let ready = prepared.and_then(|(before, preparation)| {
                 let ready = ready_to_clone(&dir, &mappings, &before, &preparation, need, &mut memory);
@@ -170,14 +178,18 @@ impl<'a> FrozenProcess<'a> {
                 Ok((preparation, mut original, pages)) => {
                     let (masks, texts) = (hold.signal_masks()?, texts.clone());
                     let taken = TakenFacts::take(&dir, hold.threads(), &masks, need, &surroundings, texts);
-                    match hold.clone_and_release(&preparation, &dir, &mappings, &mut original)? {
-                        Ok(pid) => {
-                            let (task, cpu) = (pid, dir.cpu);
-                            memory_dir = ProcDir { pid, task, cpu };
+                    let made =
+                        hold.clone_and_release(&preparation, &dir, &mappings, &mut original, need.max_clone)?;
+                    match made {
+                        Ok(clone) => {
+                            cloned = Some(because.into_iter().chain(clone.diagnostic()));
+                            memory_dir = ProcDir {
+                                pid: clone.pid,
+                                task: clone.pid,
+                                cpu: dir.cpu,
+                            };
                             memory = original.of_clone(&memory_dir, pages).mounted(systems);
                             facts = Some(Box::new(taken));
-                            // The limits were those of the pause.
-                            watch = Arc::default();
                         }
                         Err(refusal) => not_cloned = Some(refusal),
                     }
@@ -185,7 +197,7 @@ impl<'a> FrozenProcess<'a> {
                 Err(refusal) => not_cloned = Some(refusal),
             }
         }
-        if let Some(early) = watch.early() {
+        if let Some(early) = watch.early().filter(|_| facts.is_none()) {
             return Err(too_early(dir.pid, early));
         }
         Ok(Self {
@@ -213,6 +225,7 @@ impl<'a> FrozenProcess<'a> {
                 .chain(surrounding_losses)
                 .chain(unknown)
                 .chain(not_cloned.map(|refusal| refusal.diagnostic()))
+                .chain(cloned.into_iter().flatten())
                 .collect(),
         })
     }
@@ -248,7 +261,7 @@ impl<'a> FrozenProcess<'a> {
         Err(Fault::new(
             FaultKind::NotStopped,
             format!("examine process {}", self.dir.pid),
-            format!("{early}, so the process was resumed; it has changed since"),
+            format!("{early}, so {}", early.since()),
         ))
     }
 
@@ -260,12 +273,33 @@ impl<'a> FrozenProcess<'a> {
     }
 }
 
-/// Examines the process for a clone, before it is stopped. Also returns its mappings with their
-/// flags.
-fn prepare_clone(
+/// A process that was examined for a clone: its mappings with their flags, and what was found out.
+type Prepared = Result<(Vec<Mapping>, Preparation), CloneRefusal>;
+
+/// Examines the process for a clone, if that is estimated to shorten the pause enough. Also returns
+/// the note that says so.
+fn prepare_if_shorter(
     dir: &ProcDir,
     stopping: &Result<Attached<'_>, Debuggee>,
-) -> Result<(Vec<Mapping>, Preparation), CloneRefusal> {
+    need: &Need,
+) -> (Option<Prepared>, Option<Diagnostic>) {
+    let Some(estimate) = PauseEstimate::of(dir, need) else {
+        let refused = CloneRefusal::new("it is not known how much memory it has");
+        return (Some(Err(refused)), None);
+    };
+    let against = || costs::reason_against(dir).map(str::to_owned);
+    match estimate.reason_to_stop(need.max_pause).or_else(against) {
+        Some(reason) => (Some(Err(CloneRefusal::new(reason))), None),
+        None => {
+            let because = Diagnostic::note(Subject::Process, estimate.reason_to_clone());
+            (Some(prepare_clone(dir, stopping)), Some(because))
+        }
+    }
+}
+
+/// Examines the process for a clone, before it is stopped. Also returns its mappings with their
+/// flags.
+fn prepare_clone(dir: &ProcDir, stopping: &Result<Attached<'_>, Debuggee>) -> Prepared {
     match stopping {
         Err(_) => return Err(CloneRefusal::new("its debugger has stopped it")),
         Ok(attached) if !attached.is_guest() => {
@@ -511,7 +545,8 @@ impl Frozen for FrozenProcess<'_> {
         diagnostics.extend(self.memory.take_diagnostic());
         let ran_on = match self.watch.early() {
             Some(early) => Some(format!(
-                "{early}, so it was resumed; what had not been read by then is missing"
+                "{early}, so {}; what had not been read by then is missing",
+                early.consequence()
             )),
             None => self.hold.has_failed().then(|| {
                 "it ran while it was read, because the helper process that stopped it was killed".to_owned()

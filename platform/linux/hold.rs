@@ -8,6 +8,7 @@ use crate::clone::{self, CloneRefusal, ClonedProcess, Preparation};
 use crate::debuggee::Debuggee;
 use crate::freeze::{StoppedThread, TargetThreads};
 use crate::proc_dir::{ProcDir, system_fault};
+use crate::ptrace::Batch;
 use crate::regions::Mapping;
 use crate::tracer::{self, Early, Tracer};
 
@@ -109,8 +110,8 @@ impl<'a> Hold<'a> {
         }
     }
 
-    /// Makes a clone of the process and releases the process. Returns the id of the clone, or the
-    /// reason why the process is still stopped.
+    /// Makes a clone of the process and releases the process. Returns the clone, or the reason why
+    /// the process is still stopped. The clone exists for `max_clone` at most.
     ///
     /// # Errors
     /// The process runs, and there is no clone.
@@ -120,7 +121,8 @@ impl<'a> Hold<'a> {
         dir: &ProcDir,
         mappings: &[Mapping],
         memory: &mut dyn Memory,
-    ) -> Result<Result<u32, CloneRefusal>, Fault> {
+        max_clone: Option<Duration>,
+    ) -> Result<Result<ClonedProcess, CloneRefusal>, Fault> {
         let (mut threads, tracer, since) = match std::mem::replace(&mut self.held, Held::Released) {
             Held::Stopped {
                 threads,
@@ -137,13 +139,14 @@ impl<'a> Hold<'a> {
         let watch = tracer.watch();
         let limit = watch.lift_limit();
         let takes = Duration::from_micros(preparation.microseconds());
-        let is_late = limit.is_some_and(|(limit, _)| since.elapsed() + takes > limit);
+        let left = limit.map(|(limit, _)| limit.saturating_sub(since.elapsed()));
+        let is_late = left.is_some_and(|left| takes > left);
         let made = if is_late {
             Ok(Err(CloneRefusal(
                 "it would take longer than the pause limit allows".to_owned(),
             )))
         } else {
-            clone::make(preparation, &tracer, &mut threads, dir, mappings, memory)
+            clone::make(preparation, &tracer, &mut threads, dir, mappings, memory, left)
         };
         let clone = match made {
             Ok(Ok(clone)) => clone,
@@ -169,15 +172,21 @@ impl<'a> Hold<'a> {
             return Err(tracer::helper_killed());
         }
         let pause = watch.end_pause().unwrap_or(since.elapsed());
-        watch.lives_on();
-        let id = clone.pid;
+        watch.limit_clone(max_clone);
+        let no_time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut wakes_helper = Batch::new();
+        wakes_helper.nap(&no_time);
+        tracer.perform(wakes_helper)?;
         self.held = Held::Cloned {
             threads,
             tracer,
             clone,
             pause,
         };
-        Ok(Ok(id))
+        Ok(Ok(clone))
     }
 
     /// How the process is held, as in `Holding::hold`.

@@ -6,10 +6,11 @@
 //!
 //! A capture stops all threads of the process with ptrace, reads them, and resumes them. It writes
 //! nothing into the process and runs no code in it, unless the caller chose to
-//! [clone](LinuxProcess::hold_clone) the process. If the dumper dies, the process continues.
+//! [clone](HoldMode::Clone) the process. If the dumper dies, the process continues.
 //!
 //! As with every debugger, the stop has one side effect: some blocking system calls (`epoll_wait`,
-//! `semop`, `sigtimedwait`, socket calls with a timeout) return early with EINTR; see signal(7).
+//! `semop`, `sigtimedwait`, socket calls with a timeout) return early with EINTR; see signal(7). If
+//! the process is cloned, these calls continue.
 //!
 //! The rest of the dumping program sees nothing of the stops: a helper process traces the target.
 //! It has no exit signal, so only a wait with `__WALL` or `__WCLONE` may report its end; that does
@@ -34,6 +35,7 @@ mod attach;
 mod cgroup;
 mod clock;
 mod clone;
+mod costs;
 mod counters;
 mod crash;
 mod debuggee;
@@ -69,6 +71,7 @@ mod tokens;
 mod tracer;
 mod xstate;
 
+pub use costs::PauseEstimate;
 pub use crash::exception;
 pub use exec::{Outcome, Spawned};
 
@@ -97,8 +100,42 @@ pub struct LinuxProcess {
     pid: u32,
     /// The threads of a debuggee, as they were when it was opened.
     debuggee: Option<Debuggee>,
-    /// Whether it is held by a clone.
-    clones: bool,
+    hold: HoldMode,
+}
+
+/// How a process is kept from changing while it is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HoldMode {
+    /// It is stopped until all of it has been read. Nothing is written into it.
+    #[default]
+    Stop,
+    /// It is stopped only while its registers and other facts are read and its page tables are
+    /// copied, which takes about 20 ms for each GiB of memory. It runs while the memory is read
+    /// from the copy-on-write clone and written to the dump. Until then, the kernel copies each
+    /// page of memory that the process writes to, which takes about 3 µs each and needs more
+    /// memory. The clone exists for [`Need::max_clone`] at most.
+    ///
+    /// To make the clone, a thread of the process is made to execute system calls. If this is not
+    /// possible, or might harm the process, the process is stopped as with [`Stop`](Self::Stop),
+    /// and the report has a note with the reason: it has a seccomp filter, for example, or the
+    /// system permits no more processes. The process, its parent and its children notice nothing of
+    /// the clone, except that `getrusage` counts the memory of an ended child. Lists of processes
+    /// show the clone, with the name of the process. It needs Linux 6.4.
+    ///
+    /// System calls that the stop has ended with EINTR continue, as if there had been no stop. If
+    /// they have a relative timeout, it begins anew. The report has a note if there are any.
+    ///
+    /// Memory that the process shares with files or with other processes is not copied by a clone.
+    /// If there are more than 16 MiB of it, it is read while the process runs, and the report has a
+    /// note.
+    Clone,
+    /// As [`Clone`](Self::Clone) if that is estimated to shorten the pause enough, else as
+    /// [`Stop`](Self::Stop). The report has a note with the reason.
+    ///
+    /// A clone is chosen if a stop would take more than 5 ms and a clone at most half of that, or
+    /// if a stop would exceed [`Need::max_pause`] and a clone would be shorter. A process with
+    /// locked memory (mlock(2)) is always stopped.
+    Auto,
 }
 
 impl LinuxProcess {
@@ -123,30 +160,26 @@ impl LinuxProcess {
         Ok(Self {
             pid,
             debuggee,
-            clones: false,
+            hold: HoldMode::default(),
         })
     }
 
-    /// Sets whether the process is held by a copy-on-write clone instead of a stop. The default is
-    /// `false`.
-    ///
-    /// The process is then stopped only while its registers and other facts are read and its page
-    /// tables are copied, which takes about 20 ms for each GiB of memory. It runs while the memory
-    /// is read from the clone and written to the dump. Until then, the kernel copies each page of
-    /// memory that the process writes to, which takes about 3 µs each and needs more memory.
-    ///
-    /// To make the clone, a thread of the process is made to execute system calls. If this is not
-    /// possible, or might harm the process, the process is held by a stop, and the report has a
-    /// note with the reason: it has a seccomp filter, for example, or the system permits no more
-    /// processes. The process, its parent and its children notice nothing of the clone, except that
-    /// `getrusage` counts the memory of an ended child. Lists of processes show the clone, with the
-    /// name of the process. It needs Linux 6.4.
-    ///
-    /// Memory that the process shares with files or with other processes is not copied by a clone.
-    /// If there are more than 16 MiB of it, it is read while the process runs, and the report has a
-    /// note.
+    /// Sets how the process is held. The default is [`HoldMode::Stop`].
+    pub fn hold(&mut self, mode: HoldMode) {
+        self.hold = mode;
+    }
+
+    /// Sets whether the process is held by a clone ([`HoldMode::Clone`]) or by a stop
+    /// ([`HoldMode::Stop`]).
     pub fn hold_clone(&mut self, clones: bool) {
-        self.clones = clones;
+        self.hold = if clones { HoldMode::Clone } else { HoldMode::Stop };
+    }
+
+    /// Estimates how long the process would be stopped for a dump with this need. `None` if its
+    /// size is not known.
+    #[must_use]
+    pub fn estimate(&self, need: &Need) -> Option<PauseEstimate> {
+        PauseEstimate::of(&ProcDir::new(self.pid).ok()?, need)
     }
 }
 
@@ -163,7 +196,7 @@ impl Target for LinuxProcess {
 
     fn freeze(&mut self, need: &Need) -> Result<Box<dyn Frozen + '_>, Fault> {
         let dir = ProcDir::new(self.pid)?;
-        let clones = self.clones;
+        let hold = self.hold;
         let opened = self.debuggee.take();
         let stopping = match Debuggee::of(&dir)?.or(opened.filter(Debuggee::is_traced)) {
             Some(debuggee) => {
@@ -178,6 +211,6 @@ impl Target for LinuxProcess {
                 )
             })?),
         };
-        Ok(Box::new(FrozenProcess::freeze(dir, stopping, need, clones)?))
+        Ok(Box::new(FrozenProcess::freeze(dir, stopping, need, hold)?))
     }
 }

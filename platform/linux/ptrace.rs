@@ -235,6 +235,11 @@ impl<'b> Batch<'b> {
         self.add_request(libc::PTRACE_PEEKUSER, tid, offset as u64, address_of(into));
     }
 
+    /// Replaces the word at `offset` in `struct user` (`PTRACE_POKEUSER`).
+    pub(crate) fn set_user_word(&mut self, tid: u32, offset: usize, word: u64) {
+        self.add_request(libc::PTRACE_POKEUSER, tid, offset as u64, word);
+    }
+
     /// Stores the register set with this number (`PTRACE_GETREGSET`).
     pub(crate) fn register_set(&mut self, tid: u32, number: u64, into: &'b mut RegisterSet) {
         into.place.iov_base = into.bytes.as_mut_ptr().cast();

@@ -29,7 +29,7 @@ use crate::mounts::FileSystems;
 use crate::pagemap::{Pagemap, Pages, Run, ScanAnswer, ScannedPart, SharedPages};
 use crate::proc_dir::{ProcDir, page_size, read_bounded};
 use crate::regions::{self, Mapping};
-use crate::tracer::Watch;
+use crate::tracer::{Early, Watch};
 
 pub(crate) use stop_pages::StopPages;
 use stop_pages::is_of_stop;
@@ -62,6 +62,7 @@ const CLONE_ENDED: &str =
 const LIVE: &str = "memory that it shares with files or other processes was read while it ran, and may have changed since \
                     the other memory was copied";
 const RESUMED: &str = "not read before the process was resumed";
+const CLONE_LIMITED: &str = "not read before the clone of the process was ended";
 const SHORTENED: &str = "its file became shorter while it was read";
 const GUARD: &str = "guard page inside a mapping";
 const KERNEL_PAGE: &str = "kernel page that no other process can read";
@@ -234,9 +235,12 @@ impl ProcessMemory {
         let extents = watch.over(|| self.extents(range));
         match watch.early() {
             None => extents,
-            Some(_) => vec![Extent {
+            Some(early) => vec![Extent {
                 range,
-                content: Content::Unreadable(RESUMED),
+                content: Content::Unreadable(match early {
+                    Early::Clone(_) => CLONE_LIMITED,
+                    _ => RESUMED,
+                }),
             }],
         }
     }
@@ -836,11 +840,9 @@ impl Memory for ProcessMemory {
                 return read;
             }
         }
-        let early = watch.early().map_or_else(String::new, |early| early.to_string());
-        Err(self.unreadable(
-            at,
-            &format!("{early}, so the process was resumed; it has changed since"),
-        ))
+        let early = watch.early();
+        let reason = early.map_or_else(String::new, |early| format!("{early}, so {}", early.since()));
+        Err(self.unreadable(at, &reason))
     }
 }
 

@@ -50,11 +50,11 @@ impl ThreadEntry {
         }
     }
 
-    /// What is known of it although the process was resumed early.
+    /// What is known of it although the process was resumed early, or its clone was ended.
     pub(crate) fn too_late(held: &StoppedThread, timed: bool, early: Early) -> Self {
         let known = held.stat.clone().filter(|_| !timed);
         Self {
-            stat: known.ok_or_else(|| io::Error::other(format!("{early}, so the process was resumed"))),
+            stat: known.ok_or_else(|| io::Error::other(format!("{early}, so {}", early.consequence()))),
             times: None,
             diagnostics: Vec::new(),
         }

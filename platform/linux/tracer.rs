@@ -11,7 +11,8 @@
 //! start ourselves.
 //!
 //! The tracer also watches the capture. It ends, which releases the target, when the pause reaches
-//! its limit, when a read or a write does not return, and when the dumping process is stopped
+//! its limit, when a read or a write does not return, and when the dumping process is stopped. If
+//! the target was cloned, the tracer ends, and the clone with it, when the clone reaches its limit
 //! ([`Watch`]).
 
 use std::fmt;
@@ -23,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use dumpwright_target::{Fault, FaultKind, pause_limit_passed};
+use dumpwright_target::{Fault, FaultKind, clone_limit_passed, pause_limit_passed};
 
 use crate::helper::{Helper, prepare_thread};
 use crate::ptrace::{Batch, Results, make_all};
@@ -124,7 +125,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the tracing thread looks whether something has taken too long.
 pub(crate) const LOOKS: Duration = Duration::from_secs(1);
 
-/// Why the target was resumed before the end of the capture.
+/// Why the target was resumed, or its clone ended, before the end of the capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Early {
     /// A read did not return.
@@ -135,6 +136,26 @@ pub(crate) enum Early {
     Limit(Duration),
     /// The dumping process was stopped.
     Stopped,
+    /// The clone had existed for this long.
+    Clone(Duration),
+}
+
+impl Early {
+    /// What has happened to the target, in words that follow "so".
+    pub(crate) fn consequence(self) -> &'static str {
+        match self {
+            Self::Clone(_) => "its clone was ended",
+            _ => "it was resumed",
+        }
+    }
+
+    /// Why nothing is read any more, in words that follow "so".
+    pub(crate) fn since(self) -> &'static str {
+        match self {
+            Self::Clone(_) => "the clone of the process was ended",
+            _ => "the process was resumed; it has changed since",
+        }
+    }
 }
 
 impl fmt::Display for Early {
@@ -144,6 +165,7 @@ impl fmt::Display for Early {
             Self::Output => f.write_str("the output took no bytes for 10 s"),
             Self::Limit(limit) => f.write_str(&pause_limit_passed(*limit)),
             Self::Stopped => f.write_str("the dumping process itself was stopped for 10 s"),
+            Self::Clone(limit) => f.write_str(&clone_limit_passed(*limit)),
         }
     }
 }
@@ -162,9 +184,9 @@ pub(crate) struct Watch {
 /// When a helper process ends by itself. Times are nanoseconds of `CLOCK_MONOTONIC`.
 #[derive(Debug)]
 pub(crate) struct Timer {
-    /// A deadline is only ever moved to a later time, except before the pause and after an
-    /// injection of system calls. A helper that waits for an earlier one looks again at that
-    /// time.
+    /// A deadline is only ever moved to a later time, except before the pause, after an injection
+    /// of system calls, and when a clone gets a limit. A helper that waits for an earlier one looks
+    /// again at that time.
     pub(crate) deadline: AtomicU64,
     /// Set by the helper when it ends because the deadline has passed. This precedes the release
     /// of the target: a read of memory that has returned before it was set shows the stopped
@@ -192,7 +214,11 @@ struct WatchState {
     writes_since: Option<Instant>,
     /// The pause, while there is one.
     pause: Option<Pause>,
-    /// Why and when the target was released early.
+    /// Whether the pause has ended because a clone is read.
+    cloned: bool,
+    /// The longest time for which the clone may exist, and when it ends.
+    clone_limit: Option<(Duration, u64)>,
+    /// Why and when the target was released early, or the clone ended.
     early: Option<(Early, u64)>,
 }
 
@@ -265,9 +291,15 @@ impl Watch {
         }
     }
 
-    /// The tracer goes on without a limit after the end of the pause, because it traces a clone.
-    pub(crate) fn lives_on(&self) {
-        self.timer.deadline.store(NEVER, Ordering::Release);
+    /// After the end of the pause, the tracer goes on, because it traces a clone. It ends when the
+    /// clone has existed for this long. There are no other limits. A helper has to be woken, so
+    /// that it waits for the new deadline.
+    pub(crate) fn limit_clone(&self, limit: Option<Duration>) {
+        let mut state = self.state();
+        state.cloned = true;
+        state.clone_limit = limit.map(|limit| (limit, after(now(), limit)));
+        let deadline = state.clone_limit.map_or(NEVER, |(_, end)| end);
+        self.timer.deadline.store(deadline, Ordering::Release);
     }
 
     /// Runs something that may wait for a file system.
@@ -290,8 +322,9 @@ impl Watch {
         let mut state = self.state();
         if state.early.is_none() {
             let limit = state.pause.and_then(|pause| pause.limit);
-            state.early = match limit {
-                Some((limit, end)) if now() >= end => Some((Early::Limit(limit), end)),
+            state.early = match (limit, state.clone_limit) {
+                (Some((limit, end)), _) if now() >= end => Some((Early::Limit(limit), end)),
+                (_, Some((limit, end))) if now() >= end => Some((Early::Clone(limit), end)),
                 _ if has_expired => {
                     let deadline = self.timer.deadline.load(Ordering::Relaxed);
                     Some((Early::Stopped, deadline))
@@ -315,6 +348,10 @@ impl Watch {
         let mut state = self.state();
         if state.early.is_some() {
             return true;
+        }
+        if state.cloned {
+            // The helper enforces the limit of a clone.
+            return false;
         }
         let is_stuck = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= patience);
         let limit = state.pause.and_then(|pause| pause.limit);

@@ -134,6 +134,16 @@ pub struct Need {
     /// When this time has passed, the backend resumes the process by itself, whatever the dumper
     /// does at that moment, and [`Frozen::resumed_early`] returns the reason.
     pub max_pause: Option<Duration>,
+    /// The longest time for which a clone of the process may exist; `None` for no limit.
+    ///
+    /// When this time has passed, the backend ends the clone by itself, whatever the dumper does at
+    /// that moment, and [`Frozen::resumed_early`] returns the reason. Only Linux processes have
+    /// such clones.
+    pub max_clone: Option<Duration>,
+    /// All private memory will be read, not only stacks and selected ranges
+    /// (`MiniDumpWithPrivateReadWriteMemory`). A backend can choose by this how to hold the
+    /// process.
+    pub private_memory: bool,
 }
 
 /// A suspended target. Dropping it resumes the process.
@@ -252,7 +262,8 @@ pub trait Frozen: Memory {
     /// The extents are in ascending order and cover `range` completely.
     fn survey(&mut self, range: AddressRange) -> Vec<Extent>;
 
-    /// Returns why the process was resumed while this guard still exists, or `None` if it was not.
+    /// Returns why the process was resumed, or its clone was ended, while this guard still exists.
+    /// `None` if that has not happened.
     ///
     /// The process has changed since then. From then on, nothing that it could have changed is
     /// read: reads fail, and a survey returns no zeros.
@@ -279,6 +290,15 @@ pub trait Frozen: Memory {
 pub fn pause_limit_passed(limit: Duration) -> String {
     format!(
         "the pause limit of {} ms had passed",
+        limit.as_secs_f64() * 1000.0
+    )
+}
+
+/// Returns the text for [`Frozen::resumed_early`] after the time of [`Need::max_clone`] has passed.
+#[must_use]
+pub fn clone_limit_passed(limit: Duration) -> String {
+    format!(
+        "the limit of {} ms for the clone had passed",
         limit.as_secs_f64() * 1000.0
     )
 }

@@ -114,8 +114,18 @@ pub(super) struct DumpArgs {
     sync: bool,
 
     /// Select how a live process is kept from changing while it is read
-    #[arg(long, value_enum, default_value_t = HoldArg::Stop)]
-    hold: HoldArg,
+    ///
+    /// The default is stop. On Linux, it is auto if there is a --max-pause.
+    #[arg(long, value_enum)]
+    hold: Option<HoldArg>,
+
+    /// End the clone of the process when it has existed for this long
+    ///
+    /// This applies to --hold clone and --hold auto on Linux. While the clone exists, the process
+    /// needs more time and memory for what it writes. The dump is then partial (exit status 3), and
+    /// the result lists what was not read by then, as with --max-pause.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "600s")]
+    max_clone: Duration,
 
     /// Resume the process when it has been suspended for this long
     ///
@@ -123,6 +133,9 @@ pub(super) struct DumpArgs {
     /// The dump is then partial (exit status 3), and the result lists what was not read by then. In
     /// the file, deferred memory has the byte 0xDD in its place, and zeros after 64 MiB of that. If
     /// not even the threads and the memory map are known by then, there is no dump (exit status 1).
+    ///
+    /// On Linux, the process is cloned if a stop is estimated to exceed this limit, unless --hold
+    /// selects something else (see --hold auto).
     ///
     /// Without this option, the process is still resumed if nothing can be written to the output
     /// for 10 seconds, for example because the reader of a pipe has stalled.
@@ -203,6 +216,14 @@ struct SourceArg {
     exec: bool,
 }
 
+impl DumpArgs {
+    /// How a live process is held.
+    fn hold(&self) -> HoldArg {
+        self.hold
+            .unwrap_or_else(|| HoldArg::usual(self.max_pause.is_some()))
+    }
+}
+
 /// Makes the dump that the arguments describe and prints the result. Returns the exit status.
 pub(super) fn run(args: &DumpArgs) -> ExitCode {
     let to_stdout = args.output.as_os_str() == "-";
@@ -265,6 +286,7 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Written, Error> {
         .profile(args.profile)
         .find_crash(true)
         .thread_ex_list(args.thread_ex)
+        .max_clone(args.max_clone)
         .include_dont_dump(args.include_dontdump);
     if let Some(comment) = &args.comment {
         request = request.comment(comment);
@@ -284,7 +306,11 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Written, Error> {
             if args.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
                 backend::check_reader(&output.file, *pid)?;
             }
-            let mut process = backend::hold(&args.backend, *pid, args.hold)?;
+            let (mut process, announced) = backend::hold(&args.backend, *pid, args.hold(), &request)?;
+            // With --json, standard error may be for the result.
+            if let Some(text) = announced.filter(|_| !args.json) {
+                print::complain(text);
+            }
             output.write(&mut *process, &request, dialogue)
         }
         SourceArg {
@@ -406,7 +432,7 @@ fn exec(
             return Err(fault(reason).advise("give a shorter --after").into());
         }
     };
-    let written = backend::dump_program(&args.backend, &mut program, args.hold, |writer| {
+    let written = backend::dump_program(&args.backend, &mut program, args.hold(), |writer| {
         output.write(writer, &request, dialogue)
     });
     if let Err(fault) = program.kill() {

@@ -64,7 +64,8 @@ pub enum LossReason {
     ReadFailed,
     /// 2: the target had exited.
     TargetExited,
-    /// 3: the target was resumed before the memory was read, because a time limit had passed.
+    /// 3: the target was resumed, or its clone was ended, before the memory was read, because a
+    /// time limit had passed.
     TargetResumed,
     /// A reason that this version does not define.
     Other(u32),

@@ -7,6 +7,7 @@ use dumpwright::read::{Dump, Thread};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::child::KilledOnDrop;
 use crate::support::dumper::{self, dumpwright};
 use crate::support::proc;
 use crate::support::victim::Victim;
@@ -93,6 +94,27 @@ pub fn complete(command: &mut Command) -> Value {
     assert_eq!(result["status"], "complete", "{result}");
     assert_eq!(result["missing"], serde_json::json!([]), "{result}");
     result
+}
+
+/// Dumps a process into a file, replacing it, and fails if that does not end. Returns the result of
+/// a complete or a partial dump.
+pub fn dump(pid: u32, types: &str, options: &[&str], into: &Path) -> Value {
+    let mut command = dumpwright();
+    command
+        .args(["dump", "--json", "--force", "--type", types])
+        .args(["--pid", &pid.to_string()])
+        .args(options)
+        .arg("-o")
+        .arg(into)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut dumper = KilledOnDrop(command.spawn().unwrap());
+    proc::until("the dump ends", || dumper.try_wait().unwrap().is_some());
+    let output = dumper.0.stdout.take().expect("it is piped");
+    let status = dumper.wait().unwrap();
+    assert!(matches!(status.code(), Some(0 | 3)), "{types}: {status}");
+    proc::assert_released(pid);
+    serde_json::from_reader(output).unwrap()
 }
 
 /// The target's own memory, as the system shows it. Tests compare it where the target does not

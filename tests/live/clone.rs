@@ -5,37 +5,36 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
-use dumpwright::read::{Dump, stream_name};
+use dumpwright::read::{Dump, LossReason, stream_name};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::capture::{Capture, steady};
 use crate::pause::start_stalled;
-use crate::support::child::Talking;
-use crate::support::dumper::dumpwright;
+use crate::support::child::{KilledOnDrop, Talking};
 use crate::support::proc::{self, signal, states, until};
 use crate::support::victim::{self, Frames, Pattern, Victim};
 
 const CLONE: [&str; 2] = ["--hold", "clone"];
 
 #[derive(Deserialize)]
-struct ClonedTruth {
-    memory: Vec<Pattern>,
+pub(crate) struct ClonedTruth {
+    pub(crate) memory: Vec<Pattern>,
 }
 
 /// Starts the victim `cloned.c`.
-fn start(mut command: Command, what: &str) -> (Talking, ClonedTruth) {
+pub(crate) fn start(mut command: Command, what: &str) -> (Talking, ClonedTruth) {
     let mut program = Talking::start(command.arg(what));
     let ready = program.line().expect("the victim ended before it was ready");
     let truth = serde_json::from_value(victim::parse_ready(&ready)).unwrap();
     (program, truth)
 }
 
-fn cloned(what: &str) -> (Talking, ClonedTruth) {
+pub(crate) fn cloned(what: &str) -> (Talking, ClonedTruth) {
     start(Command::new(victim::live("cloned")), what)
 }
 
-fn answer(program: &mut Talking, line: &str) -> String {
+pub(crate) fn answer(program: &mut Talking, line: &str) -> String {
     program.tell(&format!("{line}\n"));
     program.line().expect("it lives")
 }
@@ -68,7 +67,7 @@ fn first_address(pid: u32) -> Option<String> {
     maps.split('-').next().map(str::to_owned)
 }
 
-fn assert_no_clones(pid: u32) {
+pub(crate) fn assert_no_clones(pid: u32) {
     until("the clone has ended", || clones(pid).is_empty());
     until("it has no child", || proc::children(pid).is_empty());
 }
@@ -205,67 +204,56 @@ fn what_the_target_writes_meanwhile_is_not_in_the_dump() {
     assert_eq!(answer(&mut program, "children"), "0 notifications, no child");
 }
 
-/// Dumps a target that cannot be cloned. It must be stopped instead, and a note must have `reason`.
-fn assert_stopped_instead(pid: u32, reason: &str) -> Capture {
-    let capture = Capture::with(pid, &[&["--type", "full"][..], &CLONE].concat());
-    assert_eq!(capture.result["hold"], "stop");
-    let notes = capture.result["notes"].to_string();
-    assert!(notes.contains("not cloned") && notes.contains(reason), "{notes}");
-    assert_no_clones(pid);
-    capture
+/// Reads the dump of a clone that was ended at its limit.
+fn read_limited(mut dumper: KilledOnDrop) {
+    let (mut bytes, mut text) = (Vec::new(), String::new());
+    let (mut output, mut errors) = (dumper.stdout.take().unwrap(), dumper.stderr.take().unwrap());
+    output.read_to_end(&mut bytes).unwrap();
+    errors.read_to_string(&mut text).unwrap();
+    assert_eq!(dumper.wait().unwrap().code(), Some(3), "{text}");
+    let result: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&result["status"], &result["hold"]),
+        (&"partial".into(), &"clone".into())
+    );
+    let missing: Vec<&str> = result["missing"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|lost| lost["reason"].as_str().unwrap())
+        .collect();
+    let reason = "the limit of 2000 ms for the clone had passed";
+    let headline = format!("{reason}, so its clone was ended; what had not been read by then is missing");
+    assert!(missing.contains(&headline.as_str()), "{missing:?}");
+    let filled = format!("not read, because {reason}; filled with 0xDD");
+    assert!(missing.contains(&filled.as_str()), "{missing:?}");
+    let dump = Dump::from_bytes(bytes).unwrap();
+    let losses = dump.losses().unwrap();
+    assert!(!losses.is_empty() && losses.iter().all(|loss| loss.reason == LossReason::TargetResumed));
 }
 
+/// The clone ends while the dumper waits for the reader of a pipe, and also while the dumper itself
+/// is stopped.
 #[test]
-fn a_target_that_may_be_harmed_is_stopped_instead() {
-    for (what, reason) in [
-        ("filter", "a filter decides about its system calls (seccomp)"),
-        ("adopts", "it adopts the orphans of its children"),
-        ("kept", "it keeps 17 MiB of memory from its children"),
-        ("namespace", "another pid namespace"),
-    ] {
-        if what == "namespace" && !proc::is_root() {
-            continue;
+fn it_ends_at_its_limit() {
+    for stops in [false, true] {
+        let (mut program, _) = cloned("plain");
+        let dumper = start_stalled(program.pid(), &[&CLONE[..], &["--max-clone", "2s"]].concat());
+        if stops {
+            signal(dumper.id(), libc::SIGSTOP);
         }
-        let (mut program, truth) = cloned(what);
-        let capture = assert_stopped_instead(program.pid(), reason);
-        for pattern in &truth.memory {
-            let bytes = capture.memory(&pattern.name, pattern.address, pattern.length);
-            assert!(bytes == pattern.bytes(), "{what}: {}", pattern.name);
-        }
+        let made = clones(program.pid());
+        // Ended, and waited for.
+        until("the clone has ended", || {
+            clones(program.pid()).is_empty() && made.iter().all(|pid| proc::Stat::of(pid).is_none())
+        });
         assert_eq!(answer(&mut program, "children"), "0 notifications, no child");
+        if stops {
+            assert!(states(dumper.id()).iter().all(|state| *state == 'T'));
+            signal(dumper.id(), libc::SIGCONT);
+        }
+        read_limited(dumper);
     }
-}
-
-#[test]
-fn so_is_one_that_may_start_no_process() {
-    if !proc::is_root() {
-        return;
-    }
-    // A user without other processes. The program must be in a directory that this user can read.
-    let folder = tempfile::tempdir_in("/tmp").unwrap();
-    let copy = folder.path().join("cloned");
-    crate::support::copy_program(&victim::live("cloned"), &copy);
-    crate::support::run_well(Command::new("chmod").args(["-R", "a+rx"]).arg(folder.path()));
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid", "61234", "--regid", "61234", "--clear-groups"])
-        .args(["prlimit", "--nproc=1:1"])
-        .arg(copy);
-    let (mut program, _) = start(command, "plain");
-    assert_stopped_instead(program.pid(), "the system allows no more processes (EAGAIN)");
-    assert_eq!(answer(&mut program, "children"), "0 notifications, no child");
-}
-
-#[test]
-fn so_is_one_that_a_signal_has_stopped() {
-    let (mut program, _) = cloned("plain");
-    let all_stopped = |pid| states(pid).iter().all(|state| *state == 'T');
-    signal(program.pid(), libc::SIGSTOP);
-    until("it has stopped", || all_stopped(program.pid()));
-    assert_stopped_instead(program.pid(), "a signal had stopped it");
-    until("it is stopped again", || all_stopped(program.pid()));
-    signal(program.pid(), libc::SIGCONT);
-    assert_eq!(answer(&mut program, "children"), "0 notifications, no child");
 }
 
 /// Dumps a victim that checks itself many times.
@@ -292,22 +280,11 @@ fn capture_often(captures: usize) {
     until("no clone is left", || clones(program.pid()).is_empty());
 }
 
+/// Dumps a process completely.
 fn dump(pid: u32, types: &str, path: &Path) -> Value {
-    let mut command = dumpwright();
-    command
-        .args([
-            "dump",
-            "--json",
-            "--force",
-            "--type",
-            types,
-            "--pid",
-            &pid.to_string(),
-        ])
-        .args(CLONE)
-        .arg("-o")
-        .arg(path);
-    crate::capture::complete(&mut command)
+    let result = crate::capture::dump(pid, types, &CLONE, path);
+    assert_eq!(result["status"], "complete", "{result}");
+    result
 }
 
 #[test]

@@ -32,6 +32,8 @@ mod stopped;
 mod storms;
 mod threads;
 mod traceless;
+mod uncloned;
 mod unwinding;
+mod waiting;
 
 use dumpwright_fixtures as support;

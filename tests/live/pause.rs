@@ -70,7 +70,7 @@ fn partial(mut dumper: KilledOnDrop, victim: &Victim, reason: &str) -> (Dump, Va
     assert_eq!(missing[0]["reason"], headline);
     assert!(missing[1..].iter().all(|lost| {
         let lost = lost["reason"].as_str().unwrap();
-        let why = format!("not read, because {reason} and the process was resumed; filled with");
+        let why = format!("not read, because {reason}; filled with");
         lost == format!("{why} 0xDD") || lost == format!("{why} zeros")
     }));
     let folder = TempDir::new().unwrap();
@@ -125,7 +125,7 @@ fn assert_filled(dump: &Dump, bytes: &[u8], victim: &Victim) {
 #[test]
 fn a_reader_that_stalls_does_not_hold_the_target_beyond_the_limit() {
     let mut victim = big();
-    let dumper = start_stalled(victim.pid(), &["--max-pause", "2s"]);
+    let dumper = start_stalled(victim.pid(), &["--hold", "stop", "--max-pause", "2s"]);
     victim.ping();
     let (dump, result) = partial(dumper, &victim, "the pause limit of 2000 ms had passed");
     assert!(
@@ -141,7 +141,7 @@ fn a_reader_that_stalls_does_not_hold_the_target_beyond_the_limit() {
 #[test]
 fn after_64_mib_of_filler_the_rest_is_zero() {
     let mut victim = of_mebibytes("160");
-    let dumper = start_stalled(victim.pid(), &["--max-pause", "2s"]);
+    let dumper = start_stalled(victim.pid(), &["--hold", "stop", "--max-pause", "2s"]);
     victim.ping();
     let (_, result) = partial(dumper, &victim, "the pause limit of 2000 ms had passed");
     let lost = result["missing"].as_array().unwrap();
@@ -179,7 +179,7 @@ fn stop_group_until(victim: &mut Victim, dumper: &KilledOnDrop) {
 #[test]
 fn a_stopped_dumper_does_not_hold_its_target_beyond_the_limit() {
     let mut victim = big();
-    let dumper = start_stalled(victim.pid(), &["--max-pause", "2s"]);
+    let dumper = start_stalled(victim.pid(), &["--hold", "stop", "--max-pause", "2s"]);
     stop_group_until(&mut victim, &dumper);
     partial(dumper, &victim, "the pause limit of 2000 ms had passed");
 }

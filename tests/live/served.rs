@@ -1,17 +1,15 @@
 //! Files on file systems that another program serves, which may stop answering at any time.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::capture::Capture;
-use crate::support::child::KilledOnDrop;
+use crate::capture::{Capture, dump};
 use crate::support::dumper::dumpwright;
 use crate::support::hanging::Hanging;
-use crate::support::proc;
 use crate::support::victim::{self, Victim};
 
 #[derive(Deserialize)]
@@ -32,32 +30,6 @@ enum Reached {
 }
 
 const EVERY_WAY: [Reached; 3] = [Reached::Mounted, Reached::FromOutside, Reached::Unmounted];
-
-/// Dumps a process, and fails if that does not end. Returns what `--json` prints.
-fn dump(pid: u32, types: &str, into: &Path) -> Value {
-    let mut command = dumpwright();
-    command
-        .args([
-            "dump",
-            "--json",
-            "--force",
-            "--type",
-            types,
-            "--pid",
-            &pid.to_string(),
-            "-o",
-        ])
-        .arg(into)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    let mut dumper = KilledOnDrop(command.spawn().unwrap());
-    proc::until("the dump ends", || dumper.try_wait().unwrap().is_some());
-    let output = dumper.0.stdout.take().expect("it is piped");
-    let status = dumper.wait().unwrap();
-    assert!(matches!(status.code(), Some(0 | 3)), "{types}: {status}");
-    proc::assert_released(pid);
-    serde_json::from_reader(output).unwrap()
-}
 
 fn start(served: &mut Hanging, how: Reached, program: Option<&Path>) -> Victim {
     let file = match how {
@@ -97,7 +69,7 @@ fn a_mapped_file_whose_server_does_not_answer_is_no_reason_to_wait() {
             assert_eq!(truth.first, 7);
             served.hang();
             for types in ["normal", "with-handle-data,with-code-segs,with-data-segs", "full"] {
-                let result = dump(victim.pid(), types, &into);
+                let result = dump(victim.pid(), types, &[], &into);
                 let missing = result["missing"].to_string();
                 let is_told = missing.contains("another program or machine");
                 assert_eq!(
@@ -145,7 +117,7 @@ fn keeps_its_identity(program: &Path, into: &Path) {
                     served.hang();
                 }
                 for types in ["normal", "full"] {
-                    let result = dump(victim.pid(), types, into);
+                    let result = dump(victim.pid(), types, &[], into);
                     assert_eq!(
                         identity(into, b"/file"),
                         expected,

@@ -2,7 +2,8 @@
  * A process with memory that a clone of it has, does not have, or shares with it. The argument
  * selects what else it does, so that it cannot be cloned, or should not be:
  *
- *   cloned plain | filter | adopts | kept | namespace
+ *   cloned plain | filter | adopts | kept | namespace | faults | huge | intercepts | locked |
+ *          elsewhere
  *
  * It answers lines of standard input: "change" overwrites all memory, and "children" prints how
  * often it got SIGCHLD, and what waiting for any child says. Other lines are answered with "pong".
@@ -10,16 +11,21 @@
 #include "../victims/victim.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 
 #define BYTES (64 * 1024)
 #define KEPT (17 * 1024 * 1024)
+#define LOCKED (64 * 1024 * 1024)
 #define COUNT 4
 
 static const char *const names[COUNT] = {"private", "not for children", "empty for children", "shared"};
@@ -56,31 +62,33 @@ static void prepare(const char *what) {
         CHECK(madvise(kept, KEPT, MADV_DONTFORK) == 0);
     } else if (strcmp(what, "namespace") == 0) {
         CHECK(unshare(CLONE_NEWPID) == 0);
+    } else if (strcmp(what, "faults") == 0) {
+        struct uffdio_api api = {.api = UFFD_API};
+        int handler = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+        CHECK(handler >= 0 && ioctl(handler, UFFDIO_API, &api) == 0);
+        /* Every page exists, so nobody has to handle a fault. */
+        void *full = map(BYTES, MAP_PRIVATE);
+        memset(full, 1, BYTES);
+        struct uffdio_register missing = {{(uintptr_t)full, BYTES}, UFFDIO_REGISTER_MODE_MISSING, 0};
+        CHECK(ioctl(handler, UFFDIO_REGISTER, &missing) == 0);
+    } else if (strcmp(what, "huge") == 0) {
+        /* No page is used, so the system need not have one. */
+        map(2 * 1024 * 1024, MAP_PRIVATE | MAP_HUGETLB | MAP_NORESERVE);
+    } else if (strcmp(what, "intercepts") == 0) {
+        static char allow = 0;
+        CHECK(prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &allow) == 0);
+    } else if (strcmp(what, "locked") == 0) {
+        CHECK(mlock(map(LOCKED, MAP_PRIVATE), LOCKED) == 0);
+    } else if (strcmp(what, "elsewhere") == 0) {
+        /* main obeys on another stack. */
     } else {
         CHECK(strcmp(what, "plain") == 0);
     }
 }
 
-int main(int count_of_arguments, char **arguments) {
-    CHECK(count_of_arguments == 2);
-    struct sigaction action = {.sa_handler = count, .sa_flags = SA_RESTART};
-    CHECK(sigaction(SIGCHLD, &action, NULL) == 0);
-    memory[0] = map(BYTES, MAP_PRIVATE);
-    memory[1] = map(BYTES, MAP_PRIVATE);
-    memory[2] = map(BYTES, MAP_PRIVATE);
-    memory[3] = map(BYTES, MAP_SHARED);
-    CHECK(madvise(memory[1], BYTES, MADV_DONTFORK) == 0);
-    CHECK(madvise(memory[2], BYTES, MADV_WIPEONFORK) == 0);
-    const uint64_t seed = UINT64_C(0xC10E0000C10E0000);
-    fill(seed);
-    prepare(arguments[1]);
-    testify("{\"pid\":%d,\"memory\":[", getpid());
-    for (int k = 0; k < COUNT; k++) {
-        testify("%s", k ? "," : "");
-        testify_pattern(names[k], memory[k], BYTES, seed + k);
-    }
-    testify("]}");
-    say_ready();
+static const uint64_t seed = UINT64_C(0xC10E0000C10E0000);
+
+static void obey(void) {
     char line[16];
     size_t length = 0;
     while (read(STDIN_FILENO, line + length, 1) == 1) {
@@ -101,5 +109,40 @@ int main(int count_of_arguments, char **arguments) {
         }
         fflush(stdout);
     }
-    return 0;
+    _exit(0);
+}
+
+/* On a stack that is a part of other memory, as those of coroutines are. */
+static void obey_elsewhere(void) {
+    static ucontext_t context;
+    static char stack[64 * 1024];
+    CHECK(getcontext(&context) == 0);
+    context.uc_stack.ss_sp = stack;
+    context.uc_stack.ss_size = sizeof stack;
+    makecontext(&context, obey, 0);
+    setcontext(&context);
+}
+
+int main(int count_of_arguments, char **arguments) {
+    CHECK(count_of_arguments == 2);
+    struct sigaction action = {.sa_handler = count, .sa_flags = SA_RESTART};
+    CHECK(sigaction(SIGCHLD, &action, NULL) == 0);
+    memory[0] = map(BYTES, MAP_PRIVATE);
+    memory[1] = map(BYTES, MAP_PRIVATE);
+    memory[2] = map(BYTES, MAP_PRIVATE);
+    memory[3] = map(BYTES, MAP_SHARED);
+    CHECK(madvise(memory[1], BYTES, MADV_DONTFORK) == 0);
+    CHECK(madvise(memory[2], BYTES, MADV_WIPEONFORK) == 0);
+    fill(seed);
+    prepare(arguments[1]);
+    testify("{\"pid\":%d,\"memory\":[", getpid());
+    for (int k = 0; k < COUNT; k++) {
+        testify("%s", k ? "," : "");
+        testify_pattern(names[k], memory[k], BYTES, seed + k);
+    }
+    testify("]}");
+    say_ready();
+    if (strcmp(arguments[1], "elsewhere") == 0)
+        obey_elsewhere();
+    obey();
 }

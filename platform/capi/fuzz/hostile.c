@@ -174,6 +174,7 @@ static void dump_once(uint64_t seed, unsigned long process, int count, char **sc
             dumpwright_request_callback(request, &information) && dumpwright_request_writer(request, writer, &written) &&
             dumpwright_request_budget(request, once_in(4) ? below(1 << 20) : 0) &&
             dumpwright_request_max_pause(request, once_in(4) ? 1 + (uint32_t)below(1000) : 0) &&
+            dumpwright_request_max_clone(request, once_in(4) ? 1 + (uint32_t)below(1000) : 0) &&
             dumpwright_request_find_crash(request, once_in(2)) &&
             dumpwright_request_transcript(request, once_in(4) ? NOWHERE : NULL);
     if (!ready) {

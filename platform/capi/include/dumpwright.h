@@ -2051,6 +2051,9 @@ BOOL dumpwright_request_profile(dumpwright_request *request, const char *name);
  *            read: a copy-on-write clone on Linux (about 20 ms for each GiB), a process snapshot on
  *            Windows 8.1 and later. If that is not possible, or might harm the process, it is
  *            suspended as with "stop", and the report has a note with the reason.
+ *   "auto"   Only on Linux: "clone" if it is estimated to halve a pause of more than 5 ms, or if
+ *            only a clone is estimated to keep the limit of dumpwright_request_max_pause, else
+ *            "stop". The report has a note with the reason.
  *
  * Other names are E_INVALIDARG. */
 BOOL dumpwright_request_hold(dumpwright_request *request, const char *name);
@@ -2064,6 +2067,13 @@ BOOL dumpwright_request_hold(dumpwright_request *request, const char *name);
  * Even without this limit, a live Linux process is resumed in this way if nothing can be written to
  * the output for 10 seconds. Dumps of live Windows processes fail if there is a limit. */
 BOOL dumpwright_request_max_pause(dumpwright_request *request, uint32_t milliseconds);
+
+/* Limits the time for which a clone of a live Linux process exists (dumpwright_request_hold), in
+ * milliseconds. 0 means the default, which is 10 minutes. When the time has passed, the clone is
+ * ended at once, even while the callback runs or the output is blocked. As with
+ * dumpwright_request_max_pause, the report lists what is missing, and deferred memory that was not
+ * read is filled. */
+BOOL dumpwright_request_max_clone(dumpwright_request *request, uint32_t milliseconds);
 
 /* Chooses whether dumpwright_dump looks for a crash that the program handles at the moment, if the
  * request has no exception. Default: FALSE.

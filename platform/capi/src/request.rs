@@ -35,6 +35,7 @@ pub struct CRequest {
     streams: Vec<(u32, Vec<u8>)>,
     budget: Option<u64>,
     max_pause: Option<Duration>,
+    max_clone: Option<Duration>,
     find_crash: bool,
     transcript: Option<PathBuf>,
     /// `None` means that `DUMPWRIGHT_LINT` decides.
@@ -77,6 +78,9 @@ impl CRequest {
         }
         if let Some(limit) = self.max_pause {
             request = request.max_pause(limit);
+        }
+        if let Some(limit) = self.max_clone {
+            request = request.max_clone(limit);
         }
         for (stream_type, bytes) in &self.streams {
             request = request.user_stream(*stream_type, bytes.clone());
@@ -154,6 +158,7 @@ pub extern "C" fn dumpwright_request_create(dump_type: u32) -> *mut CRequest {
         streams: Vec::new(),
         budget: None,
         max_pause: None,
+        max_clone: None,
         find_crash: false,
         transcript: None,
         lint: None,
@@ -385,6 +390,22 @@ pub unsafe extern "C" fn dumpwright_request_max_pause(request: *mut CRequest, mi
     }
 }
 
+/// Limits the time for which a clone of the process exists. 0 means the default, 10 minutes.
+///
+/// # Safety
+/// See [`set`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dumpwright_request_max_clone(request: *mut CRequest, milliseconds: u32) -> Bool {
+    // SAFETY: guaranteed by the caller.
+    unsafe {
+        set(request, |request| {
+            let limit = Duration::from_millis(milliseconds.into());
+            request.max_clone = (milliseconds != 0).then_some(limit);
+            Ok(())
+        })
+    }
+}
+
 /// Chooses whether a crash that the program handles at the moment is looked for.
 ///
 /// # Safety
@@ -505,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pause_limit_is_part_of_the_request() {
+    fn the_time_limits_are_part_of_the_request() {
         let request = dumpwright_request_create(0);
         let limited = |milliseconds| {
             // SAFETY: the request was created above, and only this thread uses it.
@@ -520,6 +541,13 @@ mod tests {
         };
         assert!(limited(500).contains("max_pause: Some(500ms)"));
         assert!(limited(0).contains("max_pause: None"));
+        let with_clone = |milliseconds| {
+            // SAFETY: as above.
+            unsafe { assert_ne!(dumpwright_request_max_clone(request, milliseconds), FALSE) };
+            limited(0)
+        };
+        assert!(with_clone(500).contains("max_clone: Some(500ms)"));
+        assert!(with_clone(0).contains("max_clone: Some(600s)"));
         // SAFETY: the request is not used any more.
         unsafe { dumpwright_request_free(request) };
     }

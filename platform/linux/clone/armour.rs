@@ -17,6 +17,7 @@
 use dumpwright_target::{AddressRange, Memory};
 use libc::user_regs_struct;
 
+use super::CloneRefusal;
 use crate::proc_dir::page_size;
 use crate::regions::Mapping;
 use crate::registers::USER_CS;
@@ -58,19 +59,21 @@ impl Instructions {
         const PART: usize = 256 << 10;
         let (mut call, mut restorer) = (None, None);
         let mut bytes = vec![0; PART];
+        // Code that the program generates may change while the instructions are needed.
         let code = mappings.iter().filter(|mapping| {
-            mapping.read && mapping.execute && !mapping.shared && !mapping.is_kernel_page()
+            let is_fixed = mapping.read && mapping.execute && !(mapping.write || mapping.shared);
+            is_fixed && !mapping.is_kernel_page()
         });
         for mapping in code {
             let mut at = mapping.range.start();
             while at < mapping.range.end() {
                 let len = PART.min(usize::try_from(mapping.range.end() - at).unwrap_or(PART));
                 let read = memory.read(at, &mut bytes[..len]).unwrap_or(0);
-                let found = |pattern| position(&bytes[..read], pattern).map(|place| at + place as u64);
-                call = call.or_else(|| found(CALL));
+                let address_of = |pattern| position(&bytes[..read], pattern).map(|place| at + place as u64);
+                call = call.or_else(|| address_of(CALL));
                 restorer = restorer
-                    .or_else(|| found(RESTORER))
-                    .or_else(|| found(SHORT_RESTORER));
+                    .or_else(|| address_of(RESTORER))
+                    .or_else(|| address_of(SHORT_RESTORER));
                 if let (Some(call), Some(restorer)) = (call, restorer) {
                     return Some(Self { call, restorer });
                 }
@@ -114,17 +117,40 @@ pub(super) struct Frames {
 
 impl Frames {
     /// Creates the frames of a thread with these registers, this signal mask and this extended
-    /// state. Returns `None` if there is no place for them on its stack, or if the state is of an
-    /// unknown kind.
+    /// state.
+    ///
+    /// # Errors
+    /// There is no place for them on its stack, or the state has registers of an unknown kind.
     pub(super) fn new(
         registers: &user_regs_struct,
         mask: u64,
         state: &[u8],
         instructions: Instructions,
         mappings: &[Mapping],
+    ) -> Result<Self, CloneRefusal> {
+        let Some(state) = state_of_frame(state) else {
+            return Err(CloneRefusal::new(
+                "its threads use registers that are not known here, and might be lost if the dumper is killed",
+            ));
+        };
+        let frames = stack_below(registers, mappings)
+            .and_then(|room| Self::below(registers, mask, &state, instructions, room));
+        frames.ok_or_else(|| {
+            CloneRefusal::new(
+                "none of its threads is on a stack with room for what protects it if the dumper is killed",
+            )
+        })
+    }
+
+    /// Places the frames in `room`, which ends at the stack pointer. `state` is in the form of
+    /// signal frames.
+    fn below(
+        registers: &user_regs_struct,
+        mask: u64,
+        state: &[u8],
+        instructions: Instructions,
+        room: AddressRange,
     ) -> Option<Self> {
-        let state = state_of_frame(state)?;
-        let room = stack_below(registers, mappings)?;
         let top = registers.rsp.checked_sub(RED_ZONE)?;
         // The state must be aligned to 64 bytes. A stack pointer is a multiple of 16 before a call,
         // and 8 less after it.
@@ -140,7 +166,7 @@ impl Frames {
             let to = usize::try_from(to - at).unwrap_or(0);
             bytes[to..to + from.len()].copy_from_slice(from);
         };
-        put(state_at, &state);
+        put(state_at, state);
         put(
             of_thread,
             &frame(instructions.restorer, &resumed(registers), state_at, mask),

@@ -27,11 +27,11 @@ const STOPS: usize = 64;
 pub(super) enum NotMade {
     /// The tracer has ended, so the target runs.
     Tracer(Fault),
-    /// The thread has ended.
+    /// The thread, or a process that it has started, has ended.
     Ended,
     /// The thread did not stop again in time.
     Slow,
-    /// The thread is in the stop before the delivery of this signal.
+    /// The call has caused this signal. Other signals are blocked.
     Signal(i32),
     /// The kernel refused a request.
     Request(nix::Error),
@@ -159,6 +159,9 @@ impl Executor<'_> {
         let started = Instant::now();
         let mut pause = Duration::ZERO;
         loop {
+            // On a busy machine, this process may have waited for a processor. So the thread is
+            // examined once more when the time is over.
+            let is_last = started.elapsed() > patience;
             let nap = libc::timespec {
                 tv_sec: 0,
                 tv_nsec: libc::c_long::from(pause.subsec_nanos()),
@@ -189,7 +192,7 @@ impl Executor<'_> {
             if has_ended(self.tid) {
                 return Err(NotMade::Ended);
             }
-            if started.elapsed() > patience {
+            if is_last {
                 return Err(NotMade::Slow);
             }
             pause = (pause * 2).clamp(NAPS.0, NAPS.1);
@@ -197,7 +200,8 @@ impl Executor<'_> {
     }
 
     /// Returns the thread to its own registers and its own signal mask. Returns the stop that it is
-    /// in then. What it has started in the meantime is killed, and added to `strays`.
+    /// in then. What it has started in the meantime is killed, and added to `strays`. A signal that
+    /// an injected call has caused is dropped.
     ///
     /// The kernel resumes an interrupted system call only if it finds the registers of the call
     /// where it looks for signals. So they are written in a stop of that place, not in the stop at
@@ -213,15 +217,15 @@ impl Executor<'_> {
     ) -> Result<StopKind, NotMade> {
         /// After an injected call took too long, how long the kernel may take to end it.
         const LONG: Duration = Duration::from_secs(20);
+        let mut batch = Batch::new();
+        // For a thread that runs.
+        batch.interrupt(self.tid);
+        self.tracer.perform(batch)?;
         for _ in 0..STOPS {
-            let mut batch = Batch::new();
-            // A stop cancels an earlier interrupt, so this is repeated.
-            batch.interrupt(self.tid);
-            // This fails if the thread runs. The interrupt stops it in any case.
-            batch.cont(self.tid, 0);
-            self.tracer.perform(batch)?;
             match self.next_stop(LONG)? {
-                CallStop::Other(stop) => {
+                CallStop::Other(
+                    stop @ (StopKind::Asked | StopKind::Group | StopKind::Signal(libc::SIGSTOP)),
+                ) => {
                     self.restore(registers, mask)?;
                     return Ok(stop);
                 }
@@ -231,8 +235,14 @@ impl Executor<'_> {
                     self.tracer.perform(batch)?;
                     strays.push(pid);
                 }
-                CallStop::Entry | CallStop::Exit(_) => {}
+                CallStop::Entry | CallStop::Exit(_) | CallStop::Other(_) => {}
             }
+            // A stop cancels earlier interrupts, so this is repeated. The thread is stopped now, so
+            // no other stop comes between the two requests.
+            let mut batch = Batch::new();
+            batch.interrupt(self.tid);
+            batch.cont(self.tid, 0);
+            self.tracer.perform(batch)?;
         }
         Err(NotMade::Slow)
     }
@@ -261,12 +271,13 @@ fn has_ended(tid: u32) -> bool {
 }
 
 impl NotMade {
-    /// The fault of a capture that cannot go on, in process `pid`. `None` if the thread can be
-    /// returned to its registers.
-    pub(super) fn fatal(&self, pid: u32) -> Option<Fault> {
+    /// The fault of a capture that cannot go on, in thread `tid` of process `pid`. `None` if the
+    /// thread can be returned to its registers.
+    pub(super) fn fatal(&self, pid: u32, tid: u32) -> Option<Fault> {
         match self {
             Self::Tracer(fault) => Some(fault.clone()),
-            Self::Ended => Some(Fault::new(
+            // If not the thread, then one of the processes that it has started.
+            Self::Ended if has_ended(tid) => Some(Fault::new(
                 FaultKind::Gone,
                 format!("clone process {pid}"),
                 "it has ended",

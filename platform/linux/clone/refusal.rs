@@ -1,7 +1,7 @@
 //! Conditions under which no clone is made, because it would not work or might harm the target.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dumpwright_target::{Cpu, Diagnostic, Memory, MemoryExt, Subject};
 
@@ -26,6 +26,9 @@ const NANOSECONDS_A_PAGE: u64 = 150;
 /// Memory must be free for this part of the target's own memory, in case that the target writes to
 /// it while the clone exists.
 const FREE_PART: u64 = 4;
+
+/// The usual mount point of the memory controller of version 1.
+const MEMORY_VERSION_1: &str = "/sys/fs/cgroup/memory";
 
 /// Why there is no clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +99,7 @@ impl Preparation {
         let Some(own) = own else {
             return refused("it is not known how much memory it has");
         };
-        if let Some(reason) = of_free_memory(dir, own) {
+        if let Some(reason) = of_free_memory(dir, &status, own) {
             return Err(reason);
         }
         let Some(instructions) = Instructions::find(mappings, memory) else {
@@ -134,59 +137,105 @@ fn kibibytes(size: &str) -> Option<u64> {
 
 /// Whether the mappings forbid a clone.
 fn of_mappings(mappings: &[Mapping]) -> Option<CloneRefusal> {
-    let reason = mappings.iter().find_map(|mapping| {
+    mappings.iter().find_map(|mapping| {
         let flags = mapping.flags?;
-        match () {
-            // The monitor may have asked to be notified of clones, and would have to answer first.
-            () if flags.user_faults => Some("another program handles its page faults (userfaultfd)"),
-            // A write to a shared huge page needs another one, and kills the writer if there is
-            // none.
-            () if flags.huge && !mapping.shared && mapping.write => {
-                Some("it has private huge pages of hugetlbfs")
-            }
-            () => None,
+        if flags.user_faults {
+            // The program may have asked to be notified of clones, and would have to answer first.
+            return Some(CloneRefusal::new(
+                "another program handles its page faults (userfaultfd)",
+            ));
         }
-    });
-    reason.map(|reason| CloneRefusal(reason.to_owned()))
+        // A write to a page that was shared with the clone needs another huge page, and kills the
+        // writer if there is none.
+        let is_huge = flags.huge && !mapping.shared && mapping.write;
+        is_huge.then(|| CloneRefusal::new("it has private huge pages of hugetlbfs"))
+    })
 }
 
 /// Whether there is too little memory for the pages that the target may copy while the clone
-/// exists.
-fn of_free_memory(dir: &ProcDir, own: u64) -> Option<CloneRefusal> {
+/// exists. `own` is the size of its own memory.
+fn of_free_memory(dir: &ProcDir, status: &[u8], own: u64) -> Option<CloneRefusal> {
     let needed = own / FREE_PART;
     let system = read_bounded(Path::new("/proc/meminfo"), 1 << 20).unwrap_or_default();
     let available = field(&system, "MemAvailable").and_then(|size| kibibytes(&size));
     if available.is_none_or(|available| available < needed) {
-        return Some(CloneRefusal(
-            "the machine has too little free memory for what it may write while the clone exists".to_owned(),
+        return Some(CloneRefusal::new(
+            "the machine has too little free memory for what it may write while the clone exists",
+        ));
+    }
+    let mode = std::fs::read_to_string("/proc/sys/vm/overcommit_memory").unwrap_or_default();
+    if mode.trim() == "2" && exceeds_commitments(&system, status) {
+        return Some(CloneRefusal::new(
+            "the machine may commit too little memory for a clone (vm.overcommit_memory is 2)",
         ));
     }
     let groups = dir.read("cgroup").unwrap_or_default();
-    let groups = String::from_utf8_lossy(&groups).into_owned();
-    is_short(Path::new(cgroup::VERSION_2[0]), &groups, needed).then(|| {
-        CloneRefusal(
-            "its cgroup allows too little memory for what it may write while the clone exists".to_owned(),
-        )
+    let is_short = is_short(
+        [Path::new(cgroup::VERSION_2[0]), Path::new(MEMORY_VERSION_1)],
+        &String::from_utf8_lossy(&groups),
+        needed,
+    );
+    is_short.then(|| {
+        CloneRefusal::new("its cgroup allows too little memory for what it may write while the clone exists")
     })
 }
 
-/// Whether a cgroup of version 2 in `groups`, or one that contains it, allows less than `needed`
-/// bytes more.
-fn is_short(root: &Path, groups: &str, needed: u64) -> bool {
-    let Some(path) = groups.lines().find_map(|line| line.strip_prefix("0::/")) else {
-        return false;
+/// Whether a clone would leave the target little of the memory that the machine may commit. The
+/// kernel counts all writable private memory of a process, whether it exists or not, and refuses
+/// new memory above the limit (`Documentation/mm/overcommit-accounting.rst`). `system` is the text
+/// of `/proc/meminfo`, and `status` that of `/proc/PID/status`.
+fn exceeds_commitments(system: &[u8], status: &[u8]) -> bool {
+    let size = |text: &[u8], name: &str| field(text, name).and_then(|size| kibibytes(&size));
+    let (Some(limit), Some(committed)) = (size(system, "CommitLimit"), size(system, "Committed_AS")) else {
+        return true;
     };
-    let number = |group: &Path, file: &str| {
-        let text = std::fs::read_to_string(root.join(group).join(file)).ok()?;
-        text.trim().parse::<u64>().ok()
+    let (Some(data), Some(stack)) = (size(status, "VmData"), size(status, "VmStk")) else {
+        return true;
     };
-    let path = PathBuf::from(path);
-    path.ancestors().any(|group| {
-        let limit = number(group, "memory.max");
-        let used = number(group, "memory.current");
-        limit
-            .zip(used)
-            .is_some_and(|(limit, used)| limit.saturating_sub(used) < needed)
+    let counted = data.saturating_add(stack);
+    limit.saturating_sub(committed) < counted.saturating_add(counted / FREE_PART)
+}
+
+/// Whether a cgroup in `groups`, or one that contains it, allows less than `needed` bytes more.
+///
+/// `roots` are the mount points of version 2, and of the memory controller of version 1. `groups`
+/// is the text of `/proc/PID/cgroup`: lines of number, controllers and path.
+fn is_short(roots: [&Path; 2], groups: &str, needed: u64) -> bool {
+    /// The limit, what is used of it, and the line of `memory.stat` with the part of that that the
+    /// kernel can free at once: files that were not used lately.
+    const FILES: [[&str; 3]; 2] = [
+        ["memory.max", "memory.current", "inactive_file"],
+        [
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ],
+    ];
+    groups.lines().any(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
+            return false;
+        };
+        let version = match controllers {
+            "" => 0,
+            _ if controllers.split(',').any(|name| name == "memory") => 1,
+            _ => return false,
+        };
+        let (root, [limit, used, unused]) = (roots[version], FILES[version]);
+        let path = Path::new(path.trim_start_matches('/'));
+        path.ancestors().any(|group| {
+            let text = |file: &str| std::fs::read_to_string(root.join(group).join(file)).ok();
+            let number = |file: &str| text(file)?.trim().parse::<u64>().ok();
+            // The limit is the word "max" if there is none.
+            let (Some(limit), Some(used)) = (number(limit), number(used)) else {
+                return false;
+            };
+            let unused = text("memory.stat").and_then(|text| {
+                let mut words = text.lines().filter_map(|line| line.split_once(' '));
+                words.find(|(name, _)| *name == unused)?.1.parse::<u64>().ok()
+            });
+            limit.saturating_sub(used).saturating_add(unused.unwrap_or(0)) < needed
+        })
     })
 }
 
@@ -250,7 +299,8 @@ pub(super) fn of_sequence(area: Option<u64>, memory: &mut dyn Memory) -> Option<
 }
 
 /// What these tests would catch: a cgroup without room that is overlooked, because the limit is
-/// that of a group around it; a process for which a clone is refused without need, or not although
+/// that of a group around it; files in the cache that count as used memory; a clone that leaves the
+/// target nothing to commit; a process for which a clone is refused without need, or not although
 /// it has to be.
 #[cfg(test)]
 mod tests {
@@ -262,20 +312,55 @@ mod tests {
     #[test]
     fn the_limit_of_each_surrounding_cgroup_counts() {
         let root = std::env::temp_dir().join(format!("dumpwright-cgroups-{}", std::process::id()));
-        let group = |path: &str, limit: &str, used: &str| {
+        let group = |path: &str, files: &[(&str, &str)]| {
             let group = root.join(path);
             std::fs::create_dir_all(&group).expect("a directory");
-            std::fs::write(group.join("memory.max"), limit).expect("a file");
-            std::fs::write(group.join("memory.current"), used).expect("a file");
+            for (name, text) in files {
+                std::fs::write(group.join(name), text).expect("a file");
+            }
         };
-        group("outer", "1000\n", "900\n");
-        group("outer/inner", "max\n", "900\n");
-        let short = |path: &str, needed| is_short(&root, &format!("1:name:/x\n0::/{path}\n"), needed);
-        assert!(short("outer/inner", 101));
-        assert!(!short("outer/inner", 100));
-        assert!(!short("", 101), "the root has no limit");
-        assert!(!is_short(&root, "1:memory:/outer\n", 101));
+        group(
+            "2/outer",
+            &[("memory.max", "1000\n"), ("memory.current", "900\n")],
+        );
+        group(
+            "2/outer/inner",
+            &[("memory.max", "max\n"), ("memory.current", "900\n")],
+        );
+        let of_version_1 = [
+            ("memory.limit_in_bytes", "1000\n"),
+            ("memory.usage_in_bytes", "990\n"),
+        ];
+        group("1/old", &of_version_1);
+        group(
+            "1/old",
+            &[("memory.stat", "inactive_file 1\ntotal_inactive_file 90\n")],
+        );
+        let roots = [root.join("2"), root.join("1")];
+        let short = |groups: &str, needed| is_short([&roots[0], &roots[1]], groups, needed);
+        let inner = "1:name=systemd:/x\n0::/outer/inner\n";
+        assert!(short(inner, 101));
+        assert!(!short(inner, 100));
+        assert!(!short("0::/\n", 101), "the root has no limit");
+        assert!(!short("1:pids:/old\n", 1000), "the controller of something else");
+        // Unused files make room.
+        assert!(short("4:cpu,memory:/old/none\n0::/\n", 101));
+        assert!(!short("4:cpu,memory:/old/none\n0::/\n", 100));
         std::fs::remove_dir_all(&root).expect("it is there");
+    }
+
+    #[test]
+    fn a_clone_counts_as_committed_memory() {
+        let exceeds = |limit: u64, data: u64| {
+            let system = format!("CommitLimit:  {limit} kB\nCommitted_AS:  500 kB\n");
+            let status = format!("VmData:\t{data} kB\nVmStk:\t100 kB\n");
+            exceeds_commitments(system.as_bytes(), status.as_bytes())
+        };
+        // The memory of the clone, and a quarter of it for the target.
+        assert!(!exceeds(1000, 300));
+        assert!(exceeds(999, 300));
+        assert!(exceeds(1000, 301));
+        assert!(exceeds_commitments(b"", b""), "unknown");
     }
 
     #[test]

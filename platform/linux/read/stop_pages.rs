@@ -73,9 +73,8 @@ impl StopPages {
 
     /// Whether all existing pages of `range` were copied.
     pub(super) fn has_all_of(&self, range: AddressRange) -> bool {
-        let mut runs = self.runs_from(range.start()).iter();
-        runs.by_ref()
-            .map_while(|run| run.range.intersect(range))
+        let runs = self.runs_from(range.start()).iter();
+        runs.map_while(|run| run.range.intersect(range))
             .all(|run| self.split(run).iter().all(|(_, copy)| copy.is_some()))
     }
 }
@@ -181,12 +180,13 @@ impl ProcessMemory {
         runs
     }
 
-    /// Makes this the memory of a clone of the process. `dir` is the clone's, and `pages` was made
+    /// Returns the memory of a clone of the process. `dir` is the clone's, and `pages` was made
     /// while the process was stopped.
     pub(crate) fn of_clone(&self, dir: &ProcDir, pages: StopPages) -> Self {
         let mut clone = Self::new(dir, std::rc::Rc::clone(&self.mappings));
         clone.files.descriptors_of(&self.dir);
         clone.shown = self.shown;
+        clone = clone.watched_by(std::sync::Arc::clone(&self.watch));
         clone.clone = Some(pages);
         clone
     }

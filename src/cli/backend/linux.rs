@@ -5,10 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::time::Duration;
 
 use clap::ValueEnum;
-use dumpwright::native::{self, Spawned};
-use dumpwright::{Error, FileSink, Guardian};
+use dumpwright::native::{self, HoldMode, PauseEstimate, Spawned};
+use dumpwright::{Error, FileSink, Guardian, Request};
 use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::stat::SFlag;
 
@@ -24,13 +25,54 @@ pub(in crate::cli) enum HoldArg {
     /// If a clone is not possible or might harm the process, "stop" is used, and a note has the
     /// reason.
     Clone,
+    /// Use "clone" if it is estimated to halve the pause or to keep it within --max-pause, else
+    /// "stop". A note has the reason
+    Auto,
 }
 
-/// Opens the live process with this id and returns the writer that dumps it.
-pub(in crate::cli) fn hold(_: &BackendArgs, pid: u32, hold: HoldArg) -> Result<Box<dyn Writer>, Error> {
+impl HoldArg {
+    /// The value if there is no `--hold`.
+    pub fn usual(has_limit: bool) -> Self {
+        if has_limit { Self::Auto } else { Self::Stop }
+    }
+
+    fn mode(self) -> HoldMode {
+        match self {
+            Self::Stop => HoldMode::Stop,
+            Self::Clone => HoldMode::Clone,
+            Self::Auto => HoldMode::Auto,
+        }
+    }
+}
+
+/// A stop that is estimated to be longer is announced.
+const LONG: Duration = Duration::from_millis(100);
+
+/// Opens the live process with this id and returns the writer that dumps it. Also returns what the
+/// user should know before the process is stopped, if it will be stopped for long.
+pub(in crate::cli) fn hold(
+    _: &BackendArgs,
+    pid: u32,
+    hold: HoldArg,
+    request: &Request,
+) -> Result<(Box<dyn Writer>, Option<String>), Error> {
     let mut process = native::process(pid)?;
-    process.hold_clone(hold == HoldArg::Clone);
-    Ok(Box::new(process))
+    process.hold(hold.mode());
+    let estimate = (hold == HoldArg::Stop).then(|| process.estimate(&request.need()));
+    let announced = estimate.flatten().filter(|estimate| estimate.stop > LONG);
+    let announced = announced.map(|estimate| announcement(pid, estimate));
+    Ok((Box::new(process), announced))
+}
+
+fn announcement(pid: u32, estimate: PauseEstimate) -> String {
+    format!(
+        "process {pid} will be stopped for about {:.1} s while {} MiB of its memory are read, and longer if the output is slow \
+         (with --hold clone for about {:.1} s)",
+        estimate.stop.as_secs_f64(),
+        estimate.bytes >> 20,
+        // Never 0.
+        estimate.clone.as_secs_f64().max(0.1),
+    )
 }
 
 /// Dumps a program that was started with `--exec`.
@@ -40,7 +82,7 @@ pub(in crate::cli) fn dump_program<T>(
     hold: HoldArg,
     dump: impl FnOnce(&mut dyn Writer) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    program.hold_clone(hold == HoldArg::Clone);
+    program.hold(hold.mode());
     dump(program)
 }
 

@@ -23,16 +23,29 @@ pub(in crate::cli) enum HoldArg {
     Clone,
 }
 
-/// Opens the live process with this id and returns the writer that dumps it.
-pub(in crate::cli) fn hold(args: &BackendArgs, pid: u32, hold: HoldArg) -> Result<Box<dyn Writer>, Error> {
+impl HoldArg {
+    /// The value if there is no `--hold`.
+    pub fn usual(_: bool) -> Self {
+        Self::Stop
+    }
+}
+
+/// Opens the live process with this id and returns the writer that dumps it. Linux also returns
+/// what the user should know before the process is stopped.
+pub(in crate::cli) fn hold(
+    args: &BackendArgs,
+    pid: u32,
+    hold: HoldArg,
+    _: &Request,
+) -> Result<(Box<dyn Writer>, Option<String>), Error> {
     // A user who runs this program elevated wants to be able to dump any process.
     native::use_debug_privilege();
     if let Some(system) = SystemWriter::chosen(args, pid, hold)? {
-        return Ok(Box::new(system));
+        return Ok((Box::new(system), None));
     }
     let mut process = native::process(pid)?;
     process.hold_clone(hold == HoldArg::Clone);
-    Ok(Box::new(process))
+    Ok((Box::new(process), None))
 }
 
 /// Dumps a program that was started with `--exec`.

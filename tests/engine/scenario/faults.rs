@@ -114,7 +114,7 @@ fn what_is_not_read_within_the_pause_limit_is_lost() {
     let (report, bytes) = limited(FULL, 500);
     assert_eq!(report.holding.pause, Duration::from_millis(500));
     assert!(!report.is_complete());
-    let reason = "not read, because the pause limit of 500 ms had passed and the process was resumed; filled with 0xDD";
+    let reason = "not read, because the pause limit of 500 ms had passed; filled with 0xDD";
     assert!(report.missing().all(|lost| lost.reason == reason), "{report:?}");
     let dump_bytes = bytes.clone();
     let dump = Dump::from_bytes(bytes).unwrap();

@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-use dumpwright::native::{self, Process};
+use dumpwright::native::{self, HoldMode, Process};
 use dumpwright::target::{Fault, FaultKind, Frozen, Need, Target};
 use nix::errno::Errno;
 
@@ -14,9 +14,10 @@ use crate::{RawHandle, handle};
 pub(crate) type Reference = RawFd;
 
 const CLONE: &str = "clone";
+const AUTO: &str = "auto";
 
 /// The names of the ways in which a live process can be held, the default first.
-pub(crate) const HOLDS: [&str; 2] = ["stop", CLONE];
+pub(crate) const HOLDS: [&str; 3] = ["stop", CLONE, AUTO];
 
 /// A process whose memory is read for `ClientPointers`.
 #[derive(Debug)]
@@ -41,8 +42,7 @@ pub(crate) struct NamedProcess {
     /// The process descriptor that named it. Its process must still be alive when the process with
     /// the id has been stopped; otherwise that may be a later process with the same id.
     pidfd: Option<RawFd>,
-    /// Whether it is held by a clone.
-    clones: bool,
+    hold: HoldMode,
 }
 
 // SAFETY: on Linux the handle is a number, and nothing dereferences it.
@@ -61,7 +61,7 @@ impl NamedProcess {
             process: None,
             debuggee: None,
             pidfd: None,
-            clones: false,
+            hold: HoldMode::Stop,
         }
     }
 
@@ -88,7 +88,11 @@ impl NamedProcess {
 
     /// Sets the hold, one of [`HOLDS`].
     pub fn held(mut self, hold: &str) -> Self {
-        self.clones = hold == CLONE;
+        self.hold = match hold {
+            CLONE => HoldMode::Clone,
+            AUTO => HoldMode::Auto,
+            _ => HoldMode::Stop,
+        };
         self
     }
 
@@ -134,7 +138,7 @@ impl Target for NamedProcess {
         }
         let opened = self.debuggee.take();
         let mut process = opened.unwrap_or_else(|| native::process(self.id))?;
-        process.hold_clone(self.clones);
+        process.hold(self.hold);
         let frozen = self.process.insert(process).freeze(need)?;
         let examine = |kind, reason: String| Fault::new(kind, format!("examine process {}", self.id), reason);
         match self.pidfd.map(has_ended) {
