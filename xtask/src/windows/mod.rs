@@ -94,8 +94,8 @@ pub(crate) fn build(shell: &Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The command line, and the programs for the tests, in one command, so that they share the compiled
-/// library.
+/// The command line, and the programs for the tests, in one command, so that they share the
+/// compiled library.
 pub(crate) const OWN_PROGRAMS: [&str; 4] = [
     "--package",
     "dumpwright",
