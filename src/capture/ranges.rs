@@ -62,8 +62,8 @@ pub(super) fn windows(snapshot: &Snapshot, may_show: impl Fn(u64) -> bool) -> Ve
 }
 
 /// Returns the other memory that belongs to threads, modules and functions: thread blocks, the
-/// system's data about threads and about itself, the 32-bit halves of WOW64 threads, unwind information, and parts
-/// of modules.
+/// system's data about threads and about itself, the 32-bit halves of WOW64 threads, unwind
+/// information, and parts of modules.
 pub(super) fn late(
     memory: &mut dyn Memory,
     snapshot: &mut Snapshot,

@@ -96,8 +96,8 @@ impl Profile {
         self != Self::DbgHelp63
     }
 
-    /// Whether full memory with code segments is refused, and late: DbgHelp 6.3.9600 first sends all
-    /// callback types about modules and threads. Otherwise, full memory clears the other flag.
+    /// Whether full memory with code segments is refused, and late: DbgHelp 6.3.9600 first sends
+    /// all callback types about modules and threads. Otherwise, full memory clears the other flag.
     pub(crate) fn refuses_contradictions_late(self) -> bool {
         self == Self::DbgHelp63
     }
@@ -117,8 +117,8 @@ impl Profile {
         self != Self::DbgHelp10
     }
 
-    /// Whether dumps of selected memory of Windows processes include the page that the kernel shares
-    /// with all processes (`KUSER_SHARED_DATA`).
+    /// Whether dumps of selected memory of Windows processes include the page that the kernel
+    /// shares with all processes (`KUSER_SHARED_DATA`).
     pub(crate) fn includes_shared_data(self) -> bool {
         self != Self::DbgHelp63
     }

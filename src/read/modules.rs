@@ -48,8 +48,8 @@ pub struct Module {
     /// The timestamp from the PE header. 0 for ELF images.
     #[serde(serialize_with = "hex")]
     pub timestamp: u32,
-    /// `DllCharacteristics` from the PE header. 0 for ELF images, and in dumps by writers that do not
-    /// record it.
+    /// `DllCharacteristics` from the PE header. 0 for ELF images, and in dumps by writers that do
+    /// not record it.
     #[serde(serialize_with = "hex")]
     pub dll_characteristics: u16,
     /// The file offset of the name.

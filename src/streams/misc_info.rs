@@ -1,6 +1,6 @@
 //! MiscInfo: process id and times, clock rates, time zone, build strings, the layout of extended
-//! contexts, the process cookie (generation 5). DbgHelp 6.3.9600 writes generation 4, which lacks the
-//! last two.
+//! contexts, the process cookie (generation 5). DbgHelp 6.3.9600 writes generation 4, which lacks
+//! the last two.
 //!
 //! This is the only place where all readers look for the process id.
 

@@ -1,5 +1,5 @@
-//! The dialogues of the profiles `dbghelp63` and `dbghelp10`, compared with recordings of Microsoft's
-//! DbgHelp 6.3.9600 and of the DbgHelp of January 2026 (10.0.29507).
+//! The dialogues of the profiles `dbghelp63` and `dbghelp10`, compared with recordings of
+//! Microsoft's DbgHelp 6.3.9600 and of the DbgHelp of January 2026 (10.0.29507).
 //!
 //! Would catch: a call that comes too often or too early, or with other facts or defaults than
 //! Windows' writer has; an answer with another effect; another error code; a poll of Cancel or a
@@ -96,8 +96,8 @@ struct Compared {
     name: String,
     /// The first difference on each of the [`LEVELS`], if there is one.
     differences: [Option<String>; LEVELS.len()],
-    /// Whether the scenario shows anything on each of the levels: more than one poll, reads of named
-    /// memory, a dump.
+    /// Whether the scenario shows anything on each of the levels: more than one poll, reads of
+    /// named memory, a dump.
     shows: [bool; LEVELS.len()],
 }
 

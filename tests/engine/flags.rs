@@ -266,8 +266,8 @@ fn image_with_thread_local_variables() -> Vec<u8> {
     image
 }
 
-/// Sizes as observed with DbgHelp 6.3.9600 and with the DbgHelp of January 2026. `documented` has the
-/// later PEB.
+/// Sizes as observed with DbgHelp 6.3.9600 and with the DbgHelp of January 2026. `documented` has
+/// the later PEB.
 #[test]
 fn windows_own_data_comes_in_the_observed_sizes() {
     for (profile, peb, fiber_data, parameters) in [

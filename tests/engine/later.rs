@@ -1,11 +1,12 @@
-//! What the DbgHelp of January 2026 does that 6.3.9600 does not: the profile `dbghelp10` follows it,
-//! and `documented` takes over what helps readers. Simulated processes show what the recordings in
+//! What the DbgHelp of January 2026 does that 6.3.9600 does not: the profile `dbghelp10` follows
+//! it, and `documented` takes over what helps readers. Simulated processes show what the recordings
+//! in
 //! `testdata/oracle/10.0.29507`, which are compared in `conformance.rs`, do not show.
 //!
 //! Would catch: a dump without the data that the kernel shares with Windows processes, or with it
 //! where the profile or the system does not have it; a MiscInfo of another generation; a module
-//! without its flags; a thread that keeps its stack although its block is damaged; a caller's stream
-//! in another place.
+//! without its flags; a thread that keeps its stack although its block is damaged; a caller's
+//! stream in another place.
 
 use dumpwright::read::Dump;
 use dumpwright::target::protect::{READONLY, READWRITE};

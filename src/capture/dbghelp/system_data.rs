@@ -1,5 +1,5 @@
-//! Data of the system in a Windows process that DbgHelp reads before it chooses memory: the page that
-//! the kernel shares with all processes, and parts of thread blocks.
+//! Data of the system in a Windows process that DbgHelp reads before it chooses memory: the page
+//! that the kernel shares with all processes, and parts of thread blocks.
 
 use dumpwright_callback::ThreadWriteFlags;
 use dumpwright_target::{

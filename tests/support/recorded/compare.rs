@@ -28,8 +28,8 @@ const SERVICE: [&str; 5] = ["IoWriteAll", "VmPreRead", "VmPostRead", "VmQuery", 
 /// Callback types about reads.
 const READS: [&str; 3] = ["VmPreRead", "VmPostRead", "VmQuery"];
 
-/// The memory whose reads are compared. In names of stacks and thread blocks, a digit follows. Other
-/// memory depends on how the target was built.
+/// The memory whose reads are compared. In names of stacks and thread blocks, a digit follows.
+/// Other memory depends on how the target was built.
 const NAMED: [&str; 12] = [
     "GLOB", "HEAP", "PRIV", "RO", "RX", "MIXED", "GUARD", "RESV", "MAPF", "SECN", "XDATA", "peb",
 ];
