@@ -143,7 +143,7 @@ fn user_streams_are_packed_and_empty_ones_leave_an_unused_entry_in_dbghelp10() {
     let own = [3, 4, 5, 7, 15, 21, 22];
     let expected = [&own[..], &[0x1_0000, 0x1_0002], &[0; 5]].concat();
     assert_eq!(types, expected);
-    let [first, second] = [7, 8].map(|index| listed[index].clone());
+    let [first, second] = [7, 8].map(|index| listed[index]);
     assert_eq!((first.size, second.size), (5, 8));
     assert_eq!(second.rva, first.rva + 5);
     for profile in [Profile::Documented, Profile::DbgHelp63] {
