@@ -116,7 +116,7 @@ fn failures(negotiated: &Negotiated) -> Failures {
     Failures {
         are_asked_about: !is_full,
         are_errors: match () {
-            () if as_dbghelp && is_full && !ignores => Some(remedy::IGNORE_INACCESSIBLE),
+            () if as_dbghelp && is_full && !ignores => Some(remedy::full_memory(dump_type)),
             () if as_dbghelp && !is_full => Some(remedy::CALLBACK),
             () if no_losses && !as_dbghelp => Some(remedy::ALLOW_LOSSES),
             () => None,

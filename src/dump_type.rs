@@ -2,7 +2,7 @@ use std::fmt;
 
 use bitflags::bitflags;
 
-use crate::Error;
+use crate::{Error, Profile};
 
 #[cfg(test)]
 mod table;
@@ -50,7 +50,8 @@ bitflags! {
         const WITH_FULL_AUXILIARY_STATE = 0x8000;
         /// Private copy-on-write memory.
         const WITH_PRIVATE_WRITE_COPY_MEMORY = 0x1_0000;
-        /// Unreadable memory does not fail a full dump. Only the DbgHelp profiles need this flag.
+        /// Unreadable memory does not fail a full dump. Full memory sets this flag, except in the
+        /// profile `dbghelp63`.
         const IGNORE_INACCESSIBLE_MEMORY = 0x2_0000;
         /// Security tokens.
         const WITH_TOKEN_INFORMATION = 0x4_0000;
@@ -132,21 +133,25 @@ impl DumpType {
         presets.chain(Self::all().iter_names().map(|(name, _)| kebab(name)))
     }
 
-    /// Returns the flags that are effective after conflicts between flags are resolved. The dump's
-    /// header has these flags.
+    /// Returns the flags that are effective after conflicts between flags are resolved, with the
+    /// profile `documented`. The dump's header has these flags.
     ///
-    /// The rules and their order are those of DbgHelp 6.3.9600, as observed. For example, `0x402`
-    /// becomes `0x400`, because `WITHOUT_OPTIONAL_DATA` clears `WITH_FULL_MEMORY`.
+    /// The rules and their order are those of the DbgHelp of January 2026, as observed. For
+    /// example,
+    /// `0x2002` becomes `0x20002`: full memory includes code, and unreadable memory does not fail
+    /// such a dump. `WITHOUT_OPTIONAL_DATA` clears `WITH_FULL_MEMORY`. One rule is not Microsoft's,
+    /// who refuses `IGNORE_INACCESSIBLE_MEMORY` with `NO_IGNORE_INACCESSIBLE_MEMORY`: the latter
+    /// clears the former.
     ///
     /// # Errors
-    /// Fails for bits that no version of Windows defines, for full memory together with code
-    /// segments, and for compressed memory, which is not supported yet.
+    /// Fails for bits that no version of Windows defines, and for compressed memory, which is not
+    /// supported yet.
     pub fn normalised(self) -> Result<Self, Error> {
-        let settled = self.settled(Self::all())?;
-        settled.contradiction().map_or(Ok(settled), Err)
+        self.settled(Profile::Documented)
     }
 
-    /// Returns an error if the flags exclude each other even after [`settled`](Self::settled).
+    /// Returns an error for full memory together with code segments. Only DbgHelp 6.3.9600 refuses
+    /// that; other profiles leave out the code segments ([`settled`](Self::settled)).
     pub(crate) fn contradiction(self) -> Option<Error> {
         let both = Self::WITH_FULL_MEMORY | Self::WITH_CODE_SEGS;
         self.contains(both).then(|| Error::InvalidType {
@@ -156,8 +161,10 @@ impl DumpType {
         })
     }
 
-    /// Returns the effective flags, or an error if a flag is not in `known`.
-    pub(crate) fn settled(self, known: Self) -> Result<Self, Error> {
+    /// Returns the effective flags, or an error if the profile does not know a flag or refuses the
+    /// combination.
+    pub(crate) fn settled(self, profile: Profile) -> Result<Self, Error> {
+        let known = profile.known_types();
         let has_no_options =
             known.contains(Self::WITH_MEMORY_COMPRESSED) && self.contains(Self::WITHOUT_OPTIONAL_DATA);
         if self.contains(Self::WITH_MEMORY_COMPRESSED) && !has_no_options {
@@ -180,7 +187,20 @@ impl DumpType {
                 reason: format!("the bits {:#x} are unknown{whose}", unknown.bits()),
             });
         }
+        let refused = profile.refused_pairs().iter();
+        if let Some(pair) = refused.copied().find(|pair| self.contains(*pair)) {
+            return Err(Error::InvalidType {
+                bits: self.bits(),
+                reason: format!("this profile refuses {pair} together, as DbgHelp does"),
+            });
+        }
         let mut bits = self;
+        if profile.full_memory_ignores_inaccessible()
+            && bits.contains(Self::WITH_FULL_MEMORY)
+            && !bits.contains(Self::NO_IGNORE_INACCESSIBLE_MEMORY)
+        {
+            bits.insert(Self::IGNORE_INACCESSIBLE_MEMORY);
+        }
         if bits.contains(Self::WITHOUT_OPTIONAL_DATA) {
             bits.remove(
                 Self::WITH_FULL_MEMORY
@@ -203,6 +223,10 @@ impl DumpType {
                     | Self::WITH_PRIVATE_WRITE_COPY_MEMORY
                     | Self::WITH_MODULE_HEADERS
                     | Self::FILTER_TRIAGE,
+            );
+            bits.set(
+                Self::WITH_CODE_SEGS,
+                bits.contains(Self::WITH_CODE_SEGS) && profile.refuses_contradictions_late(),
             );
         }
         if bits.contains(Self::FILTER_TRIAGE) {
@@ -273,30 +297,45 @@ mod tests {
         }
     }
 
-    /// The values are the header flags of dumps by DbgHelp 6.3.9600.
+    /// The values are the header flags of dumps by DbgHelp 6.3.9600 and by the DbgHelp of January
+    /// 2026, which the recordings show (`01-norm-…`, `21-noignore-…`).
     #[test]
     fn contradictions_are_settled_as_windows_does() {
-        let normalised = |bits| {
-            DumpType::from_bits_retain(bits)
-                .normalised()
-                .map(|t| t.bits())
-                .ok()
+        let settled = |profile, bits| {
+            let settled = DumpType::from_bits_retain(bits).settled(profile);
+            settled.map(|settled| settled.bits()).ok()
         };
-        assert_eq!(normalised(0x402), Some(0x400));
-        assert_eq!(normalised(0x2 | 0x1 | 0x40 | 0x800), Some(0x802));
-        assert_eq!(normalised(0x10_0000 | 0x4_0000), Some(0x10_0080));
-        assert_eq!(normalised(0x202_0002), Some(0x200_0002), "as documented");
-        assert_eq!(normalised(0x2002), None);
-        assert_eq!(normalised(0x400_0000), None, "not supported yet");
-        assert_eq!(normalised(0x400_0400), Some(0x400), "as the DbgHelp of 2026");
-        assert_eq!(normalised(0x800_0000), None, "unknown");
+        for (bits, first, later) in [
+            (0x402, Some(0x400), Some(0x2_0400)),
+            (0x2 | 0x1 | 0x40 | 0x800, Some(0x802), Some(0x2_0802)),
+            (0x10_0000 | 0x4_0000, Some(0x10_0080), Some(0x10_0080)),
+            (0x2042, Some(0x2002), Some(0x2_0002)),
+            (0x1F_FBFF, Some(0x6_78A6), Some(0x6_58A6)),
+            (0x200_0002, None, Some(0x200_0002)),
+            (0x400_0400, None, Some(0x400)),
+        ] {
+            assert_eq!(settled(Profile::DbgHelp63, bits), first, "{bits:#x}");
+            for profile in [Profile::DbgHelp10, Profile::Documented] {
+                assert_eq!(settled(profile, bits), later, "{profile:?} {bits:#x}");
+            }
+        }
+        assert!(DumpType::from_bits_retain(0x2002).contradiction().is_some());
+        for (bits, documented) in [(0x202_0002, 0x200_0002), (0x30_0000, 0x30_0080)] {
+            assert_eq!(settled(Profile::DbgHelp10, bits), None, "{bits:#x}");
+            let normalised = DumpType::from_bits_retain(bits).normalised();
+            assert_eq!(normalised.map(|bits| bits.bits()).ok(), Some(documented));
+        }
+        for bits in [0x400_0000, 0x800_0000] {
+            let normalised = DumpType::from_bits_retain(bits).normalised();
+            assert!(normalised.is_err(), "{bits:#x} is not supported yet, or unknown");
+        }
     }
 
     #[test]
     fn compressed_memory_is_refused_by_name_by_every_profile() {
         for (name, profile) in crate::Profile::all() {
             for bits in [0x400_0000, 0x400_0002] {
-                let refusal = DumpType::from_bits_retain(bits).settled(profile.known_types());
+                let refusal = DumpType::from_bits_retain(bits).settled(profile);
                 let text = refusal.expect_err(name).to_string();
                 assert!(text.contains("with-memory-compressed"), "{name}: {text}");
             }

@@ -138,7 +138,7 @@ pub(crate) mod remedy {
     pub(crate) const CALLBACK: &str =
         "to continue without it, use a callback that answers ReadMemoryFailure with S_OK";
     /// For full memory in the DbgHelp profiles, which do not send ReadMemoryFailure for it.
-    pub(crate) const IGNORE_INACCESSIBLE: &str = "to continue without it, add the dump type \
+    const IGNORE_INACCESSIBLE: &str = "to continue without it, add the dump type \
                                                   ignore-inaccessible-memory (0x20000) or use the profile documented";
     /// For stacks in the DbgHelp profiles, which do not send ReadMemoryFailure for them.
     pub(crate) const DOCUMENTED: &str =
@@ -146,6 +146,15 @@ pub(crate) mod remedy {
     /// For dumps whose type makes unreadable memory an error.
     pub(crate) const ALLOW_LOSSES: &str = "to continue without it, remove the dump type \
                                            no-ignore-inaccessible-memory (0x2000000)";
+
+    /// Returns the text for full memory in the DbgHelp profiles: full memory needs the dump type
+    /// 0x20000, which 0x2000000 excludes.
+    pub(crate) fn full_memory(dump_type: crate::DumpType) -> &'static str {
+        match dump_type.contains(crate::DumpType::NO_IGNORE_INACCESSIBLE_MEMORY) {
+            true => ALLOW_LOSSES,
+            false => IGNORE_INACCESSIBLE,
+        }
+    }
 }
 
 impl Error {

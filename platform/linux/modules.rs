@@ -140,6 +140,7 @@ impl LoadedModules {
             size: found.range.len(),
             checksum: 0,
             timestamp: 0,
+            dll_characteristics: 0,
             path: found.name(&self.dir, is_main, memory, reads),
             version: found
                 .mapping

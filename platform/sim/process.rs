@@ -142,6 +142,7 @@ impl SimProcess {
             size,
             checksum: 0,
             timestamp: 0,
+            dll_characteristics: 0,
             path: path.to_owned(),
             version: None,
             cv_record: build_id_record(build_id),

@@ -251,6 +251,9 @@ pub struct Module {
     pub checksum: u32,
     /// The time stamp in the PE header; 0 for other images.
     pub timestamp: u32,
+    /// The flags in the PE header that tell what the image supports, such as address space layout
+    /// randomisation (`DllCharacteristics`); 0 for other images, or if they are not known.
+    pub dll_characteristics: u16,
     /// The full path.
     pub path: String,
     /// The words of `VS_FIXEDFILEINFO`, if the image has version information.

@@ -95,6 +95,7 @@ fn describe(memory: &mut dyn Memory, loaded: &Loaded) -> (Module, Option<String>
         size: loaded.size.into(),
         checksum: 0,
         timestamp: loaded.timestamp,
+        dll_characteristics: 0,
         path: loaded.path.clone(),
         version: None,
         cv_record: Vec::new(),
@@ -105,6 +106,7 @@ fn describe(memory: &mut dyn Memory, loaded: &Loaded) -> (Module, Option<String>
             module.size = image.size().into();
             module.checksum = image.checksum();
             module.timestamp = image.timestamp();
+            module.dll_characteristics = image.dll_characteristics();
             if let Some(range) = AddressRange::at(loaded.base, module.size) {
                 let memory = &mut Window::new(memory, range);
                 module.version = image.version(memory);

@@ -4,11 +4,11 @@ use dumpwright_target::{Diagnostic, Fault, Frozen, Region, Subject};
 
 use super::snapshot::Terms;
 use super::{
-    AddressMap, CapturedMemory, CapturedThreads, Negotiated, ProcessFacts, Selection, Snapshot, map, modules,
-    referenced, threads,
+    AddressMap, CapturedMemory, CapturedThreads, Negotiated, ProcessFacts, Selection, Snapshot, dbghelp, map,
+    modules, referenced, threads,
 };
 use crate::protocol::dialogue::Dialogue;
-use crate::{DumpType, Error, Request};
+use crate::{DumpType, Error, Profile, Request};
 
 /// The snapshot without memory, and the map of the address space from which its memory will be
 /// chosen.
@@ -25,7 +25,7 @@ pub(crate) struct Collected {
 pub(crate) fn collect(
     frozen: &mut dyn Frozen,
     process_id: u32,
-    selection: Selection,
+    mut selection: Selection,
     negotiated: &Negotiated,
     request: &Request,
     dialogue: &mut Dialogue<'_>,
@@ -39,16 +39,17 @@ pub(crate) fn collect(
     threads::check_family(exception.as_ref(), facts.system())?;
     let mut threads = threads::gather(
         frozen,
-        &selection,
+        &mut selection,
         facts.platform(),
         &mut exception,
         request.find_crash,
         dialogue.service(),
         &mut diagnostics,
     )?;
+    dbghelp::drop_stacks(frozen, dialogue.service(), &mut threads, facts.system(), profile);
     threads::strip(&mut threads, dump_type);
     diagnostics.extend(threads::no_extended_state(&threads, dump_type));
-    poll_as_if_gathering_stacks(threads.len(), dump_type, dialogue)?;
+    poll_as_if_gathering_stacks(threads.len(), dump_type, profile, dialogue)?;
     if dump_type.intersects(DumpType::FILTER_MEMORY | DumpType::SCAN_MEMORY) {
         let word = facts.pointer_size();
         referenced::mark(frozen, &mut modules, &threads, word, dialogue.service())?;
@@ -78,6 +79,7 @@ pub(crate) fn collect(
         modules,
         map: AddressMap::new(&map, dump_type, profile),
         memory: CapturedMemory::default(),
+        shared_data: selection.shared_data,
         diagnostics,
     };
     Ok(Collected { snapshot, map })
@@ -108,16 +110,18 @@ fn not_listed(selection: &Selection) -> Vec<Diagnostic> {
 }
 
 /// Sends the Cancel calls that DbgHelp sends between the last IncludeModule and the first Module:
-/// one after the modules, one for each stack, one after the stacks, and one before the questions.
-/// This was observed in its dialogues. With full memory it does not gather stacks.
+/// one after the modules, one for each stack, one after the stacks (not in `dbghelp10`), and one
+/// before the questions. This was observed in its dialogues. With full memory it does not gather
+/// stacks.
 fn poll_as_if_gathering_stacks(
     threads: usize,
     dump_type: DumpType,
+    profile: Profile,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<(), Error> {
     let for_stacks = match dump_type.contains(DumpType::WITH_FULL_MEMORY) {
         true => 0,
-        false => threads + 1,
+        false => threads + usize::from(profile.polls_after_stacks()),
     };
     for _ in 0..for_stacks + 2 {
         dialogue.service().poll_cancel()?;

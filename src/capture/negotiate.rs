@@ -40,10 +40,7 @@ pub(crate) fn negotiate(
     let profile = request.profile;
     dialogue.vm_start(profile);
     let callback_writes = dialogue.io_start(request.file_handle.unwrap_or(0));
-    let dump_type = request.dump_type.settled(profile.known_types())?;
-    if let (false, Some(error)) = (profile.refuses_contradictions_late(), dump_type.contradiction()) {
-        return Err(error);
-    }
+    let dump_type = request.dump_type.settled(profile)?;
     if !profile.takes_any_user_stream() {
         check_user_streams(request)?;
     }

@@ -2,7 +2,7 @@
 //! that stacks point to, private memory, and parts of threads and modules.
 
 use dumpwright_callback::ThreadWriteFlags;
-use dumpwright_target::{AddressRange, Hooked, Memory, Region, RegionKind, protect};
+use dumpwright_target::{AddressRange, Hooked, Memory, Platform, Region, RegionKind, protect};
 
 use super::{Snapshot, segments, thread_data, wow64};
 use crate::memory::reader::Structures;
@@ -62,8 +62,8 @@ pub(super) fn windows(snapshot: &Snapshot, may_show: impl Fn(u64) -> bool) -> Ve
 }
 
 /// Returns the other memory that belongs to threads, modules and functions: thread blocks, the
-/// system's data about threads, the 32-bit halves of WOW64 threads, unwind information, and parts
-/// of modules.
+/// system's data about threads and about itself, the 32-bit halves of WOW64 threads, unwind
+/// information, and parts of modules.
 pub(super) fn late(
     memory: &mut dyn Memory,
     snapshot: &mut Snapshot,
@@ -73,6 +73,11 @@ pub(super) fn late(
     let mut hook = Structures(service);
     let memory = &mut Hooked::new(memory, &mut hook);
     let mut ranges = thread_data::ranges(memory, snapshot);
+    let profile = snapshot.terms.profile;
+    let is_windows = snapshot.facts.platform() == Some(Platform::WindowsNt);
+    if is_windows && profile.includes_shared_data() && !profile.chooses_shared_data_first() {
+        ranges.push(thread_data::shared_data());
+    }
     ranges.extend(wow64::ranges(memory, snapshot));
     ranges.extend(snapshot.facts.unwind_information());
     ranges.extend(segments::ranges(memory, snapshot, map));

@@ -1,11 +1,11 @@
 //! Step 2: selects threads and modules.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use dumpwright_callback::{ModuleWriteFlags, ThreadWriteFlags};
-use dumpwright_target::{Fault, FaultKind, Frozen};
+use dumpwright_target::{AddressRange, Fault, FaultKind, Frozen, Thread};
 
-use super::Negotiated;
+use super::{Negotiated, dbghelp};
 use crate::Error;
 use crate::memory::reader::Structures;
 use crate::protocol::dialogue::Dialogue;
@@ -25,6 +25,10 @@ pub(crate) struct Selection {
     pub thread_fault: Option<Fault>,
     /// Why the modules could not be listed, if that failed. The dump is then made without modules.
     pub module_fault: Option<Fault>,
+    /// Threads that were described when they were selected, by id.
+    pub described: HashMap<u32, Result<Thread, Fault>>,
+    /// The parts of `KUSER_SHARED_DATA` that were chosen.
+    pub shared_data: Vec<AddressRange>,
 }
 
 /// Asks IncludeThread and IncludeModule.
@@ -33,6 +37,9 @@ pub(crate) fn select(
     negotiated: &Negotiated,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Selection, Error> {
+    let shared_data = dbghelp::shared_data(frozen, negotiated, dialogue)?;
+    let parts = dbghelp::parts_of_thread_blocks(frozen, negotiated.profile, dialogue);
+    let mut described = HashMap::new();
     let mut initial = initial_thread_flags(negotiated.dump_type);
     initial.set(ThreadWriteFlags::BACKING_STORE, negotiated.thread_ex);
     let mut threads = Vec::new();
@@ -45,6 +52,11 @@ pub(crate) fn select(
             if let Some(keep) = dialogue.include_thread(id, initial) {
                 frozen.suspend_thread(id);
                 threads.push((id, keep));
+                if !parts.is_empty() {
+                    let thread = frozen.thread(id, &mut Structures(dialogue.service()));
+                    dbghelp::ask_about_thread_block(frozen, thread.as_ref().ok(), parts, dialogue);
+                    described.insert(id, thread);
+                }
             }
             dialogue.service().poll_cancel()?;
         }
@@ -87,5 +99,7 @@ pub(crate) fn select(
         modules,
         asked,
         module_fault,
+        described,
+        shared_data,
     })
 }

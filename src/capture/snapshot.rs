@@ -1,7 +1,7 @@
 //! The result of the capture phase: everything that the file will contain, in owned form.
 
 use dumpwright_callback::SecondaryFlags;
-use dumpwright_target::Diagnostic;
+use dumpwright_target::{AddressRange, Diagnostic};
 
 use super::{AddressMap, CapturedMemory, CapturedModule, CapturedThreads, ProcessFacts};
 use crate::request::UserStream;
@@ -19,6 +19,8 @@ pub(crate) struct Snapshot {
     pub(super) modules: Vec<CapturedModule>,
     pub(super) map: AddressMap,
     pub(super) memory: CapturedMemory,
+    /// The parts of `KUSER_SHARED_DATA` that were chosen before the threads.
+    pub(super) shared_data: Vec<AddressRange>,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 

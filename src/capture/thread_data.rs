@@ -6,6 +6,7 @@ use dumpwright_target::{AddressRange, Memory, MemoryExt, Platform};
 
 use super::{Snapshot, image};
 use crate::DumpType;
+use crate::protocol::ProcessBlocks;
 
 /// Returns the blocks of threads and of the process that the type asks for.
 pub(super) fn ranges(memory: &mut dyn Memory, snapshot: &Snapshot) -> Vec<AddressRange> {
@@ -27,7 +28,10 @@ pub(super) fn ranges(memory: &mut dyn Memory, snapshot: &Snapshot) -> Vec<Addres
     }
     let is_windows = snapshot.facts.platform() == Some(Platform::WindowsNt);
     if is_windows {
-        let system = if pointer == 4 { &WINDOWS_32 } else { &WINDOWS_64 };
+        let system = match pointer {
+            4 => WINDOWS_32,
+            _ => windows_64(snapshot.terms.profile.process_blocks()),
+        };
         let mut ranges = system.blocks(memory, &blocks, is_reduced);
         let arrays = blocks
             .iter()
@@ -43,6 +47,13 @@ pub(super) fn ranges(memory: &mut dyn Memory, snapshot: &Snapshot) -> Vec<Addres
             .filter_map(|block| linux(block, is_reduced))
             .collect()
     }
+}
+
+/// Returns the data that the kernel shares with every Windows process (`KUSER_SHARED_DATA`): times,
+/// the version of the system, the features of the processor. Its address and size are those that
+/// the DbgHelp of 2026 dumps.
+pub(super) fn shared_data() -> AddressRange {
+    AddressRange::at(0x7FFE_0000, 0xAA0).expect("some bytes")
 }
 
 /// Returns the page that begins at a thread pointer. It contains the thread library's own block (in
@@ -112,27 +123,29 @@ struct Windows {
     environment: u64,
 }
 
-/// x86-64 Windows. The sizes are those that DbgHelp 6.3.9600 dumps.
-const WINDOWS_64: Windows = Windows {
-    pointer: 8,
-    teb: 0x2000,
-    teb_tls_pointer: 0x58,
-    teb_peb: 0x60,
-    teb_fls_data: 0x17C8,
-    fls_block: 0x410,
-    peb: 0x388,
-    peb_parameters: 0x20,
-    parameters: 0x410,
-    strings: [
-        (0x38, false),
-        (0x60, true),
-        (0x70, true),
-        (0xB0, false),
-        (0xC0, false),
-    ],
-    string_buffer: 8,
-    environment: 0x80,
-};
+/// x86-64 Windows. The sizes are those that DbgHelp was observed to dump.
+fn windows_64(sizes: ProcessBlocks) -> Windows {
+    Windows {
+        pointer: 8,
+        teb: 0x2000,
+        teb_tls_pointer: 0x58,
+        teb_peb: 0x60,
+        teb_fls_data: 0x17C8,
+        fls_block: sizes.fiber_data,
+        peb: sizes.peb,
+        peb_parameters: 0x20,
+        parameters: sizes.parameters,
+        strings: [
+            (0x38, false),
+            (0x60, true),
+            (0x70, true),
+            (0xB0, false),
+            (0xC0, false),
+        ],
+        string_buffer: 8,
+        environment: 0x80,
+    }
+}
 
 /// 32-bit Windows. The sizes are those of the structures (Windows 7), because no 32-bit DbgHelp has
 /// been observed.

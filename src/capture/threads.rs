@@ -96,7 +96,7 @@ pub(super) fn check_family(exception: Option<&Exception>, system: Option<&System
 /// The thread of the exception is described as it was when the exception happened.
 pub(super) fn gather(
     frozen: &mut dyn Frozen,
-    selection: &Selection,
+    selection: &mut Selection,
     platform: Option<Platform>,
     exception: &mut Option<Exception>,
     find_crash: bool,
@@ -106,7 +106,8 @@ pub(super) fn gather(
     let mut gathered = Vec::with_capacity(selection.threads.len());
     let mut last_fault = None;
     for (id, flags) in &selection.threads {
-        match frozen.thread(*id, &mut Structures(service)) {
+        let described = selection.described.remove(id);
+        match described.unwrap_or_else(|| frozen.thread(*id, &mut Structures(service))) {
             Ok(thread) => gathered.push((thread, *flags)),
             Err(fault) => {
                 // A thread that ended before it could be suspended is not missing: a moment later

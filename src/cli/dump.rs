@@ -93,9 +93,9 @@ pub(super) struct DumpArgs {
     /// Select whose behaviour to follow: documented, dbghelp63 or dbghelp10
     ///
     /// Where Microsoft's writer differs from its documentation, "documented" follows the
-    /// documentation, and "dbghelp63" follows DbgHelp 6.3.9600 as it was observed. "dbghelp10" is
-    /// "dbghelp63" with the dump types and streams of later versions as documented. Most users
-    /// need only "documented". DEVIATIONS.md lists the differences.
+    /// documentation. "dbghelp63" follows DbgHelp 6.3.9600 as it was observed, and "dbghelp10" the
+    /// DbgHelp of January 2026. Most users need only "documented". DEVIATIONS.md lists the
+    /// differences.
     #[arg(long, value_name = "NAME", default_value = Profile::default().name())]
     profile: Profile,
 

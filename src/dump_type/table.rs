@@ -173,7 +173,7 @@ const TABLE: [FlagRow; 27] = [
     ),
     row!(
         IGNORE_INACCESSIBLE_MEMORY,
-        "unchanged in `documented`, where an unreadable page is always left out or filled, and reported; in the other profiles, an unreadable page fails a full dump unless this type is set",
+        "unchanged in `documented`, where an unreadable page is always left out or filled, and reported; in `dbghelp63`, an unreadable page fails a full dump unless this type is set",
         BOTH,
         YES,
         Some("flag-ignore-inaccessible")
@@ -255,7 +255,7 @@ fn settles(flag: DumpType) -> String {
         - DumpType::WITHOUT_OPTIONAL_DATA
         - DumpType::WITH_FULL_MEMORY
         - DumpType::WITH_MEMORY_COMPRESSED;
-    let settle = |bits: DumpType| bits.settled(DumpType::all()).expect("known bits");
+    let settle = |bits: DumpType| bits.settled(Profile::Documented).expect("known bits");
     // Full memory clears other flags itself, so it is tested separately.
     let with = settle(all | flag) | (settle(flag | DumpType::WITH_FULL_MEMORY) & DumpType::WITH_FULL_MEMORY);
     let without =
@@ -264,9 +264,6 @@ fn settles(flag: DumpType) -> String {
     let cleared = (without - with) & others;
     let set = settle(flag) - flag;
     let mut words = Vec::new();
-    if flag == DumpType::WITH_FULL_MEMORY {
-        words.push("excludes 0x2000".to_owned());
-    }
     if !set.is_empty() {
         words.push(format!("sets {:#x}", set.bits()));
     }
@@ -297,8 +294,8 @@ combinations.
 Each row of this table describes what one flag alone adds to a normal dump, which has threads
 with stacks and instruction windows, modules, and facts about the system.
 
-* \"other types\": the flags that it sets, clears or excludes. Conflicts between flags are settled
-  first, in the order 0x400, 0x2, 0x100000, 0x2000000.
+* \"other types\": the flags that it sets or clears. 0x2 sets 0x20000 first of all. Then conflicts
+  between flags are settled, in the order 0x400, 0x2, 0x100000, 0x2000000.
 * \"streams\": the streams that the flag adds; [streams.md](streams.md) describes them.
 * \"memory\": the memory that the flag adds or removes. \"Unchanged\" means the memory of
   a normal dump.

@@ -74,6 +74,12 @@ impl<'a> Plan<'a> {
         self.add(bytes.len() as u64, 8, BlockContent::Bytes(bytes))
     }
 
+    /// Adds a block of known bytes directly behind the block that was added before.
+    pub fn packed(&mut self, bytes: impl Into<Cow<'a, [u8]>>) -> BlockId {
+        let bytes = bytes.into();
+        self.add(bytes.len() as u64, 1, BlockContent::Bytes(bytes))
+    }
+
     /// Adds a block of `len` bytes that is written once the offsets are known.
     ///
     /// It is aligned to 8 bytes. The format requires less, but this helps readers that map the

@@ -57,6 +57,7 @@ pub(crate) mod vm_region;
 
 pub use dumpwright_text::{Mistake, TextError};
 pub use lint::{Finding, Lint, Misuse};
+pub(crate) use profile::ProcessBlocks;
 pub use profile::Profile;
 pub use script::{Script, ScriptError};
 pub use symbols::Symbols;

@@ -20,9 +20,26 @@ pub enum Profile {
     /// The observed behaviour of DbgHelp 6.3.9600 (Windows 8.1), including its mistakes. Use it to
     /// test what that version does with a callback.
     DbgHelp63,
-    /// The behaviour of [`DbgHelp63`](Self::DbgHelp63), with the dump types and streams of later
-    /// versions as documented. It has not been compared with a DbgHelp of version 10 yet.
+    /// The observed behaviour of the DbgHelp of January 2026 (10.0.29507), including its mistakes.
+    /// It was observed under Wine.
     DbgHelp10,
+}
+
+/// The offset and size of the head of a 64-bit thread block: exception handlers, the bounds of the
+/// stack, the addresses of the block itself and of the process's block.
+const BOUNDS_OF_STACK: (u64, u64) = (0, 0x60);
+
+/// The offset and size of `ChpeV2CpuAreaInfo` in a 64-bit thread block.
+const CPU_AREA: (u64, u64) = (0x1788, 8);
+
+/// The sizes of blocks in a 64-bit Windows process, in bytes.
+pub(crate) struct ProcessBlocks {
+    /// The process environment block.
+    pub peb: u64,
+    /// The process parameters.
+    pub parameters: u64,
+    /// The data of a thread that fibers share (fiber-local storage).
+    pub fiber_data: u64,
 }
 
 /// The names of [`Profile`]s, as `--profile` and [`Profile::from_str`] read them.
@@ -62,10 +79,90 @@ impl Profile {
         }
     }
 
-    /// Whether full memory with code segments is refused late: DbgHelp first sends all callback
-    /// types about modules and threads.
+    /// Returns pairs of dump types that are refused together.
+    pub(crate) fn refused_pairs(self) -> &'static [DumpType] {
+        const OF_DBGHELP_10: [DumpType; 2] = [
+            DumpType::IGNORE_INACCESSIBLE_MEMORY.union(DumpType::NO_IGNORE_INACCESSIBLE_MEMORY),
+            DumpType::FILTER_TRIAGE.union(DumpType::WITH_AVX_X_STATE_CONTEXT),
+        ];
+        match self {
+            Self::DbgHelp10 => &OF_DBGHELP_10,
+            Self::Documented | Self::DbgHelp63 => &[],
+        }
+    }
+
+    /// Whether full memory (0x2) sets 0x20000, unless 0x2000000 forbids that.
+    pub(crate) fn full_memory_ignores_inaccessible(self) -> bool {
+        self != Self::DbgHelp63
+    }
+
+    /// Whether full memory with code segments is refused, and late: DbgHelp 6.3.9600 first sends
+    /// all callback types about modules and threads. Otherwise, full memory clears the other flag.
     pub(crate) fn refuses_contradictions_late(self) -> bool {
-        self.is_observed()
+        self == Self::DbgHelp63
+    }
+
+    /// Returns how often Cancel is polled between the first time and the first IncludeThread, and
+    /// again after the last RemoveMemory. DbgHelp does not poll there in full dumps.
+    pub(crate) fn polls_around_shared_data(self) -> usize {
+        match self {
+            Self::DbgHelp10 => 2,
+            Self::Documented | Self::DbgHelp63 => 0,
+        }
+    }
+
+    /// Whether Cancel is polled once more after the stacks have been gathered, before the first
+    /// Module, as DbgHelp 6.3.9600 does.
+    pub(crate) fn polls_after_stacks(self) -> bool {
+        self != Self::DbgHelp10
+    }
+
+    /// Whether dumps of selected memory of Windows processes include the page that the kernel
+    /// shares with all processes (`KUSER_SHARED_DATA`).
+    pub(crate) fn includes_shared_data(self) -> bool {
+        self != Self::DbgHelp63
+    }
+
+    /// Whether this data is chosen before the threads are, as the DbgHelp of 2026 does.
+    pub(crate) fn chooses_shared_data_first(self) -> bool {
+        self == Self::DbgHelp10
+    }
+
+    /// Returns the parts of a 64-bit thread block that DbgHelp reads when it has suspended the
+    /// thread, as offset and size, and asks the callback about. Empty if it reads none.
+    pub(crate) fn parts_of_thread_blocks(self) -> &'static [(u64, u64)] {
+        match self {
+            Self::Documented => &[],
+            Self::DbgHelp63 => &[BOUNDS_OF_STACK],
+            Self::DbgHelp10 => &[BOUNDS_OF_STACK, CPU_AREA],
+        }
+    }
+
+    /// Returns the part of a 64-bit thread block without which a thread has no stack and no thread
+    /// data, as offset and size. The DbgHelp of 2026 looks for an area of emulators there.
+    pub(crate) fn required_part_of_thread_blocks(self) -> Option<(u64, u64)> {
+        (self == Self::DbgHelp10).then_some(CPU_AREA)
+    }
+
+    /// Returns the sizes of the blocks that the system keeps in a 64-bit process.
+    pub(crate) fn process_blocks(self) -> ProcessBlocks {
+        match self {
+            Self::DbgHelp63 => ProcessBlocks {
+                peb: 0x388,
+                parameters: 0x410,
+                fiber_data: 0x410,
+            },
+            Self::DbgHelp10 => ProcessBlocks {
+                peb: 0x7D0,
+                parameters: 0x448,
+                fiber_data: 0x7F90,
+            },
+            Self::Documented => ProcessBlocks {
+                peb: 0x7D0,
+                parameters: 0x410,
+                fiber_data: 0x410,
+            },
+        }
     }
 
     /// Whether memory is selected as DbgHelp does: it reads single bytes to find readable memory,
@@ -132,9 +229,15 @@ impl Profile {
         }
     }
 
-    /// Whether MiscInfo may be a MINIDUMP_MISC_INFO_5. DbgHelp 6.3.9600 writes version 4 of the
+    /// Whether MiscInfo is a MINIDUMP_MISC_INFO_5. DbgHelp 6.3.9600 writes version 4 of the
     /// structure and does not support later ones.
-    pub(crate) fn knows_misc_info_5(self) -> bool {
+    pub(crate) fn writes_misc_info_5(self) -> bool {
+        self != Self::DbgHelp63
+    }
+
+    /// Whether the record of a module has the DllCharacteristics of the image in a field that the
+    /// documentation reserves.
+    pub(crate) fn writes_dll_characteristics(self) -> bool {
         self != Self::DbgHelp63
     }
 
@@ -162,15 +265,31 @@ impl Profile {
         self.is_observed()
     }
 
-    /// Returns the number of unused entries at the end of the directory. DbgHelp leaves two, and
-    /// one for each stream that was requested and is absent (`absent` is their number).
+    /// Returns the number of unused entries at the end of the directory. DbgHelp 6.3.9600 leaves
+    /// two, that of 2026 four, and both leave one for each stream that was requested and is absent
+    /// (`absent` is their number).
     pub(crate) fn unused_directory_entries(self, absent: usize) -> usize {
-        if self.is_observed() { 2 + absent } else { 0 }
+        match self {
+            Self::Documented => 0,
+            Self::DbgHelp63 => 2 + absent,
+            Self::DbgHelp10 => 4 + absent,
+        }
+    }
+
+    /// Whether user streams follow one another without padding, as in the DbgHelp of 2026.
+    pub(crate) fn packs_user_streams(self) -> bool {
+        self == Self::DbgHelp10
+    }
+
+    /// Whether a user stream without bytes becomes an unused entry of the directory. This was seen
+    /// in the DbgHelp of 2026; 6.3.9600 was not tried.
+    pub(crate) fn drops_empty_user_streams(self) -> bool {
+        self == Self::DbgHelp10
     }
 
     /// Whether VmPreRead and VmPostRead are sent for the reads that find modules, thread blocks and
-    /// other structures. DbgHelp does not send them: no recorded dialogue has a question about such
-    /// a read.
+    /// other structures. The DbgHelp profiles send them only for the
+    /// [parts](Self::parts_of_thread_blocks) of thread blocks that the recordings show.
     pub(crate) fn asks_about_reads_of_structures(self) -> bool {
         !self.is_observed()
     }

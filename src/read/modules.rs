@@ -48,6 +48,10 @@ pub struct Module {
     /// The timestamp from the PE header. 0 for ELF images.
     #[serde(serialize_with = "hex")]
     pub timestamp: u32,
+    /// `DllCharacteristics` from the PE header. 0 for ELF images, and in dumps by writers that do
+    /// not record it.
+    #[serde(serialize_with = "hex")]
+    pub dll_characteristics: u16,
     /// The file offset of the name.
     pub name_rva: u32,
     /// The name, usually the full path. `None` if it cannot be read.
@@ -252,6 +256,7 @@ pub(super) struct RawModule {
     pub(super) size: u32,
     checksum: u32,
     timestamp: u32,
+    dll_characteristics: u16,
     pub(super) name_rva: u32,
     pub(super) code_view: Location,
 }
@@ -264,6 +269,7 @@ impl RawModule {
             size: record.u32(8),
             checksum: record.u32(12),
             timestamp: record.u32(16),
+            dll_characteristics: record.u16(92),
             name_rva: record.u32(20),
             code_view: record.location(76),
         }
@@ -322,6 +328,7 @@ impl Dump {
                 size: record.size,
                 checksum: record.checksum,
                 timestamp: record.timestamp,
+                dll_characteristics: record.dll_characteristics,
                 name_rva: record.name_rva,
                 name: self.string_at(record.name_rva.into(), &mut names).ok(),
                 version: version(fields, platform),

@@ -1,6 +1,6 @@
-//! MiscInfo: process id and times, clock rates, time zone, build strings (generation 4). Generation
-//! 5 is written if there is a process cookie, or if there are extended contexts, whose layout it
-//! contains.
+//! MiscInfo: process id and times, clock rates, time zone, build strings, the layout of extended
+//! contexts, the process cookie (generation 5). DbgHelp 6.3.9600 writes generation 4, which lacks
+//! the last two.
 //!
 //! This is the only place where all readers look for the process id.
 
@@ -48,9 +48,8 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlo
     ] {
         flags.set(flag, value.is_some());
     }
-    let cookie = windows
-        .cookie
-        .filter(|_| snapshot.terms().profile.knows_misc_info_5());
+    let is_fifth = snapshot.terms().profile.writes_misc_info_5();
+    let cookie = windows.cookie.filter(|_| is_fifth);
     flags.set(MiscInfoFlags::MINIDUMP_MISC5_PROCESS_COOKIE, cookie.is_some());
     let [process_create_time, process_user_time, process_kernel_time] = times.unwrap_or_default();
     // Fields whose flag is not set are zero. DbgHelp leaves uninitialized memory in them.
@@ -65,9 +64,8 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlo
         .facts()
         .system()
         .map_or("", |system| system.build.as_str());
-    let extended = extended_state(snapshot);
-    let fifth = if cookie.is_some() || extended.is_some() {
-        fifth_generation(extended.unwrap_or_default(), cookie.unwrap_or(0))
+    let fifth = if is_fifth {
+        fifth_generation(extended_state(snapshot).unwrap_or_default(), cookie.unwrap_or(0))
     } else {
         Vec::new()
     };

@@ -345,9 +345,16 @@ pub(crate) fn plan(snapshot: &Snapshot) -> Plan<'_> {
     if profile.lists_streams_as_dbghelp() {
         plan.sort_directory(dbghelp_rank);
     }
-    let absent = dbghelp_absent(snapshot, &plan);
-    for stream in &snapshot.terms().user_streams {
-        let body = plan.bytes(stream.bytes.as_slice());
+    let mut absent = dbghelp_absent(snapshot, &plan);
+    for (index, stream) in snapshot.terms().user_streams.iter().enumerate() {
+        if stream.bytes.is_empty() && profile.drops_empty_user_streams() {
+            absent += 1;
+            continue;
+        }
+        let body = match index > 0 && profile.packs_user_streams() {
+            true => plan.packed(stream.bytes.as_slice()),
+            false => plan.bytes(stream.bytes.as_slice()),
+        };
         plan.stream(stream.stream_type, body);
     }
     for _ in 0..profile.unused_directory_entries(absent) {
@@ -359,7 +366,7 @@ pub(crate) fn plan(snapshot: &Snapshot) -> Plan<'_> {
 /// Returns the place of a stream in DbgHelp's directory. Streams that DbgHelp does not write come
 /// last. The order of the streams' bytes in the file is different.
 fn dbghelp_rank(stream_type: u32) -> usize {
-    const ORDER: [Type; 16] = [
+    const ORDER: [Type; 18] = [
         Type::ThreadListStream,
         Type::ThreadExListStream,
         Type::ThreadInfoListStream,
@@ -375,6 +382,8 @@ fn dbghelp_rank(stream_type: u32) -> usize {
         Type::MiscInfoStream,
         Type::HandleDataStream,
         Type::HandleOperationListStream,
+        Type::SystemMemoryInfoStream,
+        Type::ProcessVmCountersStream,
         Type::ThreadNamesStream,
     ];
     let known = ORDER
@@ -384,12 +393,18 @@ fn dbghelp_rank(stream_type: u32) -> usize {
 }
 
 /// Returns how many streams were asked for and are absent. DbgHelp reserves an unused directory
-/// entry for each (`01-f00000004`, `03-Thread-all-0-1100`).
+/// entry for each (`01-f00000004`, `03-Thread-all-0-1100`). The counters of memory, which later
+/// versions always write, count as asked for.
 fn dbghelp_absent(snapshot: &Snapshot, plan: &Plan<'_>) -> usize {
+    const ALWAYS: [Type; 2] = [Type::SystemMemoryInfoStream, Type::ProcessVmCountersStream];
+    let terms = snapshot.terms();
     let asked_for = TABLE.iter().filter(|row| {
+        let stream_type = row.stream_type.into();
         let asked_by = row.asked_by.as_ref();
-        is_microsofts(row.stream_type.into())
-            && asked_by.is_some_and(|asked_by| snapshot.terms().dump_type.contains(asked_by.flag))
+        is_microsofts(stream_type)
+            && terms.profile.writes_stream(stream_type)
+            && (asked_by.is_some_and(|asked_by| terms.dump_type.contains(asked_by.flag))
+                || ALWAYS.contains(&row.stream_type))
     });
     asked_for
         .filter(|row| !plan.has_stream(row.stream_type.into()))

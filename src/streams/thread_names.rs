@@ -18,6 +18,7 @@ fn named(snapshot: &Snapshot) -> impl Iterator<Item = (u32, &str)> {
         .iter()
         .filter(|kept| kept.flags.contains(ThreadWriteFlags::THREAD))
         .filter_map(|kept| Some((kept.thread.id, kept.thread.name.as_deref()?)))
+        .filter(|(_, name)| !name.is_empty())
 }
 
 pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlocks) -> BlockId {

@@ -45,16 +45,6 @@ fn impossible_types_are_refused_before_anything_is_touched() {
     let file = folder.file("dump");
     let pid = victim.pid().to_string();
     for (list, hex, why) in [
-        (
-            "0x2002",
-            "0x2002",
-            "full memory (0x2) cannot be combined with code segments",
-        ),
-        (
-            "with-full-memory,with-code-segs",
-            "0x2002",
-            "full memory (0x2) cannot be combined",
-        ),
         ("0x8000000", "0x8000000", "the bits 0x8000000 are unknown"),
         (
             "with-memory-compressed",

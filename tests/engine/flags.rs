@@ -266,11 +266,23 @@ fn image_with_thread_local_variables() -> Vec<u8> {
     image
 }
 
-/// Sizes as observed with DbgHelp 6.3.9600.
+/// Sizes as observed with DbgHelp 6.3.9600 and with the DbgHelp of January 2026. `documented` has
+/// the later PEB.
 #[test]
 fn windows_own_data_comes_in_the_observed_sizes() {
+    for (profile, peb, fiber_data, parameters) in [
+        (Profile::Documented, 0x7D0, 0x410, 0x410),
+        (Profile::DbgHelp63, 0x388, 0x410, 0x410),
+        // The data of fibers is longer than the region.
+        (Profile::DbgHelp10, 0x7D0, 0x4000, 0x448),
+    ] {
+        windows_own_data_comes_in_these_sizes(profile, peb, fiber_data, parameters);
+    }
+}
+
+fn windows_own_data_comes_in_these_sizes(profile: Profile, peb: u64, fiber_data: u64, parameters: u64) {
     let ranges = |dump_type| {
-        let (_, dump) = run(&mut windows(), Profile::Documented, dump_type).unwrap();
+        let (_, dump) = run(&mut windows(), profile, dump_type).unwrap();
         let ranges = dump.memory_ranges().unwrap().into_iter();
         let mut ranges: Vec<_> = ranges.map(|range| (range.address, range.size)).collect();
         ranges.retain(|(start, _)| (0x10_0000..0x80_0000).contains(start));
@@ -283,9 +295,9 @@ fn windows_own_data_comes_in_the_observed_sizes() {
     let mut all = vec![
         (0x10_0000, 0x2000),
         (0x20_0000, 0x10),
-        (0x30_0000, 0x388),
-        (0x40_0000, 0x410),
-        (0x50_0000, 0x410),
+        (0x30_0000, peb),
+        (0x40_0000, fiber_data),
+        (0x50_0000, parameters),
     ];
     let reduced = all[..3].to_vec();
     all.extend(strings);

@@ -7,6 +7,7 @@ mod cases;
 mod compressed;
 mod conformance;
 mod flags;
+mod later;
 mod lint;
 mod pipeline;
 mod policy;

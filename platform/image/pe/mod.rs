@@ -157,6 +157,12 @@ impl Pe {
         self.file.time_date_stamp
     }
 
+    /// Returns the flags that tell what the image supports (`DllCharacteristics`).
+    #[must_use]
+    pub fn dll_characteristics(&self) -> u16 {
+        self.windows.dll_characteristics
+    }
+
     /// Returns the address range of the headers.
     #[must_use]
     pub fn headers(&self) -> Option<AddressRange> {

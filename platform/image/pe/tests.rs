@@ -73,8 +73,16 @@ fn records_and_version_are_read_unchanged() {
 
 /// In 32-bit images, the optional header and the pointers are shorter.
 #[test]
+fn the_flags_of_the_image_are_those_at_the_documented_offset() {
+    let mut bytes = pe(BASE);
+    bytes[OPTIONAL + 70..OPTIONAL + 72].copy_from_slice(&0x4160_u16.to_le_bytes());
+    assert_eq!(parsed(&bytes).0.dll_characteristics(), 0x4160);
+}
+
+#[test]
 fn images_of_32_bits_are_understood() {
     let mut bytes = pe(BASE);
+    bytes[OPTIONAL + 70..OPTIONAL + 72].copy_from_slice(&0x140_u16.to_le_bytes());
     let tables = bytes[DIRECTORIES..DIRECTORIES + 128].to_vec();
     put_words(&mut bytes, OPTIONAL, &[0x10b]);
     put_words(&mut bytes, OPTIONAL + 92, &[16]);
@@ -84,6 +92,7 @@ fn images_of_32_bits_are_understood() {
     let mut memory = Pieces::one(base, bytes);
     let image = Pe::read(&mut memory, base).expect("sound").expect("an image");
     assert_eq!((image.size(), image.checksum()), (0x4000, 0xabcd));
+    assert_eq!(image.dll_characteristics(), 0x140);
     assert!(image.version(&mut memory).is_some());
     let variables = image.thread_local(&mut memory, 0x4000).expect("has some");
     assert_eq!(variables, ThreadLocal { index: 7, size: 12 });

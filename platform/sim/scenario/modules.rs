@@ -20,6 +20,7 @@ pub(super) const KEYS: &[&str] = &[
     "misc",
     "checksum",
     "timestamp",
+    "dll_characteristics",
     "version",
     "product_version",
     "sections",
@@ -76,6 +77,7 @@ fn module(
         size: 0,
         checksum: fields.get_or("checksum", Value::u32, 0),
         timestamp: fields.get_or("timestamp", Value::u32, 0),
+        dll_characteristics: fields.get_or("dll_characteristics", Value::u16, 0),
         path: String::new(),
         version: version.or(product).map(|file| match machine.system.platform {
             Platform::Linux => linux_version(file),

@@ -114,11 +114,17 @@ fn modules_are_those_of_toolhelp_and_say_what_their_files_do() {
         let pe = goblin::pe::PE::parse(&bytes).expect("an image");
         let optional = pe.header.optional_header.expect("an image").windows_fields;
         assert_eq!(
-            (module.size, module.checksum, module.timestamp),
+            (
+                module.size,
+                module.checksum,
+                module.timestamp,
+                module.dll_characteristics
+            ),
             (
                 optional.size_of_image.into(),
                 optional.check_sum,
-                pe.header.coff_header.time_date_stamp
+                pe.header.coff_header.time_date_stamp,
+                optional.dll_characteristics
             ),
             "{}",
             module.path

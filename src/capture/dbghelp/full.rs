@@ -99,7 +99,7 @@ pub(in crate::capture) fn full(
                 return Err(Error::Unreadable {
                     range,
                     status,
-                    remedy: remedy::IGNORE_INACCESSIBLE,
+                    remedy: remedy::full_memory(dump_type),
                 });
             }
             Err(Stopped::By(error)) => return Err(error),

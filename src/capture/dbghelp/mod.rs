@@ -1,5 +1,5 @@
-//! Chooses and reads memory as DbgHelp 6.3.9600 does, including its mistakes, for the profiles that
-//! follow it.
+//! Chooses and reads memory as DbgHelp does, including its mistakes, for the profiles that follow
+//! it.
 //!
 //! `full.rs` and `selected.rs` in the parent folder do what DbgHelp's documentation says.
 //! `DEVIATIONS.md` lists each difference.
@@ -8,12 +8,14 @@ mod blocks;
 mod full;
 mod probe;
 mod selected;
+mod system_data;
 
 use dumpwright_callback::Hresult;
 use dumpwright_target::{AddressRange, Content, Diagnostic, Frozen, Memory};
 
 pub(super) use full::full;
 pub(super) use selected::selected;
+pub(super) use system_data::{ask_about_thread_block, drop_stacks, parts_of_thread_blocks, shared_data};
 
 use super::full::{LONGEST_UNTOUCHED_RUN, untouched};
 use crate::memory::buffer::PageBuffer;

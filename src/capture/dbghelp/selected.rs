@@ -42,6 +42,9 @@ pub(in crate::capture) fn selected(
             .contains(DumpType::SCAN_INACCESSIBLE_PARTIAL_PAGES),
         lost: Vec::new(),
     };
+    for part in std::mem::take(&mut snapshot.shared_data) {
+        chosen.blocks.add(part);
+    }
     // The flag STACK has no effect. Threads without the flag THREAD keep their stacks as well.
     let stacks = stack_ranges(snapshot, ThreadWriteFlags::empty());
     let mut early = stacks.clone();
@@ -72,6 +75,9 @@ pub(in crate::capture) fn selected(
     while let Some(range) = dialogue.remove_memory() {
         chosen.blocks.remove(range);
         removed.push(range);
+    }
+    for _ in 0..snapshot.terms.profile.polls_around_shared_data() {
+        dialogue.service().poll_cancel()?;
     }
     for range in windows(snapshot, |_| true) {
         dialogue.service().poll_cancel()?;

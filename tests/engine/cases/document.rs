@@ -61,7 +61,8 @@ const READS: &str = "
 
 If VmStart is answered with TRUE and S_FALSE, VmPreRead is sent before each read of the target's
 memory, and VmPostRead after it. This applies to all reads in `documented`. In the DbgHelp
-profiles, it applies only to reads of content, as observed on DbgHelp.
+profiles, it applies only to reads of content and of thread blocks. DbgHelp was observed to show
+more reads, which depend on its way of finding things.
 
 | what is read | after the calls of | `documented` | `dbghelp63`, `dbghelp10` |
 |---|---|---|---|
@@ -78,9 +79,12 @@ profiles, it applies only to reads of content, as observed on DbgHelp.
 | live Windows processes: PEB, the loader's data and list, and the names in it | IncludeThread | yes | no |
 | live Windows processes: PE headers, debug records, version resources | IncludeModule | yes | no |
 | live Windows processes: bounds of stacks in TEBs | IncludeModule | yes | no |
+| 64-bit Windows processes: 0x60 bytes of each TEB, in `dbghelp10` also 8 bytes at 0x1788 | IncludeThread | no | yes |
 | live Windows processes: the ring of unloaded modules, the list of function tables and their entries | Thread | yes | no |
 
-The threads and modules of a simulated process are given, so nothing is read to find them.
+The threads and modules of a simulated process are given, so nothing is read to find them. In
+`dbghelp10`, VmQuery is sent before the first IncludeThread: it asks about the data that the kernel
+shares with every Windows process.
 
 There are no calls for data that does not come from the target's memory, or that the writer
 does not read itself:

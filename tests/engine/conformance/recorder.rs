@@ -9,6 +9,7 @@ use dumpwright::callback::{
 };
 use dumpwright::target::AddressRange;
 
+use super::head::Head;
 use super::twin::{CLONE_HANDLE, Facts, INVALID_HANDLE, PROCESS_HANDLE, PROCESS_ID, Twin};
 use crate::support::recorded::scenario::{Done, Rule, Step};
 
@@ -29,6 +30,8 @@ pub struct Recorder<'s> {
     counts: [u32; AskKind::ALL.len()],
     total: u32,
     process: ProcessAsked,
+    /// What was written by IoWriteAll.
+    head: Head,
     pub lines: String,
 }
 
@@ -48,12 +51,14 @@ impl<'s> Recorder<'s> {
             counts: [0; AskKind::ALL.len()],
             total: 0,
             process: ProcessAsked::default(),
+            head: Head::default(),
             lines: String::new(),
         }
     }
 
-    /// The last line of a transcript.
-    pub fn finish(mut self, error: Option<Hresult>) -> String {
+    /// Adds the result, and the directory of the dump. `written` is the file, which is empty if the
+    /// callback took over the output.
+    pub fn finish(mut self, error: Option<Hresult>, written: &Head) -> String {
         let (result, code) = match error {
             None => (1, 0),
             Some(status) => (0, status.0),
@@ -66,7 +71,7 @@ impl<'s> Recorder<'s> {
         }
         // The twin is always released; this is asserted where it is frozen.
         writeln!(self.lines, "{last} left_suspended=0").expect("memory");
-        self.lines
+        self.lines + &self.head.lines() + &written.lines()
     }
 
     fn show(&self, address: u64) -> String {
@@ -199,7 +204,7 @@ impl<'s> Recorder<'s> {
                 stream_size,
                 compression_rate,
             } => format!(" size={stream_size:#x} rate={compression_rate}"),
-            // The queried regions are not compared.
+            Ask::VmQuery { offset, .. } => format!(" off={}({offset:#x})", self.show(*offset)),
             _ => String::new(),
         }
     }
@@ -235,6 +240,12 @@ impl<'s> Recorder<'s> {
             Ask::IncludeVmRegion { answer } => {
                 format!("{} cont={}", region(&answer.region), u8::from(answer.cont))
             }
+            Ask::VmQuery { answer, .. } => format!(
+                "status={:#x} base={} size={:#x}",
+                answer.status.0,
+                self.show(answer.region.base_address),
+                answer.region.region_size
+            ),
             Ask::CompressedMemoryStreamStart { answer } => format!(
                 "par={} xfer={:#x} numa={}:{} reserved={}",
                 answer.max_parallelism,
@@ -260,6 +271,13 @@ impl<'s> Recorder<'s> {
             Ask::CompressedMemoryStreamStart { answer } => format!(
                 " par={} xfer={:#x}",
                 answer.max_parallelism, answer.max_transfer_size
+            ),
+            Ask::VmQuery { answer, .. } => format!(
+                " {} state={:#x} prot={:#x} type={:#x}",
+                self.slot(ask),
+                answer.region.state,
+                answer.region.protect,
+                answer.region.kind
             ),
             Ask::Memory { .. }
             | Ask::RemoveMemory { .. }
@@ -510,6 +528,9 @@ impl Callback for Recorder<'_> {
         self.total += 1;
         let subject = Subject::of(&ask);
         let prefilled = self.slot(&ask);
+        if let Ask::IoWriteAll { offset, bytes, .. } = &ask {
+            self.head.store(*offset, bytes);
+        }
         let said = self.default_answer(&mut ask);
         let said = self.follow_rules(&mut ask, index, &subject, said);
         if self.is_printed(kind, index, &subject, said) {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use dumpwright::target::{
     AddressRange, Amd64, Content, Cpu, CpuInformation, Diagnostic, Exception, Extent, Fault, FaultKind,
     Frozen, Handle, Holding, LinuxFacts, Memory, Module, Need, Platform, Process, ReadHook, Region,
-    RegionKind, RegionState, SnapshotHandle, Stack, System, Target, Thread, ThreadTimes, WindowsProcessFacts,
-    protect,
+    RegionKind, RegionState, SidAndAttributes, SnapshotHandle, Stack, System, SystemMemory, Target, Thread,
+    ThreadTimes, Token, UnloadedModule, VirtualSize, VmCounters, WindowsProcessFacts, protect,
 };
 
 use crate::support::recorded::names::{Names, number};
-use crate::support::recorded::scenario::{Failing, Options};
+use crate::support::recorded::scenario::{Failing, Options, THREAD_NAMES};
 
 pub const PROCESS_ID: u32 = 0x2a4;
 /// Handles of the process: a valid one, that of a snapshot's copy of the memory, and an invalid
@@ -59,6 +59,7 @@ impl Facts {
                     size: value(1),
                     checksum: value32(2),
                     timestamp: value32(3),
+                    dll_characteristics: 0,
                     path: format!("Z:\\oracle\\{}", words[4]),
                     version: Some(version),
                     cv_record,
@@ -295,7 +296,9 @@ impl Frozen for Twin<'_> {
             context: Some(registers(rip, rsp).to_context()),
             stack,
             interrupted: Vec::new(),
-            name: None,
+            name: THREAD_NAMES[number as usize]
+                .filter(|_| self.options.named_threads)
+                .map(str::to_owned),
             times: Some(ThreadTimes::default()),
             exit: None,
             backing_store: None,
@@ -326,8 +329,48 @@ impl Frozen for Twin<'_> {
         Ok(self.facts.regions.clone())
     }
 
+    /// Under Wine, DbgHelp could not list handles.
     fn handles(&mut self) -> Result<Vec<Handle>, Fault> {
-        Ok(Vec::new())
+        Err(Self::fault("list the handles", FaultKind::System))
+    }
+
+    /// The recordings list unloaded modules, but not always the same number.
+    fn unloaded_modules(&mut self, _: &mut dyn ReadHook) -> Result<Vec<UnloadedModule>, Fault> {
+        Ok(vec![UnloadedModule {
+            base: 0x1_8000_0000,
+            size: 0x1000,
+            checksum: 0,
+            timestamp: 0,
+            name: "unloaded.dll".to_owned(),
+        }])
+    }
+
+    fn tokens(&mut self) -> Result<Vec<Token>, Fault> {
+        Ok(vec![Token {
+            id: PROCESS_ID,
+            handle: 0,
+            session: 0,
+            user: SidAndAttributes {
+                sid: "S-1-5-18".parse().expect("an identifier"),
+                attributes: 0,
+            },
+            groups: Vec::new(),
+            primary_group: None,
+            privileges: Vec::new(),
+            restricting: Vec::new(),
+            statistics: None,
+        }])
+    }
+
+    fn system_memory(&mut self) -> Result<Option<SystemMemory>, Fault> {
+        Ok(Some(SystemMemory::default()))
+    }
+
+    fn vm_counters(&mut self) -> Result<Option<VmCounters>, Fault> {
+        Ok(Some(VmCounters {
+            virtual_size: Some(VirtualSize::default()),
+            ..VmCounters::default()
+        }))
     }
 
     fn linux(&mut self, _: &mut dyn ReadHook) -> Option<LinuxFacts> {

@@ -40,6 +40,43 @@ pub struct Options {
     pub not_the_target: bool,
     /// The number of the thread that has an exception.
     pub exception: Option<u32>,
+    /// The threads have names, see [`THREAD_NAMES`].
+    pub named_threads: bool,
+    /// The caller's streams.
+    pub user_streams: Vec<UserStream>,
+}
+
+/// The names of the target's threads in recordings with named threads, by number. The first thread
+/// has none.
+pub const THREAD_NAMES: [Option<&str>; 5] = [
+    None,
+    Some("worker one"),
+    Some(""),
+    Some(LONG_NAME),
+    Some("\u{540d}\u{524d}"),
+];
+/// 300 characters: the alphabet, repeated.
+const LONG_NAME: &str = concat!(
+    "abcdefghijklmnopqrstuvwxyz",
+    "abcdefghijklmnopqrstuvwxyz",
+    "abcdefghijklmnopqrstuvwxyz",
+    "abcdefghijklmnopqrstuvwxyz",
+    "abcdefghijklmnopqrstuvwxyz",
+    "abcdefghijklmnopqrstuvwxyz",
+    "abcdefghijklmnopqrstuvwxyz",
+    "abcdefghijklmnopqrstuvwxyz",
+    "abcdefghijklmnopqrstuvwxyz",
+    "abcdefghijklmnopqrstuvwxyz",
+    "abcdefghijklmnopqrstuvwxyz",
+    "abcdefghijklmn",
+);
+
+/// A stream of the caller. Its bytes are not known; only their number was recorded.
+pub struct UserStream {
+    pub stream_type: u32,
+    pub size: u32,
+    /// The caller passed a null pointer.
+    pub is_null: bool,
 }
 
 /// A range in which reads fail.
@@ -169,10 +206,24 @@ impl Options {
             "badpid" => self.unknown_process = true,
             "zeropid" | "self" => self.not_the_target = true,
             "exc" => self.exception = Some(number32(value)),
-            // These options add lines about the library's own calls and about the file.
-            "hook" | "peek" | "mem64" => {}
+            "names" => self.named_threads = true,
+            "user" => self.user_streams.extend(value.split(',').map(user_stream)),
+            // These options add lines about the library's own calls and about the file, or choose
+            // how the system lets it suspend threads.
+            "hook" | "peek" | "mem64" | "osc" => {}
             _ => panic!("unknown option --{option}"),
         }
+    }
+}
+
+/// Parses `TYPE/SIZE`, followed by `n` for a null pointer.
+fn user_stream(text: &str) -> UserStream {
+    let (stream_type, size) = text.split_once('/').expect("TYPE/SIZE");
+    let digits = size.strip_suffix('n');
+    UserStream {
+        stream_type: number32(stream_type),
+        size: number32(digits.unwrap_or(size)),
+        is_null: digits.is_some(),
     }
 }
 
@@ -234,7 +285,9 @@ fn parse_step(step: &str, names: &Names) -> Step {
         }),
         "xorat" => {
             let (place, mask) = value.split_once('/').expect("PLACE/MASK");
-            Step::Flip(range(place), u8::try_from(number(mask)).expect("a byte"))
+            let digits = mask.strip_prefix("0x").unwrap_or(mask);
+            let mask = u8::from_str_radix(digits, 16).expect("a byte, hexadecimal");
+            Step::Flip(range(place), mask)
         }
         "query" if value == "none" => Step::AskSystem,
         "qstatus" => Step::QueryStatus(number32(value)),

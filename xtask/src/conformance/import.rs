@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use xshell::{Shell, cmd};
+use xshell::Shell;
 
 /// The folder of the recordings.
 const ORACLE: &str = "testdata/oracle";
@@ -20,15 +20,10 @@ pub(super) fn run(shell: &Shell, folder: &Path) -> anyhow::Result<()> {
     let oracle = shell.current_dir().join(ORACLE);
     let placed = place(folder, &oracle)?;
     eprintln!(
-        "{} transcripts of {} are in {ORACLE}",
-        placed.transcripts, placed.version
+        "{} transcripts of {} are in {ORACLE}. The test names each difference. Explain it in \
+         {ORACLE}/{}/exceptions.txt, one line for each scenario: NAME | LEVELS | REASON",
+        placed.transcripts, placed.version, placed.version
     );
-    cmd!(
-        shell,
-        "cargo test --quiet --test engine -- --nocapture --ignored --exact conformance::differences_of_an_imported_recording_are_written_down"
-    )
-    .env("DUMPWRIGHT_IMPORTED", &placed.version)
-    .run()?;
     Ok(())
 }
 
@@ -40,54 +35,112 @@ struct Placed {
 }
 
 /// Checks the recordings and copies them to a folder that is named after their version.
+///
+/// A recording may have scenarios of its own (`scenarios.txt`). It may lack the description of the
+/// process (`target.txt`), if that was the process of the first recording. Transcripts of
+/// scenarios that did not come to an end are named in `about.txt`.
 fn place(folder: &Path, oracle: &Path) -> anyhow::Result<Placed> {
     let about = text(&folder.join("about.txt"))?;
     let version = version(&about)?;
-    let target = text(&folder.join("target.txt"))?;
-    check_target(&target)?;
-    let scenarios = text(&oracle.join("scenarios.txt"))?;
-    let names: BTreeSet<&str> = scenarios
+    let unfinished: BTreeSet<&str> = about
         .lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split('|').next())
+        .filter_map(|line| line.strip_prefix("unfinished "))
+        .flat_map(str::split_whitespace)
         .collect();
-    let mut transcripts = Vec::new();
-    let mut missing = Vec::new();
-    for name in &names {
-        let file = PathBuf::from(format!("traces/{name}.txt"));
-        if !folder.join(&file).is_file() {
-            missing.push(*name);
-            continue;
+    let mut files = vec![(PathBuf::from("about.txt"), about.clone())];
+    for (name, check) in [
+        ("target.txt", check_target as fn(&str) -> anyhow::Result<()>),
+        ("scenarios.txt", check_scenarios),
+    ] {
+        if folder.join(name).is_file() {
+            let text = text(&folder.join(name))?;
+            check(&text)?;
+            files.push((name.into(), text));
         }
-        let transcript = text(&folder.join(&file))?;
-        check_transcript(&transcript).with_context(|| format!("{}", file.display()))?;
-        transcripts.push((file, transcript));
     }
+    let own = files.iter().find(|(name, _)| name == Path::new("scenarios.txt"));
+    let own = own.map(|(_, text)| text.clone()).unwrap_or_default();
+    let scenarios = text(&oracle.join("scenarios.txt"))?;
+    let mut names: BTreeSet<&str> = scenario_names(&scenarios).collect();
+    for name in scenario_names(&own) {
+        ensure!(names.insert(name), "two scenarios are called {name}");
+    }
+    let recorded = recorded_names(&folder.join("traces"))?;
+    if let Some(unknown) = recorded.iter().find(|name| !names.contains(name.as_str())) {
+        bail!("traces/{unknown}.txt: no scenario is called {unknown}; list it in scenarios.txt");
+    }
+    let missing: Vec<_> = names.iter().filter(|name| !recorded.contains(**name)).collect();
     ensure!(
         missing.is_empty(),
         "transcripts of {} scenarios are missing, the first of which is {}; record all scenarios",
         missing.len(),
         missing[0]
     );
+    for name in &unfinished {
+        ensure!(names.contains(name), "about.txt: no scenario is called {name}");
+    }
+    for name in &names {
+        let file = PathBuf::from(format!("traces/{name}.txt"));
+        let transcript = text(&folder.join(&file))?;
+        let is_finished = !unfinished.contains(name);
+        check_transcript(&transcript, is_finished).with_context(|| format!("{}", file.display()))?;
+        files.push((file, transcript));
+    }
     let to = oracle.join(&version);
     ensure!(
         !to.exists(),
         "{} already exists; remove it if the new recording is to replace it",
         to.display()
     );
-    let count = transcripts.len();
     fs::create_dir_all(to.join("traces"))?;
-    for (file, text) in [("about.txt".into(), about), ("target.txt".into(), target)]
-        .into_iter()
-        .chain(transcripts)
-    {
+    for (file, text) in files {
         fs::write(to.join(file), text)?;
     }
     fs::write(to.join("exceptions.txt"), "")?;
     Ok(Placed {
         version,
-        transcripts: count,
+        transcripts: names.len(),
     })
+}
+
+/// Returns the names of the scenarios in a list.
+fn scenario_names(scenarios: &str) -> impl Iterator<Item = &str> {
+    let lines = scenarios.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split('|').next())
+}
+
+/// Checks that each line is `NAME|TYPE|OPTIONS`, and that the name can be the name of a file.
+fn check_scenarios(scenarios: &str) -> anyhow::Result<()> {
+    for line in scenarios.lines().filter(|line| !line.starts_with('#')) {
+        let fields: Vec<_> = line.split('|').collect();
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let is_good = matches!(fields[..], [name, dump_type, _] if is_name(name) && is_number(dump_type));
+        ensure!(is_good, "scenarios.txt: {line:?} is not NAME|TYPE|OPTIONS");
+    }
+    Ok(())
+}
+
+/// Returns the names of the scenarios that have a transcript.
+fn recorded_names(traces: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(traces).with_context(|| traces.display().to_string())? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let name = name.strip_suffix(".txt");
+        names.insert(name.context("a file in traces is not NAME.txt")?.to_owned());
+    }
+    Ok(names)
+}
+
+fn is_number(word: &str) -> bool {
+    word.strip_prefix("0x").map_or_else(
+        || word.parse::<u64>().is_ok(),
+        |digits| u64::from_str_radix(digits, 16).is_ok(),
+    )
 }
 
 fn text(file: &Path) -> anyhow::Result<String> {
@@ -104,15 +157,15 @@ fn text(file: &Path) -> anyhow::Result<String> {
     Ok(text.replace('\r', ""))
 }
 
-/// Returns the version in `about.txt`: four numbers, which become the name of a folder.
+/// Returns the version in `about.txt`: three or four numbers, which become the name of a folder.
 fn version(about: &str) -> anyhow::Result<String> {
     let version = about.lines().find_map(|line| line.strip_prefix("version "));
     let version = version.context("about.txt has no line \"version …\"")?.trim();
-    let is_version =
-        version.split('.').count() == 4 && version.split('.').all(|part| part.parse::<u16>().is_ok());
+    let is_version = (3..=4).contains(&version.split('.').count())
+        && version.split('.').all(|part| part.parse::<u16>().is_ok());
     ensure!(
         is_version,
-        "about.txt: {version:?} is not a version of four numbers"
+        "about.txt: {version:?} is not a version of three or four numbers"
     );
     Ok(version.to_owned())
 }
@@ -123,12 +176,7 @@ fn check_target(target: &str) -> anyhow::Result<()> {
     let lines = target.lines().enumerate();
     for (index, line) in lines.filter(|(_, line)| !line.starts_with('#')) {
         let words: Vec<_> = line.split(' ').collect();
-        let is_number = |word: &&str| {
-            word.strip_prefix("0x").map_or_else(
-                || word.parse::<u64>().is_ok(),
-                |digits| u64::from_str_radix(digits, 16).is_ok(),
-            )
-        };
+        let is_number = |word: &&str| is_number(word);
         let is_good = match &words[..] {
             ["sym" | "part", _, numbers @ ..] if numbers.len() == 2 => numbers.iter().all(is_number),
             ["module", base, size, sum, time, _, version, bytes] => {
@@ -151,8 +199,9 @@ fn check_target(target: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks that a transcript consists of questions followed by one result.
-fn check_transcript(transcript: &str) -> anyhow::Result<()> {
+/// Checks that a transcript consists of questions, followed by one result if the scenario came to
+/// an end.
+fn check_transcript(transcript: &str, is_finished: bool) -> anyhow::Result<()> {
     let mut results = 0;
     for (index, line) in transcript.lines().enumerate() {
         let number = index + 1;
@@ -167,9 +216,10 @@ fn check_transcript(transcript: &str) -> anyhow::Result<()> {
             bail!("line {number}: {line:?} is not a line of a transcript");
         }
     }
+    let expected = usize::from(is_finished);
     ensure!(
-        results == 1,
-        "the transcript has {results} results instead of one; was the recorder stopped?"
+        results == expected,
+        "the transcript has {results} results instead of {expected}; was the recorder stopped?"
     );
     Ok(())
 }
@@ -178,7 +228,7 @@ fn check_transcript(transcript: &str) -> anyhow::Result<()> {
 /// are written outside their folder.
 #[cfg(test)]
 mod tests {
-    use super::{check_target, check_transcript, place, version};
+    use super::{check_scenarios, check_target, check_transcript, place, version};
     use std::fs;
     use std::path::Path;
 
@@ -229,12 +279,44 @@ mod tests {
     }
 
     #[test]
+    fn a_recording_may_have_more_scenarios_and_scenarios_without_an_end() {
+        let folder = folder("more");
+        let (oracle, from) = (folder.join("oracle"), folder.join("from"));
+        fs::create_dir_all(&oracle).unwrap();
+        fs::write(oracle.join("scenarios.txt"), "one|0|\ntwo|0x2|\n").unwrap();
+        recording(&from, "version 10.0.29507\nunfinished two\n");
+        fs::remove_file(from.join("target.txt")).unwrap();
+        let cut = TRACE.split_once("== result").unwrap().0;
+        fs::write(from.join("traces/two.txt"), cut).unwrap();
+        fs::write(from.join("traces/three.txt"), TRACE).unwrap();
+        let refused = place(&from, &oracle).unwrap_err().to_string();
+        assert!(refused.contains("no scenario is called three"), "{refused}");
+        fs::write(from.join("scenarios.txt"), "# more\nthree|0x4000002|\n").unwrap();
+        assert_eq!(place(&from, &oracle).unwrap().transcripts, 3);
+        for name in [
+            "scenarios.txt",
+            "traces/two.txt",
+            "traces/three.txt",
+            "exceptions.txt",
+        ] {
+            assert!(oracle.join("10.0.29507").join(name).is_file(), "{name}");
+        }
+
+        // A scenario that is said not to have ended, and did.
+        fs::write(from.join("about.txt"), "version 10.0.29508\nunfinished two\n").unwrap();
+        fs::write(from.join("traces/two.txt"), TRACE).unwrap();
+        assert!(place(&from, &oracle).is_err());
+        assert!(!oracle.join("10.0.29508").exists());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
     fn versions_lead_into_no_other_folder() {
         for about in [
             "",
             "version ..\n",
             "version 10.0.1/../..\n",
-            "version 10.0.1\n",
+            "version 10.0\n",
             "version 10.0.1.x\n",
         ] {
             assert!(version(about).is_err(), "{about:?}");
@@ -253,9 +335,12 @@ mod tests {
             assert!(check_target(&(TARGET.to_owned() + broken)).is_err(), "{broken}");
         }
         assert!(check_target("").is_err());
-        assert!(check_transcript(TRACE).is_ok());
+        assert!(check_transcript(TRACE, true).is_ok());
         for broken in ["", "<html>\n", "#000 VmStart@0\n"] {
-            assert!(check_transcript(broken).is_err(), "{broken}");
+            assert!(check_transcript(broken, true).is_err(), "{broken}");
+        }
+        for broken in ["../one|0|\n", "one|two|\n", "one|0\n", "|0|\n"] {
+            assert!(check_scenarios(broken).is_err(), "{broken}");
         }
     }
 }
