@@ -69,8 +69,9 @@ bitflags! {
         const FILTER_WRITE_COMBINED_MEMORY = 0x100_0000;
         /// Unreadable memory fails the dump. Clears `IGNORE_INACCESSIBLE_MEMORY`.
         const NO_IGNORE_INACCESSIBLE_MEMORY = 0x200_0000;
-        /// All memory, compressed. Not supported yet: a dump of this type fails, unless
-        /// `WITHOUT_OPTIONAL_DATA` clears the flag.
+        /// All readable memory, compressed. Clears `WITH_FULL_MEMORY`, and what that one clears.
+        ///
+        /// Such a dump needs an output whose beginning can be written last, such as a file.
         const WITH_MEMORY_COMPRESSED = 0x400_0000;
     }
 }
@@ -139,8 +140,8 @@ impl DumpType {
     /// becomes `0x400`, because `WITHOUT_OPTIONAL_DATA` clears `WITH_FULL_MEMORY`.
     ///
     /// # Errors
-    /// Fails for bits that no version of Windows defines, for full memory together with code
-    /// segments, and for compressed memory, which is not supported yet.
+    /// Fails for bits that no version of Windows defines, and for full memory together with code
+    /// segments.
     pub fn normalised(self) -> Result<Self, Error> {
         let settled = self.settled(Self::all())?;
         settled.contradiction().map_or(Ok(settled), Err)
@@ -156,17 +157,13 @@ impl DumpType {
         })
     }
 
+    /// Whether the dump has all readable memory, compressed or not.
+    pub(crate) fn has_all_memory(self) -> bool {
+        self.intersects(Self::WITH_FULL_MEMORY | Self::WITH_MEMORY_COMPRESSED)
+    }
+
     /// Returns the effective flags, or an error if a flag is not in `known`.
     pub(crate) fn settled(self, known: Self) -> Result<Self, Error> {
-        let has_no_options =
-            known.contains(Self::WITH_MEMORY_COMPRESSED) && self.contains(Self::WITHOUT_OPTIONAL_DATA);
-        if self.contains(Self::WITH_MEMORY_COMPRESSED) && !has_no_options {
-            return Err(Error::InvalidType {
-                bits: self.bits(),
-                reason: "with-memory-compressed (0x4000000) is not supported yet; with-full-memory (0x2) dumps the same memory"
-                    .to_owned(),
-            });
-        }
         let unknown = self.difference(known);
         if !unknown.is_empty() {
             // The profiles of DbgHelp do not know the dump types of later versions.
@@ -191,7 +188,15 @@ impl DumpType {
                     | Self::WITH_MEMORY_COMPRESSED,
             );
         }
-        if bits.contains(Self::WITH_FULL_MEMORY) {
+        if bits.contains(Self::WITH_MEMORY_COMPRESSED) {
+            // As the DbgHelp of 2026. With 0x2, Microsoft's debugger engine would look for a
+            // Memory64List, and refuse the file.
+            if bits.contains(Self::WITH_FULL_MEMORY) && !bits.contains(Self::NO_IGNORE_INACCESSIBLE_MEMORY) {
+                bits.insert(Self::IGNORE_INACCESSIBLE_MEMORY);
+            }
+            bits.remove(Self::WITH_FULL_MEMORY | Self::WITH_CODE_SEGS);
+        }
+        if bits.has_all_memory() {
             bits.remove(
                 Self::WITH_DATA_SEGS
                     | Self::FILTER_MEMORY
@@ -287,19 +292,31 @@ mod tests {
         assert_eq!(normalised(0x10_0000 | 0x4_0000), Some(0x10_0080));
         assert_eq!(normalised(0x202_0002), Some(0x200_0002), "as documented");
         assert_eq!(normalised(0x2002), None);
-        assert_eq!(normalised(0x400_0000), None, "not supported yet");
         assert_eq!(normalised(0x400_0400), Some(0x400), "as the DbgHelp of 2026");
         assert_eq!(normalised(0x800_0000), None, "unknown");
     }
 
+    /// The values are the header flags of dumps by the DbgHelp of 2026 (`20-cmem-*`).
     #[test]
-    fn compressed_memory_is_refused_by_name_by_every_profile() {
-        for (name, profile) in crate::Profile::all() {
-            for bits in [0x400_0000, 0x400_0002] {
-                let refusal = DumpType::from_bits_retain(bits).settled(profile.known_types());
-                let text = refusal.expect_err(name).to_string();
-                assert!(text.contains("with-memory-compressed"), "{name}: {text}");
-            }
+    fn compressed_memory_takes_the_place_of_full_memory() {
+        for (bits, effective) in [
+            (0x400_0000, 0x400_0000),
+            (0x400_0002, 0x402_0000),
+            (0x600_0002, 0x600_0000),
+            (0x400_2000, 0x400_0000),
+            (0x410_0000, 0x400_0000),
+            (0x404_9B5D, 0x404_1804),
+            (0x4E0_4020, 0x4E0_4020),
+        ] {
+            let normalised = DumpType::from_bits_retain(bits).normalised().unwrap();
+            assert_eq!(normalised.bits(), effective, "{bits:#x}");
+        }
+        let known = crate::Profile::DbgHelp63.known_types();
+        for bits in [0x400_0000, 0x400_0400] {
+            assert!(
+                DumpType::from_bits_retain(bits).settled(known).is_err(),
+                "{bits:#x}"
+            );
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Chosen {
 
 /// A MemoryList holds less than 4 GiB. This many bytes below 4 GiB are reserved for everything else
 /// in the file that must lie there.
-const ROOM_FOR_TABLES: u64 = 256 << 20;
+pub(super) const ROOM_FOR_TABLES: u64 = 256 << 20;
 
 /// Turns ranges into pieces. Reads all stacks, and up to `limit` bytes of the others. The rest is
 /// deferred.

@@ -5,6 +5,7 @@
 //! `DEVIATIONS.md` lists each difference.
 
 mod blocks;
+mod compressed;
 mod full;
 mod probe;
 mod selected;
@@ -12,6 +13,7 @@ mod selected;
 use dumpwright_callback::Hresult;
 use dumpwright_target::{AddressRange, Content, Diagnostic, Frozen, Memory};
 
+pub(super) use compressed::compressed;
 pub(super) use full::full;
 pub(super) use selected::selected;
 
