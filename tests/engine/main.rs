@@ -7,7 +7,7 @@ mod cases;
 mod compressed;
 mod compressed_memory;
 mod conformance;
-
+mod convert;
 mod flags;
 mod lint;
 mod pipeline;
