@@ -71,7 +71,7 @@ impl Negotiated {
         let ignores = dump_type.contains(DumpType::IGNORE_INACCESSIBLE_MEMORY) && !no_losses;
         let as_dbghelp = self.profile.reads_in_second_pass();
         Failures {
-            are_asked_about: !is_full && !(is_compressed && as_dbghelp),
+            are_asked_about: !(is_full || is_compressed && as_dbghelp),
             are_ignored: is_compressed && ignores,
             are_errors: match () {
                 () if is_compressed && as_dbghelp => None,

@@ -195,7 +195,7 @@ impl Buckets {
 
     /// Puts the zeros into buckets: a long run into buckets of its own.
     fn flush_zeros(&mut self, put: &mut Put<'_>) -> Result<(), Error> {
-        const ZEROS: [u8; SHORTEST_RUN as usize] = [0; SHORTEST_RUN as usize];
+        static ZEROS: [u8; SHORTEST_RUN as usize] = [0; SHORTEST_RUN as usize];
         let Some(zeros) = self.zeros.take() else {
             return Ok(());
         };
