@@ -71,7 +71,7 @@ fn difference(case: &Case, rehearsal: &Rehearsal) -> Option<String> {
     GOLDEN.iter().find_map(|file| {
         let read = |path: &Path| fs::read(path).ok();
         let (expected, found) = (read(&case.path(file)), read(&rehearsal.path(file)));
-        fn comparable(bytes: &Option<Vec<u8>>) -> Option<(&[u8], BTreeMap<u64, Vec<u8>>)> {
+        fn comparable(bytes: &Option<Vec<u8>>) -> Option<Decoded<'_>> {
             bytes.as_deref().map(decoded)
         }
         (expected != found && comparable(&expected) != comparable(&found)).then(|| match (expected, found) {
@@ -84,9 +84,12 @@ fn difference(case: &Case, rehearsal: &Rehearsal) -> Option<String> {
     })
 }
 
+/// The bytes before compressed memory, and this memory by address.
+type Decoded<'f> = (&'f [u8], BTreeMap<u64, Vec<u8>>);
+
 /// The bytes of a file up to its compressed memory, and this memory. Another version of LZ4 may
 /// compress in another way.
-fn decoded(file: &[u8]) -> (&[u8], BTreeMap<u64, Vec<u8>>) {
+fn decoded(file: &[u8]) -> Decoded<'_> {
     if !file.starts_with(b"MDMP") || compressed_memory::entry(file, 25).is_none() {
         return (file, BTreeMap::new());
     }
