@@ -576,7 +576,7 @@ mod tests {
                 if at / 70_000 % 3 == 1 {
                     0
                 } else {
-                    (at * at >> 7) as u8
+                    ((at * at) >> 7) as u8
                 }
             };
             let memory: Vec<u8> = (0..size).map(byte).collect();
