@@ -2,14 +2,14 @@
 //! read the memory, lay out the file, write it, and finish.
 
 use std::cmp::Reverse;
+use std::io;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use dumpwright_callback::Callback;
 use dumpwright_target::{Diagnostic, Frozen, Holding, Need, Target};
 
 use crate::capture::{Negotiated, Snapshot, collect, memory, negotiate, passed_limits, select};
-use crate::emit::{Destination, Emitted, Failures, emit};
-use crate::error::remedy;
+use crate::emit::{Destination, Emitted, emit};
 use crate::protocol::dialogue::{Dialogue, Shown};
 use crate::report::Backend;
 use crate::report::ReportedException;
@@ -40,6 +40,7 @@ pub fn dump(
     let mut dialogue = Dialogue::new(callback, Shown::new(process_id, handle));
 
     let negotiated = negotiate(&mut dialogue, request, target)?;
+    check_amend(&negotiated, sink, AmendCheck::BeforeFreeze)?;
     if !negotiated.callback_writes {
         sink.prepare()?;
     }
@@ -53,6 +54,7 @@ pub fn dump(
         request,
         &mut dialogue,
     )?;
+    check_amend(&negotiated, sink, AmendCheck::BeforeMemory)?;
     let memory = memory(&mut *frozen, collected, &negotiated, request, &mut dialogue);
     let mut snapshot = memory.inspect_err(|_| end_early(&mut dialogue, &negotiated))?;
     snapshot.add_diagnostics(frozen.diagnostics());
@@ -66,22 +68,30 @@ pub fn dump(
     } else {
         Destination::Sink(sink)
     };
-    let failures = failures(&negotiated);
-    let memory = held.memory();
     let emitted = emit(
         &layout,
-        snapshot.memory().pieces(),
-        memory,
-        failures,
+        snapshot.memory(),
+        process_id,
+        held.memory(),
+        negotiated.failures(),
         dialogue.service(),
         &mut output,
     );
     let (holding, late_diagnostics) = held.release();
+    if let Ok(Emitted {
+        compressed: Some(stream),
+        ..
+    }) = &emitted
+    {
+        dialogue.compressed_memory_finish(stream.size, stream.rate);
+    }
     let emitted = finish(&mut dialogue, &mut output, emitted)?;
 
     let pieces = snapshot.memory().pieces();
-    let memory_ranges = pieces.len();
-    let memory_bytes = pieces.iter().map(|piece| piece.range.len()).sum();
+    let (memory_ranges, memory_bytes) = match &emitted.compressed {
+        Some(stream) => (stream.regions, stream.plain_bytes),
+        None => (pieces.len(), pieces.iter().map(|piece| piece.range.len()).sum()),
+    };
     let (threads, modules) = (snapshot.threads().kept().len(), snapshot.modules().len());
     let platform = snapshot.facts().platform();
     let exception = snapshot.threads().exception();
@@ -106,21 +116,34 @@ pub fn dump(
     })
 }
 
-/// Returns what to do when deferred memory cannot be read.
-fn failures(negotiated: &Negotiated) -> Failures {
-    let dump_type = negotiated.dump_type;
-    let is_full = dump_type.contains(DumpType::WITH_FULL_MEMORY);
-    let no_losses = dump_type.contains(DumpType::NO_IGNORE_INACCESSIBLE_MEMORY);
-    let ignores = dump_type.contains(DumpType::IGNORE_INACCESSIBLE_MEMORY) && !no_losses;
-    let as_dbghelp = negotiated.profile.reads_in_second_pass();
-    Failures {
-        are_asked_about: !is_full,
-        are_errors: match () {
-            () if as_dbghelp && is_full && !ignores => Some(remedy::full_memory(dump_type)),
-            () if as_dbghelp && !is_full => Some(remedy::CALLBACK),
-            () if no_losses && !as_dbghelp => Some(remedy::ALLOW_LOSSES),
-            () => None,
-        },
+/// AmendCheck an output is checked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AmendCheck {
+    BeforeFreeze,
+    BeforeMemory,
+}
+
+/// Returns an error if the dump has compressed memory and the output cannot store it.
+///
+/// This is found out before anything is done to the target. As observed, the profiles of DbgHelp
+/// find out after the last thread whether there is a file at all that can be written to.
+fn check_amend(negotiated: &Negotiated, sink: &dyn Sink, when: AmendCheck) -> Result<(), Error> {
+    if !negotiated.dump_type.contains(DumpType::WITH_MEMORY_COMPRESSED) || negotiated.callback_writes {
+        return Ok(());
+    }
+    let is_due = when == AmendCheck::BeforeMemory || !negotiated.profile.reads_in_second_pass();
+    if negotiated.file_handle == Some(0) {
+        return if is_due { Err(Error::NoOutput) } else { Ok(()) };
+    }
+    match sink.check_amend() {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Err(Error::InvalidRequest(
+            "with-memory-compressed (0x4000000) needs a file: its header is written last, and this output (a pipe, a \
+             device or a compressor) can only be appended to; dump with-full-memory instead and compress the whole dump, \
+             on the command line with --compress zstd"
+                .to_owned(),
+        )),
+        Err(error) if is_due => Err(Error::output("write to", sink.path(), error)),
+        _ => Ok(()),
     }
 }
 
@@ -167,7 +190,7 @@ pub(crate) fn need(dump_type: DumpType, request: &Request) -> Need {
         .union(DumpType::FILTER_MEMORY)
         .union(DumpType::FILTER_TRIAGE);
     Need {
-        full_memory: dump_type.contains(DumpType::WITH_FULL_MEMORY),
+        full_memory: dump_type.has_all_memory(),
         handles: dump_type.contains(DumpType::WITH_HANDLE_DATA),
         tokens: dump_type.contains(DumpType::WITH_TOKEN_INFORMATION),
         environment: dump_type.contains(DumpType::WITH_PROCESS_THREAD_DATA) && !dump_type.intersects(PRIVACY),

@@ -70,8 +70,9 @@ bitflags! {
         const FILTER_WRITE_COMBINED_MEMORY = 0x100_0000;
         /// Unreadable memory fails the dump. Clears `IGNORE_INACCESSIBLE_MEMORY`.
         const NO_IGNORE_INACCESSIBLE_MEMORY = 0x200_0000;
-        /// All memory, compressed. Not supported yet: a dump of this type fails, unless
-        /// `WITHOUT_OPTIONAL_DATA` clears the flag.
+        /// All readable memory, compressed. Clears `WITH_FULL_MEMORY`, and what that one clears.
+        ///
+        /// Such a dump needs an output whose beginning can be written last, such as a file.
         const WITH_MEMORY_COMPRESSED = 0x400_0000;
     }
 }
@@ -144,8 +145,7 @@ impl DumpType {
     /// clears the former.
     ///
     /// # Errors
-    /// Fails for bits that no version of Windows defines, and for compressed memory, which is not
-    /// supported yet.
+    /// Fails for bits that no version of Windows defines.
     pub fn normalised(self) -> Result<Self, Error> {
         self.settled(Profile::Documented)
     }
@@ -161,19 +161,15 @@ impl DumpType {
         })
     }
 
+    /// Whether the dump has all readable memory, compressed or not.
+    pub(crate) fn has_all_memory(self) -> bool {
+        self.intersects(Self::WITH_FULL_MEMORY | Self::WITH_MEMORY_COMPRESSED)
+    }
+
     /// Returns the effective flags, or an error if the profile does not know a flag or refuses the
     /// combination.
     pub(crate) fn settled(self, profile: Profile) -> Result<Self, Error> {
         let known = profile.known_types();
-        let has_no_options =
-            known.contains(Self::WITH_MEMORY_COMPRESSED) && self.contains(Self::WITHOUT_OPTIONAL_DATA);
-        if self.contains(Self::WITH_MEMORY_COMPRESSED) && !has_no_options {
-            return Err(Error::InvalidType {
-                bits: self.bits(),
-                reason: "with-memory-compressed (0x4000000) is not supported yet; with-full-memory (0x2) dumps the same memory"
-                    .to_owned(),
-            });
-        }
         let unknown = self.difference(known);
         if !unknown.is_empty() {
             // The profiles of DbgHelp do not know the dump types of later versions.
@@ -211,7 +207,15 @@ impl DumpType {
                     | Self::WITH_MEMORY_COMPRESSED,
             );
         }
-        if bits.contains(Self::WITH_FULL_MEMORY) {
+        if bits.contains(Self::WITH_MEMORY_COMPRESSED) {
+            // As the DbgHelp of 2026. With 0x2, Microsoft's debugger engine would look for a
+            // Memory64List, and refuse the file.
+            if bits.contains(Self::WITH_FULL_MEMORY) && !bits.contains(Self::NO_IGNORE_INACCESSIBLE_MEMORY) {
+                bits.insert(Self::IGNORE_INACCESSIBLE_MEMORY);
+            }
+            bits.remove(Self::WITH_FULL_MEMORY | Self::WITH_CODE_SEGS);
+        }
+        if bits.has_all_memory() {
             bits.remove(
                 Self::WITH_DATA_SEGS
                     | Self::FILTER_MEMORY
@@ -325,20 +329,32 @@ mod tests {
             let normalised = DumpType::from_bits_retain(bits).normalised();
             assert_eq!(normalised.map(|bits| bits.bits()).ok(), Some(documented));
         }
-        for bits in [0x400_0000, 0x800_0000] {
-            let normalised = DumpType::from_bits_retain(bits).normalised();
-            assert!(normalised.is_err(), "{bits:#x} is not supported yet, or unknown");
-        }
+        let unknown = DumpType::from_bits_retain(0x800_0000).normalised();
+        assert!(unknown.is_err(), "{unknown:?}");
     }
 
+    /// The values are the header flags of dumps by the DbgHelp of 2026 (`20-cmem-*`).
     #[test]
-    fn compressed_memory_is_refused_by_name_by_every_profile() {
-        for (name, profile) in crate::Profile::all() {
-            for bits in [0x400_0000, 0x400_0002] {
-                let refusal = DumpType::from_bits_retain(bits).settled(profile);
-                let text = refusal.expect_err(name).to_string();
-                assert!(text.contains("with-memory-compressed"), "{name}: {text}");
-            }
+    fn compressed_memory_takes_the_place_of_full_memory() {
+        for (bits, effective) in [
+            (0x400_0000, 0x400_0000),
+            (0x400_0002, 0x402_0000),
+            (0x600_0002, 0x600_0000),
+            (0x400_2000, 0x400_0000),
+            (0x410_0000, 0x400_0000),
+            (0x404_9B5D, 0x404_1804),
+            (0x4E0_4020, 0x4E0_4020),
+        ] {
+            let normalised = DumpType::from_bits_retain(bits).normalised().unwrap();
+            assert_eq!(normalised.bits(), effective, "{bits:#x}");
+        }
+        for bits in [0x400_0000, 0x400_0400] {
+            assert!(
+                DumpType::from_bits_retain(bits)
+                    .settled(Profile::DbgHelp63)
+                    .is_err(),
+                "{bits:#x}"
+            );
         }
     }
 }

@@ -2,18 +2,23 @@
 //!
 //! This is the only place where reads of deferred memory, callbacks and output come together.
 
+mod buckets;
+mod compressed;
+
+pub(crate) use buckets::Buckets;
+
 use byteorder::{ByteOrder, LE};
 use dumpwright_callback::Hresult;
 use dumpwright_target::{AddressRange, Content, Diagnostic, Frozen, Subject};
 
-use crate::Error;
-use crate::capture::{Bytes, Piece};
-use crate::error::remedy;
+use crate::capture::{Bytes, CapturedMemory, Piece};
 use crate::memory::buffer::PageBuffer;
-use crate::memory::reader;
+use crate::memory::reader::{self, Failures};
 use crate::plan::{Layout, PlacedBlock, PlacedContent, narrow};
 use crate::protocol::dialogue::Service;
 use crate::sink::Sink;
+use crate::streams::compressed_memory::CompressedHeader;
+use crate::{Error, format};
 
 /// The size of the buffer for deferred memory. Sizes between 256 KiB and 1 MiB were the fastest in
 /// measurements; larger buffers do not fit into the processor's cache.
@@ -108,6 +113,29 @@ impl DumpWriter<'_, '_> {
         Ok(())
     }
 
+    /// Replaces bytes that were appended before, once, with the output's or the callback's help.
+    fn amend(
+        &mut self,
+        at: u64,
+        bytes: &[u8],
+        mut frozen: StillFrozen<'_, '_>,
+        service: &mut Service<'_>,
+    ) -> Result<(), Error> {
+        if let Some(frozen) = &mut frozen {
+            frozen.waits_for_output(true);
+        }
+        let amended = match self.output {
+            Destination::Sink(sink) => sink
+                .amend(at, bytes)
+                .map_err(|error| Error::output("write to", sink.path(), error)),
+            Destination::Callback { handle } => service.io_write_all(*handle, at, bytes),
+        };
+        if let Some(frozen) = &mut frozen {
+            frozen.waits_for_output(false);
+        }
+        amended
+    }
+
     fn append_zeros(
         &mut self,
         len: u64,
@@ -155,6 +183,20 @@ pub(crate) struct Emitted {
     pub bytes: u64,
     /// The deferred memory that could not be read.
     pub lost: Vec<Diagnostic>,
+    /// The compressed memory, if there is any.
+    pub compressed: Option<CompressedStream>,
+}
+
+/// The finished CompressedMemoryStream.
+pub(crate) struct CompressedStream {
+    /// From its header to the end of the file.
+    pub size: u64,
+    /// What compression saved, in percent.
+    pub rate: u32,
+    /// The number of regions.
+    pub regions: usize,
+    /// The number of bytes of memory.
+    pub plain_bytes: u64,
 }
 
 /// A range of deferred memory that could not be read, and the reason.
@@ -184,23 +226,20 @@ impl LossCause {
         }
     }
 
-    fn text(&self) -> String {
+    /// `is_absent` means that the dump has no bytes in its place.
+    fn text(&self, is_absent: bool) -> String {
+        let place = match self {
+            _ if is_absent => "left out",
+            Self::ResumedLongBefore(_) => "filled with zeros",
+            Self::Read(_) | Self::Resumed(_) => "filled with 0xDD",
+        };
         match self {
-            Self::Read(status) => format!("could not be read while writing ({status}); filled with 0xDD"),
-            Self::Resumed(reason) => format!("not read, because {reason}; filled with 0xDD"),
-            Self::ResumedLongBefore(reason) => format!("not read, because {reason}; filled with zeros"),
+            Self::Read(status) => format!("could not be read while writing ({status}); {place}"),
+            Self::Resumed(reason) | Self::ResumedLongBefore(reason) => {
+                format!("not read, because {reason}; {place}")
+            }
         }
     }
-}
-
-/// What to do when deferred memory cannot be read.
-#[derive(Clone, Copy)]
-pub(crate) struct Failures {
-    /// Whether to send ReadMemoryFailure. The callback then decides whether the dump continues.
-    pub are_asked_about: bool,
-    /// What to do if no callback decides. `Some`: the dump fails, and the error has this advice.
-    /// `None`: the page is filled and reported.
-    pub are_errors: Option<&'static str>,
 }
 
 /// Writes the whole dump, from front to back.
@@ -212,7 +251,8 @@ pub(crate) struct Failures {
 /// Panics if a piece is deferred and `frozen` is `None`.
 pub(crate) fn emit(
     layout: &Layout<'_>,
-    pieces: &[Piece],
+    memory: &CapturedMemory,
+    process_id: u32,
     mut frozen: Option<&mut dyn Frozen>,
     failures: Failures,
     service: &mut Service<'_>,
@@ -224,6 +264,7 @@ pub(crate) fn emit(
         buffer: None,
         filled: 0,
     };
+    let pieces = memory.pieces();
     let mut lost = Vec::new();
     let mut parts = layout.parts.iter();
     while let Some(part) = parts.next() {
@@ -255,16 +296,40 @@ pub(crate) fn emit(
         }
     }
     assert_eq!(writer.at, layout.len, "the file is as long as its layout");
+    let mut header = None;
+    if let (Some(at), Some(compressed)) = (layout.reserved, memory.compressed()) {
+        let source = compressed::CompressionSource {
+            compressed,
+            pieces,
+            failures,
+        };
+        let appended = compressed::append(&source, &mut frozen, service, &mut writer, &mut lost)?;
+        header = Some(CompressedHeader {
+            process_id: process_id.into(),
+            stream_offset: at,
+            ..appended
+        });
+    }
     if !lost.is_empty() {
         writer.append(&trailer(&lost)?, still(&mut frozen), service)?;
     }
+    let stream = match header {
+        Some(mut header) => {
+            let at = header.stream_offset;
+            header.stream_size = writer.at - at;
+            writer.amend(at, &format::bytes([header]), still(&mut frozen), service)?;
+            Some(CompressedStream::of(&header))
+        }
+        None => None,
+    };
     let lost = lost
         .into_iter()
-        .map(|(range, cause)| Diagnostic::missing(Subject::Memory(range), cause.text()))
+        .map(|(range, cause)| Diagnostic::missing(Subject::Memory(range), cause.text(stream.is_some())))
         .collect();
     Ok(Emitted {
         bytes: writer.at,
         lost,
+        compressed: stream,
     })
 }
 
@@ -286,6 +351,17 @@ fn joined(
     let piece = &pieces[index];
     let follows = piece.range.start() == range.end() && matches!(piece.bytes, Bytes::Deferred);
     AddressRange::new(range.start(), piece.range.end()).filter(|_| follows)
+}
+
+impl CompressedStream {
+    fn of(header: &CompressedHeader) -> Self {
+        Self {
+            size: header.stream_size,
+            rate: u32::try_from(header.rate).expect("at most 100"),
+            regions: usize::try_from(header.region_count).expect("they were in memory"),
+            plain_bytes: header.plain_bytes,
+        }
+    }
 }
 
 fn still<'h, 't>(frozen: &'h mut Option<&mut (dyn Frozen + 't)>) -> StillFrozen<'h, 't> {
@@ -328,30 +404,12 @@ fn deferred(
                     continue;
                 }
                 let bytes = &mut buffer[..usize::try_from(chunk.len()).expect("at most BUFFER")];
-                if let Err(status) = reader::read(frozen, service, chunk, bytes) {
-                    let answer = match failures.are_asked_about {
-                        true => service.read_memory_failure(chunk, status),
-                        false => None,
-                    };
-                    let remedy = match answer {
-                        Some(true) => None,
-                        Some(false) => Some(remedy::CALLBACK),
-                        None => failures.are_errors,
-                    };
-                    if let Some(remedy) = remedy {
-                        return Err(Error::Unreadable {
-                            range: chunk,
-                            status,
-                            remedy,
-                        });
+                for (range, status) in reader::read_or_lose(frozen, service, chunk, bytes, FILL, failures)? {
+                    let cause = LossCause::of(status, frozen);
+                    if matches!(cause, LossCause::Resumed(_)) {
+                        writer.filled += range.len();
                     }
-                    for (range, status) in reader::read_pages(frozen, service, chunk, bytes, FILL) {
-                        let cause = LossCause::of(status, frozen);
-                        if matches!(cause, LossCause::Resumed(_)) {
-                            writer.filled += range.len();
-                        }
-                        join(lost, range, cause);
-                    }
+                    join(lost, range, cause);
                 }
                 writer.append(bytes, Some(&mut *frozen), service)?;
             }
@@ -370,7 +428,8 @@ fn join(lost: &mut Vec<Lost>, range: AddressRange, cause: LossCause) {
     }
 }
 
-/// Returns the trailer: the list of deferred ranges that contain filler instead of memory.
+/// Returns the trailer: the list of deferred ranges that contain filler instead of memory. In a
+/// dump with compressed memory, these ranges are absent.
 ///
 /// The trailer comes after the last byte of memory. A stream cannot be there, because the offsets
 /// of streams have 32 bits; readers ignore unknown bytes at the end of the file. All numbers are

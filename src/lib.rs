@@ -135,6 +135,7 @@
 struct Readme;
 
 mod capture;
+pub mod convert;
 mod dump;
 mod dump_type;
 mod emit;

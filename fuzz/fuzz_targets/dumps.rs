@@ -58,6 +58,10 @@ fuzz_target!(|data: &[u8]| {
         let _ = dump.memory(range.address.wrapping_sub(1), range.size.wrapping_add(2));
         let _ = dump.lost(range.address, range.size);
     }
+    let regions = dump.iter_compressed_regions().into_iter().flatten().flatten();
+    for region in regions.take(100) {
+        let _ = dump.memory(region.address, region.size.into());
+    }
     for violation in check(&dump).expect("bytes in memory can be read") {
         assert!(!violation.to_string().is_empty());
     }

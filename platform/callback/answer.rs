@@ -80,14 +80,16 @@ pub struct VmReadAnswer {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CompressionAnswer {
     /// The number of tasks that compress at the same time. With 0, the writer chooses. There are
-    /// never more tasks than buckets, the pieces in which memory is compressed.
+    /// never more tasks than buckets, the pieces in which memory is compressed. dumpwright does not
+    /// start more tasks than there are processors.
     pub max_parallelism: u32,
     /// The largest number of bytes of memory in a bucket, before compression: 1 MiB to 64 MiB.
     ///
-    /// The DbgHelp of January 2026 ignores other values and uses 4 MiB.
+    /// It is rounded up to a multiple of 64 KiB. The DbgHelp of January 2026 and dumpwright ignore
+    /// other values and use 4 MiB. Buckets of dumpwright have at most 15 MiB.
     pub max_transfer_size: u32,
     /// The address of an array of `NUMA_NODE_RELATIONSHIP` (winnt.h) in the memory of the dumping
-    /// process; 0 for none.
+    /// process; 0 for none. dumpwright does not use it.
     pub numa_node_info: u64,
     /// The size of that array. Microsoft does not document its unit.
     pub numa_node_info_size: u32,

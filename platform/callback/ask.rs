@@ -186,16 +186,14 @@ pub enum Ask<'a> {
     },
     /// Asks how to compress memory into a CompressedMemoryStream. `false` keeps the defaults.
     ///
-    /// The DbgHelp of Windows 11 sends this for `MiniDumpWithMemoryCompressed`. dumpwright's engine
-    /// rejects that dump type and never sends this.
+    /// Sent once for `MiniDumpWithMemoryCompressed`, after the last thread.
     CompressedMemoryStreamStart {
         /// How to compress; all zeros before the call.
         answer: &'a mut CompressionAnswer,
     },
     /// Reports that the CompressedMemoryStream is complete. The answer is ignored.
     ///
-    /// Sent after [`CompressedMemoryStreamStart`](Self::CompressedMemoryStreamStart), and therefore
-    /// never by dumpwright's engine.
+    /// Sent once after [`CompressedMemoryStreamStart`](Self::CompressedMemoryStreamStart).
     CompressedMemoryStreamFinish {
         /// The size of the stream in bytes, from its header to the end of the file.
         stream_size: u64,

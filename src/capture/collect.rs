@@ -119,7 +119,7 @@ fn poll_as_if_gathering_stacks(
     profile: Profile,
     dialogue: &mut Dialogue<'_>,
 ) -> Result<(), Error> {
-    let for_stacks = match dump_type.contains(DumpType::WITH_FULL_MEMORY) {
+    let for_stacks = match dump_type.has_all_memory() {
         true => 0,
         false => threads + usize::from(profile.polls_after_stacks()),
     };

@@ -20,7 +20,7 @@ pub(super) struct Chosen {
 
 /// A MemoryList holds less than 4 GiB. This many bytes below 4 GiB are reserved for everything else
 /// in the file that must lie there.
-const ROOM_FOR_TABLES: u64 = 256 << 20;
+pub(super) const ROOM_FOR_TABLES: u64 = 256 << 20;
 
 /// Turns ranges into pieces. Reads all stacks, and up to `limit` bytes of the others. The rest is
 /// deferred.
@@ -107,11 +107,9 @@ fn fetch_range(
         if let Some(good) = AddressRange::new(start, end) {
             let from = usize::try_from(good.start() - range.start()).expect("inside the buffer");
             let to = usize::try_from(good.end() - range.start()).expect("inside the buffer");
-            let mut part = buffer(good);
-            part.copy_from_slice(&bytes[from..to]);
             pieces.push(Piece {
                 range: good,
-                bytes: Bytes::Fetched(part),
+                bytes: Bytes::Fetched(PageBuffer::of(good.start(), &bytes[from..to])),
             });
         }
     };

@@ -64,7 +64,7 @@ pub(super) fn choose(
 }
 
 /// Returns one diagnostic for each reason why regions are left out.
-fn exclusions(map: &[Region]) -> Vec<Diagnostic> {
+pub(super) fn exclusions(map: &[Region]) -> Vec<Diagnostic> {
     let all = [
         Exclusion::Device,
         Exclusion::Kernel,

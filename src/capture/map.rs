@@ -81,6 +81,7 @@ pub(super) fn gather(
 fn asks_for_map(dump_type: DumpType) -> bool {
     dump_type.intersects(
         DumpType::WITH_FULL_MEMORY
+            | DumpType::WITH_MEMORY_COMPRESSED
             | DumpType::WITH_PRIVATE_READ_WRITE_MEMORY
             | DumpType::WITH_PRIVATE_WRITE_COPY_MEMORY
             | DumpType::WITH_FULL_MEMORY_INFO,

@@ -4,7 +4,7 @@ use dumpwright_callback::Hresult;
 use dumpwright_target::{Frozen, Severity, Subject};
 
 use super::fetch::fetch;
-use super::{Collected, Negotiated, Snapshot, dbghelp, filter, full, selected};
+use super::{Collected, Negotiated, Snapshot, compressed, dbghelp, filter, full, selected};
 use crate::error::remedy;
 use crate::protocol::dialogue::Dialogue;
 use crate::{DumpType, Error, Request};
@@ -19,7 +19,13 @@ pub(crate) fn memory(
 ) -> Result<Snapshot, Error> {
     let Collected { mut snapshot, map } = collected;
     let profile = negotiated.profile;
-    match snapshot.terms.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
+    let dump_type = snapshot.terms.dump_type;
+    let is_compressed = dump_type.contains(DumpType::WITH_MEMORY_COMPRESSED);
+    match dump_type.contains(DumpType::WITH_FULL_MEMORY) {
+        _ if is_compressed && profile.reads_in_second_pass() => {
+            dbghelp::compressed(frozen, &mut snapshot, &map, negotiated, dialogue)?;
+        }
+        _ if is_compressed => compressed::choose(frozen, &mut snapshot, &map, negotiated, dialogue)?,
         true if profile.reads_in_second_pass() => {
             let limit = request.fetch_limit;
             dbghelp::full(frozen, &mut snapshot, &map, negotiated, limit, dialogue)?;

@@ -4,6 +4,7 @@
 //! in the wrong order.
 
 mod collect;
+mod compressed;
 mod dbghelp;
 mod facts;
 mod fetch;
@@ -36,7 +37,7 @@ pub(crate) use map::AddressMap;
 pub(crate) use memory::memory;
 pub(crate) use modules::CapturedModule;
 pub(crate) use negotiate::{Negotiated, negotiate};
-pub(crate) use pieces::{Bytes, CapturedMemory, Piece, PieceIndex};
+pub(crate) use pieces::{Bytes, CapturedMemory, MemoryToCompress, Piece, PieceIndex};
 pub(crate) use select::{Selection, select};
 pub(crate) use snapshot::Snapshot;
 pub(crate) use threads::{CapturedThread, CapturedThreads};

@@ -3,6 +3,8 @@
 use dumpwright_callback::SecondaryFlags;
 use dumpwright_target::Target;
 
+use crate::error::remedy;
+use crate::memory::reader::Failures;
 use crate::protocol::dialogue::Dialogue;
 use crate::{DumpType, Error, Profile, Request, streams};
 
@@ -57,6 +59,27 @@ pub(crate) fn negotiate(
 }
 
 impl Negotiated {
+    /// Returns what to do when memory that was not read before the layout cannot be read.
+    pub fn failures(&self) -> Failures {
+        let dump_type = self.dump_type;
+        let is_full = dump_type.contains(DumpType::WITH_FULL_MEMORY);
+        let is_compressed = dump_type.contains(DumpType::WITH_MEMORY_COMPRESSED);
+        let no_losses = dump_type.contains(DumpType::NO_IGNORE_INACCESSIBLE_MEMORY);
+        let ignores = dump_type.contains(DumpType::IGNORE_INACCESSIBLE_MEMORY) && !no_losses;
+        let as_dbghelp = self.profile.reads_in_second_pass();
+        Failures {
+            are_asked_about: !(is_full || is_compressed && as_dbghelp),
+            are_ignored: is_compressed && ignores,
+            are_errors: match () {
+                () if is_compressed && as_dbghelp => None,
+                () if as_dbghelp && is_full && !ignores => Some(remedy::full_memory(dump_type)),
+                () if as_dbghelp && !is_full => Some(remedy::CALLBACK),
+                () if no_losses && !as_dbghelp => Some(remedy::ALLOW_LOSSES),
+                () => None,
+            },
+        }
+    }
+
     /// Begins the output. Fails if neither the callback nor the caller provides one.
     pub fn begin_writing(&self, dialogue: &mut Dialogue<'_>) -> Result<(), Error> {
         if !self.callback_writes && self.file_handle == Some(0) {

@@ -3,6 +3,7 @@
 use dumpwright_target::AddressRange;
 
 use crate::memory::buffer::PageBuffer;
+use crate::protocol::dialogue::Compression;
 
 /// The memory of the dump. It is set where the memory is chosen; filters change the bytes that have
 /// been read.
@@ -10,13 +11,52 @@ use crate::memory::buffer::PageBuffer;
 pub(crate) struct CapturedMemory {
     pieces: Vec<Piece>,
     is_large: bool,
+    compressed: Option<MemoryToCompress>,
+}
+
+/// The memory of a CompressedMemoryStream: the pieces, and these ranges.
+pub(crate) struct MemoryToCompress {
+    /// What is read while the file is written, in ascending order.
+    pub ranges: Vec<AddressRange>,
+    /// How it is compressed.
+    pub settings: Compression,
+    /// Whether the pieces are in a MemoryList as well.
+    pub lists_pieces: bool,
+    /// Whether to poll Cancel while it is read.
+    pub polls: bool,
 }
 
 impl CapturedMemory {
     /// Takes pieces in the order of the file. `is_large` means that they go into a Memory64List,
     /// because they are too large for a MemoryList or because all memory was wanted.
     pub(super) fn new(pieces: Vec<Piece>, is_large: bool) -> Self {
-        Self { pieces, is_large }
+        Self {
+            pieces,
+            is_large,
+            compressed: None,
+        }
+    }
+
+    /// Takes memory that is compressed, and pieces that were read already.
+    pub(super) fn of_compressed(pieces: Vec<Piece>, compressed: MemoryToCompress) -> Self {
+        Self {
+            pieces,
+            is_large: false,
+            compressed: Some(compressed),
+        }
+    }
+
+    /// The memory that is compressed, if the dump has a CompressedMemoryStream.
+    pub fn compressed(&self) -> Option<&MemoryToCompress> {
+        self.compressed.as_ref()
+    }
+
+    /// Whether the pieces go into a MemoryList.
+    pub fn has_list(&self) -> bool {
+        match &self.compressed {
+            Some(compressed) => compressed.lists_pieces,
+            None => !self.is_large,
+        }
     }
 
     /// The pieces, in the order of the file.
@@ -31,7 +71,9 @@ impl CapturedMemory {
 
     /// Whether some of the memory is deferred.
     pub fn is_deferred(&self) -> bool {
-        self.pieces.iter().any(|piece| piece.bytes == Bytes::Deferred)
+        let compressed = self.compressed.as_ref();
+        compressed.is_some_and(|compressed| !compressed.ranges.is_empty())
+            || self.pieces.iter().any(|piece| piece.bytes == Bytes::Deferred)
     }
 
     /// The piece with this number, for filters.

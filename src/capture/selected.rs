@@ -16,7 +16,7 @@ use crate::{DumpType, Error};
 
 /// The largest piece of a MemoryList. By default, Breakpad's readers refuse ranges larger than 64
 /// MiB.
-const LARGEST_PIECE: u64 = 64 << 20;
+pub(super) const LARGEST_PIECE: u64 = 64 << 20;
 
 /// Chooses the ranges, and asks the callback what to add and remove.
 pub(super) fn choose(

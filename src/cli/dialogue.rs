@@ -40,6 +40,13 @@ pub(super) struct DialogueArgs {
     lint: bool,
 }
 
+impl DialogueArgs {
+    /// Whether there is no callback.
+    pub(super) fn asks_nobody(&self) -> bool {
+        self.script.is_none() && self.playback.is_none()
+    }
+}
+
 /// What answers the callback.
 enum Answers {
     Nobody,

@@ -222,6 +222,21 @@ impl DumpArgs {
         self.hold
             .unwrap_or_else(|| HoldArg::usual(self.max_pause.is_some()))
     }
+
+    /// Returns why the arguments exclude each other, if they do in a way that their parser does not
+    /// find out.
+    pub(super) fn conflict(&self) -> Option<&'static str> {
+        (self.compresses_memory() && self.compress.is_some()).then_some(
+            "--compress cannot be used with the dump type with-memory-compressed (0x4000000): its memory is compressed \
+             already, and its header is written last, which a compressed output does not allow",
+        )
+    }
+
+    /// Whether the dump has compressed memory.
+    fn compresses_memory(&self) -> bool {
+        let effective = self.dump_type.normalised();
+        effective.is_ok_and(|effective| effective.contains(DumpType::WITH_MEMORY_COMPRESSED))
+    }
 }
 
 /// Makes the dump that the arguments describe and prints the result. Returns the exit status.
@@ -281,6 +296,11 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Written, Error> {
         return Err(Error::InvalidRequest(reason.to_owned()));
     }
     let output = OutputArg::open(args, to_stdout)?;
+    if args.compresses_memory() && args.dialogue.asks_nobody() && output.file.check_amend().is_err() {
+        let reason = "with-memory-compressed (0x4000000) needs a file, because its header is written last; name a file with \
+                      --output, or use --type with-full-memory --compress zstd";
+        return Err(Error::InvalidRequest(reason.to_owned()));
+    }
     let dialogue = |symbols| RecordedDialogue::open(&args.dialogue, symbols, args.force);
     let mut request = Request::new(args.dump_type)
         .profile(args.profile)

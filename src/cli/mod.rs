@@ -2,6 +2,7 @@
 
 mod backend;
 mod check;
+mod convert;
 mod dialogue;
 mod dump;
 #[cfg(target_os = "linux")]
@@ -13,7 +14,8 @@ mod signals;
 
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use tracing::Level;
 
 /// The version of all JSON output. `docs/json.md` describes when it changes.
@@ -89,6 +91,15 @@ enum Command {
     /// The exit status is 0 if there are no errors, 1 if there are errors or the file cannot be
     /// read, and 2 for wrong usage.
     Check(check::CheckArgs),
+    /// Compress the memory of a dump, or make it plain again
+    ///
+    /// Writes a new dump with the same streams. A dump with compressed memory becomes one that most
+    /// programs read (--to plain). A dump of all memory (with-full-memory) becomes a small one that
+    /// WinDbg reads, and whose stacks other programs read as well (--to compressed). Dumps by other
+    /// writers can be converted too. Dumps without all memory are refused.
+    ///
+    /// The exit status is 0 if the new dump was written, 1 if not, and 2 for wrong usage.
+    Convert(convert::ConvertArgs),
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
     Guard(guard::GuardArgs),
@@ -100,6 +111,11 @@ pub(crate) fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return answer(&error),
     };
+    if let Command::Dump(args) = &cli.command
+        && let Some(reason) = args.conflict()
+    {
+        return answer(&Cli::command().error(ErrorKind::ArgumentConflict, reason));
+    }
     let level = match cli.verbose {
         0 => Level::WARN,
         1 => Level::INFO,
@@ -122,6 +138,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(args) => {
             signals::survive_size_limit();
             check::run(args)
+        }
+        Command::Convert(args) => {
+            signals::survive_size_limit();
+            convert::run(args)
         }
         #[cfg(target_os = "linux")]
         Command::Guard(args) => guard::run(args),

@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use dumpwright::read::{Dump, LIST_LIMIT, ReadError, stream_type};
+use dumpwright::read::{CompressedMemory, Dump, LIST_LIMIT, ReadError};
 
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
@@ -81,11 +81,18 @@ fn part<T: Default, E: std::fmt::Display>(problems: &mut Vec<String>, read: Resu
     })
 }
 
-/// Adds a problem for each stream of compressed memory, which this version cannot read.
-fn compressed_memory(problems: &mut Vec<String>, dump: &Dump) {
-    for stream in [stream_type::COMPRESSED_MEMORY, stream_type::COMPRESSED_MEMORY_SQL] {
-        if let Some(name) = dump.stream(stream).and_then(|entry| entry.name()) {
-            problems.push(format!("{name}: reading compressed memory is not supported yet"));
-        }
+/// Returns the header of the compressed memory. Adds a problem if some of its bytes may be wrong.
+fn compressed_memory(problems: &mut Vec<String>, dump: &Dump) -> Option<CompressedMemory> {
+    let memory = part(problems, dump.compressed_memory())?;
+    let buckets = part(problems, dump.iter_compressed_buckets().map(Some))?;
+    let sizes = buckets.take(MOST_ENTRIES as usize).flatten();
+    let sum: u64 = sizes.map(|bucket| u64::from(bucket.size)).sum();
+    if memory.bytes_read < sum {
+        problems.push(format!(
+            "compressed memory: the writer could not read everything ({} bytes of {sum}), and did not mark what is missing; some \
+             bytes may belong to another region",
+            memory.bytes_read
+        ));
     }
+    Some(memory)
 }

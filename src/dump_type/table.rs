@@ -239,18 +239,15 @@ const TABLE: [FlagRow; 27] = [
     ),
     row!(
         WITH_MEMORY_COMPRESSED,
-        "refused: not supported yet",
-        Live::On("no", "no"),
-        "no",
-        None
+        "the same as with 0x2, compressed with LZ4 and ascending; the stacks are in a MemoryList as well (not in `dbghelp10`). The output must be a file. Unknown in `dbghelp63`",
+        Live::Streams,
+        YES,
+        Some("flag-memory-compressed")
     ),
 ];
 
 /// Returns how the type affects other types: which ones it sets, clears and excludes.
 fn settles(flag: DumpType) -> String {
-    if flag == DumpType::WITH_MEMORY_COMPRESSED {
-        return "refused".to_owned();
-    }
     let all = DumpType::all()
         - DumpType::WITHOUT_OPTIONAL_DATA
         - DumpType::WITH_FULL_MEMORY

@@ -37,6 +37,13 @@ impl PageBuffer {
         bytes.truncate(start + len);
         Self { bytes, start }
     }
+
+    /// Returns a copy of these bytes, which are at `address`.
+    pub fn of(address: u64, bytes: &[u8]) -> Self {
+        let mut copy = Self::new(address, bytes.len());
+        copy.copy_from_slice(bytes);
+        copy
+    }
 }
 
 impl Deref for PageBuffer {

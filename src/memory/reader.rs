@@ -8,6 +8,8 @@
 use dumpwright_callback::Hresult;
 use dumpwright_target::{AddressRange, Content, Fault, FaultKind, Frozen, Memory, MemoryExt, ReadHook};
 
+use crate::Error;
+use crate::error::remedy;
 use crate::protocol::dialogue::{PreRead, Service};
 
 /// The unit in which VmPreRead and VmPostRead are asked, and in which failures are narrowed down.
@@ -146,6 +148,54 @@ pub(crate) fn read_pages(
         at = page_end;
     }
     lost
+}
+
+/// What to do when memory that is in the dump cannot be read.
+#[derive(Clone, Copy)]
+pub(crate) struct Failures {
+    /// Whether to send ReadMemoryFailure. The callback then decides whether the dump continues.
+    pub are_asked_about: bool,
+    /// Whether the dump continues whatever the callback answers.
+    pub are_ignored: bool,
+    /// What to do if no callback decides. `Some`: the dump fails, and the error has this advice.
+    /// `None`: the page is lost and reported.
+    pub are_errors: Option<&'static str>,
+}
+
+/// Reads `range`. If that fails, and the dump may continue, reads it page by page, fills pages that
+/// cannot be read with `fill`, and returns their ranges.
+///
+/// # Errors
+/// If the callback or the dump type does not let the dump continue.
+pub(crate) fn read_or_lose(
+    memory: &mut dyn Memory,
+    service: &mut Service<'_>,
+    range: AddressRange,
+    buffer: &mut [u8],
+    fill: u8,
+    failures: Failures,
+) -> Result<Vec<(AddressRange, Hresult)>, Error> {
+    let Err(status) = read(memory, service, range, buffer) else {
+        return Ok(Vec::new());
+    };
+    let answer = match failures.are_asked_about {
+        true => service.read_memory_failure(range, status),
+        false => None,
+    };
+    let remedy = match answer {
+        Some(true) => None,
+        Some(false) if failures.are_ignored => None,
+        Some(false) => Some(remedy::CALLBACK),
+        None => failures.are_errors,
+    };
+    if let Some(remedy) = remedy {
+        return Err(Error::Unreadable {
+            range,
+            status,
+            remedy,
+        });
+    }
+    Ok(read_pages(memory, service, range, buffer, fill))
 }
 
 /// The most bytes that are surveyed at a time, so that a region of any size needs bounded memory.

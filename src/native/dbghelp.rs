@@ -79,7 +79,7 @@ pub fn dump(
     );
     let pause_began = watched.as_ref().and_then(|watched| watched.first_thread);
     let pause = pause_began.unwrap_or(started).elapsed();
-    outcome.map_err(|refusal| error(refusal, watched.as_ref()))?;
+    outcome.map_err(|refusal| error(refusal, request, watched.as_ref()))?;
 
     let mut report = Report {
         backend: Backend::DbgHelp {
@@ -145,7 +145,7 @@ impl DbgHelpFile {
         }
         let file = match sink.lend_file() {
             Some(file) => file.try_clone().map(Self::OfSink),
-            None => temporary().map(Self::Temporary),
+            None => temporary(request.dump_type).map(Self::Temporary),
         };
         file.map_err(|error| Error::output("create a temporary file for", sink.path(), error))
     }
@@ -171,8 +171,15 @@ impl DbgHelpFile {
 
 /// Creates a file in the user's folder for temporary files. No other program can open it, and the
 /// system deletes it when it is closed.
-fn temporary() -> io::Result<File> {
+///
+/// For compressed memory, DbgHelp opens the file again itself.
+fn temporary(dump_type: DumpType) -> io::Result<File> {
     const FILE_FLAG_DELETE_ON_CLOSE: u32 = 0x0400_0000;
+    const SHARE_READ_WRITE_DELETE: u32 = 7;
+    let share_mode = match dump_type.contains(DumpType::WITH_MEMORY_COMPRESSED) {
+        true => SHARE_READ_WRITE_DELETE,
+        false => 0,
+    };
     let folder = std::env::temp_dir();
     for number in 0..1000 {
         let name = format!("dumpwright-{}-{number}.partial", std::process::id());
@@ -180,7 +187,7 @@ fn temporary() -> io::Result<File> {
             .read(true)
             .write(true)
             .create_new(true)
-            .share_mode(0)
+            .share_mode(share_mode)
             .custom_flags(FILE_FLAG_DELETE_ON_CLOSE)
             .open(folder.join(name));
         match file {
@@ -219,15 +226,23 @@ fn read_back(file: &File, report: &mut Report) {
             source,
         })?;
         let dump = Dump::from_file(file)?;
-        let ranges = dump.memory_ranges()?;
-        let bytes = ranges.iter().map(|range| range.size).sum();
+        let (ranges, bytes) = match dump.compressed_memory()? {
+            Some(memory) => (
+                usize::try_from(memory.regions).unwrap_or(usize::MAX),
+                memory.bytes_read,
+            ),
+            None => {
+                let ranges = dump.memory_ranges()?;
+                (ranges.len(), ranges.iter().map(|range| range.size).sum())
+            }
+        };
         let flags = u32::try_from(dump.header().flags).unwrap_or(u32::MAX);
         Ok((
             DumpType::from_bits_retain(flags),
             dump.len(),
             dump.threads()?.len(),
             dump.modules()?.len(),
-            ranges.len(),
+            ranges,
             bytes,
         ))
     };
@@ -282,7 +297,7 @@ fn notes(request: &Request) -> Vec<Diagnostic> {
 }
 
 /// Converts a failure of DbgHelp to the error that dumpwright's engine returns for the same cause.
-fn error(refusal: Refusal, watched: Option<&Watched<'_>>) -> Error {
+fn error(refusal: Refusal, request: &Request, watched: Option<&Watched<'_>>) -> Error {
     let cause = watched.and_then(|watched| watched.stopped_by);
     match (refusal.status, cause) {
         (Hresult::CANCELLED, Some(Cause::Cancelled)) => Error::Cancelled,
@@ -290,7 +305,13 @@ fn error(refusal: Refusal, watched: Option<&Watched<'_>>) -> Error {
         (failed, Some(Cause::Answered(ask, status))) if failed == status => Error::Refused { ask, status },
         (status, _) => Error::DbgHelp {
             status,
-            fault: refusal.fault,
+            fault: match request.dump_type.contains(DumpType::WITH_MEMORY_COMPRESSED) {
+                true if status == Hresult::INVALID_ARGUMENT => refusal.fault.advise(
+                    "this DbgHelp may be older than with-memory-compressed (0x4000000), which that of Windows 11 \
+                     knows; use --backend dumpwright, or with-full-memory",
+                ),
+                _ => refusal.fault,
+            },
         },
     }
 }

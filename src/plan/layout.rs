@@ -28,8 +28,10 @@ pub(crate) struct Layout<'a> {
     /// The parts of the file in the order of their offsets. Only bytes for alignment lie between
     /// them.
     pub parts: Vec<PlacedBlock<'a>>,
-    /// The length of the file.
+    /// The length of the file, without what follows the reserved block.
     pub len: u64,
+    /// The offset of the reserved block, which is the last part, if there is one.
+    pub reserved: Option<u64>,
 }
 
 /// A part of the file.
@@ -110,9 +112,12 @@ impl<'a> Plan<'a> {
         let directory_len = self.directory.len() as u64 * DIRECTORY_ENTRY;
         let mut end = u64::from(DIRECTORY_OFFSET) + directory_len;
         let mut places = vec![(0, 0); self.blocks.len()];
-        let is_memory = |index: &usize| matches!(self.blocks[*index].content, BlockContent::Piece(_));
-        let (memory, tables): (Vec<_>, Vec<_>) = (0..self.blocks.len()).partition(is_memory);
-        let order: Vec<_> = tables.into_iter().chain(memory).collect();
+        let mut order: Vec<_> = (0..self.blocks.len()).collect();
+        order.sort_by_key(|index| match self.blocks[*index].content {
+            BlockContent::Bytes(_) | BlockContent::Record(_) => 0,
+            BlockContent::Piece(_) => 1,
+            BlockContent::Reserved => 2,
+        });
         for index in &order {
             let block = &self.blocks[*index];
             let offset = end.next_multiple_of(block.align);
@@ -149,6 +154,7 @@ impl<'a> Plan<'a> {
             offset: 0,
             content: PlacedContent::Bytes(head.into()),
         }];
+        let mut reserved = None;
         let mut blocks: Vec<_> = self.blocks.into_iter().map(Some).collect();
         for index in order {
             let block = blocks[index].take().expect("each block is placed once");
@@ -157,13 +163,21 @@ impl<'a> Plan<'a> {
                 BlockContent::Bytes(bytes) => PlacedContent::Bytes(bytes),
                 BlockContent::Record(write) => PlacedContent::Bytes(write(&offsets)?.into()),
                 BlockContent::Piece(piece) => PlacedContent::Piece(piece),
+                BlockContent::Reserved => {
+                    reserved = Some(offset);
+                    PlacedContent::Bytes(vec![0; usize::try_from(len).expect("a header")].into())
+                }
             };
             if let PlacedContent::Bytes(bytes) = &content {
                 assert_eq!(bytes.len() as u64, len, "a record must have the planned length");
             }
             parts.push(PlacedBlock { offset, content });
         }
-        Ok(Layout { parts, len: end })
+        Ok(Layout {
+            parts,
+            len: end,
+            reserved,
+        })
     }
 }
 

@@ -48,6 +48,8 @@ enum BlockContent<'a> {
     Record(WriteRecord<'a>),
     /// A piece of the target's memory, by its index in the snapshot.
     Piece(usize),
+    /// Zeros, which are replaced when everything behind them has been written.
+    Reserved,
 }
 
 struct Block<'a> {
@@ -107,6 +109,12 @@ impl<'a> Plan<'a> {
     /// Adds the block of a piece of memory: number `index` of the snapshot, with `len` bytes.
     pub fn piece(&mut self, index: usize, len: u64, align: u64) -> BlockId {
         self.add(len, align, BlockContent::Piece(index))
+    }
+
+    /// Adds a block of `len` zeros at the end of the layout. It is written when everything that
+    /// follows it is known. A plan has at most one such block.
+    pub fn reserved(&mut self, len: usize) -> BlockId {
+        self.add(len as u64, 8, BlockContent::Reserved)
     }
 
     /// Makes the layout fail with this error. Returns an empty block in place of the one that the

@@ -30,6 +30,9 @@ const STACK_ALIGNMENT: u64 = 16;
 /// 3. In a dump of all memory (`WITH_FULL_MEMORY`): private writable regions
 ///    ([`Priority::Private`]), then other writable regions ([`Priority::Data`]), then all other
 ///    regions ([`Priority::Rest`]). Within one priority, small regions come before large ones.
+///    With compressed memory (`WITH_MEMORY_COMPRESSED`), regions are asked about only once, so they
+///    have no priorities: each region, in ascending order of addresses, is kept if it still fits.
+///    The limit applies to the memory before compression.
 /// 4. In a dump of any other type: all other memory that the type selects, in ascending order of
 ///    addresses. Each piece that still fits is kept ([`Priority::Rest`]).
 ///
@@ -110,6 +113,18 @@ struct Full {
     wanted: Vec<(AddressRange, Priority)>,
     /// The part of `wanted` that is kept; `None` if all of it is.
     kept: Option<RangeSet>,
+    /// The state of the only pass of a dump with compressed memory.
+    only: Option<OnlyPass>,
+}
+
+/// The only pass over the regions of a dump with compressed memory.
+struct OnlyPass {
+    /// The used parts of stacks, and ranges that the inner callback added.
+    kept: RangeSet,
+    /// The parts of stacks that are dropped.
+    cut: RangeSet,
+    /// How many bytes of other memory still fit.
+    left: u64,
 }
 
 /// The order in which memory is kept. The first variant is kept longest, the last one is dropped
@@ -322,6 +337,17 @@ impl<'a> SizeBudget<'a> {
         let mut rest = Some(offered);
         while let Some(offered) = rest {
             let part = self.wanted_part(region, offered)?;
+            if let Some(only) = &mut self.full.only {
+                let (first, is_kept) = only.first(part);
+                if is_kept {
+                    return Some(first);
+                }
+                if !only.cut.meets(first) {
+                    self.drop_range(first, priority(region));
+                }
+                rest = AddressRange::new(first.end(), offered.end());
+                continue;
+            }
             if self.full.count == 1 {
                 self.full.wanted.push((part, priority(region)));
                 return Some(part);
@@ -360,6 +386,25 @@ impl<'a> SizeBudget<'a> {
                 Some(offered)
             }
         }
+    }
+
+    /// Prepares for the only pass over the regions of a dump with compressed memory.
+    fn begin_only_pass(&mut self) {
+        let in_use = self.threads.iter().filter_map(|thread| thread.stack);
+        let (stacks, cut) = self.share(in_use.map(whole_pages).collect(), PAGE);
+        for range in cut.iter() {
+            self.drop_range(range, Priority::Stack);
+        }
+        let mut left = self.limit - len(&stacks);
+        let named = RangeSet::union(self.named.iter().copied().map(whole_pages));
+        let named = named.subtract(&stacks).subtract(&cut);
+        let named = named.iter().filter(|range| {
+            let fits = range.len() <= left;
+            left -= if fits { range.len() } else { 0 };
+            fits
+        });
+        let kept = RangeSet::union(named.chain(stacks.iter()).collect::<Vec<_>>());
+        self.full.only = Some(OnlyPass { kept, cut, left });
     }
 
     /// Chooses the memory of a dump of all memory, from the results of the first pass.
@@ -407,6 +452,30 @@ impl<'a> SizeBudget<'a> {
             }
         }
         self.full.kept = Some(RangeSet::union(kept));
+    }
+}
+
+impl OnlyPass {
+    /// Returns the first piece of a part that is kept or dropped as a whole, and whether it is
+    /// kept.
+    fn first(&mut self, part: AddressRange) -> (AddressRange, bool) {
+        let until = |border: u64| AddressRange::new(part.start(), border.min(part.end()));
+        for (set, is_kept) in [(&self.kept, true), (&self.cut, false)] {
+            if let Some(range) = set
+                .first_behind(part.start())
+                .filter(|range| range.contains(part.start()))
+            {
+                return (until(range.end()).expect("it contains the start"), is_kept);
+            }
+        }
+        let borders = [&self.kept, &self.cut].map(|set| {
+            let next = set.first_behind(part.start());
+            next.map_or(u64::MAX, AddressRange::start)
+        });
+        let first = until(borders[0].min(borders[1])).expect("no set contains the start");
+        let fits = first.len() <= self.left;
+        self.left -= if fits { first.len() } else { 0 };
+        (first, fits)
     }
 }
 
@@ -499,6 +568,10 @@ impl Callback for SizeBudget<'_> {
                     return true;
                 }
                 self.inner.ask(Ask::RemoveMemory { unwanted })
+            }
+            Ask::CompressedMemoryStreamStart { answer } => {
+                self.begin_only_pass();
+                self.inner.ask(Ask::CompressedMemoryStreamStart { answer })
             }
             Ask::IncludeVmRegion { answer } => {
                 self.include_vm_region(answer);

@@ -4,9 +4,12 @@
 //! those that are allowed after the layout is fixed: reads, read failures, writes and Cancel. Code
 //! that gets a `Service` therefore cannot change the layout of the file.
 
+use std::ops::RangeInclusive;
+
 use dumpwright_callback::{
-    Ask, AskKind, Callback, CancelAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleAsked, ModuleWriteFlags,
-    ProcessAsked, RegionAnswer, SecondaryFlags, ThreadAsked, ThreadWriteFlags, VmQueryAnswer, VmReadAnswer,
+    Ask, AskKind, Callback, CancelAnswer, CompressionAnswer, Hresult, MemoryAnswer, MemoryInfo, ModuleAsked,
+    ModuleWriteFlags, ProcessAsked, RegionAnswer, SecondaryFlags, ThreadAsked, ThreadWriteFlags,
+    VmQueryAnswer, VmReadAnswer,
 };
 use dumpwright_target::{AddressRange, SnapshotHandle};
 
@@ -106,6 +109,41 @@ pub(crate) enum Queried {
     AskSystem,
     /// There are no more regions.
     NoMore,
+}
+
+/// A callback's answer to CompressedMemoryStreamStart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Compression {
+    /// The largest number of bytes of memory in a bucket.
+    pub transfer_size: u32,
+    /// The largest number of tasks; 0 if the writer chooses.
+    pub parallelism: u32,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self {
+            transfer_size: 4 << 20,
+            parallelism: 0,
+        }
+    }
+}
+
+impl Compression {
+    /// Interprets the answer as the DbgHelp of 2026 does (`20-xfer-*`): sizes from 1 MiB to 64 MiB
+    /// count, rounded up to 64 KiB. NUMA nodes are not used.
+    fn of(answer: &CompressionAnswer) -> Self {
+        const SIZES: RangeInclusive<u32> = 1 << 20..=64 << 20;
+        const UNIT: u32 = 64 << 10;
+        let size = answer.max_transfer_size;
+        Self {
+            transfer_size: match SIZES.contains(&size) {
+                true => size.next_multiple_of(UNIT),
+                false => Self::default().transfer_size,
+            },
+            parallelism: answer.max_parallelism,
+        }
+    }
 }
 
 impl<'c> Dialogue<'c> {
@@ -338,6 +376,24 @@ impl<'c> Dialogue<'c> {
                 status,
             }),
         }
+    }
+
+    /// Sends CompressedMemoryStreamStart. Returns how to compress.
+    pub fn compressed_memory_start(&mut self) -> Compression {
+        let mut answer = CompressionAnswer::default();
+        match self.ask(Ask::CompressedMemoryStreamStart { answer: &mut answer }) {
+            Some(true) => Compression::of(&answer),
+            _ => Compression::default(),
+        }
+    }
+
+    /// Sends CompressedMemoryStreamFinish: compressed memory of this size, from its header to the
+    /// end of the file, has been written, and `rate` percent were saved. The answer is ignored.
+    pub fn compressed_memory_finish(&mut self, size: u64, rate: u32) {
+        let _ = self.ask(Ask::CompressedMemoryStreamFinish {
+            stream_size: size,
+            compression_rate: rate,
+        });
     }
 
     /// Sends IoFinish: the output is complete, or has failed.

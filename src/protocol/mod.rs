@@ -32,6 +32,7 @@
 //! | Thread, ThreadEx | collect | current flags | FALSE: abort; fewer flags: dump less |
 //! | Memory | memory | empty | TRUE and a size: add this range |
 //! | RemoveMemory | memory | empty | TRUE and a size: remove this range |
+//! | CompressedMemoryStreamStart | memory (compressed) | zeros | TRUE: size of buckets, number of threads |
 //! | IncludeVmRegion | memory (full) | the region | TRUE, `cont`: dump this part of the region |
 //! | VmQuery | memory | E_NOTIMPL | TRUE, S_OK: this region; TRUE, E_NOINTERFACE: no more regions |
 //! | VmPreRead | every read | E_NOTIMPL, 0 | TRUE: bytes, their number, status |
@@ -41,10 +42,9 @@
 //! | IoFinish | finish | E_FAIL | FALSE or a failure status: fail |
 //! | WriteKernelMinidump | finish | handle 0 | TRUE and a handle: attempt a kernel dump |
 //! | KernelMinidumpStatus | finish | | none |
-//! | CompressedMemoryStreamStart, CompressedMemoryStreamFinish | never | zeros | see below |
+//! | CompressedMemoryStreamFinish | finish (before IoFinish) | | none |
 //!
-//! The last two callback types belong to `MiniDumpWithMemoryCompressed`. The DbgHelp of Windows 11
-//! sends them. dumpwright's engine refuses this dump type and never sends them.
+//! The callback types of compressed memory belong to `MiniDumpWithMemoryCompressed`.
 
 pub(crate) mod dialogue;
 mod lint;
@@ -71,7 +71,7 @@ use crate::DumpType;
 
 /// Returns the thread flags that IncludeThread is prefilled with.
 pub(crate) fn initial_thread_flags(dump_type: DumpType) -> ThreadWriteFlags {
-    if dump_type.contains(DumpType::WITH_FULL_MEMORY) {
+    if dump_type.has_all_memory() {
         // Full memory includes the stacks and the instruction windows.
         let mut flags = ThreadWriteFlags::THREAD | ThreadWriteFlags::CONTEXT;
         flags.set(

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use serde::Serialize;
 
 use super::compressed::{decompressed, is_compressed};
+use super::compressed_memory::BucketStore;
 use super::context::{Cpu, XStateLayout};
 use super::error::ReadError;
 use super::fields::{FieldReader, hex};
@@ -35,6 +36,7 @@ pub struct Dump {
     /// may have up to 65,536 entries.
     by_type: HashMap<u32, StreamEntry>,
     memory: OnceLock<MemoryMap>,
+    buckets: OnceLock<BucketStore>,
     /// What contexts and names depend on. They are looked up for every thread and module.
     processor: OnceLock<Cpu>,
     platform: OnceLock<Platform>,
@@ -224,6 +226,7 @@ impl Dump {
             directory: Vec::new(),
             by_type: HashMap::new(),
             memory: OnceLock::new(),
+            buckets: OnceLock::new(),
             processor: OnceLock::new(),
             platform: OnceLock::new(),
             extended_state: OnceLock::new(),
@@ -496,8 +499,28 @@ impl Dump {
         if let Some(map) = self.memory.get() {
             return Ok(map);
         }
-        let map = MemoryMap::new(&self.memory_ranges()?, self.losses()?);
+        let regions = self.iter_compressed_regions()?.into_vec()?;
+        let buckets = self.bucket_store()?.buckets();
+        for region in &regions {
+            if let Some(reason) = region.contradiction(buckets) {
+                return Err(ReadError::Malformed {
+                    what: "the table of compressed regions",
+                    offset: region.record_offset,
+                    reason,
+                });
+            }
+        }
+        let map = MemoryMap::new(&self.memory_ranges()?, &regions, self.losses()?);
         Ok(self.memory.get_or_init(|| map))
+    }
+
+    /// Returns the buckets of compressed memory. They are read by the first call.
+    pub(super) fn bucket_store(&self) -> Result<&BucketStore, ReadError> {
+        if let Some(store) = self.buckets.get() {
+            return Ok(store);
+        }
+        let store = BucketStore::new(self)?;
+        Ok(self.buckets.get_or_init(|| store))
     }
 }
 

@@ -246,6 +246,13 @@ impl Dump {
         }))
     }
 
+    /// Returns the size of an entry in the list of LinuxDsoDebug, and the place of the name's
+    /// offset in it.
+    pub(super) fn dso_entry(&self, entry: StreamEntry) -> (u64, u64) {
+        let layout = self.dso_layout(entry);
+        (layout.entry, layout.word as u64)
+    }
+
     /// Returns the layout of LinuxDsoDebug in this dump.
     ///
     /// For 64-bit processes there are two. minidump-writer and dumpwright write the structures

@@ -1,7 +1,8 @@
-//! The captured memory: MemoryListStream and Memory64ListStream.
+//! The captured memory: MemoryListStream, Memory64ListStream and CompressedMemoryStream.
 
 use serde::Serialize;
 
+use super::compressed_memory::CompressedRegion;
 use super::dump::{Dump, Table};
 use super::error::ReadError;
 use super::fields::{FieldReader, hex};
@@ -13,6 +14,10 @@ use super::stream_type;
 pub(super) const RANGE_SIZE: u64 = 16;
 /// The size of the header of Memory64ListStream in bytes.
 pub(super) const MEMORY64_HEADER: u64 = 16;
+
+/// How many bytes may be decompressed in one read, in addition to those that are read. Only in a
+/// hostile file are buckets much larger than their regions.
+const MOST_WASTED: u64 = 4 << 30;
 
 /// A range of captured memory, from MemoryListStream or Memory64ListStream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -30,7 +35,8 @@ pub struct MemoryRange {
 
 impl Dump {
     /// Returns the ranges of MemoryListStream, followed by those of Memory64ListStream, each in the
-    /// order of the file.
+    /// order of the file. Compressed memory is not among them, see
+    /// [`Dump::iter_compressed_regions`].
     ///
     /// # Errors
     ///
@@ -108,6 +114,10 @@ impl Dump {
     /// Returns the file offset after the last byte of captured memory, or `None` if the dump has no
     /// memory.
     pub(super) fn memory_end(&self) -> Result<Option<u64>, ReadError> {
+        Ok(self.listed_memory_end()?.max(self.compressed_memory_end()))
+    }
+
+    fn listed_memory_end(&self) -> Result<Option<u64>, ReadError> {
         let Some(entry) = self.stream(stream_type::MEMORY64_LIST) else {
             let mut end = None;
             for range in self.memory_list()?.bounded(LIST_LIMIT)? {
@@ -132,22 +142,42 @@ impl Dump {
     ///
     /// # Errors
     ///
-    /// The memory list or the loss trailer is malformed or has more than
-    /// [`LIST_LIMIT`](super::LIST_LIMIT) entries, the bytes lie outside the file, or there is not
-    /// enough memory for them.
+    /// The memory list, the loss trailer or a table of compressed memory is malformed or has more
+    /// than [`LIST_LIMIT`](super::LIST_LIMIT) entries, the bytes lie outside the file or cannot be
+    /// decompressed, or there is not enough memory for them.
     pub fn memory(&self, address: u64, length: u64) -> Result<Option<Vec<u8>>, ReadError> {
         let Some(pieces) = self.memory_map()?.locate(address, length) else {
             return Ok(None);
         };
-        for (offset, size) in pieces.clone() {
-            self.require("captured memory", offset, size)?;
+        for (place, size) in pieces.clone() {
+            if let MemoryPlace::File(offset) = place {
+                self.require("captured memory", offset, size)?;
+            }
         }
         let mut bytes = Vec::new();
         reserve(&mut bytes, "captured memory", address, length)?;
-        for (offset, size) in pieces {
-            let have = bytes.len();
-            bytes.resize(have + size as usize, 0);
-            self.fill("captured memory", offset, &mut bytes[have..])?;
+        let mut decompressed = None;
+        for (place, size) in pieces {
+            match place {
+                MemoryPlace::File(offset) => {
+                    let have = bytes.len();
+                    bytes.resize(have + size as usize, 0);
+                    self.fill("captured memory", offset, &mut bytes[have..])?;
+                }
+                MemoryPlace::Bucket { bucket, offset } => {
+                    let store = self.bucket_store()?;
+                    let before = *decompressed.get_or_insert_with(|| store.decompressed());
+                    let (from, to) = (offset as usize, offset as usize + size as usize);
+                    store.with_bucket(self, bucket, |plain| bytes.extend_from_slice(&plain[from..to]))?;
+                    if store.decompressed() - before > length.saturating_add(MOST_WASTED) {
+                        return Err(ReadError::Malformed {
+                            what: "captured memory",
+                            offset: address,
+                            reason: "its buckets are much larger than the regions in them".to_owned(),
+                        });
+                    }
+                }
+            }
         }
         Ok(Some(bytes))
     }
@@ -188,48 +218,130 @@ pub(super) struct MemoryMap {
     lost: Vec<(u64, u64)>,
 }
 
+/// Where captured bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MemoryPlace {
+    /// At this offset of the file.
+    File(u64),
+    /// At this offset of a decompressed bucket, which has this number.
+    Bucket { bucket: u32, offset: u32 },
+}
+
+impl MemoryPlace {
+    /// Returns the place that is `count` bytes further on.
+    fn plus(self, count: u64) -> Self {
+        match self {
+            Self::File(offset) => Self::File(offset.saturating_add(count)),
+            Self::Bucket { bucket, offset } => Self::Bucket {
+                bucket,
+                offset: offset.saturating_add(u32::try_from(count).unwrap_or(u32::MAX)),
+            },
+        }
+    }
+}
+
 /// A range of captured memory. Both ends are inclusive, so that the last byte of the address space
 /// needs no special case.
+#[derive(Clone)]
 struct MemoryPiece {
     first: u64,
     last: u64,
-    file_offset: u64,
+    place: MemoryPlace,
     /// The last address up to which this piece and the following ones have no gap.
     run_last: u64,
 }
 
+impl MemoryPiece {
+    /// A piece of `size` bytes. `None` if it is empty or runs past the end of the address space.
+    fn new(address: u64, size: u64, place: MemoryPlace) -> Option<Self> {
+        let last = address.checked_add(size.checked_sub(1)?)?;
+        Some(Self {
+            first: address,
+            last,
+            place,
+            run_last: last,
+        })
+    }
+
+    /// Returns the part of the piece from `first` to `last`, which are inside of it.
+    fn part(&self, first: u64, last: u64) -> Self {
+        Self {
+            first,
+            last,
+            place: self.place.plus(first - self.first),
+            run_last: last,
+        }
+    }
+}
+
+/// Sorts the pieces. If they overlap, the bytes come from the one that starts first.
+fn disjoint(mut pieces: Vec<MemoryPiece>) -> Vec<MemoryPiece> {
+    pieces.sort_by_key(|piece| piece.first);
+    let mut covered_to: Option<u64> = None;
+    pieces.retain_mut(|piece| {
+        if let Some(covered) = covered_to
+            && piece.first <= covered
+        {
+            if piece.last <= covered {
+                return false;
+            }
+            *piece = piece.part(covered + 1, piece.last);
+        }
+        covered_to = Some(piece.last);
+        true
+    });
+    pieces
+}
+
+/// Returns `pieces` and the parts of `others` that are in none of them, sorted. Both are sorted and
+/// disjoint.
+fn completed(pieces: Vec<MemoryPiece>, others: &[MemoryPiece]) -> Vec<MemoryPiece> {
+    if others.is_empty() {
+        return pieces;
+    }
+    let mut all = Vec::with_capacity(pieces.len() + others.len());
+    let mut from = 0;
+    for other in others {
+        while pieces.get(from).is_some_and(|piece| piece.last < other.first) {
+            from += 1;
+        }
+        let mut next = Some(other.first);
+        for piece in pieces[from..]
+            .iter()
+            .take_while(|piece| piece.first <= other.last)
+        {
+            if let Some(first) = next.filter(|first| *first < piece.first) {
+                all.push(other.part(first, piece.first - 1));
+            }
+            next = piece.last.checked_add(1);
+        }
+        if let Some(first) = next.filter(|first| *first <= other.last) {
+            all.push(other.part(first, other.last));
+        }
+    }
+    all.extend(pieces);
+    all.sort_by_key(|piece| piece.first);
+    all
+}
+
 impl MemoryMap {
     /// Creates the map. Empty ranges and ranges that run past the end of the address space are
-    /// ignored. If ranges overlap, the bytes come from the one that starts first.
-    pub(super) fn new(ranges: &[MemoryRange], losses: Vec<Loss>) -> Self {
-        let mut pieces: Vec<MemoryPiece> = ranges
-            .iter()
-            .filter_map(|range| {
-                let last = range.address.checked_add(range.size.checked_sub(1)?)?;
-                Some(MemoryPiece {
-                    first: range.address,
-                    last,
-                    file_offset: range.file_offset,
-                    run_last: last,
-                })
-            })
-            .collect();
-        pieces.sort_by_key(|piece| piece.first);
-        let mut covered_to: Option<u64> = None;
-        pieces.retain_mut(|piece| {
-            if let Some(covered) = covered_to
-                && piece.first <= covered
-            {
-                if piece.last <= covered {
-                    return false;
-                }
-                let skip = covered + 1 - piece.first;
-                piece.first += skip;
-                piece.file_offset = piece.file_offset.saturating_add(skip);
-            }
-            covered_to = Some(piece.last);
-            true
+    /// ignored. If ranges overlap, the bytes come from the one that starts first. Compressed
+    /// regions count only where no range is.
+    pub(super) fn new(ranges: &[MemoryRange], compressed: &[CompressedRegion], losses: Vec<Loss>) -> Self {
+        let listed = ranges.iter().filter_map(|range| {
+            let place = MemoryPlace::File(range.file_offset);
+            MemoryPiece::new(range.address, range.size, place)
         });
+        let compressed = compressed.iter().filter_map(|region| {
+            let place = MemoryPlace::Bucket {
+                bucket: u32::try_from(region.bucket).ok()?,
+                offset: region.offset_in_bucket,
+            };
+            MemoryPiece::new(region.address, region.size.into(), place)
+        });
+        let compressed = disjoint(compressed.collect());
+        let mut pieces = completed(disjoint(listed.collect()), &compressed);
         let mut behind: Option<(u64, u64)> = None;
         for piece in pieces.iter_mut().rev() {
             if let Some((first, run_last)) = behind
@@ -263,8 +375,20 @@ impl MemoryMap {
         begun > 0 && address <= self.lost[begun - 1].1
     }
 
-    /// Returns the parts of the file, as offsets and sizes, that together contain the range. `None`
-    /// if any byte of it was not captured.
+    /// Returns the captured parts of a range, as addresses, places and sizes.
+    pub(super) fn within(&self, address: u64, last: u64) -> impl Iterator<Item = (u64, MemoryPlace, u64)> {
+        let from = self.pieces.partition_point(|piece| piece.last < address);
+        let pieces = self.pieces[from..].iter();
+        pieces
+            .take_while(move |piece| piece.first <= last)
+            .map(move |piece| {
+                let (first, last) = (piece.first.max(address), piece.last.min(last));
+                (first, piece.place.plus(first - piece.first), last - first + 1)
+            })
+    }
+
+    /// Returns the places, with sizes, that together contain the range. `None` if any byte of it
+    /// was not captured.
     ///
     /// This method is fast, because it is a binary search. The returned iterator takes one step for
     /// each part; in a hostile file, a range may have many parts.
@@ -286,8 +410,7 @@ impl MemoryMap {
     }
 }
 
-/// An iterator over the parts of the file, as offsets and sizes, that contain a range of memory, by
-/// ascending address.
+/// An iterator over the places, with sizes, that contain a range of memory, by ascending address.
 #[derive(Clone, Default)]
 pub(super) struct LocatedMemory<'m> {
     pieces: &'m [MemoryPiece],
@@ -296,16 +419,15 @@ pub(super) struct LocatedMemory<'m> {
 }
 
 impl Iterator for LocatedMemory<'_> {
-    type Item = (u64, u64);
+    type Item = (MemoryPlace, u64);
 
-    fn next(&mut self) -> Option<(u64, u64)> {
+    fn next(&mut self) -> Option<Self::Item> {
         let (address, last) = self.wanted?;
         let (piece, behind) = self.pieces.split_first()?;
         let end = piece.last.min(last);
         self.pieces = behind;
         self.wanted = (end < last).then(|| (end + 1, last));
-        let offset = piece.file_offset.saturating_add(address - piece.first);
-        Some((offset, end - address + 1))
+        Some((piece.place.plus(address - piece.first), end - address + 1))
     }
 }
 
@@ -321,6 +443,7 @@ mod tests {
         #[test]
         fn ranges_are_located_as_by_looking_up_each_address(
             ranges in prop::collection::vec((0_u64..60, 0_u64..12), 0..12),
+            regions in prop::collection::vec((0_u64..60, 0_u32..12), 0..6),
             losses in prop::collection::vec((0_u64..60, 0_u64..6), 0..4),
             shift in prop::sample::select(vec![0, u64::MAX - 79]),
         ) {
@@ -334,6 +457,17 @@ mod tests {
                     file_offset: 1000 * index,
                 })
                 .collect();
+            let compressed: Vec<_> = regions
+                .iter()
+                .zip(0..)
+                .map(|((start, size), bucket)| CompressedRegion {
+                    record_offset: 0,
+                    address: shift + start,
+                    size: *size,
+                    bucket,
+                    offset_in_bucket: 100,
+                })
+                .collect();
             let losses: Vec<_> = losses
                 .iter()
                 .map(|(start, length)| Loss {
@@ -343,25 +477,37 @@ mod tests {
                     reason: LossReason::ReadFailed,
                 })
                 .collect();
-            // If ranges overlap, the byte comes from the one that starts first.
+            // If ranges overlap, the byte comes from the one that starts first, and from a
+            // compressed region only if there is no other.
             let mut by_start = list.clone();
             by_start.sort_by_key(|range| range.address);
-            let offset = |address: u64| {
-                let holds = |range: &&MemoryRange| {
-                    range.address <= address && address - range.address < range.size
-                };
-                by_start.iter().find(holds).map(|range| range.file_offset + (address - range.address))
+            let mut compressed_by_start = compressed.clone();
+            compressed_by_start.sort_by_key(|region| region.address);
+            let place = |address: u64| {
+                let holds = |start: u64, size: u64| start <= address && address - start < size;
+                let listed = by_start.iter().find(|range| holds(range.address, range.size));
+                let region = compressed_by_start.iter().find(|region| holds(region.address, region.size.into()));
+                match (listed, region) {
+                    (Some(range), _) => Some(MemoryPlace::File(range.file_offset + (address - range.address))),
+                    (None, Some(region)) => Some(MemoryPlace::Bucket {
+                        bucket: region.bucket as u32,
+                        offset: 100 + (address - region.address) as u32,
+                    }),
+                    (None, None) => None,
+                }
             };
-            let map = MemoryMap::new(&list, losses.clone());
+            let map = MemoryMap::new(&list, &compressed, losses.clone());
             for start in 0..75 {
                 for length in 1..5 {
                     let address = shift + start;
                     let lost = losses.iter().any(|loss| loss.touches(address, length));
                     prop_assert_eq!(map.losses_touch(address, length), lost);
-                    let model: Option<Vec<u64>> = (0..length).map(|at| offset(address + at)).collect();
+                    let model: Option<Vec<_>> = (0..length).map(|at| place(address + at)).collect();
                     let located = map.locate(address, length);
                     let bytes = located.map(|pieces| {
-                        pieces.flat_map(|(offset, size)| offset..offset + size).collect()
+                        pieces
+                            .flat_map(|(place, size)| (0..size).map(move |at| place.plus(at)))
+                            .collect::<Vec<_>>()
                     });
                     prop_assert_eq!(bytes, model.filter(|_| !lost));
                 }

@@ -9,6 +9,9 @@
 //! format, as `CompressedSink` writes them. It decompresses only the frames that it needs, and
 //! keeps at most 16 MiB of them. All offsets and lengths are those of the decompressed dump.
 //!
+//! Memory that is compressed inside a dump (CompressedMemoryStream) is read like other memory. The
+//! reader decompresses the buckets that it needs, and keeps about 32 MiB of them.
+//!
 //! The reader shares no structure definitions with dumpwright's writer. It reads each field at the
 //! offset that the specification gives. If one of the two has a wrong offset, tests that read
 //! written dumps fail.
@@ -30,6 +33,7 @@
 
 mod check;
 mod compressed;
+mod compressed_memory;
 mod context;
 mod counters;
 mod dump;
@@ -44,6 +48,7 @@ mod losses;
 mod memory;
 mod modules;
 mod regions;
+mod rva_fields;
 mod search;
 mod source;
 pub mod stream_type;
@@ -53,6 +58,7 @@ mod threads;
 mod tokens;
 
 pub use check::{CheckOptions, Level, Rule, Violation, check, check_with};
+pub use compressed_memory::{CompressedBucket, CompressedMemory, CompressedRegion};
 pub use context::{
     Amd64Registers, Arm64Registers, ArmRegisters, Context, Cpu, ExtendedState, X86Registers, XStateFeature,
     XStateLayout,

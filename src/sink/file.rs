@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::Sink;
 use crate::Error;
+use crate::memory::is_zero;
 
 #[cfg_attr(target_os = "linux", path = "file/linux.rs")]
 #[cfg_attr(windows, path = "file/windows.rs")]
@@ -497,6 +498,20 @@ impl Sink for FileSink {
         Ok(())
     }
 
+    fn check_amend(&self) -> io::Result<()> {
+        match self.state {
+            FileState::Direct => Err(io::ErrorKind::Unsupported.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn amend(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.check_amend()?;
+        debug_assert!(at + bytes.len() as u64 <= self.end, "only what was appended");
+        self.write_buffer()?;
+        system::write_all_at(&self.file, bytes, at)
+    }
+
     fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
@@ -548,15 +563,6 @@ fn write_around_zeros(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
         start = end;
     }
     system::write_all_at(file, &bytes[from..], at + from as u64)
-}
-
-/// Whether a block contains only zeros. Compilers turn the loop over 128 bytes into vector code.
-fn is_zero(bytes: &[u8]) -> bool {
-    let (chunks, rest) = bytes.as_chunks::<128>();
-    chunks
-        .iter()
-        .all(|chunk| chunk.iter().fold(0, |any, byte| any | byte) == 0)
-        && rest.iter().all(|byte| *byte == 0)
 }
 
 /// What this test would catch: bytes that are lost, moved or written twice where the buffer is

@@ -1,4 +1,4 @@
-//! Outputs for the bytes of a dump. They are only appended to.
+//! Outputs for the bytes of a dump. They are appended to; [`Sink::amend`] is the one exception.
 
 #[cfg(feature = "zstd")]
 mod compressed;
@@ -22,6 +22,10 @@ use crate::Error;
 ///
 /// Each call passes the offset of its bytes, which always equals the number of bytes passed so far.
 /// A sink never has to seek, so a pipe, a socket or a compressor can be used as well as a file.
+///
+/// Only dumps with compressed memory
+/// ([`WITH_MEMORY_COMPRESSED`](crate::DumpType::WITH_MEMORY_COMPRESSED)) need more: their header is
+/// appended as zeros and written at the end, by one call of [`amend`](Self::amend).
 pub trait Sink {
     /// Appends bytes.
     ///
@@ -51,6 +55,26 @@ pub trait Sink {
     /// target may wait, it counts as stalled.
     fn largest_part(&self) -> usize {
         64 << 10
+    }
+
+    /// Returns whether bytes that were appended can be written again. Called before the target is
+    /// suspended, if the dump needs it.
+    ///
+    /// # Errors
+    /// With [`io::ErrorKind::Unsupported`], which is the default, if the output can only be
+    /// appended to. With another error if it cannot be written to at all.
+    fn check_amend(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Replaces bytes that were appended before. Called at most once, after the last call of
+    /// [`append`](Self::append), and only if [`check_amend`](Self::check_amend) has succeeded.
+    ///
+    /// # Errors
+    /// Like [`append`](Self::append).
+    fn amend(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let _ = (at, bytes);
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Prepares the output. Called once, before the target is suspended, unless the callback takes
@@ -90,6 +114,17 @@ impl Sink for Vec<u8> {
     fn append(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         debug_assert_eq!(at, self.len() as u64, "a sink is only appended to");
         self.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn check_amend(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn amend(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let start = usize::try_from(at).ok();
+        let place = start.and_then(|start| self.get_mut(start..)?.get_mut(..bytes.len()));
+        place.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(bytes);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@
 //! file. To add a stream, add a file and a row.
 
 mod breakpad_info;
+pub(crate) mod compressed_memory;
 mod exception;
 mod function_table;
 mod handle_data;
@@ -35,9 +36,26 @@ use crate::capture::{PieceIndex, Snapshot};
 use crate::dump_type::DumpType;
 use crate::plan::{BlockId, Plan};
 
+/// The number of a stream type.
+#[derive(Clone, Copy)]
+enum StreamNumber {
+    Known(Type),
+    /// minidump-common does not know it.
+    Other(u32),
+}
+
+impl StreamNumber {
+    fn get(self) -> u32 {
+        match self {
+            Self::Known(known) => known.into(),
+            Self::Other(number) => number,
+        }
+    }
+}
+
 /// A row of the table.
 struct Stream {
-    stream_type: Type,
+    stream_type: StreamNumber,
     /// The name of the type.
     name: &'static str,
     /// The dump type that asks for the stream; `None` if every dump has it or something else asks
@@ -95,7 +113,7 @@ macro_rules! asked_by {
 macro_rules! linux_text {
     ($stream:ident, $kind:ident, [$($asked:tt)*], $when:literal) => {
         Stream {
-            stream_type: Type::$stream,
+            stream_type: StreamNumber::Known(Type::$stream),
             name: stringify!($stream),
             asked_by: asked_by!($($asked)*),
             when: $when,
@@ -109,7 +127,7 @@ macro_rules! linux_text {
 macro_rules! stream {
     ($stream:ident, $module:ident, [$($asked:tt)*], $when:literal, $wanted:expr) => {
         Stream {
-            stream_type: Type::$stream,
+            stream_type: StreamNumber::Known(Type::$stream),
             name: stringify!($stream),
             asked_by: asked_by!($($asked)*),
             when: $when,
@@ -118,6 +136,16 @@ macro_rules! stream {
         }
     };
 }
+
+/// The row of the stream whose type minidump-common does not know.
+const COMPRESSED_MEMORY: Stream = Stream {
+    stream_type: StreamNumber::Other(compressed_memory::STREAM_TYPE),
+    name: "CompressedMemoryStream",
+    asked_by: asked_by!(WITH_MEMORY_COMPRESSED, "yes", "yes"),
+    when: "with-memory-compressed",
+    wanted: compressed_memory::wanted,
+    plan: compressed_memory::plan,
+};
 
 /// All streams, in the order of the file.
 ///
@@ -276,8 +304,8 @@ const TABLE: &[Stream] = &[
         MemoryListStream,
         memory_list,
         [],
-        "up to almost 4 GiB of selected memory",
-        |s| !s.memory().is_large()
+        "up to almost 4 GiB of selected memory; with-memory-compressed: the stacks (not in `dbghelp10`)",
+        |s| s.memory().has_list()
     ),
     stream!(
         Memory64ListStream,
@@ -286,6 +314,7 @@ const TABLE: &[Stream] = &[
         "with-full-memory, or more selected memory than a MemoryList can hold",
         |s| s.memory().is_large()
     ),
+    COMPRESSED_MEMORY,
 ];
 
 /// Whether this stream type is reserved for Microsoft: up to `LastReservedStream`.
@@ -302,7 +331,7 @@ fn is_replaced(snapshot: &Snapshot, stream_type: u32) -> bool {
 
 /// Whether dumpwright writes streams of this type.
 pub(crate) fn is_ours(stream_type: u32) -> bool {
-    TABLE.iter().any(|row| u32::from(row.stream_type) == stream_type)
+    TABLE.iter().any(|row| row.stream_type.get() == stream_type)
 }
 
 /// Returns the dump type that asks for the stream with this name, which does not have "Stream" at
@@ -335,7 +364,7 @@ pub(crate) fn plan(snapshot: &Snapshot) -> Plan<'_> {
     let profile = snapshot.terms().profile;
     let rows = TABLE.iter().filter(|row| (row.wanted)(snapshot));
     for row in rows {
-        let stream_type = row.stream_type.into();
+        let stream_type = row.stream_type.get();
         if !profile.writes_stream(stream_type) || is_replaced(snapshot, stream_type) {
             continue;
         }
@@ -366,29 +395,29 @@ pub(crate) fn plan(snapshot: &Snapshot) -> Plan<'_> {
 /// Returns the place of a stream in DbgHelp's directory. Streams that DbgHelp does not write come
 /// last. The order of the streams' bytes in the file is different.
 fn dbghelp_rank(stream_type: u32) -> usize {
-    const ORDER: [Type; 18] = [
-        Type::ThreadListStream,
-        Type::ThreadExListStream,
-        Type::ThreadInfoListStream,
-        Type::ModuleListStream,
-        Type::UnloadedModuleListStream,
-        Type::FunctionTable,
-        Type::TokenStream,
-        Type::MemoryListStream,
-        Type::Memory64ListStream,
-        Type::MemoryInfoListStream,
-        Type::ExceptionStream,
-        Type::SystemInfoStream,
-        Type::MiscInfoStream,
-        Type::HandleDataStream,
-        Type::HandleOperationListStream,
-        Type::SystemMemoryInfoStream,
-        Type::ProcessVmCountersStream,
-        Type::ThreadNamesStream,
+    use StreamNumber::Known;
+    const ORDER: [StreamNumber; 19] = [
+        Known(Type::ThreadListStream),
+        Known(Type::ThreadExListStream),
+        Known(Type::ThreadInfoListStream),
+        Known(Type::ModuleListStream),
+        Known(Type::UnloadedModuleListStream),
+        Known(Type::FunctionTable),
+        Known(Type::TokenStream),
+        Known(Type::MemoryListStream),
+        Known(Type::Memory64ListStream),
+        StreamNumber::Other(compressed_memory::STREAM_TYPE),
+        Known(Type::MemoryInfoListStream),
+        Known(Type::ExceptionStream),
+        Known(Type::SystemInfoStream),
+        Known(Type::MiscInfoStream),
+        Known(Type::HandleDataStream),
+        Known(Type::HandleOperationListStream),
+        Known(Type::SystemMemoryInfoStream),
+        Known(Type::ProcessVmCountersStream),
+        Known(Type::ThreadNamesStream),
     ];
-    let known = ORDER
-        .into_iter()
-        .position(|known| u32::from(known) == stream_type);
+    let known = ORDER.into_iter().position(|known| known.get() == stream_type);
     known.unwrap_or(ORDER.len())
 }
 
@@ -396,18 +425,22 @@ fn dbghelp_rank(stream_type: u32) -> usize {
 /// entry for each (`01-f00000004`, `03-Thread-all-0-1100`). The counters of memory, which later
 /// versions always write, count as asked for.
 fn dbghelp_absent(snapshot: &Snapshot, plan: &Plan<'_>) -> usize {
-    const ALWAYS: [Type; 2] = [Type::SystemMemoryInfoStream, Type::ProcessVmCountersStream];
+    const ALWAYS: [StreamNumber; 2] = [
+        StreamNumber::Known(Type::SystemMemoryInfoStream),
+        StreamNumber::Known(Type::ProcessVmCountersStream),
+    ];
+    let always = ALWAYS.map(StreamNumber::get);
     let terms = snapshot.terms();
     let asked_for = TABLE.iter().filter(|row| {
-        let stream_type = row.stream_type.into();
+        let stream_type = row.stream_type.get();
         let asked_by = row.asked_by.as_ref();
         is_microsofts(stream_type)
             && terms.profile.writes_stream(stream_type)
             && (asked_by.is_some_and(|asked_by| terms.dump_type.contains(asked_by.flag))
-                || ALWAYS.contains(&row.stream_type))
+                || always.contains(&stream_type))
     });
     asked_for
-        .filter(|row| !plan.has_stream(row.stream_type.into()))
+        .filter(|row| !plan.has_stream(row.stream_type.get()))
         .count()
 }
 
@@ -496,6 +529,10 @@ const CONTENTS: &[(&str, &str)] = &[
         "Memory64ListStream",
         "the same, in a layout that also works beyond 4 GiB",
     ),
+    (
+        "CompressedMemoryStream",
+        "the captured memory, compressed with LZ4",
+    ),
 ];
 
 /// Returns the table in the format of the documentation.
@@ -513,8 +550,7 @@ fn document() -> String {
          | number | name | contents | in which dumps |\n|---|---|---|---|\n",
     );
     for row in TABLE {
-        let number = u32::from(row.stream_type);
-        let name = format!("{:?}", row.stream_type);
+        let (number, name) = (row.stream_type.get(), row.name);
         let described = CONTENTS.iter().find(|(of, _)| *of == name);
         let (_, contents) = described.unwrap_or_else(|| panic!("{name} has no description"));
         text.push_str(&format!("| {number:#x} | {name} | {contents} | {} |\n", row.when));
@@ -550,7 +586,7 @@ mod tests {
 
     #[test]
     fn no_stream_has_two_rows() {
-        let mut types: Vec<u32> = TABLE.iter().map(|row| row.stream_type.into()).collect();
+        let mut types: Vec<u32> = TABLE.iter().map(|row| row.stream_type.get()).collect();
         types.sort_unstable();
         types.dedup();
         assert_eq!(types.len(), TABLE.len());

@@ -102,7 +102,7 @@ pub(super) fn list<'a>(
                     // A signed number in an unsigned field.
                     priority: thread.priority.cast_unsigned(),
                     teb: thread.teb,
-                    stack: stack_record(kept, *stack, offsets)?,
+                    stack: stack_record(snapshot, kept, *stack, offsets)?,
                     thread_context: context.location(offsets)?,
                 }]));
                 if entry == ThreadListKind::WithBackingStore {
@@ -157,11 +157,23 @@ fn place(snapshot: &Snapshot, pieces: &PieceBlocks, index: usize, inside: u64, e
 }
 
 fn stack_record(
+    snapshot: &Snapshot,
     kept: &CapturedThread,
     place: Option<StackPlace>,
     offsets: &Offsets,
 ) -> Result<MINIDUMP_MEMORY_DESCRIPTOR, crate::Error> {
     let Some(place) = place else {
+        let compressed = snapshot.memory().compressed();
+        if let (Some(stack), true) = (kept.thread.stack, compressed.is_some_and(|it| !it.lists_pieces)) {
+            // The bytes are only in the CompressedMemoryStream.
+            return Ok(MINIDUMP_MEMORY_DESCRIPTOR {
+                start_of_memory_range: stack.range.start(),
+                memory: MINIDUMP_LOCATION_DESCRIPTOR {
+                    data_size: narrow(stack.range.len(), "a stack")?,
+                    rva: 0,
+                },
+            });
+        }
         // The stack was not captured: write the stack pointer and no bytes. Readers then look up
         // the address in the memory list.
         return Ok(MINIDUMP_MEMORY_DESCRIPTOR {

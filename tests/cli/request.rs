@@ -47,11 +47,6 @@ fn impossible_types_are_refused_before_anything_is_touched() {
     for (list, hex, why) in [
         ("0x8000000", "0x8000000", "the bits 0x8000000 are unknown"),
         (
-            "with-memory-compressed",
-            "0x4000000",
-            "with-memory-compressed (0x4000000) is not supported yet",
-        ),
-        (
             "normal,0xffffffff",
             "0xffffffff",
             "the bits 0xf8000000 are unknown",
@@ -222,5 +217,46 @@ fn profiles_are_chosen_by_name() {
     assert_says(&outcome.stderr, &["the bits 0x800000 are unknown"]);
     let outcome = Outcome::of(dump_of(&victim, &file).args(["--profile", "dbghelp64"])).expect(2);
     assert_says(&outcome.stderr, &["\"dbghelp64\" is not a profile", "dbghelp10"]);
+    victim.ping();
+}
+
+#[test]
+fn compressed_memory_needs_a_file_and_no_other_compression() {
+    let mut victim = plain();
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    let pid = victim.pid().to_string();
+    let compressed = ["--type", "with-memory-compressed", "--pid", &pid];
+    let outcome = Outcome::of(dump_of(&victim, &file).args([
+        "--type",
+        "full,with-memory-compressed",
+        "--compress",
+        "zstd",
+    ]));
+    let text = outcome.expect(2).stderr;
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_says(
+        &text,
+        &["--compress cannot be used", "with-memory-compressed (0x4000000)"],
+    );
+    let reason = Outcome::of(dump().args(compressed).args(["-o", "-"]))
+        .expect(1)
+        .stderr;
+    assert_says(&reason, &["needs a file", "--output", "--compress zstd"]);
+    let reason = refusal(&[&compressed[..], &["-o", "/dev/null"]].concat());
+    assert_says(&reason, &["needs a file"]);
+    let reason = refusal(
+        &[
+            &compressed[..],
+            &["--profile", "dbghelp63", "-o", file.to_str().unwrap()],
+        ]
+        .concat(),
+    );
+    assert_says(&reason, &["the bits 0x4000000 are unknown to this profile"]);
+    folder.assert_holds(&[]);
+    victim.ping();
+    // 0x400 makes it an ordinary dump.
+    let ordinary = ["--type", "0x4000400", "--compress", "zstd"];
+    Outcome::of(dump_of(&victim, &file).args(ordinary)).expect(0);
     victim.ping();
 }

@@ -5,7 +5,9 @@
 mod cases;
 #[cfg(feature = "zstd")]
 mod compressed;
+mod compressed_memory;
 mod conformance;
+mod convert;
 mod flags;
 mod later;
 mod lint;

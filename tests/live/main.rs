@@ -15,6 +15,7 @@ mod calls;
 mod capture;
 mod clone;
 mod compressed;
+mod compressed_memory;
 mod environment;
 mod extended;
 mod flags;

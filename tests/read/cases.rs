@@ -436,4 +436,60 @@ pub const CASES: &[Case] = &[
     (Rule::LossNotFilled, sample::with_losses, |dump| {
         dump.set_byte(dump.mark("memory64 data") + 0x100 + 23, 0)
     }),
+    (Rule::CompressedMemoryMalformed, sample::compressed, |dump| {
+        dump.resize(stream_type::COMPRESSED_MEMORY, 0xC4)
+    }),
+    (Rule::CompressedMemoryMalformed, sample::compressed, |dump| {
+        dump.set_u32(dump.mark("compressed memory"), 0xC4)
+    }),
+    // The file was not finished.
+    (Rule::CompressedMemoryMalformed, sample::compressed, |dump| {
+        let header = dump.mark("compressed memory");
+        dump.bytes[header..header + 0xC0].fill(0);
+    }),
+    // The size of regions and buckets.
+    (Rule::CompressedMemoryMalformed, sample::compressed, |dump| {
+        dump.set_u64(dump.mark("compressed memory") + 96, 40)
+    }),
+    (Rule::CompressedMemoryMalformed, sample::compressed, |dump| {
+        dump.set_u64(dump.mark("compressed memory") + 120, 32)
+    }),
+    // Both tables, past the end of the file.
+    (Rule::CompressedMemoryMalformed, sample::compressed, |dump| {
+        dump.set_u64(dump.mark("compressed memory") + 88, u64::MAX - 64)
+    }),
+    (Rule::CompressedMemoryMalformed, sample::compressed, |dump| {
+        dump.set_u64(dump.mark("compressed memory") + 104, 1 << 60)
+    }),
+    // A region in no bucket, and one that is larger than its bucket.
+    (Rule::CompressedMemoryMalformed, sample::compressed, |dump| {
+        dump.set_u64(dump.mark("compressed regions") + 16, 2)
+    }),
+    (Rule::CompressedMemoryMalformed, sample::compressed, |dump| {
+        dump.set_u32(dump.mark("compressed regions") + 3 * 32 + 24, 0x201)
+    }),
+    (Rule::CompressedMemoryEnd, sample::compressed, |dump| {
+        dump.bytes.extend([0; 8])
+    }),
+    (Rule::CompressedTransferSize, sample::compressed, |dump| {
+        dump.set_u64(dump.mark("compressed memory") + 32, 0x1ff)
+    }),
+    (Rule::CompressedBucketLarge, sample::compressed, |dump| {
+        *dump = sample::compressed_with(17 << 20)
+    }),
+    (Rule::CompressedMemoryUnread, sample::compressed, |dump| {
+        dump.set_u64(dump.mark("compressed memory") + 56, 0x37f)
+    }),
+    (Rule::CompressedRegionOrder, sample::compressed, |dump| {
+        dump.set_u64(dump.mark("compressed regions") + 8, STACK_1 + 0x1_0000)
+    }),
+    (Rule::CompressedBucketBroken, sample::compressed, |dump| {
+        dump.set_byte(dump.mark("bucket 0") + 1, 254)
+    }),
+    (Rule::CompressedBucketBroken, sample::compressed, |dump| {
+        dump.set_u64(dump.mark("compressed buckets") + 16, u64::MAX - 8)
+    }),
+    (Rule::CompressedMemoryDiffers, sample::compressed, |dump| {
+        dump.set_byte(dump.mark("bucket 1") + 10, 0)
+    }),
 ];

@@ -62,6 +62,8 @@ fn exercise(bytes: Vec<u8>) {
         dump.losses(),
         dump.memory(STACK_2, 0x140),
         dump.memory(BEHIND_2, u64::MAX),
+        dump.memory(sample::HEAP, 0x40),
+        dump.compressed_memory(),
     );
     for entry in dump.directory() {
         let _ = dump.stream_bytes(entry.stream_type);
@@ -76,7 +78,7 @@ fn exercise(bytes: Vec<u8>) {
 
 #[test]
 fn every_truncation() {
-    for sample in [sample::every(), sample::with_losses()] {
+    for sample in [sample::every(), sample::with_losses(), sample::compressed()] {
         for length in 0..sample.bytes.len() {
             exercise(sample.bytes[..length].to_vec());
         }
@@ -105,10 +107,11 @@ proptest! {
     /// offset.
     #[test]
     fn random_damage(
-        which in 0..4_usize,
+        which in 0..5_usize,
         hits in prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![Just(0), Just(0xff), any::<u8>()]), 1..24),
     ) {
-        let mut bytes = [sample::normal, sample::every, sample::full, sample::with_losses][which]().bytes;
+        let samples = [sample::normal, sample::every, sample::full, sample::with_losses, sample::compressed];
+        let mut bytes = samples[which]().bytes;
         for (place, value) in hits {
             let place = place.index(bytes.len());
             bytes[place] = value;
@@ -120,10 +123,10 @@ proptest! {
     /// that structures refer to each other.
     #[test]
     fn crossed_references(
-        full in any::<bool>(),
+        which in 0..3_usize,
         moves in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..16),
     ) {
-        let mut bytes = if full { sample::with_losses() } else { sample::every() }.bytes;
+        let mut bytes = [sample::with_losses, sample::every, sample::compressed][which]().bytes;
         for (from, to) in moves {
             let words = bytes.len() / 4;
             let (from, to) = (from.index(words) * 4, to.index(words) * 4);

@@ -15,6 +15,7 @@ mod cases;
 mod commands;
 #[cfg(feature = "zstd")]
 mod compressed;
+mod compressed_memory;
 mod contents;
 mod hostile;
 mod rules;

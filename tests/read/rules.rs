@@ -28,6 +28,7 @@ fn good_dumps_break_no_rule() {
         sample::normal(),
         sample::every(),
         sample::full(),
+        sample::compressed(),
         sample::sample_with(128, 0),
     ] {
         let found = check(&open(&sample)).unwrap();

@@ -300,6 +300,85 @@ pub fn full() -> Sample {
     dump
 }
 
+/// Memory that only the compressed dump has.
+pub const HEAP: u64 = 0x1000_0000;
+
+/// The normal dump with compressed memory in two buckets, which has the stacks as well.
+pub fn compressed() -> Sample {
+    compressed_with(0)
+}
+
+/// The same, with more bytes at the end of the second bucket.
+pub fn compressed_with(more: usize) -> Sample {
+    let mut dump = normal();
+    dump.set_u64(24, 0x400_0000);
+    let header = dump.put_stream(25, "compressed memory", &[0; 0xC0]) as usize;
+    let first = [pattern(9, 0x40), pattern(2, 0x100), pattern(3, 0x40)].concat();
+    let mut second = pattern(1, 0x200);
+    second.resize(0x200 + more, 7);
+    let blocks = [literals(&first), literals(&second)];
+    let places = [dump.put("bucket 0", &blocks[0]), dump.put("bucket 1", &blocks[1])];
+    let region = |block: Block, (id, base, bucket, size, inside): (u64, u64, u64, u32, u32)| {
+        block.u64(id).u64(base).u64(bucket).u32(size).u32(inside)
+    };
+    let regions = [
+        (0, HEAP, 0, 0x40, 0),
+        (1, STACK_2, 0, 0x100, 0x40),
+        (2, BEHIND_2, 0, 0x40, 0x140),
+        (3, STACK_1, 1, 0x200, 0),
+    ];
+    let regions = Block::new().each(&regions, |block, one| region(block, *one));
+    let regions = dump.put("compressed regions", &regions.0);
+    let sizes = [first.len(), second.len()];
+    let bucket = |block: Block, id: usize, first_region: u64, count: u64| {
+        block
+            .u64(id as u64)
+            .u32(sizes[id] as u32)
+            .u32(blocks[id].len() as u32)
+            .u64(places[id].into())
+            .u64(first_region)
+            .u64(count)
+    };
+    let buckets = bucket(bucket(Block::new(), 0, 0, 3), 1, 3, 1);
+    let buckets = dump.put("compressed buckets", &buckets.0);
+    let (plain, packed) = (sizes[0] + sizes[1], blocks[0].len() + blocks[1].len());
+    let filled = Block::new()
+        .u32(0xC0)
+        .u32(2)
+        .bytes(b"!!pmdz!!")
+        .u64(0x1234_5678)
+        .u64(PROCESS.into())
+        .u64(64 << 20)
+        .u64(header as u64)
+        .u64((dump.bytes.len() - header) as u64)
+        .u64(plain as u64)
+        .u64(packed as u64)
+        .u64(0)
+        .u64(4)
+        .u64(regions.into())
+        .u64(32)
+        .u64(2)
+        .u64(buckets.into())
+        .u64(40)
+        .u64(places[0].into())
+        .u64(u64::from(places[1]) + blocks[1].len() as u64 - u64::from(places[0]))
+        .u32(1)
+        .zeros(44);
+    dump.bytes[header..header + 0xC0].copy_from_slice(&filled.0);
+    dump
+}
+
+/// An LZ4 block of these bytes, without a match.
+fn literals(bytes: &[u8]) -> Vec<u8> {
+    let mut rest = bytes.len() - 15;
+    let mut block = Block::new().u8(0xF0);
+    while rest >= 255 {
+        block = block.u8(255);
+        rest -= 255;
+    }
+    block.u8(rest as u8).bytes(bytes).0
+}
+
 /// The full dump, in which 16 bytes of the range after the second stack are lost.
 pub fn with_losses() -> Sample {
     let mut dump = full();

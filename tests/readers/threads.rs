@@ -20,6 +20,8 @@ use crate::support::victim::{self, Frames, Pattern, ThreadTruth, ThreadsTruth, V
 
 const NORMAL: &str = "normal";
 const FULL: &str = "with-full-memory,with-full-memory-info";
+/// Its stacks are in a MemoryList, which all readers know. None of these readers knows the rest.
+const COMPRESSED: &str = "with-memory-compressed,with-full-memory-info";
 
 /// MINIDUMP_STREAM_TYPE values, from Microsoft's documentation of that enumeration.
 const THREAD_LIST: u32 = 3;
@@ -45,6 +47,16 @@ fn full_dump_with_frame_pointers() {
 #[test]
 fn full_dump_without_frame_pointers() {
     Case::new(Frames::NoPointers, FULL).judge();
+}
+
+#[test]
+fn compressed_dump_with_frame_pointers() {
+    Case::new(Frames::Pointers, COMPRESSED).judge();
+}
+
+#[test]
+fn compressed_dump_without_frame_pointers() {
+    Case::new(Frames::NoPointers, COMPRESSED).judge();
 }
 
 /// A dump of the victim, and its testimony.

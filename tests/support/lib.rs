@@ -4,6 +4,7 @@
 
 pub mod cargo;
 pub mod child;
+pub mod compressed_memory;
 pub mod dumper;
 #[cfg(unix)]
 pub mod hanging;

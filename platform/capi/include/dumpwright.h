@@ -173,9 +173,16 @@
  *                        replace the result of the read as well. Default: E_NOTIMPL, and the number
  *                        of bytes that were read.
  *
- * These are never sent: ThreadEx, which is for Itanium processors, and CompressedMemoryStreamStart
- * and CompressedMemoryStreamFinish, which belong to MiniDumpWithMemoryCompressed, a dump type that
- * the library refuses.
+ *   CompressedMemoryStreamStart
+ *                        Sent for MiniDumpWithMemoryCompressed, before the regions. Return TRUE to
+ *                        set MaxTransferSize, the largest piece of memory that is compressed as a
+ *                        whole, from 1 MiB to 64 MiB, and MaxParallelism, the number of threads.
+ *                        Values out of range are ignored. NUMA nodes are not used. Default: zeros,
+ *                        so the library chooses.
+ *   CompressedMemoryStreamFinish
+ *                        Sent when all memory has been compressed. The result is ignored.
+ *
+ * ThreadEx, which is for Itanium processors, is never sent.
  *
  * ERRORS
  *

@@ -570,7 +570,7 @@ fn mistakes_in_callbacks_end_with_their_reason_or_do_no_harm() {
         counted.told
     );
     run("plain:80000000").fails("80070057", "0x80000000");
-    run("plain:4000000").fails("80070057", "0x4000000");
+    run("plain:8000000").fails("80070057", "0x8000000");
     run("plain:2002").fails("80070057", "");
     run("file-append").fails("80070057", "O_APPEND");
 

@@ -27,7 +27,7 @@ struct Attempt {
 }
 
 /// Why a pass did not finish.
-enum Stopped {
+pub(super) enum Stopped {
     /// A read failed.
     Unreadable {
         /// The start of the region.
@@ -55,15 +55,8 @@ pub(in crate::capture) fn full(
     dialogue: &mut Dialogue<'_>,
 ) -> Result<(), Error> {
     let own = &split_at_holes(frozen, own, Region::is_dumpable, &mut snapshot.diagnostics)[..];
-    negotiated.begin_writing(dialogue)?;
+    begin(snapshot, own, negotiated, dialogue)?;
     let dump_type = snapshot.terms.dump_type;
-    // DbgHelp writes the lists of threads and modules first, and sends Cancel before each entry.
-    for _ in 0..snapshot.threads.kept().len() + snapshot.modules.len() {
-        dialogue.service().poll_cancel()?;
-    }
-    if dump_type.contains(DumpType::WITH_FULL_MEMORY_INFO) {
-        snapshot.map.set_regions(RegionWalk::over(own).all(dialogue)?);
-    }
     let goes_on = dump_type.contains(DumpType::IGNORE_INACCESSIBLE_MEMORY)
         && !dump_type.contains(DumpType::NO_IGNORE_INACCESSIBLE_MEMORY);
     let mut inaccessible = BTreeSet::new();
@@ -106,6 +99,24 @@ pub(in crate::capture) fn full(
         }
     }
     Err(Error::PassesDisagree)
+}
+
+/// Does what precedes the passes over the regions.
+pub(super) fn begin(
+    snapshot: &mut Snapshot,
+    own: &[Region],
+    negotiated: &Negotiated,
+    dialogue: &mut Dialogue<'_>,
+) -> Result<(), Error> {
+    negotiated.begin_writing(dialogue)?;
+    // DbgHelp writes the lists of threads and modules first, and sends Cancel before each entry.
+    for _ in 0..snapshot.threads.kept().len() + snapshot.modules.len() {
+        dialogue.service().poll_cancel()?;
+    }
+    if snapshot.terms.dump_type.contains(DumpType::WITH_FULL_MEMORY_INFO) {
+        snapshot.map.set_regions(RegionWalk::over(own).all(dialogue)?);
+    }
+    Ok(())
 }
 
 /// Makes both passes.
@@ -163,7 +174,7 @@ fn attempt(
 
 /// Makes one pass over the address space. Calls `take` with each part that is to be dumped and the
 /// start of its region.
-fn pass(
+pub(super) fn pass(
     own: &[Region],
     dialogue: &mut Dialogue<'_>,
     mut take: impl FnMut(&mut Dialogue<'_>, u64, AddressRange) -> Result<(), (AddressRange, Hresult)>,
@@ -192,6 +203,21 @@ fn pass(
 impl From<Error> for Stopped {
     fn from(error: Error) -> Self {
         Self::By(error)
+    }
+}
+
+impl From<Stopped> for Error {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::By(error) => error,
+            Stopped::Unreadable {
+                chunk: range, status, ..
+            } => Self::Unreadable {
+                range,
+                status,
+                remedy: remedy::ALLOW_LOSSES,
+            },
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! `DEVIATIONS.md` lists each difference.
 
 mod blocks;
+mod compressed;
 mod full;
 mod probe;
 mod selected;
@@ -13,6 +14,7 @@ mod system_data;
 use dumpwright_callback::Hresult;
 use dumpwright_target::{AddressRange, Content, Diagnostic, Frozen, Memory};
 
+pub(super) use compressed::compressed;
 pub(super) use full::full;
 pub(super) use selected::selected;
 pub(super) use system_data::{ask_about_thread_block, drop_stacks, parts_of_thread_blocks, shared_data};

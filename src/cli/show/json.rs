@@ -103,8 +103,13 @@ fn object<S: Serializer>(serializer: S, dump: &Dump, file: &str) -> Result<(), S
     object.list("threads", dump.iter_threads(), MOST_ENTRIES)?;
     object.list("modules", dump.iter_modules(), MOST_MODULES)?;
     object.list("unloaded_modules", dump.iter_unloaded_modules(), MOST_ENTRIES)?;
-    compressed_memory(&mut notes.borrow_mut().problems, dump);
     object.entry("memory", MemoryObject { dump, notes: &notes })?;
+    let compressed = compressed_memory(&mut notes.borrow_mut().problems, dump);
+    object.entry("compressed_memory", compressed)?;
+    match compressed {
+        Some(_) => object.list("compressed_regions", dump.iter_compressed_regions(), MOST_ENTRIES)?,
+        None => object.entry("compressed_regions", [(); 0])?,
+    }
     object.list("regions", dump.iter_memory_regions(), MOST_ENTRIES)?;
     let exception = dump.exception().map(|exception| {
         exception.map(|exception| Described {

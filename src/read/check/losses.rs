@@ -3,7 +3,7 @@
 use super::super::dump::Dump;
 use super::super::error::ReadError;
 use super::super::losses::{Loss, LossReason};
-use super::super::memory::MemoryMap;
+use super::super::memory::{MemoryMap, MemoryPlace};
 use super::{CheckOptions, Findings, Level, Rule};
 
 /// The byte that the file contains in place of lost memory.
@@ -28,7 +28,7 @@ pub(super) fn check(dump: &Dump, options: CheckOptions, findings: &mut Findings)
         return Ok(());
     };
     // The map is created without losses, so that it contains the file offsets of lost bytes too.
-    let map = MemoryMap::new(&ranges, Vec::new());
+    let map = MemoryMap::new(&ranges, &[], Vec::new());
     // The number of bytes that may still be compared. Losses that do not overlap are not longer
     // than the file in total; more is compared only in hostile files.
     let mut left = dump.len().min(MOST_COMPARED);
@@ -46,6 +46,10 @@ pub(super) fn check(dump: &Dump, options: CheckOptions, findings: &mut Findings)
         };
         let text = format!("{length} bytes at {start:#x} were lost: {reason}");
         findings.add_as(severity, Rule::MemoryLost, record_offset, text);
+        // Compressed memory has no bytes in place of lost memory.
+        if dump.compressed_memory_entry().is_some() {
+            continue;
+        }
         let Some(pieces) = (length != 0).then(|| map.locate(start, length)).flatten() else {
             let text = format!("the lost {length} bytes at {start:#x} are not in the memory list");
             findings.add(Rule::LossOutsideMemory, record_offset, text);
@@ -55,7 +59,10 @@ pub(super) fn check(dump: &Dump, options: CheckOptions, findings: &mut Findings)
             LossReason::TargetResumed => vec![FILL, LATE_FILL],
             _ => vec![FILL],
         };
-        for (offset, size) in pieces {
+        for (place, size) in pieces {
+            let MemoryPlace::File(offset) = place else {
+                continue;
+            };
             // There is another rule for memory outside the file. Here, it counts as one byte.
             let is_held = dump.holds(offset, size);
             let Some(rest) = left.checked_sub(if is_held { size } else { 1 }) else {

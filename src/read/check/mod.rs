@@ -4,8 +4,9 @@
 //! series of measurements: each rule was broken in an otherwise valid dump, and the dump was opened
 //! with LLDB 19.1.7, dbgeng 6.3.9600 and 10.0.15063, Breakpad's `minidump_dump` and
 //! `minidump_stackwalk`, rust-minidump 0.27, and the PyPI packages `minidump` (skelsec) and
-//! `udmp-parser`.
+//! `udmp-parser`. Compressed memory was tried in the engine of WinDbg of January 2026.
 
+mod compressed_memory;
 mod exception;
 mod file;
 mod linux;
@@ -109,6 +110,7 @@ pub fn check_with(dump: &Dump, options: CheckOptions) -> Result<Vec<Violation>, 
         threads::check,
         modules::check,
         memory::check,
+        compressed_memory::check,
         exception::check,
         lists::check,
         linux::check,

@@ -199,6 +199,25 @@ rules! {
     /// Regions must be sorted by address and must not overlap.
     MemoryInfoOrder "memory-info-order" Error "Breakpad drops the list",
 
+    // Compressed memory.
+    /// The header of CompressedMemory must have 192 bytes, its tables must lie inside the file, and
+    /// its regions inside their buckets.
+    CompressedMemoryMalformed "compressed-memory-malformed" Error "WinDbg refuses the file, or shows other bytes",
+    /// CompressedMemory must extend to the end of the file exactly.
+    CompressedMemoryEnd "compressed-memory-end" Error "WinDbg refuses the file",
+    /// MaxTransferSize must be at least the size of the largest bucket.
+    CompressedTransferSize "compressed-transfer-size" Error "WinDbg hangs while it opens the file",
+    /// A bucket must have at most 16 MiB of compressed bytes.
+    CompressedBucketLarge "compressed-bucket-large" Error "WinDbg cannot read the memory",
+    /// The writer must have read as many bytes as the buckets have.
+    CompressedMemoryUnread "compressed-memory-unread" Warning "Microsoft's writer leaves bytes of another region in place of those that it could not read",
+    /// Compressed regions must be sorted by address and must not overlap.
+    CompressedRegionOrder "compressed-region-order" Error "WinDbg refuses the file",
+    /// Buckets must lie inside the file, and their LZ4 blocks must have the stated size.
+    CompressedBucketBroken "compressed-bucket-broken" Error "the memory of the bucket cannot be read",
+    /// The memory lists must contain the same bytes as the compressed memory.
+    CompressedMemoryDiffers "compressed-memory-differs" Error "the file has two versions of the memory",
+
     // The exception.
     /// ExceptionStream must have 168 bytes.
     ExceptionSize "exception-size" Error "Breakpad and rust-minidump drop the exception",

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::super::dump::Dump;
 use super::super::error::ReadError;
 use super::super::list::List;
-use super::super::memory::MemoryMap;
+use super::super::memory::{MemoryMap, MemoryPlace};
 use super::super::stream_type;
 use super::super::threads::{StackDescriptor, THREAD_EX_SIZE, THREAD_SIZE, ThreadRecord};
 use super::{Findings, Rule};
@@ -136,7 +136,11 @@ fn stack(
         return Ok(());
     };
     let mut own = u64::from(rva);
-    for (offset, length) in listed {
+    for (place, length) in listed {
+        let MemoryPlace::File(offset) = place else {
+            own += length;
+            continue;
+        };
         // Pieces that need not be compared also count, because the stacks of many threads may
         // consist of the same long list of pieces.
         let cost = if own == offset { 1 } else { length };

@@ -9,16 +9,6 @@ use dumpwright::protocol::{Entry, Status, Transcript};
 
 use super::case::{Case, asks_of};
 
-/// The callback types of compressed memory, which dumpwright does not write yet. Remove them from
-/// here when it does.
-pub const NEVER_SENT: [AskKind; 2] = [
-    AskKind::CompressedMemoryStreamStart,
-    AskKind::CompressedMemoryStreamFinish,
-];
-
-/// The reason why they have no case.
-const WHY_NEVER: &str = "none: dumpwright's engine does not write compressed memory and never sends it";
-
 /// When each callback type is sent, and what its answers do. The facts are those of `Ask`.
 const ASKS: &str = "
 ## What each callback type asks
@@ -40,15 +30,16 @@ between the others. \"Yes\" is TRUE with the status S_FALSE; any other answer me
 | VmQuery | for each region, if the dump type needs the map of the address space | TRUE with S_OK: the region in the answer counts. FALSE or E_NOTIMPL: the system is asked. E_NOINTERFACE: there are no more regions. Any other status: the dump fails |
 | Memory | repeatedly, except in full dumps | TRUE with a range: the range is added. FALSE or an empty range: the calls end |
 | RemoveMemory | repeatedly, except in full dumps | TRUE with a range: the range is removed. FALSE or an empty range: the calls end |
-| IncludeVmRegion | for each region, only in full dumps, in two passes whose answers must be equal | TRUE with Continue: the region, or the part of it in the answer, is included; size 0 leaves it out. Otherwise, this region and all later ones are included, and the calls of this pass end |
+| CompressedMemoryStreamStart | once, only in dumps with compressed memory | TRUE: MaxTransferSize, from 1 MiB to 64 MiB, is the most memory that is compressed as a whole; MaxParallelism is the number of threads. Other values are ignored, and NUMA nodes are not used |
+| IncludeVmRegion | for each region, only in full dumps, in two passes whose answers must be equal; in dumps with compressed memory, in one pass | TRUE with Continue: the region, or the part of it in the answer, is included; size 0 leaves it out. Otherwise, this region and all later ones are included, and the calls of this pass end |
 | VmPreRead | before a read, see [Reads](#reads) | TRUE: the first bytes of the buffer, as many as the answer says, are used and not read from the process. TRUE with a failure other than E_NOTIMPL: the read fails, unless all bytes are provided |
 | VmPostRead | after a read | the callback may change the bytes, whatever it returns. With TRUE, it also changes the number of valid bytes and the status |
-| ReadMemoryFailure | if a read of selected memory fails, except stacks and full memory | TRUE with S_OK: the memory is left out. Otherwise the dump fails |
-| IoWriteAll | for each piece of the output, from front to back | TRUE with S_OK: the piece is written. Otherwise the dump fails |
+| ReadMemoryFailure | if a read of selected memory fails, except stacks and full memory; with compressed memory, if any read for it fails | TRUE with S_OK: the memory is left out. Otherwise the dump fails, unless it has compressed memory and the type 0x20000 |
+| IoWriteAll | for each piece of the output, from front to back; with compressed memory, at the end once more for the header of that stream | TRUE with S_OK: the piece is written. Otherwise the dump fails |
+| CompressedMemoryStreamFinish | when all compressed memory has been written | none; the call reports its size and what was saved |
 | IoFinish | after the output is complete or has failed | FALSE or a failure status: the dump fails |
 | WriteKernelMinidump | after the output | TRUE with a handle requests a kernel dump, which dumpwright cannot make |
 | KernelMinidumpStatus | after a kernel dump was requested | none; the call reports the failure |
-| CompressedMemoryStreamStart, CompressedMemoryStreamFinish | never by dumpwright's engine | |
 
 The table describes the profile `documented`.
 [DEVIATIONS.md](../DEVIATIONS.md#the-dialogue) lists where the DbgHelp profiles differ.
@@ -262,15 +253,6 @@ For each field, the first line of a case that shows it.
     }
 
     fn question(&self, text: &mut String, kind: AskKind) {
-        if NEVER_SENT.contains(&kind) {
-            let _ = writeln!(
-                text,
-                "| {} | {} | {WHY_NEVER} | none | the system's DbgHelp sends it for `MiniDumpWithMemoryCompressed` |",
-                kind as u32,
-                kind.name()
-            );
-            return;
-        }
         let cases = self.cases_of(kind);
         let names = |cases: &mut dyn Iterator<Item = &&Case>| -> String {
             let names: Vec<_> = cases.map(|case| case.name.as_str()).collect();

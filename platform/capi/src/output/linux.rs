@@ -43,6 +43,19 @@ enum Problem {
     NotForWriting,
 }
 
+impl Problem {
+    fn error(self) -> io::Error {
+        match self {
+            Self::NotForWriting => io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the file handle was not opened for writing",
+            ),
+            // The engine turns EBADF into ERROR_INVALID_HANDLE.
+            Self::NotOpen => io::Error::from_raw_os_error(libc::EBADF),
+        }
+    }
+}
+
 impl HandleSink {
     pub fn new(OpenFile(descriptor): OpenFile) -> Self {
         Self {
@@ -105,13 +118,25 @@ impl Sink for HandleSink {
         match &self.file {
             Ok(Writable { file, is_regular, .. }) if *is_regular => file.write_all_at(bytes, at),
             Ok(Writable { file, .. }) => (&**file).write_all(bytes),
-            Err(Problem::NotForWriting) => Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "the file handle was not opened for writing",
-            )),
-            // The engine turns EBADF into ERROR_INVALID_HANDLE.
-            Err(Problem::NotOpen) => Err(io::Error::from_raw_os_error(libc::EBADF)),
+            Err(problem) => Err(problem.error()),
         }
+    }
+
+    fn check_amend(&self) -> io::Result<()> {
+        match &self.file {
+            Ok(Writable {
+                is_regular: true,
+                appends: false,
+                ..
+            }) => Ok(()),
+            Ok(_) => Err(io::ErrorKind::Unsupported.into()),
+            Err(problem) => Err(problem.error()),
+        }
+    }
+
+    fn amend(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.check_amend()?;
+        self.append(at, bytes)
     }
 }
 

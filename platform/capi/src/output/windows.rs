@@ -95,6 +95,18 @@ impl Sink for HandleSink {
         }
         Ok(())
     }
+
+    fn check_amend(&self) -> io::Result<()> {
+        match self.is_on_disk {
+            true => Ok(()),
+            false => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn amend(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.check_amend()?;
+        self.append(at, bytes)
+    }
 }
 
 /// A manual-reset event. NULL if the system could not create one, and then writes fail.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use dumpwright::read::{Dump, MemoryRange, MemoryRegion};
+use dumpwright::read::{CompressedRegion, Dump, MemoryRange, MemoryRegion};
 
 use super::words::bytes;
 use super::{section, section_of};
@@ -14,7 +14,24 @@ pub(super) fn print(
     all: bool,
     problems: &mut Vec<String>,
 ) -> io::Result<()> {
-    compressed_memory(problems, dump);
+    if let Some(memory) = compressed_memory(problems, dump) {
+        let title = format!(
+            "Compressed memory ({} regions, {}, {} compressed)",
+            memory.regions,
+            bytes(memory.bytes_read),
+            bytes(memory.compressed_bytes)
+        );
+        match all && memory.regions > 0 {
+            true => section_of(
+                out,
+                problems,
+                dump.iter_compressed_regions(),
+                |_| title,
+                compressed,
+            )?,
+            false => section(out, &title)?,
+        }
+    }
     let (mut total, mut low, mut high) = (0_u64, u64::MAX, 0);
     let mut count = 0;
     if let Some(list) = part(problems, dump.iter_memory_ranges().map(Some)) {
@@ -60,6 +77,22 @@ fn range(out: &mut impl Write, range: MemoryRange) -> io::Result<()> {
         out,
         "  {address:#x} to {end:#x}  {}, at {file_offset:#x} of the file",
         bytes(size)
+    )
+}
+
+fn compressed(out: &mut impl Write, region: CompressedRegion) -> io::Result<()> {
+    let CompressedRegion {
+        address,
+        size,
+        bucket,
+        offset_in_bucket,
+        ..
+    } = region;
+    let end = address.wrapping_add(size.into());
+    writeln!(
+        out,
+        "  {address:#x} to {end:#x}  {}, at {offset_in_bucket:#x} of bucket {bucket}",
+        bytes(size.into())
     )
 }
 
