@@ -95,8 +95,8 @@ fn shown(dump: &Path, more: &[&str], module: &str) -> Vec<(u64, Vec<Frame>)> {
         .collect()
 }
 
-/// Returns a name without what demanglers disagree about: spaces, the hash of a crate, and how a
-/// lambda function is written as a template argument.
+/// Returns a name without what demanglers disagree about: spaces, the hash of a crate, how a lambda
+/// function is written as a template argument, and whether the function that contains it is const.
 fn plain(name: &str) -> String {
     let has_lambda = name.contains("lambda");
     let mut text = String::new();
@@ -112,7 +112,10 @@ fn plain(name: &str) -> String {
             _ => {}
         }
     }
-    text
+    match text.strip_suffix("const") {
+        Some(rest) if has_lambda => rest.to_owned(),
+        _ => text,
+    }
 }
 
 /// How much of a trace LLDB shows.
