@@ -66,6 +66,7 @@ pub fn dump(
     let mut output = if negotiated.callback_writes {
         Destination::Callback { handle }
     } else {
+        sink.announce(layout.len);
         Destination::Sink(sink)
     };
     let emitted = emit(

@@ -99,14 +99,28 @@ impl DumpType {
     /// Windows' `MiniDumpValidTypeFlagsEx`: every flag.
     pub const VALID_TYPE_FLAGS_EX: Self = Self::all();
 
-    /// Parses a comma-separated list of preset names, flag names such as `with-full-memory`, and
-    /// hexadecimal numbers such as `0x1005`. Returns all of them combined.
+    /// Parses a comma-separated list of preset names, flag names and numbers. Returns all of them
+    /// combined.
     ///
     /// The presets are `normal` (0), `mini` (0x1005), `heap` (0x41A25), `triage` (0x1205AC) and
     /// `full` (0x61826).
     ///
+    /// A flag may be written as in this crate (`WITH_FULL_MEMORY`), as in Windows' header
+    /// (`MiniDumpWithFullMemory`), without its prefix (`WithFullMemory`), or in lower case with
+    /// hyphens (`with-full-memory`). Letters may be upper or lower case. A number is hexadecimal if
+    /// it begins with `0x`, as in `0x1005`, and decimal otherwise.
+    ///
+    /// ```
+    /// use dumpwright::DumpType;
+    ///
+    /// for text in ["MiniDumpWithFullMemory", "with-full-memory", "full_memory", "2"] {
+    ///     assert_eq!(DumpType::parse(text), Ok(DumpType::WITH_FULL_MEMORY));
+    /// }
+    /// ```
+    ///
     /// # Errors
-    /// Fails if a name is unknown. The text of the error lists the valid names.
+    /// Fails if a name is unknown. The text of the error has the nearest known name, or if none is
+    /// near, the presets.
     pub fn parse(list: &str) -> Result<Self, String> {
         let mut bits = Self::empty();
         for word in list.split(',').map(str::trim) {
@@ -116,19 +130,47 @@ impl DumpType {
     }
 
     fn parse_word(word: &str) -> Option<Self> {
+        let word = word.to_ascii_lowercase();
+        let number = match word.strip_prefix("0x") {
+            Some(digits) => u32::from_str_radix(digits, 16).ok(),
+            None => word.parse().ok(),
+        };
+        if let Some(bits) = number {
+            return Some(Self::from_bits_retain(bits));
+        }
         if let Some((_, bits)) = PRESETS.iter().find(|(name, _)| *name == word) {
             return Some(Self::from_bits_retain(*bits));
         }
-        if let Some(digits) = word.strip_prefix("0x") {
-            return u32::from_str_radix(digits, 16).ok().map(Self::from_bits_retain);
-        }
-        Self::all()
-            .iter_names()
-            .find(|(name, _)| kebab(name) == word)
+        let plain = plain(&word);
+        let mut names = Self::all().iter_names();
+        names
+            // "with" is in most names, and people leave it out. No two names differ only by it.
+            .find(|(name, _)| {
+                let known = self::plain(name);
+                known == plain || known.strip_prefix("with") == Some(plain.as_str())
+            })
             .map(|(_, flag)| flag)
     }
 
-    /// Returns all names that [`parse`](Self::parse) accepts: presets first, then flags.
+    /// Returns the name of the preset with exactly these flags, or `None` if there is none.
+    #[must_use]
+    pub fn preset(self) -> Option<&'static str> {
+        let preset = PRESETS.iter().find(|(_, bits)| *bits == self.bits());
+        preset.map(|(name, _)| *name)
+    }
+
+    /// Returns the names of the flags. Bits without a name are one number.
+    fn flags(self) -> Vec<String> {
+        let mut names: Vec<_> = self.iter_names().map(|(name, _)| kebab(name)).collect();
+        let unknown = self.difference(Self::all());
+        if !unknown.is_empty() {
+            names.push(format!("{:#x}", unknown.bits()));
+        }
+        names
+    }
+
+    /// Returns the names that [`parse`](Self::parse) accepts, in the form in which they are
+    /// displayed: presets first, then flags.
     pub fn names() -> impl Iterator<Item = String> {
         let presets = PRESETS.iter().map(|(name, _)| (*name).to_owned());
         presets.chain(Self::all().iter_names().map(|(name, _)| kebab(name)))
@@ -244,14 +286,14 @@ impl DumpType {
     }
 }
 
-/// Writes the names of the flags, in the form that [`DumpType::parse`] accepts.
+/// Writes the name of the preset with these flags or, if there is none, the names of the flags
+/// separated by commas. [`DumpType::parse`] accepts this form.
 impl fmt::Display for DumpType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            return f.write_str("normal");
+        if let Some(preset) = self.preset() {
+            return f.write_str(preset);
         }
-        let names: Vec<_> = self.iter_names().map(|(name, _)| kebab(name)).collect();
-        f.write_str(&names.join(","))
+        f.write_str(&self.flags().join(","))
     }
 }
 
@@ -259,12 +301,44 @@ fn kebab(constant: &str) -> String {
     constant.to_lowercase().replace('_', "-")
 }
 
+/// Returns a name without what its spellings differ in: upper and lower case, `-` and `_`, and the
+/// prefix `MiniDump`.
+fn plain(name: &str) -> String {
+    let letters = name.chars().filter(|letter| !matches!(letter, '-' | '_'));
+    let plain = letters.collect::<String>().to_ascii_lowercase();
+    plain
+        .strip_prefix("minidump")
+        .map_or(plain.clone(), str::to_owned)
+}
+
 fn unknown_name(word: &str) -> String {
     let names: Vec<_> = DumpType::names().collect();
-    format!(
-        "\"{word}\" is not a dump type; use {}, or a number 0xHEX",
-        names.join(", ")
-    )
+    // A name of Microsoft's is nearest to one with the same words.
+    let kebab = match word.strip_prefix("MiniDump").unwrap_or(word) {
+        camel if camel.starts_with(|letter: char| letter.is_ascii_uppercase()) && !camel.contains('_') => {
+            let with_hyphens = camel.chars().flat_map(|letter| {
+                let hyphen = letter.is_ascii_uppercase().then_some('-');
+                hyphen.into_iter().chain([letter.to_ascii_lowercase()])
+            });
+            with_hyphens
+                .collect::<String>()
+                .trim_start_matches('-')
+                .to_owned()
+        }
+        other => self::kebab(other),
+    };
+    let word = dumpwright_target::printable(word);
+    let known = names.iter().map(String::as_str);
+    match dumpwright_text::nearest(&kebab, known) {
+        Some(nearest) => format!("\"{word}\" is not a dump type; did you mean \"{nearest}\"?"),
+        None => {
+            let presets: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
+            format!(
+                "\"{word}\" is not a dump type; use {}, the name of a flag (docs/flags.md lists them), or a number 0xHEX",
+                presets.join(", ")
+            )
+        }
+    }
 }
 
 #[cfg(test)]
@@ -283,22 +357,60 @@ mod tests {
 
     #[test]
     fn what_is_shown_can_be_read() {
-        let full = DumpType::parse("full").unwrap();
-        assert_eq!(DumpType::parse(&full.to_string()).unwrap(), full);
+        for bits in [0, 0x2, 0x1005, 0x6_1826, 0x6_1827, 0x7ff_ffff, 0x4000_0001] {
+            let flags = DumpType::from_bits_retain(bits);
+            assert_eq!(DumpType::parse(&flags.to_string()), Ok(flags), "{flags}");
+        }
         assert_eq!(DumpType::NORMAL.to_string(), "normal");
+        assert_eq!(DumpType::from_bits_retain(0x6_1826).to_string(), "full");
+        assert_eq!(DumpType::WITH_FULL_MEMORY.to_string(), "with-full-memory");
+    }
+
+    /// The spellings that people find in Microsoft's documentation, in Rust, and in outputs.
+    #[test]
+    fn a_flag_may_be_spelt_as_anywhere() {
+        for (name, flag) in DumpType::all().iter_names() {
+            let words = name
+                .split('_')
+                .map(|word| word[..1].to_owned() + &word[1..].to_lowercase());
+            let camel: String = words.collect();
+            let kebab = kebab(name);
+            let short = kebab.strip_prefix("with-").unwrap_or(&kebab).to_owned();
+            for text in [
+                name.to_owned(),
+                name.to_lowercase(),
+                format!("MiniDump{camel}"),
+                camel,
+                kebab,
+                short.replace('-', "_"),
+                flag.bits().to_string(),
+                format!("{:#X}", flag.bits()),
+            ] {
+                assert_eq!(DumpType::parse(&text), Ok(flag), "{text}");
+            }
+        }
+        assert_eq!(DumpType::parse("Full").map(DumpType::preset), Ok(Some("full")));
     }
 
     #[test]
-    fn unknown_names_list_the_known_ones() {
-        let text = DumpType::parse("with-full-memmory").unwrap_err();
-        for name in [
-            "triage",
-            "with-full-memory,",
-            "no-ignore-inaccessible-memory",
-            "0xHEX",
+    fn an_unknown_name_has_the_nearest_known_one() {
+        for (wrong, nearest) in [
+            ("with-full-memmory", "with-full-memory"),
+            ("WithFullMemroy", "with-full-memory"),
+            ("MiniDumpWithFullMemroy", "with-full-memory"),
+            ("ful", "full"),
         ] {
-            assert!(text.contains(name), "{text}");
+            let text = DumpType::parse(wrong).unwrap_err();
+            assert!(text.contains(&format!("did you mean \"{nearest}\"?")), "{text}");
         }
+        let text = DumpType::parse("everything\x1b[31m").unwrap_err();
+        assert!(
+            text.contains("normal, mini, heap, triage, full") && text.len() < 150,
+            "{text}"
+        );
+        assert!(!text.contains('\x1b'), "{text}");
+        assert!(DumpType::parse("").is_err());
+        assert!(DumpType::parse("with").is_err());
     }
 
     /// The values are the header flags of dumps by DbgHelp 6.3.9600 and by the DbgHelp of January

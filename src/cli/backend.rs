@@ -14,10 +14,12 @@ use clap::{Args, ValueEnum};
 use dumpwright::{Callback, Error, Report, Request, Sink, Target, dump};
 
 pub(super) use system::{
-    HoldArg, check_reader, create_file, dump_program, hold, standard_error, standard_output,
+    HoldArg, RunningProcess, check_reader, create_file, dump_program, hold, host, name_of, processes,
+    standard_error, standard_output,
 };
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = super::dump::CALLBACK)]
 pub(super) struct BackendArgs {
     /// Select the implementation that writes the dump
     ///

@@ -10,6 +10,7 @@ use super::backend::{self, Writer};
 use super::print::complain;
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = super::dump::CALLBACK)]
 pub(super) struct DialogueArgs {
     /// Answer the callback by the rules in this script
     ///

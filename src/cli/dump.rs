@@ -16,14 +16,15 @@ use dumpwright::{CompressedSink, DumpType, Error, FileSink, Profile, Report, Req
 
 use super::backend::{self, BackendArgs, HoldArg, Writer};
 use super::dialogue::{DialogueArgs, RecordedDialogue};
+use super::progress::ProgressSink;
 use super::signals::{Unstoppable, survive_size_limit};
-use super::{FAILED, print, result};
+use super::{FAILED, PARTIAL, UNPRINTED, USAGE, print, process, result};
 
-/// The exit status for a partial dump.
-const PARTIAL: u8 = 3;
-
-/// The dump was written, but the result could not be printed.
-const UNPRINTED: u8 = 4;
+// The groups of options in the help.
+const PROCESS: &str = "Process";
+const OUTPUT: &str = "Output";
+const CONTENTS: &str = "Contents";
+pub(super) const CALLBACK: &str = "Callback and compatibility";
 
 /// The size in bytes of the largest user stream.
 const LARGEST_STREAM: u64 = 256 << 20;
@@ -50,16 +51,38 @@ pub(super) struct DumpArgs {
         default_value = "500ms",
         value_parser = delay,
         requires = "exec",
-        conflicts_with_all = ["pid", "scenario"]
+        conflicts_with_all = ["pid", "process", "scenario"],
+        help_heading = PROCESS
     )]
     after: Duration,
 
-    /// Write the dump to this file, or to standard output if it is -
+    /// Write the dump to this file or folder, or to standard output if it is -
     ///
-    /// The file appears under its name only when it has been fully written. An existing file is
-    /// replaced only with --force. A device or a named pipe is written to directly.
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    /// In a folder, and without this option, the file has a name by the pattern of --name. The file
+    /// appears under its name only when it has been fully written. An existing file is replaced
+    /// only with --force. A device or a named pipe is written to directly.
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        required_unless_present_any = ["pid", "process"],
+        help_heading = OUTPUT
+    )]
+    output: Option<PathBuf>,
+
+    /// Name the file of the dump by this pattern
+    ///
+    /// In the pattern, %e is the name of the program, %p the process id, %t the time in UTC (as in
+    /// 20261130-153000), %h the name of the machine, and %% a percent sign. With --compress, .zst
+    /// is added.
+    #[arg(
+        long,
+        value_name = "PATTERN",
+        default_value = "%e.%p.%t.dmp",
+        value_parser = process::pattern,
+        help_heading = OUTPUT
+    )]
+    name: String,
 
     /// Compress the dump while it is written: zstd, or zstd:LEVEL with a level from 1 to 19
     ///
@@ -69,7 +92,7 @@ pub(super) struct DumpArgs {
     ///
     /// The dump is compressed by up to 6 threads. All memory of a full dump is compressed while the
     /// process is suspended, so a higher level suspends it for longer.
-    #[arg(long, value_name = "METHOD", value_parser = compression)]
+    #[arg(long, value_name = "METHOD", value_parser = compression, help_heading = OUTPUT)]
     compress: Option<i32>,
 
     /// Select what the dump contains: presets, flag names or 0xHEX, separated by commas
@@ -78,10 +101,16 @@ pub(super) struct DumpArgs {
     /// variables, handles and times of threads), heap (also private writable memory), triage (only
     /// what a first analysis needs: other data on stacks is overwritten) and full (all memory).
     ///
-    /// The flag names are those of MINIDUMP_TYPE in kebab case and without their prefix:
-    /// MiniDumpWithFullMemory is with-full-memory. All items of the list are combined.
-    /// docs/flags.md describes the flags and presets.
-    #[arg(long = "type", value_name = "LIST", default_value = "normal", value_parser = DumpType::parse)]
+    /// The flags are those of MINIDUMP_TYPE, written as with-full-memory, WithFullMemory,
+    /// MiniDumpWithFullMemory or 0x2. All items of the list are combined. docs/flags.md describes
+    /// the flags and presets.
+    #[arg(
+        long = "type",
+        value_name = "LIST",
+        default_value = "normal",
+        value_parser = DumpType::parse,
+        help_heading = CONTENTS
+    )]
     dump_type: DumpType,
 
     #[command(flatten)]
@@ -96,27 +125,27 @@ pub(super) struct DumpArgs {
     /// documentation. "dbghelp63" follows DbgHelp 6.3.9600 as it was observed, and "dbghelp10" the
     /// DbgHelp of January 2026. Most users need only "documented". DEVIATIONS.md lists the
     /// differences.
-    #[arg(long, value_name = "NAME", default_value = Profile::default().name())]
+    #[arg(long, value_name = "NAME", default_value = Profile::default().name(), help_heading = CALLBACK)]
     profile: Profile,
 
     /// Replace existing files
     ///
     /// This applies to the files of --output and --transcript. An existing file is not changed
     /// until the new one has been fully written.
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     force: bool,
 
     /// Wait until the dump is on disk before it gets its name
     ///
     /// The dump is then complete even if the system crashes or loses power directly afterwards.
     /// Without this option, the system writes the file to the disk within about half a minute.
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     sync: bool,
 
     /// Select how a live process is kept from changing while it is read
     ///
     /// The default is stop. On Linux, it is auto if there is a --max-pause.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = PROCESS)]
     hold: Option<HoldArg>,
 
     /// End the clone of the process when it has existed for this long
@@ -124,7 +153,7 @@ pub(super) struct DumpArgs {
     /// This applies to --hold clone and --hold auto on Linux. While the clone exists, the process
     /// needs more time and memory for what it writes. The dump is then partial (exit status 3), and
     /// the result lists what was not read by then, as with --max-pause.
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "600s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "600s", help_heading = PROCESS)]
     max_clone: Duration,
 
     /// Resume the process when it has been suspended for this long
@@ -141,18 +170,18 @@ pub(super) struct DumpArgs {
     /// for 10 seconds, for example because the reader of a pipe has stalled.
     ///
     /// This option is not supported on Windows.
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "exec")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "exec", help_heading = PROCESS)]
     max_pause: Option<Duration>,
 
     /// Also dump memory that the program marked "do not dump"
     ///
     /// On Linux, programs mark such memory with madvise(MADV_DONTDUMP). Programs on Windows cannot
     /// mark memory.
-    #[arg(long)]
+    #[arg(long, help_heading = CONTENTS)]
     include_dontdump: bool,
 
     /// Add a comment, which debuggers show when they open the dump
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help_heading = CONTENTS)]
     comment: Option<String>,
 
     /// Add a stream with this type and the contents of this file; may be repeated
@@ -160,7 +189,7 @@ pub(super) struct DumpArgs {
     /// TYPE is a decimal number, or a hexadecimal one with the prefix 0x. Use 10 for a comment,
     /// and types above 0xffff for all other streams. If dumpwright itself writes a stream with a
     /// type above 0xffff, the added stream replaces it.
-    #[arg(long, value_name = "TYPE=FILE", value_parser = user_stream)]
+    #[arg(long, value_name = "TYPE=FILE", value_parser = user_stream, help_heading = CONTENTS)]
     user_stream: Vec<(u32, PathBuf)>,
 
     /// Write a ThreadExList instead of the ThreadList
@@ -168,37 +197,51 @@ pub(super) struct DumpArgs {
     /// A ThreadExList also has the backing stores of the threads, which are the second stacks that
     /// Itanium processors have for registers. Most readers support only the ThreadList, so this
     /// option is meant for testing callbacks and readers.
-    #[arg(long)]
+    #[arg(long, help_heading = CONTENTS)]
     thread_ex: bool,
 
     /// Print the result as one JSON object instead of text
     ///
     /// The object is printed on standard output, or on standard error if the dump is written to
     /// standard output. docs/json.md describes it.
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     json: bool,
 
     /// The program that --exec starts, and its arguments
     // clap does not report a missing required argument if that argument conflicts with one that was
     // given. The explicit conflicts make it report an error.
-    #[arg(last = true, value_name = "CMD", requires = "exec", conflicts_with_all = ["pid", "scenario"])]
+    #[arg(
+        last = true,
+        value_name = "CMD",
+        requires = "exec",
+        conflicts_with_all = ["pid", "process", "scenario"],
+        help_heading = PROCESS
+    )]
     command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct SourceArg {
+    /// Dump the processes with these ids or names
+    ///
+    /// A name is that of the program: the name of its file, or the one that the system shows. If
+    /// several processes have the name, choose one of them on the terminal. Names are not supported
+    /// on Windows yet.
+    #[arg(value_name = "PID|NAME", help_heading = PROCESS)]
+    process: Vec<String>,
+
     /// Dump the live process with this process id
     ///
     /// On Linux, if a thread is inside the program's own handler of a crash (SIGSEGV and similar),
     /// the dump has the crash as its exception.
-    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    #[arg(short, long, value_parser = pid, allow_negative_numbers = true, help_heading = PROCESS)]
     pid: Option<u32>,
 
     /// Dump the simulated process that this scenario describes
     ///
     /// docs/scenario.md describes the format.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = PROCESS)]
     scenario: Option<PathBuf>,
 
     /// Start a program, dump it, and kill it even if it did not crash
@@ -212,7 +255,7 @@ struct SourceArg {
     /// (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP or SIGSYS), it is dumped instead. Like
     /// the program, they have no tracer but dumpwright, and set-user-ID has no effect on them. They
     /// are not killed with the program.
-    #[arg(long, requires = "command")]
+    #[arg(long, requires = "command", help_heading = PROCESS)]
     exec: bool,
 }
 
@@ -239,18 +282,101 @@ impl DumpArgs {
     }
 }
 
-/// Makes the dump that the arguments describe and prints the result. Returns the exit status.
-pub(super) fn run(args: &DumpArgs) -> ExitCode {
-    let to_stdout = args.output.as_os_str() == "-";
+/// Makes the dumps that the arguments describe and prints the results. Returns the exit status: of
+/// several dumps, that of the worst. `is_short` is true if the command is not `dump`, but only
+/// names processes; it then also prints what the dumps contain.
+pub(super) fn run(args: &DumpArgs, is_short: bool, commands: &[&str]) -> ExitCode {
     if !args.source.exec {
         survive_size_limit();
     }
-    let outcome = run_checked(args, to_stdout);
+    let processes = match processes(args, commands) {
+        Ok(processes) => processes,
+        Err(status) => return ExitCode::from(status),
+    };
+    let mut worst = 0;
+    for (number, pid) in processes.iter().enumerate() {
+        if number > 0 && is_short && !args.json {
+            let _ = print::output("\n");
+        }
+        let file = output(args, *pid);
+        let status = run_one(args, *pid, &file, is_short);
+        // A dump that is not there is worse than one that lacks something.
+        const ORDER: [u8; 4] = [0, PARTIAL, UNPRINTED, FAILED];
+        let rank = |status| ORDER.iter().position(|known| *known == status);
+        worst = if rank(status) > rank(worst) { status } else { worst };
+    }
+    ExitCode::from(worst)
+}
+
+/// Returns the ids of the processes to dump. It is one `None` if there is no process yet. The error
+/// is the exit status; its reason has been printed.
+fn processes(args: &DumpArgs, commands: &[&str]) -> Result<Vec<Option<u32>>, u8> {
+    let mut found = Vec::new();
+    for text in &args.source.process {
+        match process::resolve(text) {
+            Ok(ids) => found.extend(ids.into_iter().map(Some)),
+            Err(why) => {
+                process::complain_about(text, &why, commands);
+                return Err(FAILED);
+            }
+        }
+    }
+    if args.source.process.is_empty() {
+        return Ok(vec![args.source.pid]);
+    }
+    let mut known = std::collections::HashSet::new();
+    found.retain(|pid| known.insert(*pid));
+    let one = match &args.output {
+        Some(output) if !is_folder(output) => Some("-o is one file; name a folder, or leave it out"),
+        _ if args.dialogue.transcript.is_some() => Some("--transcript is one file; leave it out"),
+        _ => None,
+    };
+    match one {
+        Some(reason) if found.len() > 1 => {
+            print::complain(format_args!(
+                "{} processes are to be dumped, but {reason}",
+                found.len()
+            ));
+            Err(USAGE)
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Whether a path is that of a folder. A symbolic link is not followed, unless its name ends with a
+/// separator.
+fn is_folder(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
+/// Returns the file of the dump of this process.
+fn output(args: &DumpArgs, pid: Option<u32>) -> PathBuf {
+    let folder = match &args.output {
+        Some(output) if pid.is_none() || !is_folder(output) => return output.clone(),
+        Some(folder) => folder.clone(),
+        None => PathBuf::new(),
+    };
+    let pid = pid.unwrap_or_default();
+    let program = backend::name_of(pid).unwrap_or_else(|| "process".to_owned());
+    let mut name = process::file_name(&args.name, pid, &program, jiff::Timestamp::now());
+    if args.compress.is_some() {
+        name.push_str(".zst");
+    }
+    folder.join(name)
+}
+
+/// Makes one dump and prints the result. Returns the exit status.
+fn run_one(args: &DumpArgs, pid: Option<u32>, file: &Path, is_short: bool) -> u8 {
+    let to_stdout = file.as_os_str() == "-";
+    if let Some(pid) = pid {
+        tracing::info!("dumping process {pid} to {}: {}", file.display(), args.dump_type);
+    }
+    let outcome = run_checked(args, pid, file, to_stdout);
     survive_size_limit();
     let text = match &outcome {
-        Ok(written) if args.json => format!("{}\n", result::success_json(&args.output, written)),
-        Ok(written) => result::success_text(&args.output, written),
-        Err(error) if args.json => format!("{}\n", result::failure_json(&args.output, error)),
+        Ok(written) if args.json => format!("{}\n", result::success_json(file, written)),
+        Ok(written) => result::success_text(file, written),
+        Err(error) if args.json => format!("{}\n", result::failure_json(file, error)),
         Err(_) => String::new(),
     };
     let printed = match to_stdout {
@@ -262,7 +388,7 @@ pub(super) fn run(args: &DumpArgs) -> ExitCode {
             if !(args.json && to_stdout) {
                 print::complain(error);
             }
-            ExitCode::from(FAILED)
+            FAILED
         }
         Ok(written) if printed.is_err() || print::is_lost() => {
             let reason = printed
@@ -270,13 +396,20 @@ pub(super) fn run(args: &DumpArgs) -> ExitCode {
                 .map_or_else(String::new, |error| format!(": {error}"));
             print::complain(format_args!(
                 "{} was written and is {}, but the result cannot be printed{reason}",
-                args.output.display(),
+                file.display(),
                 result::status(&written.report),
             ));
-            ExitCode::from(UNPRINTED)
+            UNPRINTED
         }
-        Ok(written) if written.report.is_complete() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(PARTIAL),
+        Ok(written) => {
+            if is_short && !args.json && !to_stdout {
+                let _ = print::output("\n");
+                if let Err(error) = super::show::summarise(file) {
+                    print::complain(error);
+                }
+            }
+            if written.report.is_complete() { 0 } else { PARTIAL }
+        }
     }
 }
 
@@ -287,15 +420,15 @@ pub(super) struct Written {
     pub(super) compressed: Option<u64>,
 }
 
-fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Written, Error> {
+fn run_checked(args: &DumpArgs, pid: Option<u32>, file: &Path, to_stdout: bool) -> Result<Written, Error> {
     args.backend.check(args.source.scenario.is_none())?;
     // Without these two checks, the errors would be found only after the process was suspended.
     args.dump_type.normalised()?;
-    if args.dialogue.transcript.as_ref() == Some(&args.output) {
+    if args.dialogue.transcript.as_deref() == Some(file) {
         let reason = "--output and --transcript have the same name; give them different names";
         return Err(Error::InvalidRequest(reason.to_owned()));
     }
-    let output = OutputArg::open(args, to_stdout)?;
+    let output = OutputArg::open(args, file, to_stdout)?;
     if args.compresses_memory() && args.dialogue.asks_nobody() && output.file.check_amend().is_err() {
         let reason = "with-memory-compressed (0x4000000) needs a file, because its header is written last; name a file with \
                       --output, or use --type with-full-memory --compress zstd";
@@ -320,22 +453,20 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Written, Error> {
         })?;
         request = request.user_stream(*stream_type, bytes);
     }
-    match &args.source {
-        SourceArg { pid: Some(pid), .. } => {
+    match (pid, &args.source.scenario) {
+        (Some(pid), _) => {
             let dialogue = dialogue(Symbols::live())?;
             if args.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
-                backend::check_reader(&output.file, *pid)?;
+                backend::check_reader(&output.file, pid)?;
             }
-            let (mut process, announced) = backend::hold(&args.backend, *pid, args.hold(), &request)?;
+            let (mut process, announced) = backend::hold(&args.backend, pid, args.hold(), &request)?;
             // With --json, standard error may be for the result.
             if let Some(text) = announced.filter(|_| !args.json) {
                 print::complain(text);
             }
             output.write(&mut *process, &request, dialogue)
         }
-        SourceArg {
-            scenario: Some(file), ..
-        } => {
+        (None, Some(file)) => {
             let refused = |error: ScenarioError| {
                 Fault::new(FaultKind::Malformed, "use the scenario", error.to_string())
             };
@@ -344,8 +475,23 @@ fn run_checked(args: &DumpArgs, to_stdout: bool) -> Result<Written, Error> {
                 dialogue(Symbols::new().names_of(process.symbols().iter()))?.reading(process.clone());
             output.write(&mut process, &request, dialogue)
         }
-        _ => exec(args, request, output, dialogue(Symbols::live())?, to_stdout),
+        (None, None) => exec(args, request, output, dialogue(Symbols::live())?, to_stdout),
     }
+}
+
+/// Parses the value of `--pid`.
+fn pid(text: &str) -> Result<u32, String> {
+    let pid = text.parse().ok().filter(|pid| *pid > 0);
+    pid.ok_or_else(|| {
+        let is_name = text.chars().next().is_some_and(char::is_alphabetic);
+        if is_name {
+            format!(
+                "expected a number; to dump a process by its name, leave out --pid: dumpwright dump {text}"
+            )
+        } else {
+            "expected the id of a process: a number above 0".to_owned()
+        }
+    })
 }
 
 /// Parses the value of `--user-stream`, `TYPE=FILE`.
@@ -469,7 +615,7 @@ struct OutputArg {
 }
 
 impl OutputArg {
-    fn open(args: &DumpArgs, to_stdout: bool) -> Result<Self, Error> {
+    fn open(args: &DumpArgs, file: &Path, to_stdout: bool) -> Result<Self, Error> {
         let file = if to_stdout {
             if io::stdout().is_terminal() {
                 return Err(Error::InvalidRequest(
@@ -478,7 +624,7 @@ impl OutputArg {
             }
             FileSink::onto(backend::standard_output().map_err(Error::InvalidRequest)?)
         } else {
-            backend::create_file(&args.output, args.force)?
+            backend::create_file(file, args.force)?
         };
         Ok(Self {
             file: file.sync(args.sync),
@@ -495,10 +641,13 @@ impl OutputArg {
         let _unstoppable = Unstoppable::new();
         let mut file = self.file;
         let (report, compressed) = match self.level {
-            None => (dialogue.dump(writer, request, &mut file)?, None),
+            None => (
+                dialogue.dump(writer, request, &mut ProgressSink::new(&mut file))?,
+                None,
+            ),
             Some(level) => {
                 let mut sink = CompressedSink::new(file, level)?;
-                let report = dialogue.dump(writer, request, &mut sink)?;
+                let report = dialogue.dump(writer, request, &mut ProgressSink::new(&mut sink))?;
                 let compressed = sink.written();
                 file = sink.into_inner();
                 (report, Some(compressed))

@@ -7,51 +7,107 @@ mod dialogue;
 mod dump;
 #[cfg(target_os = "linux")]
 mod guard;
+mod manual;
 mod print;
+mod process;
+mod progress;
 mod result;
 mod show;
 mod signals;
+mod stack;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use anstream::{AutoStream, ColorChoice};
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 /// The version of all JSON output. `docs/json.md` describes when it changes.
 const JSON_VERSION: u32 = 1;
 
-/// The exit status of a command that failed. For `dump`, it means that there is no dump.
+// The exit statuses of all commands. `EXIT_STATUS` explains them.
 const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const PARTIAL: u8 = 3;
+const UNPRINTED: u8 = 4;
+
+/// The end of the help of each command.
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  success; for dump, the dump is complete
+  1  failure; for dump, there is no dump; for check, the dump has errors
+  2  wrong usage
+  3  dump only: the dump was written but is partial; the result lists what is missing
+  4  dump only: the dump was written, but its result cannot be printed";
 
 /// Write minidumps the way Microsoft's MiniDumpWriteDump does, and show and check them
 ///
 /// Use -h for a summary of the options of a command, and --help for details.
 #[derive(Debug, Parser)]
-#[command(name = "dumpwright", version)]
+#[command(
+    name = "dumpwright",
+    version,
+    override_usage = "dumpwright [OPTIONS] <COMMAND>\n       dumpwright <PID|NAME>... [OPTIONS of dump]",
+    after_help = SHORT_FORM,
+    after_long_help = format!("{SHORT_FORM}\n\n{EXIT_STATUS}"),
+)]
 struct Cli {
     /// Print more messages on standard error; may be repeated
     ///
-    /// By default, only warnings are printed. -v adds information, -vv adds debug messages, and
-    /// -vvv adds trace messages.
+    /// By default, only warnings are printed. -v says what is done, -vv each step, and -vvv what
+    /// the libraries do.
     // Without the order, the help of each command would list it among the command's first options.
     #[arg(short, long, global = true, action = ArgAction::Count, display_order = 998)]
     verbose: u8,
+
+    /// Select when the output has colours
+    ///
+    /// "auto" means: on a terminal, unless the environment variable NO_COLOR is set.
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        display_order = 997
+    )]
+    color: ColorArg,
+
     #[command(subcommand)]
     command: Command,
 }
 
+/// The values of `--color`.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum ColorArg {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// The end of `dumpwright -h`.
+const SHORT_FORM: &str = "\
+dumpwright 4711, or dumpwright NAME, dumps a process to NAME.PID.TIME.dmp in the current folder and
+shows a summary of the dump.";
+
 /// The end of `dumpwright dump --help`.
 const DUMP_EXAMPLES: &str = "\
 Examples:
-  Dump process 4711:
-      dumpwright dump --pid 4711 -o hung.dmp
+  Dump process 4711 to a file with a name such as server.4711.20261130-153000.dmp:
+      dumpwright dump 4711
+  Dump the process of the program server into a folder:
+      dumpwright dump server -o /var/crash/
   Dump all of its memory, and compress the dump:
-      dumpwright dump --pid 4711 --type full --compress zstd -o hung.dmp.zst
+      dumpwright dump 4711 --type full --compress zstd -o hung.dmp.zst
   Start a program, and dump it if it crashes:
       dumpwright dump --exec --after never -o crash.dmp -- ./server --port 8080
   Dump process 4711, answer the callback by a script, and record the calls:
-      dumpwright dump --pid 4711 --script answers.toml --transcript calls.jsonl -o out.dmp";
+      dumpwright dump 4711 --script answers.toml --transcript calls.jsonl -o out.dmp";
 
 // The help of each command must be here: clap ignores the doc comment of the arguments' type if
 // the variant has one.
@@ -59,27 +115,21 @@ Examples:
 enum Command {
     /// Dump a process
     ///
-    /// The process is a live one (--pid), a program that this command starts (--exec), or a
-    /// simulated one (--scenario). A live process is suspended while it is read, and continues to
-    /// run afterwards. A program that this command started is killed after the dump.
+    /// The process is a live one (its id or its name), a program that this command starts
+    /// (--exec), or a simulated one (--scenario). A live process is suspended while it is read, and
+    /// continues to run afterwards. A program that this command started is killed after the dump.
     ///
     /// The result is printed on standard output, or on standard error if the dump itself is
     /// written to standard output.
-    ///
-    /// The exit status is 0 for a complete dump, 3 for a partial dump (it was written, and the
-    /// result lists what is missing), 1 if there is no dump, 2 for wrong usage, and 4 if the dump
-    /// was written but the result cannot be printed.
-    #[command(after_long_help = DUMP_EXAMPLES)]
+    #[command(after_long_help = format!("{DUMP_EXAMPLES}\n\n{EXIT_STATUS}"))]
     Dump(Box<dump::DumpArgs>),
     /// Show what a dump contains
     ///
-    /// Prints the streams, the system, the process, the threads with their registers, the modules
-    /// with the identifiers of their symbol files, the memory, the exception, the handles, and
-    /// what the writer reported as lost. If a stream of a damaged dump cannot be read, the output
-    /// lists it with the reason.
-    ///
-    /// The exit status is 0 even if parts cannot be read. It is 1 if the file cannot be opened or
-    /// is not a minidump, and 2 for wrong usage.
+    /// Prints a summary: what was dumped, the exception, what is missing, and what the threads do,
+    /// with the functions on their stacks. VIEW shows one part in detail, and --all everything. If
+    /// a stream of a damaged dump cannot be read, the output has the reason, and the exit status is
+    /// still 0.
+    #[command(after_long_help = EXIT_STATUS)]
     Show(show::ShowArgs),
     /// Check a dump against the rules of the format and of the programs that read dumps
     ///
@@ -87,9 +137,7 @@ enum Command {
     /// it. An error means that the dump contradicts the format, or that a program refuses or
     /// misreads it or a part of it. A warning means that the dump exceeds a limit of a program, or
     /// lacks data that a program uses.
-    ///
-    /// The exit status is 0 if there are no errors, 1 if there are errors or the file cannot be
-    /// read, and 2 for wrong usage.
+    #[command(after_long_help = EXIT_STATUS)]
     Check(check::CheckArgs),
     /// Compress the memory of a dump, or make it plain again
     ///
@@ -97,18 +145,31 @@ enum Command {
     /// programs read (--to plain). A dump of all memory (with-full-memory) becomes a small one that
     /// WinDbg reads, and whose stacks other programs read as well (--to compressed). Dumps by other
     /// writers can be converted too. Dumps without all memory are refused.
-    ///
-    /// The exit status is 0 if the new dump was written, 1 if not, and 2 for wrong usage.
+    #[command(after_long_help = EXIT_STATUS)]
     Convert(convert::ConvertArgs),
+    /// Print the completions of a shell
+    ///
+    /// For example, for bash: dumpwright completions bash > /etc/bash_completion.d/dumpwright
+    #[command(after_long_help = EXIT_STATUS)]
+    Completions(manual::CompletionsArgs),
+    /// Print the man page, or write the pages of all commands into a folder
+    #[command(after_long_help = EXIT_STATUS)]
+    Man(manual::ManArgs),
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
     Guard(guard::GuardArgs),
+    /// The short form of `dump`: processes, and options of `dump`.
+    #[command(external_subcommand)]
+    Short(Vec<OsString>),
 }
+
+/// The names of the commands, for hints about misspelt ones.
+const COMMANDS: [&str; 7] = ["dump", "show", "check", "convert", "completions", "man", "help"];
 
 /// Runs the command that the arguments name. Usage errors end the program with status 2.
 pub(crate) fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let (cli, is_short) = match parse(std::env::args_os().collect()) {
+        Ok(parsed) => parsed,
         Err(error) => return answer(&error),
     };
     if let Command::Dump(args) = &cli.command
@@ -116,21 +177,18 @@ pub(crate) fn run() -> ExitCode {
     {
         return answer(&Cli::command().error(ErrorKind::ArgumentConflict, reason));
     }
-    let level = match cli.verbose {
-        0 => Level::WARN,
-        1 => Level::INFO,
-        2 => Level::DEBUG,
-        _ => Level::TRACE,
+    let choice = match cli.color {
+        ColorArg::Auto => ColorChoice::Auto,
+        ColorArg::Always => ColorChoice::Always,
+        ColorArg::Never => ColorChoice::Never,
     };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .without_time()
-        // It would say on standard error that nothing can be written there, and panic.
-        .log_internal_errors(false)
-        .init();
+    choice.write_global();
+    log(cli.verbose);
     let outcome = match &cli.command {
-        Command::Dump(args) => return dump::run(args),
+        Command::Dump(args) => {
+            let commands: &[&str] = if is_short { &COMMANDS } else { &[] };
+            return dump::run(args, is_short, commands);
+        }
         Command::Show(args) => {
             signals::survive_size_limit();
             show::run(args)
@@ -143,13 +201,70 @@ pub(crate) fn run() -> ExitCode {
             signals::survive_size_limit();
             convert::run(args)
         }
+        Command::Completions(args) => manual::completions(args),
+        Command::Man(args) => manual::man(args),
         #[cfg(target_os = "linux")]
         Command::Guard(args) => guard::run(args),
+        Command::Short(_) => unreachable!("it was parsed as `dump`"),
     };
     outcome.unwrap_or_else(|error| {
         print::complain(error);
         ExitCode::from(FAILED)
     })
+}
+
+/// Parses the arguments. Returns true as well if they are the short form of `dump`, as in
+/// `dumpwright 4711 --type full`.
+fn parse(arguments: Vec<OsString>) -> Result<(Cli, bool), clap::Error> {
+    let as_dump = |global: &[OsString], rest: &[OsString]| {
+        let name = arguments.first().cloned().unwrap_or_default();
+        let all = [&[name][..], global, &["dump".into()], rest].concat();
+        Cli::try_parse_from(all).map(|cli| (cli, true))
+    };
+    let is_option = |text: &OsString| text.as_encoded_bytes().starts_with(b"-");
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        // An option of `dump` may come first, as in `dumpwright -o DIR/ 4711`.
+        Err(error)
+            if error.kind() == ErrorKind::UnknownArgument && arguments.get(1).is_some_and(is_option) =>
+        {
+            return as_dump(&[], arguments.get(1..).unwrap_or_default()).map_err(|_| error);
+        }
+        Err(error) => return Err(error),
+    };
+    match &cli.command {
+        Command::Short(rest) => {
+            let before = arguments.len().saturating_sub(rest.len());
+            as_dump(arguments.get(1..before).unwrap_or_default(), rest)
+        }
+        _ => Ok((cli, false)),
+    }
+}
+
+/// Prints the messages of this program on standard error, and those of libraries if everything is
+/// to be printed.
+fn log(verbose: u8) {
+    let level = match verbose {
+        0 => Level::WARN,
+        1 => Level::INFO,
+        2 => Level::DEBUG,
+        _ => Level::TRACE,
+    };
+    let mut targets = Targets::new().with_target("dumpwright", level);
+    if verbose > 2 {
+        targets = targets.with_default(level);
+    }
+    let choice = AutoStream::choice(&std::io::stderr());
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(choice != ColorChoice::Never)
+        .without_time()
+        .with_target(verbose > 1)
+        // It would say on standard error that nothing can be written there, and panic.
+        .log_internal_errors(false);
+    tracing_subscriber::registry()
+        .with(layer.with_filter(targets))
+        .init();
 }
 
 /// Prints the help that was asked for, or what is wrong with the arguments.

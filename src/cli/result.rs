@@ -2,13 +2,15 @@
 
 use std::fmt::Display;
 use std::path::Path;
+use std::time::Duration;
 
 use dumpwright::{Backend, Diagnostic, Error, Report};
+use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::JSON_VERSION;
 use super::dump::Written;
-use super::print::printable;
+use super::print::{merged, printable};
 
 /// Returns the JSON object for a dump that was written.
 pub(super) fn success_json(file: &Path, written: &Written) -> Value {
@@ -73,23 +75,23 @@ pub(super) fn success_text(file: &Path, written: &Written) -> String {
     let report = &written.report;
     let compressed = written
         .compressed
-        .map(|bytes| format!(" (compressed to {bytes} bytes)"));
+        .map(|bytes| format!(" (compressed to {})", HumanBytes(bytes)));
     let by = match &report.backend {
         Backend::Dumpwright => String::new(),
         dbghelp @ Backend::DbgHelp { .. } => format!(" by {}", printable(&dbghelp.to_string())),
     };
     let mut text = format!(
-        "{}: {} dump{by} ({}), {} bytes{}; {}, {}, {} bytes of memory in {}; paused for {:.1} ms\n",
+        "{}: {} dump{by} ({}), {}{}; {}, {}, {} of memory in {}; paused for {}\n",
         printable(&file.display().to_string()),
         status(report),
         report.dump_type,
-        report.bytes,
+        HumanBytes(report.bytes),
         compressed.unwrap_or_default(),
         counted(report.threads, "thread"),
         counted(report.modules, "module"),
-        report.memory_bytes,
+        HumanBytes(report.memory_bytes),
         counted(report.memory_ranges, "range"),
-        report.holding.pause.as_secs_f64() * 1000.0,
+        pause(report.holding.pause),
     );
     if let Some(exception) = &report.exception {
         text.push_str(&format!(
@@ -103,17 +105,32 @@ pub(super) fn success_text(file: &Path, written: &Written) -> String {
         ("note", report.notes().collect()),
     ] {
         const MOST: usize = 20;
-        for diagnostic in diagnostics.iter().take(MOST) {
-            text.push_str(&format!("  {word}: {}\n", printable(&diagnostic.to_string())));
+        let pairs: Vec<_> = diagnostics
+            .iter()
+            .map(|diagnostic| (diagnostic.subject.to_string(), diagnostic.reason.as_str()))
+            .collect();
+        let lines = merged(pairs.iter().map(|(subject, reason)| (subject.as_str(), *reason)));
+        for line in lines.iter().take(MOST) {
+            text.push_str(&format!("  {word}: {}\n", printable(line)));
         }
-        if diagnostics.len() > MOST {
+        if lines.len() > MOST {
             text.push_str(&format!(
                 "  {word}: and {} more (--json lists all)\n",
-                diagnostics.len() - MOST
+                lines.len() - MOST
             ));
         }
     }
     text
+}
+
+/// Formats the time for which the process stood still.
+fn pause(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match time.as_millis() {
+        0..1000 => format!("{:.1} ms", seconds * 1000.0),
+        1000..60_000 => format!("{seconds:.1} s"),
+        _ => format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60),
+    }
 }
 
 /// Returns a number with its noun, which is plural unless the number is 1.

@@ -284,9 +284,10 @@ fn document() -> String {
 
 A dump type selects what a dump contains. It is a combination of flags: those of Microsoft's
 `MINIDUMP_TYPE`. The option `--type` takes names and numbers of flags, separated by commas:
-`--type with-handle-data,with-thread-info` is `--type 0x1004`. In Rust, the flags are constants
-of `DumpType`, such as `DumpType::WITH_HANDLE_DATA`. [Presets](#presets) are names for useful
-combinations.
+`--type with-handle-data,with-thread-info` is `--type 0x1004`. Other spellings, such as
+`MiniDumpWithHandleData`, `WithHandleData` and `handle_data`, are accepted too. In Rust, the flags
+are constants of `DumpType`, such as `DumpType::WITH_HANDLE_DATA`. [Presets](#presets) are names for
+useful combinations.
 
 Each row of this table describes what one flag alone adds to a normal dump, which has threads
 with stacks and instruction windows, modules, and facts about the system.
@@ -359,7 +360,7 @@ combinations are those that well-known dump tools use for the same purposes.
     for (name, bits) in PRESETS {
         let flags = match *bits {
             0 => NOTHING.to_owned(),
-            bits => DumpType::from_bits_retain(bits).to_string().replace(',', ", "),
+            bits => DumpType::from_bits_retain(bits).flags().join(", "),
         };
         writeln!(text, "| {name} | {bits:#x} | {flags} |").expect("writing into a string");
     }

@@ -294,6 +294,8 @@ impl<S: Sink> Sink for CompressedSink<S> {
         self.inner.prepare()
     }
 
+    // `announce` is not passed on: the number of compressed bytes is not known.
+
     fn path(&self) -> Option<&Path> {
         self.inner.path()
     }

@@ -87,6 +87,14 @@ pub trait Sink {
         Ok(())
     }
 
+    /// Learns how many bytes will be appended. Called at most once, before the first byte. A sink
+    /// that shows progress needs this; the target is suspended, so it must return at once.
+    ///
+    /// DbgHelp does not know the number in advance, and this is not called for its dumps.
+    fn announce(&mut self, total: u64) {
+        let _ = total;
+    }
+
     /// Returns the path of the file, if the sink is one. Errors name it.
     fn path(&self) -> Option<&Path> {
         None

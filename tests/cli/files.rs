@@ -272,7 +272,8 @@ fn a_result_that_cannot_be_printed_leaves_the_dump_and_says_so() {
         assert_eq!(closed.stderr, "", "nobody wants to read it");
     }
     redirected(&format!("check {}", bad.display()), "2> /dev/full").expect(1);
-    redirected("nonsense", "2> /dev/full").expect(2);
+    redirected("nonsense", "2> /dev/full").expect(1);
+    redirected("--nonsense", "2> /dev/full").expect(2);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! with other output; a file or temporary file that stays after a failed dump; an existing file
 //! that is lost; a link that is written through; a dump that others may read; a program started by
 //! `--exec` that writes into dumpwright's output or outlives dumpwright; a hang or a panic when the
-//! target dies during the dump.
+//! target dies during the dump; a process that is dumped although another one was named.
 
 mod attempt;
 mod compress;
@@ -17,6 +17,9 @@ mod midway;
 mod output;
 mod request;
 mod result;
+mod short;
+mod summary;
 mod target;
+mod terminal;
 
 use dumpwright_fixtures as support;

@@ -1,11 +1,9 @@
 //! The request: dump types, and invalid arguments.
 
-use dumpwright::DumpType;
-
 use crate::attempt::{Folder, Outcome, assert_says, dump, dump_of, plain, refusal};
 
 #[test]
-fn unknown_type_names_list_those_that_are_known() {
+fn unknown_type_names_have_a_hint() {
     let mut victim = plain();
     let folder = Folder::new();
     for list in [
@@ -16,23 +14,22 @@ fn unknown_type_names_list_those_that_are_known() {
         "0xg",
         "0x100000000",
         "full;normal",
-        "Normal",
+        "nonsense",
     ] {
         let outcome = Outcome::of(dump_of(&victim, &folder.file("dump")).args(["--type", list])).expect(2);
         assert!(outcome.stdout.is_empty());
         // The help is wrapped at the width of a terminal.
         let text = outcome.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
         let wrong = list.split(',').next_back().unwrap();
-        assert_says(
-            &text,
-            &["--type", &format!("\"{wrong}\" is not a dump type"), "0xHEX"],
-        );
-        for name in DumpType::names() {
-            assert_says(&text, &[&name]);
+        assert_says(&text, &["--type", &format!("\"{wrong}\" is not a dump type")]);
+        // A misspelt name has a hint. Otherwise there is a list, which is short.
+        if !text.contains("did you mean \"") {
+            assert_says(
+                &text,
+                &["normal, mini, heap, triage, full", "docs/flags.md", "0xHEX"],
+            );
         }
-        for preset in ["normal", "mini", "triage", "heap", "full", "with-handle-data"] {
-            assert_says(&text, &[preset]);
-        }
+        assert!(text.len() < 400, "{text}");
     }
     folder.assert_holds(&[]);
     victim.ping();
@@ -156,7 +153,8 @@ fn arguments_that_make_no_sense_together() {
     let file = file.to_str().unwrap();
     for (arguments, complaint) in [
         (&["-o", file][..], "--pid"),
-        (&["--pid", "1"], "--output"),
+        (&["--scenario", "x"], "--output"),
+        (&["--exec", "--", "true"], "--output"),
         (
             &["--pid", "1", "--exec", "-o", file, "--", "true"],
             "cannot be used with",
@@ -194,7 +192,9 @@ fn arguments_that_make_no_sense_together() {
             &["--pid", "1", "-o", file, "--no-such-option"],
             "--no-such-option",
         ),
-        (&["--pid", "1", "-o", file, "stray"], "stray"),
+        (&["--pid", "1", "-o", file, "stray"], "cannot be used with"),
+        (&["--pid", "sshd"], "dumpwright dump sshd"),
+        (&["1", "--name", "%x"], "--name"),
     ] {
         let outcome = Outcome::of(dump().args(arguments)).expect(2);
         assert!(outcome.stdout.is_empty(), "{arguments:?}");

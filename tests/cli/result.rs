@@ -63,7 +63,7 @@ fn in_words_it_is_one_line_and_what_is_worth_knowing() {
         &[
             file.to_str().unwrap(),
             "complete dump (normal)",
-            &format!("{bytes} bytes"),
+            &format!("{:.2} KiB;", bytes as f64 / 1024.0),
             "1 thread,",
         ],
     );

@@ -68,7 +68,7 @@ fn numbers_that_no_process_can_have_are_usage_errors() {
         &Outcome::of(dump().args(["-p", "0", "-o"]).arg(&file))
             .expect(2)
             .stderr,
-        &["0 is not in 1.."],
+        &["a number above 0"],
     );
     folder.assert_holds(&[]);
 }

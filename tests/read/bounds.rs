@@ -313,7 +313,7 @@ fn judge(shapes: &[Shape], length: u64) {
     for shape in shapes {
         let path = folder.path().join("long.dmp");
         shape.write(&path, length);
-        for arguments in [&["show"][..], &["show", "--json"], &["show", "--memory"]] {
+        for arguments in [&["show"][..], &["show", "--json"], &["show", "--all"]] {
             assert_eq!(
                 run(arguments, &path, shape.name),
                 0,
@@ -459,7 +459,7 @@ fn what_is_not_shown_is_counted() {
         String::from_utf8(output.stdout).expect("UTF-8")
     };
     let more = (u32::MAX - 4) / 108 - 65_536;
-    let text = show(&[]);
+    let text = show(&["--all"]);
     assert!(text.contains(&format!("\n  and {more} more, which are not shown\n")));
     let json: serde_json::Value = serde_json::from_str(&show(&["--json"])).expect("JSON");
     assert_eq!(json["modules"].as_array().map(Vec::len), Some(65_536));

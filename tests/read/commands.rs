@@ -51,10 +51,10 @@ fn compressed_memory_is_named_and_not_taken_for_none() {
     dump.enter(0x7000, 0, 0);
     dump.enter(0x800c, 0, 0);
     let kept = keep(&dump);
-    let output = dumpwright(&["show"], &kept.path);
+    let output = dumpwright(&["show", "--all"], &kept.path);
     let shown = text(&output.stdout);
     for expected in [
-        "WithMemoryCompressed",
+        "with-memory-compressed",
         "0x19  CompressedMemoryStream\n",
         "0x7000  CompressedMemoryStreamSQL\n",
         "0x800c  ceStreamDiagnosisList\n",
@@ -76,7 +76,7 @@ fn compressed_memory_is_named_and_not_taken_for_none() {
 
 #[test]
 fn show_prints_what_is_in_the_dump() {
-    let output = dumpwright(&["show"], &keep(&sample::normal()).path);
+    let output = dumpwright(&["show", "--all"], &keep(&sample::normal()).path);
     assert!(output.status.success());
     assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
     let shown = text(&output.stdout);
@@ -106,7 +106,7 @@ fn show_prints_what_is_in_the_dump() {
 #[test]
 fn show_lists_lost_memory_and_on_request_all_ranges() {
     let kept = keep(&sample::with_losses());
-    let output = dumpwright(&["show", "--memory"], &kept.path);
+    let output = dumpwright(&["show", "--all"], &kept.path);
     let shown = text(&output.stdout);
     assert!(
         shown.contains("0x7f1100002108 to 0x7f1100002118  16 bytes, target exited"),
@@ -143,7 +143,7 @@ fn show_names_what_it_cannot_read() {
     let mut sample = sample::normal();
     sample.bytes.truncate(sample.mark("exception"));
     let kept = keep(&sample);
-    let output = dumpwright(&["show"], &kept.path);
+    let output = dumpwright(&["show", "--all"], &kept.path);
     let shown = text(&output.stdout);
     assert!(shown.contains("thread 4712"), "what arrived is shown\n{shown}");
     assert!(
@@ -196,7 +196,7 @@ fn no_text_of_a_dump_reaches_the_terminal_as_it_is() {
         let path = kept.path.with_file_name(evil.replace('/', "_"));
         std::fs::rename(&kept.path, &path).expect("a file can have this name");
         let missing = path.with_extension("missing");
-        for arguments in [&["show", "--memory"][..], &["check"]] {
+        for arguments in [&["show", "--all"][..], &["check"]] {
             for file in [&path, &missing] {
                 let output = dumpwright(arguments, file);
                 for printed in [&output.stdout, &output.stderr] {
@@ -302,7 +302,7 @@ fn a_reader_that_leaves_early_is_no_error() {
     let regions = sample::Block::new().u32(16).u32(48).u64(5000).zeros(48 * 5000);
     sample.put_stream(16, "regions", &regions.0);
     let kept = keep(&sample);
-    for arguments in [&["show", "--memory"][..], &["show", "--json"]] {
+    for arguments in [&["show", "--all"][..], &["show", "--json"]] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_dumpwright"))
             .args(arguments)
             .arg(&kept.path)

@@ -55,7 +55,7 @@ fn zstd_decompresses_what_show_and_check_read() {
         for arguments in [
             &["show"][..],
             &["show", "--json"],
-            &["show", "--memory"],
+            &["show", "--all"],
             &["check"],
             &["check", "--json"],
         ] {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::support::dumper::Exec;
 use crate::support::readers::python::{self, Skelsec};
 use crate::support::readers::rust_minidump::Symbols;
-use crate::support::readers::{Reading, breakpad, lldb, rust_minidump, symbols};
+use crate::support::readers::{Reading, breakpad, lldb, own, rust_minidump, symbols};
 use crate::support::victim::{self, CrashTruth, Frames};
 
 /// Long enough that a crash comes first on any machine. The dump at this time must not be made.
@@ -276,6 +276,7 @@ impl Crashed {
             rust_minidump::read(&exec.path, Symbols::Folder(&symbols)),
             breakpad::read(&exec.path, &symbols),
             lldb::read(&exec.path),
+            own::read(&exec.path),
         ];
         Crashed {
             exec,

@@ -12,6 +12,7 @@ mod crash;
 mod dbgeng;
 mod filters;
 mod narrow;
+mod stacks;
 mod streams;
 mod threads;
 mod windows;

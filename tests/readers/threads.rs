@@ -15,7 +15,7 @@ use std::process::Command;
 use crate::support::dumper::{self, Dump};
 use crate::support::readers::python::{Skelsec, Udmp};
 use crate::support::readers::rust_minidump::Symbols;
-use crate::support::readers::{Reading, breakpad, lldb, python, rust_minidump, symbols};
+use crate::support::readers::{Reading, breakpad, lldb, own, python, rust_minidump, symbols};
 use crate::support::victim::{self, Frames, Pattern, ThreadTruth, ThreadsTruth, Victim};
 
 const NORMAL: &str = "normal";
@@ -115,6 +115,7 @@ impl Case {
         );
         self.judge_stacks(&breakpad::read(self.path(), &symbols), &skelsec);
         self.judge_stacks(&lldb::read(self.path()), &skelsec);
+        self.judge_stacks(&own::read(self.path()), &skelsec);
         self.judge_lldb_memory();
         self.judge_raw(&skelsec);
         self.judge_file();

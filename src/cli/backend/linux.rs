@@ -166,3 +166,67 @@ pub(in crate::cli) fn check_reader(output: &FileSink, pid: u32) -> Result<(), Er
 pub(in crate::cli) fn standard_error(stderr: &io::Stderr) -> BorrowedFd<'_> {
     stderr.as_fd()
 }
+
+/// A process that is running.
+pub(in crate::cli) struct RunningProcess {
+    pub(in crate::cli) pid: u32,
+    /// The names by which users know it.
+    pub(in crate::cli) names: Vec<String>,
+    /// The command line.
+    pub(in crate::cli) command: String,
+}
+
+/// Lists the running processes, without threads of the kernel.
+pub(in crate::cli) fn processes() -> Result<Vec<RunningProcess>, String> {
+    let entries = std::fs::read_dir("/proc").map_err(|error| format!("cannot list /proc: {error}"))?;
+    let ids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut found: Vec<_> = ids.filter_map(running).collect();
+    found.sort_by_key(|process| process.pid);
+    Ok(found)
+}
+
+/// Returns what is known about a process, or `None` if it has ended or belongs to the kernel.
+fn running(pid: u32) -> Option<RunningProcess> {
+    let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let arguments = String::from_utf8_lossy(&arguments);
+    let first = arguments.split('\0').next().filter(|first| !first.is_empty())?;
+    let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    // A login shell has a hyphen in front.
+    let mut names = vec![base(first.trim_start_matches('-'))];
+    names.extend(program(pid));
+    // The kernel cuts this name to 15 bytes.
+    names.extend(short_name(pid));
+    names.sort();
+    names.dedup();
+    Some(RunningProcess {
+        pid,
+        names,
+        command: arguments.trim_end_matches('\0').replace('\0', " "),
+    })
+}
+
+/// Returns the file name of the program that a process runs.
+fn program(pid: u32) -> Option<String> {
+    let file = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let name = file.file_name()?.to_string_lossy();
+    // The kernel adds this if the file does not exist any more.
+    Some(name.strip_suffix(" (deleted)").unwrap_or(&name).to_owned())
+}
+
+fn short_name(pid: u32) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end_matches('\n').to_owned())
+}
+
+/// Returns the name of the program that a process runs, for the name of its dump.
+pub(in crate::cli) fn name_of(pid: u32) -> Option<String> {
+    program(pid).or_else(|| short_name(pid))
+}
+
+/// Returns the name of this machine.
+pub(in crate::cli) fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim_end().to_owned()
+}

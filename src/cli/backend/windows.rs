@@ -146,3 +146,30 @@ impl Writer for SystemWriter {
         Some(version.map_or_else(|| "dbghelp".to_owned(), |version| format!("dbghelp {version}")))
     }
 }
+
+/// A process that is running.
+pub(in crate::cli) struct RunningProcess {
+    pub(in crate::cli) pid: u32,
+    /// The names by which users know it.
+    pub(in crate::cli) names: Vec<String>,
+    /// The command line.
+    pub(in crate::cli) command: String,
+}
+
+/// Lists the running processes.
+///
+/// # Errors
+/// This is not supported on Windows yet.
+pub(in crate::cli) fn processes() -> Result<Vec<RunningProcess>, String> {
+    Err("on Windows, processes are dumped by their id only; tasklist lists the ids".to_owned())
+}
+
+/// Returns the name of the program that a process runs, for the name of its dump.
+pub(in crate::cli) fn name_of(_: u32) -> Option<String> {
+    None
+}
+
+/// Returns the name of this machine.
+pub(in crate::cli) fn host() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}

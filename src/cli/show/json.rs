@@ -3,13 +3,18 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
-use dumpwright::read::{Dump, Exception, List, MemoryRange, Platform, ReadError, stream_name, stream_type};
+use dumpwright::read::{
+    Context, Dump, Exception, List, MemoryRange, Module, Platform, ReadError, Thread, stream_name,
+    stream_type,
+};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
 use super::{MOST_ENTRIES, MOST_MODULES, compressed_memory, part};
 use crate::cli::JSON_VERSION;
+use crate::cli::stack::{StackWalker, TraceFrame};
 
 /// The streams of Linux dumps that contain text, by ascending stream type.
 const TEXTS: [u32; 7] = [
@@ -26,6 +31,9 @@ const TEXTS: [u32; 7] = [
 /// of 100,000 less.
 const LONGEST_TEXT: u64 = 16 << 20;
 
+/// The maximum number of frames of one thread.
+const MOST_FRAMES: usize = 10_000;
+
 /// What was found while the object was written, and is written at its end.
 #[derive(Default)]
 struct Notes {
@@ -37,9 +45,9 @@ struct Notes {
 
 /// Prints an object with everything that the reader supports. What the dump does not contain is
 /// `null` or an empty list. What it contains but cannot be read is listed under `problems`.
-pub(super) fn print(out: &mut impl Write, dump: &Dump, file: &str) -> io::Result<()> {
+pub(super) fn print(out: &mut impl Write, dump: &Dump, file: &str, folders: &[PathBuf]) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::pretty(&mut *out);
-    object(&mut serializer, dump, file)?;
+    object(&mut serializer, dump, file, folders)?;
     writeln!(out)
 }
 
@@ -82,8 +90,15 @@ impl<M: SerializeMap> Object<'_, M> {
     }
 }
 
-fn object<S: Serializer>(serializer: S, dump: &Dump, file: &str) -> Result<(), S::Error> {
+fn object<S: Serializer>(
+    serializer: S,
+    dump: &Dump,
+    file: &str,
+    folders: &[PathBuf],
+) -> Result<(), S::Error> {
     let notes = RefCell::default();
+    let modules = sorted_modules(dump);
+    let walker = RefCell::new(StackWalker::new(dump, &modules, folders));
     let mut object = Object {
         map: serializer.serialize_map(None)?,
         notes: &notes,
@@ -100,7 +115,12 @@ fn object<S: Serializer>(serializer: S, dump: &Dump, file: &str) -> Result<(), S
         .map_or(Platform::Other(0), |system| system.platform);
     object.entry("system", system)?;
     object.part("process", dump.misc_info())?;
-    object.list("threads", dump.iter_threads(), MOST_ENTRIES)?;
+    let walked = JsonThreads {
+        dump,
+        walker: &walker,
+        notes: &notes,
+    };
+    object.entry("threads", walked)?;
     object.list("modules", dump.iter_modules(), MOST_MODULES)?;
     object.list("unloaded_modules", dump.iter_unloaded_modules(), MOST_ENTRIES)?;
     object.entry("memory", MemoryObject { dump, notes: &notes })?;
@@ -114,6 +134,7 @@ fn object<S: Serializer>(serializer: S, dump: &Dump, file: &str) -> Result<(), S
     let exception = dump.exception().map(|exception| {
         exception.map(|exception| Described {
             description: exception.describe(platform),
+            frames: frames(&walker, exception.context.as_ref()),
             exception,
         })
     });
@@ -235,6 +256,85 @@ struct Described {
     #[serde(flatten)]
     exception: Exception,
     description: String,
+    frames: Vec<JsonFrame>,
+}
+
+/// A thread with its stack trace.
+#[derive(Serialize)]
+struct WalkedThread {
+    #[serde(flatten)]
+    thread: Thread,
+    frames: Vec<JsonFrame>,
+}
+
+#[derive(Serialize)]
+struct JsonFrame {
+    address: String,
+    stack_pointer: String,
+    module: Option<String>,
+    module_offset: Option<u64>,
+    function: Option<String>,
+    function_offset: Option<u64>,
+}
+
+/// The threads, which are read and walked while they are written.
+struct JsonThreads<'t, 'd, 'n> {
+    dump: &'d Dump,
+    walker: &'t RefCell<StackWalker<'d>>,
+    notes: &'n RefCell<Notes>,
+}
+
+impl Serialize for JsonThreads<'_, '_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let list = part(
+            &mut self.notes.borrow_mut().problems,
+            self.dump.iter_threads().map(Some),
+        );
+        let mut sequence = serializer.serialize_seq(None)?;
+        if let Some(list) = list {
+            if let Some(more) = list.len().checked_sub(MOST_ENTRIES).filter(|more| *more > 0) {
+                self.notes.borrow_mut().left_out.insert("threads", more);
+            }
+            for thread in list.take(MOST_ENTRIES as usize) {
+                match thread {
+                    Ok(thread) => sequence.serialize_element(&WalkedThread {
+                        frames: frames(self.walker, thread.context.as_ref()),
+                        thread,
+                    })?,
+                    Err(error) => self.notes.borrow_mut().problems.push(error.to_string()),
+                }
+            }
+        }
+        sequence.end()
+    }
+}
+
+/// Returns the stack trace from these registers.
+fn frames(walker: &RefCell<StackWalker<'_>>, context: Option<&Context>) -> Vec<JsonFrame> {
+    let mut walker = walker.borrow_mut();
+    let trace = walker.trace(context, MOST_FRAMES);
+    let modules = walker.modules();
+    let frame = |frame: TraceFrame| {
+        let module = frame.module.map(|index| &modules[index]);
+        let (function, function_offset) = frame.function.unzip();
+        JsonFrame {
+            address: format!("{:#x}", frame.address),
+            stack_pointer: format!("{:#x}", frame.stack_pointer),
+            module: module.and_then(|module| module.file_name()).map(str::to_owned),
+            module_offset: module.map(|module| frame.address.wrapping_sub(module.base)),
+            function: function.map(|name| name.to_string()),
+            function_offset,
+        }
+    };
+    trace.frames.into_iter().map(frame).collect()
+}
+
+/// Returns the modules that a stack trace needs. The list of modules reports what cannot be read.
+fn sorted_modules(dump: &Dump) -> Vec<Module> {
+    let list = dump.iter_modules().into_iter().flatten();
+    let mut modules: Vec<_> = list.take(MOST_MODULES as usize).flatten().collect();
+    modules.sort_by_key(|module| module.base);
+    modules
 }
 
 /// The texts of a Linux dump by their stream's name.

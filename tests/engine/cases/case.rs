@@ -174,7 +174,7 @@ impl Rehearsal {
         // By its plain name, because the listing contains the name.
         let mut show = dumper::dumpwright();
         show.current_dir(self.folder.path())
-            .args(["show", "--memory", "dump.dmp"]);
+            .args(["show", "--all", "dump.dmp"]);
         fs::write(self.path("listing.txt"), support::run_well(&mut show)).expect("the listing is written");
     }
 }

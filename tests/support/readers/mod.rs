@@ -6,6 +6,7 @@
 pub mod breakpad;
 pub mod dbgeng;
 pub mod lldb;
+pub mod own;
 pub mod python;
 pub mod rust_minidump;
 pub mod symbols;

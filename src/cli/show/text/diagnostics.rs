@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use dumpwright::read::Dump;
+use dumpwright::read::{Dump, List, Loss, ReadError};
 use dumpwright::target::printable;
 
 use super::words::bytes;
@@ -30,10 +30,19 @@ pub(super) fn print(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String
             writeln!(out, "  {}", printable(line))?;
         }
     }
+    lost_memory(out, dump.iter_losses(), problems)
+}
+
+/// Prints the memory that was lost while the dump was written.
+pub(super) fn lost_memory(
+    out: &mut impl Write,
+    losses: Result<List<'_, Loss>, ReadError>,
+    problems: &mut Vec<String>,
+) -> io::Result<()> {
     section_of(
         out,
         problems,
-        dump.iter_losses(),
+        losses,
         |len| format!("Memory that was lost ({len} ranges)"),
         |out, loss| {
             let end = loss.start.saturating_add(loss.length);

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use dumpwright::DumpType;
 use dumpwright::read::{Dump, stream_type};
 use dumpwright::target::printable;
 
@@ -12,11 +13,9 @@ pub(super) fn print(out: &mut impl Write, dump: &Dump, file: &str) -> io::Result
     let header = dump.header();
     writeln!(out, "{}: minidump, {}", printable(file), bytes(dump.len()))?;
     writeln!(out, "  written  {}", utc(header.time))?;
-    let names = header.flag_names();
-    let names = if names.is_empty() {
-        "normal".to_owned()
-    } else {
-        names.join(", ")
+    let names = match u32::try_from(header.flags) {
+        Ok(bits) => DumpType::from_bits_retain(bits).to_string(),
+        Err(_) => header.flag_names().join(", "),
     };
     writeln!(out, "  type     {:#x} ({names})", header.flags)?;
     writeln!(out, "  version  {:#010x}", header.version)?;

@@ -8,12 +8,7 @@ use super::words::bytes;
 use super::{section, section_of};
 use crate::cli::show::{MOST_ENTRIES, compressed_memory, part};
 
-pub(super) fn print(
-    out: &mut impl Write,
-    dump: &Dump,
-    all: bool,
-    problems: &mut Vec<String>,
-) -> io::Result<()> {
+pub(super) fn print(out: &mut impl Write, dump: &Dump, problems: &mut Vec<String>) -> io::Result<()> {
     if let Some(memory) = compressed_memory(problems, dump) {
         let title = format!(
             "Compressed memory ({} regions, {}, {} compressed)",
@@ -21,7 +16,7 @@ pub(super) fn print(
             bytes(memory.bytes_read),
             bytes(memory.compressed_bytes)
         );
-        match all && memory.regions > 0 {
+        match memory.regions > 0 {
             true => section_of(
                 out,
                 problems,
@@ -32,13 +27,11 @@ pub(super) fn print(
             false => section(out, &title)?,
         }
     }
-    let (mut total, mut low, mut high) = (0_u64, u64::MAX, 0);
-    let mut count = 0;
+    let (mut total, mut count) = (0_u64, 0);
     if let Some(list) = part(problems, dump.iter_memory_ranges().map(Some)) {
         count = list.len();
         for range in list.take(MOST_ENTRIES as usize).flatten() {
             total = total.saturating_add(range.size);
-            (low, high) = (low.min(range.address), high.max(range.address));
         }
     }
     let total = match count > MOST_ENTRIES {
@@ -46,23 +39,13 @@ pub(super) fn print(
         false => bytes(total),
     };
     let title = format!("Memory ({count} ranges, {total})");
-    if all && count > 0 {
+    if count > 0 {
         section_of(out, problems, dump.iter_memory_ranges(), |_| title, range)?;
     } else {
         section(out, &title)?;
-        if low <= high {
-            writeln!(out, "  between {low:#x} and {high:#x}; --memory lists them")?;
-        }
     }
-    let regions = dump.iter_memory_regions();
     let title = |len| format!("Address space ({len} regions)");
-    if all {
-        return section_of(out, problems, regions, title, region);
-    }
-    match part(problems, regions.map(Some)) {
-        Some(list) if !list.is_empty() => section(out, &title(list.len())),
-        _ => Ok(()),
-    }
+    section_of(out, problems, dump.iter_memory_regions(), title, region)
 }
 
 fn range(out: &mut impl Write, range: MemoryRange) -> io::Result<()> {

@@ -24,7 +24,8 @@ pub(super) fn print(
     })
 }
 
-fn thread(out: &mut impl Write, modules: &[Module], thread: Thread) -> io::Result<()> {
+/// Prints a thread with its registers.
+pub(super) fn thread(out: &mut impl Write, modules: &[Module], thread: Thread) -> io::Result<()> {
     let name = thread
         .name
         .as_deref()

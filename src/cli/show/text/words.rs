@@ -59,25 +59,61 @@ pub(super) fn seconds(units: u64) -> String {
     format!("{}.{:02}", units / 10_000_000, units / 100_000 % 100)
 }
 
-/// Formats seconds since 1970 as a date and time in UTC. The Gregorian calendar repeats after 400
-/// years, which have 146,097 days.
+/// Formats seconds since 1970 as a date and time in UTC.
 pub(super) fn utc(time: u32) -> String {
-    let (days, rest) = (u64::from(time) / 86_400, time % 86_400);
-    // Days since 1 March of year 0. Years that start in March have the leap day as their last day.
-    let days = days + 719_468;
-    let (cycle, day) = (days / 146_097, days % 146_097);
-    let year_of_cycle = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = cycle * 400 + year_of_cycle + u64::from(month <= 2);
-    let (hours, minutes, seconds) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year}-{month:02}-{day_of_month:02} {hours:02}:{minutes:02}:{seconds:02} UTC")
+    let time = jiff::Timestamp::from_second(time.into()).unwrap_or_default();
+    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// Formats a number with a comma after each group of three digits.
+pub(super) fn thousands(number: u64) -> String {
+    indicatif::HumanCount(number).to_string()
+}
+
+/// Cuts a text to this number of characters.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some(_) => {
+            let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+            format!("{}…", kept.trim_end())
+        }
+    }
+}
+
+/// Joins items to at most `most` lines of at most `width` columns. The items that do not fit are
+/// replaced by `…`.
+pub(super) fn wrapped(
+    items: &[String],
+    separator: &str,
+    indent: &str,
+    width: usize,
+    most: usize,
+) -> Vec<String> {
+    let mut lines = vec![indent.to_owned()];
+    let indent_width = indent.chars().count();
+    for (number, item) in items.iter().enumerate() {
+        let is_last = number + 1 == items.len();
+        let has_room = lines.len() < most;
+        let line = lines.last_mut().expect("there is always a line");
+        let used = line.chars().count();
+        let between = if used == indent_width { "" } else { separator };
+        let length = between.chars().count() + item.chars().count();
+        // Room for the separator and the mark of what does not fit.
+        let reserve = if is_last { 0 } else { separator.chars().count() + 1 };
+        if used == indent_width || used.saturating_add(length + reserve) <= width {
+            line.push_str(between);
+            line.push_str(item);
+        } else if has_room {
+            line.push_str(separator.trim_end());
+            lines.push(format!("{indent}{item}"));
+        } else {
+            line.push_str(separator);
+            line.push('…');
+            break;
+        }
+    }
+    lines.into_iter().map(|line| cut(&line, width)).collect()
 }
 
 #[cfg(test)]
@@ -106,6 +142,23 @@ mod tests {
         assert_eq!(bytes(1023), "1023 bytes");
         assert_eq!(bytes(1536), "1536 bytes (1.5 KiB)");
         assert_eq!(bytes(u64::MAX), "18446744073709551615 bytes (16777216.0 TiB)");
+    }
+
+    #[test]
+    fn lists_are_cut_and_wrapped_at_the_width() {
+        let items: Vec<String> = ["alpha", "beta", "gamma", "delta"].map(str::to_owned).into();
+        assert_eq!(
+            wrapped(&items, ", ", "  ", 80, 1),
+            ["  alpha, beta, gamma, delta"]
+        );
+        assert_eq!(wrapped(&items, ", ", "  ", 18, 1), ["  alpha, beta, …"]);
+        assert_eq!(
+            wrapped(&items, ", ", "  ", 18, 2),
+            ["  alpha, beta,", "  gamma, delta"]
+        );
+        assert_eq!(wrapped(&items, ", ", "  ", 10, 2), ["  alpha,", "  beta, …"]);
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdef", 5), "abcd…");
     }
 
     #[test]
