@@ -590,7 +590,10 @@ impl ProcessMemory {
                 // Reading is worth more than that the pages stay shared.
                 if is_shared && self.open_mem().is_ok() {
                     self.read_alone(at, &mut std::mem::take(&mut alone), into)?;
-                    self.read_mem(part, slice(into, at, part))?;
+                    match self.read_mem(part, slice(into, at, part)) {
+                        Err(_) if few && self.clone.is_none() => alone.push(part),
+                        read => read?,
+                    }
                 } else if let Some(last) = alone.last_mut()
                     && last.end() == part.start()
                     && let Some(joined) = AddressRange::new(last.start(), part.end())

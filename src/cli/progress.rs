@@ -84,6 +84,18 @@ impl Sink for ProgressSink<'_> {
         self.inner.prepare()
     }
 
+    fn largest_part(&self) -> usize {
+        self.inner.largest_part()
+    }
+
+    fn check_amend(&self) -> io::Result<()> {
+        self.inner.check_amend()
+    }
+
+    fn amend(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.inner.amend(at, bytes)
+    }
+
     fn announce(&mut self, total: u64) {
         self.total = total;
         tracing::info!("writing {}", HumanBytes(total));

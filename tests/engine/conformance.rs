@@ -33,7 +33,7 @@ use crate::support::recorded::scenario::{self, Options, Scenario};
 const AT_LEAST: [usize; LEVELS.len()] = [469, 471, 20, 41, 381];
 
 /// The same for other recordings, by version.
-const OTHERS_AT_LEAST: [(&str, [usize; LEVELS.len()]); 1] = [("10.0.29507", [509, 511, 25, 42, 487])];
+const OTHERS_AT_LEAST: [(&str, [usize; LEVELS.len()]); 1] = [("10.0.29507", [587, 592, 26, 45, 487])];
 
 fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -56,6 +56,17 @@ impl Sink for Output<'_> {
         }
         self.head.store(at, bytes);
         Ok(())
+    }
+
+    fn check_amend(&self) -> io::Result<()> {
+        match self.options.read_only_file {
+            true => Err(io::ErrorKind::PermissionDenied.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn amend(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.append(at, bytes)
     }
 }
 

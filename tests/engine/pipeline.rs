@@ -404,7 +404,7 @@ fn failures_have_the_codes_of_windows() {
     let cases: &[(u32, Answer, Hresult)] = &[
         (0, |ask| ask.kind() != AskKind::Module, Hresult::E_ABORT),
         (0, |ask| ask.kind() != AskKind::Thread, Hresult::E_ABORT),
-        (0x400_0000, |_| true, Hresult::INVALID_ARGUMENT),
+        (0x800_0000, |_| true, Hresult::INVALID_ARGUMENT),
         (
             0,
             |ask| {

@@ -86,6 +86,6 @@ fn contexts_are_plain_unless_asked_for() {
             assert_eq!(thread.context_location.size, PLAIN, "{types}");
         }
         let misc = capture.dump.misc_info().unwrap().unwrap();
-        assert_eq!((misc.size_of_info, misc.extended_state), (832, None), "{types}");
+        assert_eq!((misc.size_of_info, misc.extended_state), (1364, None), "{types}");
     }
 }

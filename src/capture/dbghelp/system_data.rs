@@ -23,7 +23,7 @@ pub(in crate::capture) fn shared_data(
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Vec<AddressRange>, Error> {
     let (dump_type, profile) = (negotiated.dump_type, negotiated.profile);
-    if dump_type.contains(DumpType::WITH_FULL_MEMORY) {
+    if dump_type.has_all_memory() {
         return Ok(Vec::new());
     }
     for _ in 0..profile.polls_around_shared_data() {

@@ -466,6 +466,8 @@ fn set_flags(ask: &mut Ask<'_>, value: u32) {
         | Ask::VmStart { status } => **status = Hresult(value),
         Ask::SecondaryFlags { flags } => **flags = SecondaryFlags::from_bits_retain(value),
         Ask::VmPreRead { answer, .. } | Ask::VmPostRead { answer, .. } => answer.status = Hresult(value),
+        // Its answer is ignored.
+        Ask::CompressedMemoryStreamFinish { .. } => {}
         _ => panic!("{} has no flags", ask.kind().name()),
     }
 }
