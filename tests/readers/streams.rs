@@ -122,11 +122,13 @@ const HANDLES: [Handle; 4] = [
 ];
 
 /// Base, allocation, its protection, size, state, protection, type.
-const REGIONS: [[u64; 7]; 7] = [
+const REGIONS: [[u64; 7]; 9] = [
     [0x10_0000, 0x10_0000, 4, 0x4000, 0x1000, 4, 0x2_0000],
     [0x20_0000, 0x20_0000, 4, 0x4000, 0x1000, 4, 0x2_0000],
     [0x30_0000, 0x30_0000, 4, 0x4000, 0x1000, 4, 0x2_0000],
     [0x2000_0000, 0x2000_0000, 0x40, 0x2000, 0x1000, 0x40, 0x2_0000],
+    [0x7FFD_0000, 0x7FFD_0000, 4, 0x8000, 0x1000, 4, 0x2_0000],
+    [0x7FFE_0000, 0x7FFE_0000, 2, 0x1000, 0x1000, 2, 0x2_0000],
     [0x1_4000_0000, 0x1_4000_0000, 0x80, 0x1000, 0x1000, 2, 0x100_0000],
     [
         0x1_4000_1000,
@@ -314,7 +316,7 @@ fn breakpad_shows_what_the_scenario_says() {
     );
     assert_eq!(
         breakpad::value(&raw, "MinidumpMemoryInfoList", "info_count"),
-        Some(7)
+        Some(9)
     );
 }
 

@@ -11,7 +11,7 @@ use crate::capture::Negotiated;
 use crate::capture::thread_data::shared_data as shared_data_range;
 use crate::memory::reader::{self, Structures};
 use crate::protocol::dialogue::{Dialogue, Queried, Service};
-use crate::{DumpType, Error, Profile};
+use crate::{Error, Profile};
 
 /// Chooses `KUSER_SHARED_DATA`, if the profile does so before the threads are selected. Returns its
 /// readable parts.
