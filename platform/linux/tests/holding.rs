@@ -892,7 +892,9 @@ fn a_held_process_tells_what_it_is() {
 #[test]
 fn nothing_here_can_write_into_a_target() {
     let forbidden = [
-        "POKE",
+        "POKETEXT",
+        "POKEDATA",
+        "POKEUSER",
         "SETREGS",
         "SETREGSET",
         "setregs",
@@ -903,8 +905,16 @@ fn nothing_here_can_write_into_a_target() {
         "ptrace::write",
         "set_registers",
         "set_signal_mask",
+        "set_user_word",
     ];
-    let of_clones = ["SETREGS", "SETSIGMASK", "set_registers", "set_signal_mask"];
+    let of_clones = [
+        "POKEUSER",
+        "SETREGS",
+        "SETSIGMASK",
+        "set_registers",
+        "set_signal_mask",
+        "set_user_word",
+    ];
     let mut files = 0;
     for entry in std::fs::read_dir(env!("CARGO_MANIFEST_DIR")).expect("readable") {
         let path = entry.expect("readable").path();
