@@ -117,7 +117,7 @@ pub fn dump(
     })
 }
 
-/// AmendCheck an output is checked.
+/// When an output is checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum AmendCheck {
     BeforeFreeze,

@@ -180,11 +180,10 @@ impl DumpType {
     /// profile `documented`. The dump's header has these flags.
     ///
     /// The rules and their order are those of the DbgHelp of January 2026, as observed. For
-    /// example,
-    /// `0x2002` becomes `0x20002`: full memory includes code, and unreadable memory does not fail
-    /// such a dump. `WITHOUT_OPTIONAL_DATA` clears `WITH_FULL_MEMORY`. One rule is not Microsoft's,
-    /// who refuses `IGNORE_INACCESSIBLE_MEMORY` with `NO_IGNORE_INACCESSIBLE_MEMORY`: the latter
-    /// clears the former.
+    /// example, `0x2002` becomes `0x20002`: full memory includes code, and unreadable memory does
+    /// not fail such a dump. `WITHOUT_OPTIONAL_DATA` clears `WITH_FULL_MEMORY`. One rule is not
+    /// Microsoft's: `NO_IGNORE_INACCESSIBLE_MEMORY` clears `IGNORE_INACCESSIBLE_MEMORY`, where the
+    /// DbgHelp of 2026 refuses the two together.
     ///
     /// # Errors
     /// Fails for bits that no version of Windows defines.

@@ -235,12 +235,6 @@ impl Profile {
         self != Self::DbgHelp63
     }
 
-    /// Whether the record of a module has the DllCharacteristics of the image in a field that the
-    /// documentation reserves.
-    pub(crate) fn writes_dll_characteristics(self) -> bool {
-        self != Self::DbgHelp63
-    }
-
     /// Whether handle descriptors have a field for object information even if there is none, as in
     /// DbgHelp.
     pub(crate) fn always_has_object_information(self) -> bool {

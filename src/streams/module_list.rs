@@ -21,18 +21,15 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlo
             )
         })
         .collect();
-    let profile = snapshot.terms().profile;
     plan.record(
         4 + places.len() * format::size::<MINIDUMP_MODULE>(),
         move |offsets| {
             let mut bytes = format::bytes([narrow(places.len(), "the number of modules")?]);
             for (kept, (name, cv_record, misc_record)) in snapshot.modules().iter().zip(&places) {
                 let module = &kept.module;
-                // The field is documented as reserved. The DbgHelp of 2026 has this in it.
-                let characteristics = match profile.writes_dll_characteristics() {
-                    true => module.dll_characteristics.into(),
-                    false => 0,
-                };
+                // The field is documented as reserved. Both DbgHelp 6.3.9600 and the DbgHelp of 2026
+                // have this in it.
+                let characteristics = module.dll_characteristics.into();
                 bytes.extend(format::bytes([MINIDUMP_MODULE {
                     base_of_image: module.base,
                     size_of_image: capped(module.size, u32::MAX),
