@@ -27,7 +27,7 @@ pub(super) fn plan<'a>(snapshot: &'a Snapshot, plan: &mut Plan<'a>, _: &PieceBlo
             let mut bytes = format::bytes([narrow(places.len(), "the number of modules")?]);
             for (kept, (name, cv_record, misc_record)) in snapshot.modules().iter().zip(&places) {
                 let module = &kept.module;
-                // The field is documented as reserved. Both DbgHelp 6.3.9600 and the DbgHelp of 2026
+                // The field is documented as reserved. DbgHelp 6.3.9600 and the DbgHelp of 2026
                 // have this in it.
                 let characteristics = module.dll_characteristics.into();
                 bytes.extend(format::bytes([MINIDUMP_MODULE {
