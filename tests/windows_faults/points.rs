@@ -387,6 +387,7 @@ const OTHERS: &[(&str, &[&str])] = &[
             "FormatMessageW",
             "GetConsoleMode",
             "GetEnvironmentVariableW",
+            "GetFileType",
             "GetStdHandle",
             "SetThreadDescription",
         ],
