@@ -58,7 +58,10 @@ pub(in crate::cli) fn hold(
 ) -> Result<(Box<dyn Writer>, Option<String>), Error> {
     let mut process = native::process(pid)?;
     process.hold(hold.mode());
-    let estimate = (hold == HoldArg::Stop).then(|| process.estimate(&request.need()));
+    let need = request.need();
+    // The kernel walks all page tables for the estimate.
+    let is_large = need.full_memory || need.private_memory;
+    let estimate = (hold == HoldArg::Stop && is_large).then(|| process.estimate(&need));
     let announced = estimate.flatten().filter(|estimate| estimate.stop > LONG);
     let announced = announced.map(|estimate| announcement(pid, estimate));
     Ok((Box::new(process), announced))
