@@ -35,18 +35,12 @@ fn cpp(frames: Frames) -> PathBuf {
         "-Wextra",
         "-Werror",
         "-pthread",
+        "-fno-optimize-sibling-calls",
+        frames_flag(frames),
+        "-Wl,--build-id",
     ];
-    let flags = [
-        &flags[..],
-        &[
-            "-fno-optimize-sibling-calls",
-            frames_flag(frames),
-            "-Wl,--build-id",
-        ],
-    ]
-    .concat();
     victim::build("stacks-cpp", std::slice::from_ref(&source), &flags, |into| {
-        run_well(Command::new("g++").args(&flags).arg("-o").arg(into).arg(&source));
+        run_well(Command::new("g++").args(flags).arg("-o").arg(into).arg(&source));
     })
 }
 
