@@ -1,4 +1,5 @@
-//! `cargo xtask bench [WORKLOAD]... [--rounds N] [--divide N] [--folder FOLDER] [--quick]`:
+//! `cargo xtask bench [WORKLOAD]... [--rounds N] [--divide N] [--folder FOLDER]
+//! [--without WRITER]... [--quick]`:
 //! measures dumpwright, other writers, and a floor that does only the necessary system calls, on
 //! the same live processes.
 //!
@@ -27,6 +28,8 @@ struct Options {
     /// Where dumps are written.
     folder: Option<PathBuf>,
     is_quick: bool,
+    /// Writers that are not run, by their names in the table.
+    without: Vec<String>,
 }
 
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
@@ -47,6 +50,7 @@ impl Options {
             divisor: 1,
             folder: None,
             is_quick: false,
+            without: Vec::new(),
         };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
@@ -58,6 +62,7 @@ impl Options {
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--divide" => options.divisor = value()?.parse()?,
                 "--folder" => options.folder = Some(value()?.into()),
+                "--without" => options.without.push(value()?),
                 "--quick" => (options.is_quick, options.rounds) = (true, 1),
                 name => match WORKLOADS.iter().find(|workload| workload.name == name) {
                     Some(workload) => options.workloads.push(workload),
@@ -117,6 +122,10 @@ fn measure(
     let (mut all, mut all_unused) = (Vec::new(), Vec::new());
     for kind in Kind::of(workload) {
         let (used, unused) = tools.for_dumps(kind, workload, sizes, options.is_quick);
+        let used: Vec<_> = used
+            .into_iter()
+            .filter(|tool| !options.without.iter().any(|name| name == tool.name()))
+            .collect();
         all_unused.extend(unused.into_iter().map(|(tool, reason)| (kind, tool, reason)));
         let mut series: Vec<_> = used
             .iter()

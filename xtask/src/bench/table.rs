@@ -80,15 +80,17 @@ pub(super) fn table(all: &[Series], unused: &[(Kind, Tool, String)]) -> String {
         for (_, tool, reason) in unused.iter().filter(|(of, ..)| *of == kind) {
             row(kind, tool.name(), COLUMNS.map(|_| number(None)), reason);
         }
-        let Some(ours) = of(Tool::Dumpwright) else {
-            continue;
-        };
-        for series in all.iter().filter(|series| series.kind == kind) {
-            let (above, below) = match series.tool {
-                Tool::Dumpwright => continue,
-                Tool::Floor => (ours, series),
-                _ => (series, ours),
-            };
+        let mut pairs = Vec::new();
+        for ours in [Tool::Dumpwright, Tool::Clone].into_iter().filter_map(of) {
+            for other in all.iter().filter(|series| series.kind == kind) {
+                match other.tool {
+                    Tool::Floor => pairs.push((ours, other)),
+                    other_tool if other_tool.is_peer() => pairs.push((other, ours)),
+                    _ => {}
+                }
+            }
+        }
+        for (above, below) in pairs {
             let writer = format!("{} ÷ {}", above.tool.name(), below.tool.name());
             let cells = COLUMNS.map(|(_, column)| {
                 let ratios = ratios(&above.figures(column), &below.figures(column));

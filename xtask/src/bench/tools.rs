@@ -44,6 +44,10 @@ impl Kind {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tool {
     Dumpwright,
+    /// dumpwright with `--hold clone`.
+    Clone,
+    /// dumpwright with `--compress zstd`.
+    Zstd,
     /// `bench/floor.c`.
     Floor,
     /// The crate minidump-writer.
@@ -57,6 +61,8 @@ impl Tool {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Dumpwright => "dumpwright",
+            Self::Clone => "clone",
+            Self::Zstd => "zstd",
             Self::Floor => "floor",
             Self::MinidumpWriter => "minidump-writer",
             Self::Gcore => "gcore",
@@ -66,16 +72,21 @@ impl Tool {
 
     /// Whether it is somebody else's writer.
     pub(super) fn is_peer(self) -> bool {
-        !matches!(self, Self::Dumpwright | Self::Floor)
+        !self.is_dumpwright() && self != Self::Floor
+    }
+
+    /// Whether it is dumpwright, with any options.
+    pub(super) fn is_dumpwright(self) -> bool {
+        matches!(self, Self::Dumpwright | Self::Clone | Self::Zstd)
     }
 
     /// Whether it makes dumps of this kind.
     fn makes(self, kind: Kind) -> bool {
         match self {
-            Self::Dumpwright | Self::Floor => true,
+            Self::Dumpwright | Self::Clone | Self::Floor => true,
             // It always writes the handles.
             Self::MinidumpWriter => kind != Kind::Full,
-            Self::Gcore => kind == Kind::Full,
+            Self::Gcore | Self::Zstd => kind == Kind::Full,
             Self::Lldb => kind != Kind::Handles,
         }
     }
@@ -230,12 +241,19 @@ impl Tools {
         is_quick: bool,
     ) -> (Vec<Tool>, Vec<(Tool, String)>) {
         let (mut used, mut unused) = (vec![Tool::Dumpwright], Vec::new());
-        for tool in [Tool::MinidumpWriter, Tool::Gcore, Tool::Lldb, Tool::Floor] {
+        for tool in [
+            Tool::Clone,
+            Tool::Zstd,
+            Tool::MinidumpWriter,
+            Tool::Gcore,
+            Tool::Lldb,
+            Tool::Floor,
+        ] {
             if !tool.makes(kind) {
                 continue;
             }
             let is_there = match tool {
-                Tool::Dumpwright | Tool::Floor => true,
+                Tool::Dumpwright | Tool::Clone | Tool::Zstd | Tool::Floor => true,
                 Tool::MinidumpWriter => self.minidump_writer.is_some(),
                 Tool::Gcore => self.gcore,
                 Tool::Lldb => self.lldb.is_some(),
@@ -260,14 +278,20 @@ impl Tools {
         let (pid, file) = (pid.to_string(), file.display().to_string());
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
         match tool {
-            Tool::Dumpwright => {
+            Tool::Dumpwright | Tool::Clone | Tool::Zstd => {
                 let types = match kind {
                     Kind::Normal => "normal",
                     Kind::Handles => "normal,with-handle-data",
                     Kind::Full => "full",
                 };
                 let program = self.dumpwright.display().to_string();
-                words(&[&program, "dump", "--pid", &pid, "--type", types, "-o", &file])
+                let options: &[&str] = match tool {
+                    Tool::Clone => &["--hold", "clone"],
+                    Tool::Zstd => &["--compress", "zstd"],
+                    _ => &[],
+                };
+                let dump = ["dump", "--pid", &pid, "--type", types, "-o", &file];
+                words(&[&[program.as_str()], &dump[..], options].concat())
             }
             Tool::Floor => {
                 let program = self.build.join("floor").display().to_string();
@@ -337,7 +361,7 @@ impl Tools {
         let mut note = (left > 0.0).then(|| format!("left {left} processes"));
         let figures = match written {
             // dumpwright reports with 3 that something is missing.
-            Some(written) if exit == 0.0 || (tool == Tool::Dumpwright && exit == 3.0) => {
+            Some(written) if exit == 0.0 || (tool.is_dumpwright() && exit == 3.0) => {
                 if exit == 3.0 {
                     note = Some("partial".to_owned());
                 }
@@ -355,13 +379,13 @@ impl Tools {
         };
         if let Ok(figures) = &figures {
             ensure!(
-                kind != Kind::Full || figures.size >= mebibytes(touched),
+                kind != Kind::Full || tool == Tool::Zstd || figures.size >= mebibytes(touched),
                 "the full dump of {} has only {} MiB",
                 tool.name(),
                 figures.size
             );
         }
-        if check && tool == Tool::Dumpwright {
+        if check && tool.is_dumpwright() {
             let shell = Shell::new()?;
             let dumpwright = &self.dumpwright;
             cmd!(shell, "{dumpwright} check {file}")
