@@ -3,10 +3,10 @@
 //!
 //! [`Exchange`] sends an [`Ask`] to a C function and reads the answer back. [`answer`] works in the
 //! opposite direction: it implements the C function that a `MiniDumpWriteDump` calls, and passes
-//! each call to a [`Callback`].
+//! each call to a [`Callback`]. [`CallbackLibrary`] is a callback in a shared library.
 //!
-//! Only the C library and the backend for Windows need this crate. A callback in Rust needs only
-//! `dumpwright-callback`.
+//! Only the C library, the backend for Windows and the command line need this crate. A callback in
+//! Rust needs only `dumpwright-callback`.
 //!
 //! # Layout
 //!
@@ -34,6 +34,7 @@ mod answer;
 mod exception_record;
 mod exchange;
 mod families;
+mod library;
 mod structures;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub use answer::answer;
 pub use exception_record::ExceptionRecord;
 pub use exchange::Exchange;
 pub use families::{arm64, native, x64, x86};
+pub use library::{CallbackLibrary, LibraryError, Routine};
 pub use structures::{ALIGNED, ANONYMOUS, Field, OffsetsOf, STRUCTURES, Structure, UNIONS};
 
 #[cfg(doc)]

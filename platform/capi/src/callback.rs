@@ -4,18 +4,10 @@ use std::ffi::c_void;
 
 use dumpwright::callback::ProcessAsked;
 use dumpwright::{Ask, Callback};
-use dumpwright_abi::Exchange;
-use dumpwright_abi::native::{MINIDUMP_CALLBACK_INPUT, MINIDUMP_CALLBACK_OUTPUT};
+use dumpwright_abi::{Exchange, Routine};
 
 use crate::conversation::Caller;
-use crate::{Bool, FALSE};
-
-/// Microsoft's `MINIDUMP_CALLBACK_ROUTINE`. It may throw.
-pub(crate) type Routine = unsafe extern "system-unwind" fn(
-    *mut c_void,
-    *mut MINIDUMP_CALLBACK_INPUT,
-    *mut MINIDUMP_CALLBACK_OUTPUT,
-) -> Bool;
+use crate::FALSE;
 
 /// Microsoft's `MINIDUMP_CALLBACK_INFORMATION`.
 #[derive(Clone, Copy)]
