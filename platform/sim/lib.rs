@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod contents;
+mod describe;
 mod faults;
 mod process;
 mod scenario;
@@ -27,6 +28,7 @@ mod symbols;
 mod system;
 
 pub use contents::{Contents, Overlaid};
+pub use describe::describe;
 pub use dumpwright_text::{Mistake, TextError};
 pub use faults::{ModuleRecord, Question, RegionChange, SimFault};
 pub use process::SimProcess;
