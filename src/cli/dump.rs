@@ -435,24 +435,7 @@ fn run_checked(args: &DumpArgs, pid: Option<u32>, file: &Path, to_stdout: bool) 
         return Err(Error::InvalidRequest(reason.to_owned()));
     }
     let dialogue = |symbols| RecordedDialogue::open(&args.dialogue, symbols, args.force);
-    let mut request = Request::new(args.dump_type)
-        .profile(args.profile)
-        .find_crash(true)
-        .thread_ex_list(args.thread_ex)
-        .max_clone(args.max_clone)
-        .include_dont_dump(args.include_dontdump);
-    if let Some(comment) = &args.comment {
-        request = request.comment(comment);
-    }
-    if let Some(limit) = args.max_pause {
-        request = request.max_pause(limit);
-    }
-    for (stream_type, file) in &args.user_stream {
-        let bytes = read_stream(file).map_err(|reason| {
-            Error::InvalidRequest(format!("the user stream {} {reason}", file.display()))
-        })?;
-        request = request.user_stream(*stream_type, bytes);
-    }
+    let request = request(args)?;
     match (pid, &args.source.scenario) {
         (Some(pid), _) => {
             let dialogue = dialogue(Symbols::live())?;
@@ -477,6 +460,29 @@ fn run_checked(args: &DumpArgs, pid: Option<u32>, file: &Path, to_stdout: bool) 
         }
         (None, None) => exec(args, request, output, dialogue(Symbols::live())?, to_stdout),
     }
+}
+
+/// Returns the request that the arguments describe. Reads the files of the user streams.
+pub(super) fn request(args: &DumpArgs) -> Result<Request, Error> {
+    let mut request = Request::new(args.dump_type)
+        .profile(args.profile)
+        .find_crash(true)
+        .thread_ex_list(args.thread_ex)
+        .max_clone(args.max_clone)
+        .include_dont_dump(args.include_dontdump);
+    if let Some(comment) = &args.comment {
+        request = request.comment(comment);
+    }
+    if let Some(limit) = args.max_pause {
+        request = request.max_pause(limit);
+    }
+    for (stream_type, file) in &args.user_stream {
+        let bytes = read_stream(file).map_err(|reason| {
+            Error::InvalidRequest(format!("the user stream {} {reason}", file.display()))
+        })?;
+        request = request.user_stream(*stream_type, bytes);
+    }
+    Ok(request)
 }
 
 /// Parses the value of `--pid`.

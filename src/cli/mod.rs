@@ -1,6 +1,7 @@
 //! The command-line tool. It uses only the public interface of the library.
 
 mod backend;
+mod case;
 mod check;
 mod convert;
 mod dialogue;
@@ -11,10 +12,13 @@ mod manual;
 mod print;
 mod process;
 mod progress;
+mod record;
+mod rehearse;
 mod result;
 mod show;
 mod signals;
 mod stack;
+mod transcript;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -109,6 +113,26 @@ Examples:
   Dump process 4711, answer the callback by a script, and record the calls:
       dumpwright dump 4711 --script answers.toml --transcript calls.jsonl -o out.dmp";
 
+/// The end of `dumpwright rehearse --help`.
+const REHEARSE_EXAMPLES: &str = "\
+Examples:
+  Create a case and run it:
+      dumpwright new-case leave-out-worker
+      dumpwright rehearse leave-out-worker
+  Run a C callback on the same process:
+      gcc -shared -fPIC -o callback.so callback.c
+      dumpwright rehearse leave-out-worker --callback ./callback.so
+  Keep the results, for later runs:
+      dumpwright rehearse leave-out-worker --bless";
+
+/// The exit statuses of `rehearse`.
+const REHEARSE_STATUS: &str = "\
+Exit status:
+  0  the results are the expected ones; without expectations, the dump is complete
+  1  they differ, or a file of the case cannot be used; without expectations, there is no dump
+  2  wrong usage
+  3  without expectations: the dump is partial";
+
 // The help of each command must be here: clap ignores the doc comment of the arguments' type if
 // the variant has one.
 #[derive(Debug, Subcommand)]
@@ -147,6 +171,33 @@ enum Command {
     /// writers can be converted too. Dumps without all memory are refused.
     #[command(after_long_help = EXIT_STATUS)]
     Convert(convert::ConvertArgs),
+    /// Run a test case of a callback on a simulated process
+    ///
+    /// Prints the dialogue with the callback, the mistakes that the linter finds in its answers,
+    /// and what the dump contains. The case is a folder; if it has the results of an earlier run
+    /// (--bless), each difference from them is printed as well.
+    ///
+    /// The callback is a script, or a C function in a shared library (--callback).
+    #[command(after_long_help = format!("{REHEARSE_EXAMPLES}\n\n{REHEARSE_STATUS}"))]
+    Rehearse(rehearse::RehearseArgs),
+    /// Create the folder of a test case to start from
+    ///
+    /// The folder has a process with two threads, a script that leaves one of them out, and
+    /// settings, each explained by comments.
+    #[command(after_long_help = EXIT_STATUS)]
+    NewCase(case::NewCaseArgs),
+    /// Describe a live process as a scenario
+    ///
+    /// The scenario has the threads with their registers, the modules and the memory map. Use it
+    /// to rehearse a callback on a process like this one. The process is suspended while it is
+    /// read. The file can be read only by you, as a dump.
+    #[command(after_long_help = EXIT_STATUS)]
+    Record(record::RecordArgs),
+    /// Show or compare recorded dialogues
+    ///
+    /// A transcript is written by the option --transcript of dump, and by rehearse.
+    #[command(after_long_help = EXIT_STATUS)]
+    Transcript(transcript::TranscriptArgs),
     /// Print the completions of a shell
     ///
     /// For example, for bash: dumpwright completions bash > /etc/bash_completion.d/dumpwright
@@ -164,7 +215,19 @@ enum Command {
 }
 
 /// The names of the commands, for hints about misspelt ones.
-const COMMANDS: [&str; 7] = ["dump", "show", "check", "convert", "completions", "man", "help"];
+const COMMANDS: [&str; 11] = [
+    "dump",
+    "show",
+    "check",
+    "convert",
+    "rehearse",
+    "new-case",
+    "record",
+    "transcript",
+    "completions",
+    "man",
+    "help",
+];
 
 /// Runs the command that the arguments name. Usage errors end the program with status 2.
 pub(crate) fn run() -> ExitCode {
@@ -201,6 +264,16 @@ pub(crate) fn run() -> ExitCode {
             signals::survive_size_limit();
             convert::run(args)
         }
+        Command::Rehearse(args) => {
+            signals::survive_size_limit();
+            rehearse::run(args)
+        }
+        Command::NewCase(args) => case::create(args),
+        Command::Record(args) => {
+            signals::survive_size_limit();
+            record::run(args)
+        }
+        Command::Transcript(args) => transcript::run(args),
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::man(args),
         #[cfg(target_os = "linux")]
@@ -238,6 +311,16 @@ fn parse(arguments: Vec<OsString>) -> Result<(Cli, bool), clap::Error> {
             as_dump(arguments.get(1..before).unwrap_or_default(), rest)
         }
         _ => Ok((cli, false)),
+    }
+}
+
+/// Parses arguments of `dump`.
+fn dump_args(arguments: Vec<OsString>) -> Result<dump::DumpArgs, clap::Error> {
+    let command = ["dumpwright".into(), "dump".into()];
+    let cli = Cli::try_parse_from(command.into_iter().chain(arguments))?;
+    match cli.command {
+        Command::Dump(args) => Ok(*args),
+        _ => unreachable!("the command is `dump`"),
     }
 }
 

@@ -69,8 +69,7 @@ pub(super) fn failure_json(file: &Path, error: &Error) -> Value {
     })
 }
 
-/// Returns the text for a dump that was written: a summary line, then one line for each diagnostic,
-/// at most 20 of each severity.
+/// Returns the text for a dump that was written: a summary line, then the [`details`].
 pub(super) fn success_text(file: &Path, written: &Written) -> String {
     let report = &written.report;
     let compressed = written
@@ -80,19 +79,33 @@ pub(super) fn success_text(file: &Path, written: &Written) -> String {
         Backend::Dumpwright => String::new(),
         dbghelp @ Backend::DbgHelp { .. } => format!(" by {}", printable(&dbghelp.to_string())),
     };
-    let mut text = format!(
-        "{}: {} dump{by} ({}), {}{}; {}, {}, {} of memory in {}; paused for {}\n",
+    format!(
+        "{}: {} dump{by} ({}), {}{}; {}; paused for {}\n{}",
         printable(&file.display().to_string()),
         status(report),
         report.dump_type,
         HumanBytes(report.bytes),
         compressed.unwrap_or_default(),
+        contents(report),
+        pause(report.holding.pause),
+        details(report),
+    )
+}
+
+/// Returns what the dump contains, in one line without its end.
+pub(super) fn contents(report: &Report) -> String {
+    format!(
+        "{}, {}, {} of memory in {}",
         counted(report.threads, "thread"),
         counted(report.modules, "module"),
         HumanBytes(report.memory_bytes),
         counted(report.memory_ranges, "range"),
-        pause(report.holding.pause),
-    );
+    )
+}
+
+/// Returns the exception, and one line for each diagnostic, at most 20 of each severity.
+pub(super) fn details(report: &Report) -> String {
+    let mut text = String::new();
     if let Some(exception) = &report.exception {
         text.push_str(&format!(
             "  exception: {} in thread {} of process {}\n",

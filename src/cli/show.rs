@@ -8,6 +8,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anstream::adapter::strip_str;
 use dumpwright::read::{CompressedMemory, Dump, LIST_LIMIT, ReadError};
 
 #[derive(Debug, clap::Args)]
@@ -109,6 +110,13 @@ pub(super) fn summarise(file: &Path) -> Result<(), Box<dyn Error>> {
     let mut out = BufWriter::new(anstream::AutoStream::auto(io::stdout().lock()));
     let printed = text::ShownDump::new(&dump, &name, &[]).summary(&mut out, false);
     quiet_on_broken_pipe(printed.and_then(|()| out.flush()))
+}
+
+/// Returns what `show --all` prints for a dump, without colours. `name` is the file's name.
+pub(super) fn listing(dump: &Dump, name: &str) -> Result<String, Box<dyn Error>> {
+    let mut text = Vec::new();
+    text::all(&mut text, dump, name)?;
+    Ok(strip_str(&String::from_utf8(text)?).to_string())
 }
 
 /// The maximum number of entries of each list that are shown.

@@ -15,6 +15,7 @@ mod files;
 mod json;
 mod midway;
 mod output;
+mod rehearse;
 mod request;
 mod result;
 mod short;
