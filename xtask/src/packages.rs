@@ -8,6 +8,28 @@ use xshell::{Shell, cmd};
 /// The packages that are only for this repository.
 const ONLY_HERE: [&str; 3] = ["xtask", "dumpwright-fixtures", "dumpwright-windows-programs"];
 
+/// The packages outside the workspace. Each has a lock file of its own.
+const APART: [&str; 3] = ["bench", "fuzz", "platform/image/fuzz"];
+
+/// Fails if a lock file of the packages outside the workspace does not fit to the manifests, which
+/// only the next long run would notice.
+fn check_locks(shell: &Shell) -> anyhow::Result<()> {
+    for folder in APART {
+        let manifest = format!("{folder}/Cargo.toml");
+        cmd!(
+            shell,
+            "cargo update --quiet --workspace --locked --manifest-path {manifest}"
+        )
+        .run()
+        .with_context(|| {
+            format!(
+                "{folder}/Cargo.lock is not up to date; cargo metadata --manifest-path {manifest} renews it"
+            )
+        })?;
+    }
+    Ok(())
+}
+
 /// Makes the packages of the workspace, unpacks them side by side, and checks that they compile
 /// without the rest of the repository.
 ///
@@ -15,6 +37,7 @@ const ONLY_HERE: [&str; 3] = ["xtask", "dumpwright-fixtures", "dumpwright-window
 /// they form one workspace with the usual target folder, so only the packages themselves are
 /// compiled.
 pub(crate) fn check(shell: &Shell) -> anyhow::Result<()> {
+    check_locks(shell)?;
     let target = target_folder(shell);
     let packages = target.join("package");
     shell.remove_path(&packages)?;

@@ -6,8 +6,8 @@ use dumpwright::callback::ProcessAsked;
 use dumpwright::{Ask, Callback};
 use dumpwright_abi::{Exchange, Routine};
 
-use crate::conversation::Caller;
 use crate::FALSE;
+use crate::conversation::Caller;
 
 /// Microsoft's `MINIDUMP_CALLBACK_INFORMATION`.
 #[derive(Clone, Copy)]
