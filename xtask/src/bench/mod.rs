@@ -115,7 +115,7 @@ fn measure(
 ) -> anyhow::Result<String> {
     let touched = workload.touched(sizes);
     let (mut all, mut all_unused) = (Vec::new(), Vec::new());
-    for kind in Kind::of(workload) {
+    for &kind in Kind::of(workload) {
         let (used, unused) = tools.for_dumps(kind, workload, sizes, options.is_quick);
         all_unused.extend(unused.into_iter().map(|(tool, reason)| (kind, tool, reason)));
         let mut series: Vec<_> = used

@@ -20,15 +20,27 @@ pub(super) enum Kind {
     Handles,
     /// All memory.
     Full,
+    /// All memory, compressed inside the dump.
+    Compressed,
+    /// The same, from a clone of the process, for the pause.
+    CompressedClone,
 }
 
 impl Kind {
     /// The kinds for a workload.
-    pub(super) fn of(workload: &Workload) -> [Self; 2] {
+    pub(super) fn of(workload: &Workload) -> &'static [Self] {
         match workload.name {
-            "handles" => [Self::Handles, Self::Full],
-            _ => [Self::Normal, Self::Full],
+            "handles" => &[Self::Handles, Self::Full],
+            "big" | "sparse" => &[Self::Normal, Self::Full, Self::Compressed, Self::CompressedClone],
+            // Other dumps of it are as those of `big`.
+            "mixed" => &[Self::Compressed, Self::CompressedClone],
+            _ => &[Self::Normal, Self::Full],
         }
+    }
+
+    /// Whether the dumps have compressed memory.
+    pub(super) fn is_compressed(self) -> bool {
+        matches!(self, Self::Compressed | Self::CompressedClone)
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -36,6 +48,8 @@ impl Kind {
             Self::Normal => "normal",
             Self::Handles => "handles",
             Self::Full => "full",
+            Self::Compressed => "compressed",
+            Self::CompressedClone => "compressed, clone",
         }
     }
 }
@@ -44,6 +58,10 @@ impl Kind {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tool {
     Dumpwright,
+    /// dumpwright without compression.
+    Plain,
+    /// The same, and `lz4 -1` on its file, with one thread.
+    PlainThenLz4,
     /// `bench/floor.c`.
     Floor,
     /// The crate minidump-writer.
@@ -57,6 +75,8 @@ impl Tool {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Dumpwright => "dumpwright",
+            Self::Plain => "plain",
+            Self::PlainThenLz4 => "plain, lz4",
             Self::Floor => "floor",
             Self::MinidumpWriter => "minidump-writer",
             Self::Gcore => "gcore",
@@ -66,23 +86,34 @@ impl Tool {
 
     /// Whether it is somebody else's writer.
     pub(super) fn is_peer(self) -> bool {
-        !matches!(self, Self::Dumpwright | Self::Floor)
+        !matches!(
+            self,
+            Self::Dumpwright | Self::Plain | Self::PlainThenLz4 | Self::Floor
+        )
     }
 
     /// Whether it makes dumps of this kind.
     fn makes(self, kind: Kind) -> bool {
         match self {
-            Self::Dumpwright | Self::Floor => true,
+            Self::Dumpwright => true,
+            Self::Plain => kind.is_compressed(),
+            Self::PlainThenLz4 => kind == Kind::Compressed,
+            Self::Floor => !kind.is_compressed(),
             // It always writes the handles.
-            Self::MinidumpWriter => kind != Kind::Full,
+            Self::MinidumpWriter => matches!(kind, Kind::Normal | Kind::Handles),
             Self::Gcore => kind == Kind::Full,
-            Self::Lldb => kind != Kind::Handles,
+            Self::Lldb => matches!(kind, Kind::Normal | Kind::Full),
         }
     }
 
-    /// Whether it writes pages that do not exist.
-    fn writes_absent_pages(self) -> bool {
-        matches!(self, Self::Gcore | Self::Lldb)
+    /// Whether it reads or writes pages that do not exist.
+    fn handles_absent_pages(self) -> bool {
+        matches!(self, Self::Gcore | Self::Lldb | Self::PlainThenLz4)
+    }
+
+    /// Whether its dumps of this kind have at least the size of the memory.
+    fn writes_plain_memory(self, kind: Kind) -> bool {
+        kind == Kind::Full || self == Self::Plain
     }
 }
 
@@ -100,6 +131,7 @@ pub(super) struct Tools {
     dumpwright: PathBuf,
     minidump_writer: Option<PathBuf>,
     gcore: bool,
+    lz4: bool,
     lldb: Option<&'static str>,
     /// The limit for the address space of a tool, in MiB.
     memory: u64,
@@ -176,6 +208,7 @@ impl Tools {
             dumpwright: dumpwright.into(),
             minidump_writer: minidump_writer.map(PathBuf::from),
             gcore: found("gdb"),
+            lz4: found("lz4"),
             lldb: ["lldb-19", "lldb"].into_iter().find(|name| found(name)),
             memory: available_memory()? / 2,
             build,
@@ -230,12 +263,20 @@ impl Tools {
         is_quick: bool,
     ) -> (Vec<Tool>, Vec<(Tool, String)>) {
         let (mut used, mut unused) = (vec![Tool::Dumpwright], Vec::new());
-        for tool in [Tool::MinidumpWriter, Tool::Gcore, Tool::Lldb, Tool::Floor] {
+        for tool in [
+            Tool::Plain,
+            Tool::PlainThenLz4,
+            Tool::MinidumpWriter,
+            Tool::Gcore,
+            Tool::Lldb,
+            Tool::Floor,
+        ] {
             if !tool.makes(kind) {
                 continue;
             }
             let is_there = match tool {
-                Tool::Dumpwright | Tool::Floor => true,
+                Tool::Dumpwright | Tool::Plain | Tool::Floor => true,
+                Tool::PlainThenLz4 => self.lz4,
                 Tool::MinidumpWriter => self.minidump_writer.is_some(),
                 Tool::Gcore => self.gcore,
                 Tool::Lldb => self.lldb.is_some(),
@@ -243,10 +284,10 @@ impl Tools {
             let absent = workload.mapped(sizes) - workload.touched(sizes);
             if !is_there {
                 unused.push((tool, "not installed".to_owned()));
-            } else if kind == Kind::Full && tool.writes_absent_pages() && absent > MOST_ABSENT {
+            } else if kind != Kind::Normal && tool.handles_absent_pages() && absent > MOST_ABSENT {
                 let gib = absent >> 30;
                 unused.push((tool, format!("not run: would read {gib} GiB of absent pages")));
-            } else if is_quick && tool.writes_absent_pages() && workload.name != "small" {
+            } else if is_quick && matches!(tool, Tool::Gcore | Tool::Lldb) && workload.name != "small" {
                 // Debuggers take seconds for a dump.
                 unused.push((tool, "not run with --quick".to_owned()));
             } else {
@@ -260,14 +301,30 @@ impl Tools {
         let (pid, file) = (pid.to_string(), file.display().to_string());
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
         match tool {
-            Tool::Dumpwright => {
+            Tool::Dumpwright | Tool::Plain => {
                 let types = match kind {
                     Kind::Normal => "normal",
                     Kind::Handles => "normal,with-handle-data",
-                    Kind::Full => "full",
+                    Kind::Compressed | Kind::CompressedClone if tool == Tool::Dumpwright => {
+                        "full,with-memory-compressed"
+                    }
+                    Kind::Full | Kind::Compressed | Kind::CompressedClone => "full",
                 };
                 let program = self.dumpwright.display().to_string();
-                words(&[&program, "dump", "--pid", &pid, "--type", types, "-o", &file])
+                let hold = if kind == Kind::CompressedClone {
+                    "clone"
+                } else {
+                    "stop"
+                };
+                words(&[
+                    &program, "dump", "--pid", &pid, "--type", types, "--hold", hold, "-o", &file,
+                ])
+            }
+            Tool::PlainThenLz4 => {
+                let program = self.dumpwright.display().to_string();
+                let plain = plain_file(&file);
+                let script = r#""$0" dump --pid "$1" --type full -o "$2" && lz4 -1 -q "$2" "$3""#;
+                words(&["sh", "-c", script, &program, &pid, &plain, &file])
             }
             Tool::Floor => {
                 let program = self.build.join("floor").display().to_string();
@@ -318,6 +375,8 @@ impl Tools {
             .args(self.command(tool, kind, target.pid(), &file))
             // gdb and LLDB would ask the network for symbols.
             .env_remove("DEBUGINFOD_URLS")
+            // lz4 1.10 would use all processors.
+            .env("LZ4_NBWORKERS", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&complaints)?)
@@ -337,7 +396,9 @@ impl Tools {
         let mut note = (left > 0.0).then(|| format!("left {left} processes"));
         let figures = match written {
             // dumpwright reports with 3 that something is missing.
-            Some(written) if exit == 0.0 || (tool == Tool::Dumpwright && exit == 3.0) => {
+            Some(written)
+                if exit == 0.0 || (matches!(tool, Tool::Dumpwright | Tool::Plain) && exit == 3.0) =>
+            {
                 if exit == 3.0 {
                     note = Some("partial".to_owned());
                 }
@@ -355,7 +416,7 @@ impl Tools {
         };
         if let Ok(figures) = &figures {
             ensure!(
-                kind != Kind::Full || figures.size >= mebibytes(touched),
+                !tool.writes_plain_memory(kind) || figures.size >= mebibytes(touched),
                 "the full dump of {} has only {} MiB",
                 tool.name(),
                 figures.size
@@ -369,8 +430,10 @@ impl Tools {
                 .ignore_stdout()
                 .run()?;
         }
-        if file.exists() {
-            fs::remove_file(&file)?;
+        for left in [&file, Path::new(&plain_file(&file.display().to_string()))] {
+            if left.exists() {
+                fs::remove_file(left)?;
+            }
         }
         // What earlier runs have written must not slow down later ones.
         let output = &self.output;
@@ -385,6 +448,11 @@ impl Tools {
             note,
         })
     }
+}
+
+/// The file that is compressed into `file`.
+fn plain_file(file: &str) -> String {
+    format!("{file}.plain")
 }
 
 fn mebibytes(bytes: u64) -> f64 {
