@@ -7,6 +7,8 @@
  *   wide THREADS KIBIBYTES            parked threads, each with a stack of this size in use,
  *                                     made of real frames
  *   big MEBIBYTES                     a heap that looks random
+ *   mixed MEBIBYTES                   a heap of which a quarter of the pages each looks random, is
+ *                                     zero, looks like text, and looks like pointers into the heap
  *   sparse MEBIBYTES TOUCHED          a mapping, of which TOUCHED MiB exist, in scattered runs of 1
  *                                     to 64 pages. Every other run has only zeros
  *   mappy MAPPINGS OBJECTS FOLDER     mappings of one page with alternating protection, and the
@@ -159,6 +161,29 @@ static void make_heap(size_t mebibytes) {
     fill(heap, heap_bytes, &state);
 }
 
+/* The kinds of pages alternate. */
+static void make_mixed_heap(size_t mebibytes) {
+    uint64_t state = 0x313ED;
+    heap_bytes = mebibytes << 20;
+    heap = map(heap_bytes);
+    for (size_t page = 0; page < heap_bytes / PAGE; page++) {
+        uint64_t *words = (uint64_t *)(heap + page * PAGE);
+        fill(words, PAGE, &state);
+        for (size_t i = 0; i < PAGE / sizeof *words; i++) {
+            switch (page % 4) {
+            case 1:
+                words[i] = 0;
+                break;
+            case 2: /* each byte is one of 16 letters */
+                words[i] = (words[i] & UINT64_C(0x0F0F0F0F0F0F0F0F)) + UINT64_C(0x6161616161616161);
+                break;
+            case 3: /* addresses in the first MiB of the heap */
+                words[i] = (uintptr_t)heap + (words[i] & 0xFFFF8);
+            }
+        }
+    }
+}
+
 static void make_sparse(size_t mebibytes, size_t touched) {
     uint64_t state = 0x59A45E;
     size_t pages = (mebibytes << 20) / PAGE;
@@ -277,6 +302,8 @@ int main(int count, char **arguments) {
         start_parked((unsigned)sizes[0], (unsigned)sizes[1]);
     } else if (!strcmp(workload, "big")) {
         make_heap(sizes[0]);
+    } else if (!strcmp(workload, "mixed")) {
+        make_mixed_heap(sizes[0]);
     } else if (!strcmp(workload, "sparse")) {
         make_sparse(sizes[0], sizes[1]);
     } else if (!strcmp(workload, "mappy")) {

@@ -24,7 +24,8 @@ const RIGHTS: PROCESS_ACCESS_RIGHTS = PROCESS_QUERY_INFORMATION | PROCESS_VM_REA
 /// The access rights with which threads are opened.
 pub(crate) mod thread_rights {
     use windows_sys::Win32::System::Threading::{
-        THREAD_ACCESS_RIGHTS, THREAD_GET_CONTEXT, THREAD_QUERY_INFORMATION, THREAD_SUSPEND_RESUME,
+        THREAD_ACCESS_RIGHTS, THREAD_GET_CONTEXT, THREAD_QUERY_INFORMATION, THREAD_SET_INFORMATION,
+        THREAD_SUSPEND_RESUME,
     };
 
     /// To query the thread's facts and its token.
@@ -33,6 +34,8 @@ pub(crate) mod thread_rights {
     pub(crate) const READ: THREAD_ACCESS_RIGHTS = QUERY | THREAD_GET_CONTEXT;
     /// To query, suspend and resume the thread, and to read its registers.
     pub(crate) const SUSPEND: THREAD_ACCESS_RIGHTS = READ | THREAD_SUSPEND_RESUME;
+    /// The same, and to suspend the thread by an object of the kernel.
+    pub(crate) const CHANGE: THREAD_ACCESS_RIGHTS = SUSPEND | THREAD_SET_INFORMATION;
 }
 
 /// Opens a process with the access rights that every dump needs. The right to duplicate handles,

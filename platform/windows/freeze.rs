@@ -5,16 +5,16 @@
 //! waits for it. Threads that are left out are never suspended.
 
 use std::collections::HashMap;
-use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
+use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dumpwright_target::{CpuContext, Fault, FaultKind, Holding, XStateLayout};
 use windows_sys::Wdk::System::SystemInformation::SystemProcessInformation;
-use windows_sys::Win32::System::Threading::{ResumeThread, SuspendThread};
 
 use crate::access::{Access, exit_status, thread_rights};
-use crate::error::{last_error, nt_fault};
+use crate::error::nt_fault;
+use crate::hold::{self, StateChange, Suspension};
 use crate::memory::int_at;
 use crate::patience::{Asker, NoRegisters};
 use crate::query;
@@ -36,8 +36,8 @@ pub(crate) struct SuspendedThread {
     pub(crate) entry: Option<ThreadEntry>,
     /// `None` for a thread of a snapshot that has ended since, or that may not be opened.
     handle: Option<Arc<OwnedHandle>>,
-    /// Whether the thread must be resumed.
-    suspended: bool,
+    /// How the thread must be resumed, if it must be.
+    suspension: Option<Suspension>,
 }
 
 impl SuspendedThread {
@@ -54,6 +54,8 @@ pub(crate) struct TargetThreads {
     /// have tens of thousands of threads, and each one is looked up several times.
     places: HashMap<u32, Result<usize, Fault>>,
     asker: Asker,
+    /// The functions by which threads are suspended, if the system has them.
+    state_change: Option<StateChange>,
     /// The layout of the registers beyond x87 and SSE, if they are read.
     extended: Option<XStateLayout>,
     /// The threads of a process snapshot, which are not suspended.
@@ -71,6 +73,7 @@ impl TargetThreads {
             held: Vec::new(),
             places: HashMap::new(),
             asker: Asker::default(),
+            state_change: StateChange::of_system(),
             extended,
             snapshot: None,
             priority_class: None,
@@ -137,11 +140,11 @@ impl TargetThreads {
     /// Resumes all threads, and returns how long the first one was suspended.
     pub(crate) fn release(&mut self) -> Holding {
         for held in &mut self.held {
-            if !std::mem::take(&mut held.suspended) {
+            let Some(suspension) = held.suspension.take() else {
                 continue;
-            }
+            };
             let Some(handle) = &held.handle else { continue };
-            if let Err(code) = resume(handle.as_handle()) {
+            if let Err(code) = suspension.resume(handle.as_handle()) {
                 tracing::error!(
                     thread = held.id,
                     code,
@@ -159,30 +162,29 @@ impl TargetThreads {
     }
 
     fn suspend(&mut self, access: &Access<'_>, id: u32) -> Result<SuspendedThread, Fault> {
-        let handle = access.open_thread(id, thread_rights::SUSPEND)?;
+        let handle = self.open(access, id)?;
         self.since.get_or_insert_with(Instant::now);
-        // SAFETY: the handle is open as long as it is borrowed. The thread belongs to the target,
-        // which is another process, so it holds no lock that this program waits for.
-        let before = unsafe { SuspendThread(handle.as_raw_handle()) };
-        if before == u32::MAX {
-            let code = last_error();
-            let status = exit_status(handle.as_handle());
-            let operation = format!("suspend thread {id} of process {}", access.id);
-            let fault = match status {
-                Some(_) => access.thread_ended(operation),
-                None => access.failure(operation, code),
-            };
-            return Ok(SuspendedThread {
-                id,
-                suspend_count: 0,
-                registers: Err(fault),
-                not_extended: None,
-                exit_status: status,
-                entry: None,
-                handle: Some(Arc::new(handle)),
-                suspended: false,
-            });
-        }
+        let (suspension, before) = match hold::suspend(handle.as_handle(), self.state_change) {
+            Ok(suspended) => suspended,
+            Err(code) => {
+                let status = exit_status(handle.as_handle());
+                let operation = format!("suspend thread {id} of process {}", access.id);
+                let fault = match status {
+                    Some(_) => access.thread_ended(operation),
+                    None => access.failure(operation, code),
+                };
+                return Ok(SuspendedThread {
+                    id,
+                    suspend_count: 0,
+                    registers: Err(fault),
+                    not_extended: None,
+                    exit_status: status,
+                    entry: None,
+                    handle: Some(Arc::new(handle)),
+                    suspension: None,
+                });
+            }
+        };
         let handle = Arc::new(handle);
         let operation = || format!("read the registers of thread {id} of process {}", access.id);
         let registers = if before > 0 && has_not_begun(handle.as_handle()) {
@@ -223,8 +225,19 @@ impl TargetThreads {
             registers,
             entry: None,
             handle: Some(handle),
-            suspended: true,
+            suspension: Some(suspension),
         })
+    }
+
+    /// Opens a thread to suspend it. The functions of Windows 11 need one more right, which not
+    /// every thread grants.
+    fn open(&self, access: &Access<'_>, id: u32) -> Result<OwnedHandle, Fault> {
+        if self.state_change.is_some()
+            && let Ok(handle) = access.open_thread(id, thread_rights::CHANGE)
+        {
+            return Ok(handle);
+        }
+        access.open_thread(id, thread_rights::SUSPEND)
     }
 }
 
@@ -276,29 +289,8 @@ fn of_snapshot(access: &Access<'_>, entries: &mut Entries, id: u32) -> Result<Su
         exit_status: entry.exit.map(|exit| exit.status),
         entry: Some(entry),
         handle: access.open_thread(id, thread_rights::SUSPEND).ok().map(Arc::new),
-        suspended: false,
+        suspension: None,
     })
-}
-
-/// Resumes a thread that has been suspended once. Nobody else will, so the attempt is repeated.
-///
-/// # Errors
-/// The system's Win32 code, if the thread stays suspended.
-fn resume(thread: BorrowedHandle<'_>) -> Result<(), u32> {
-    const ATTEMPTS: usize = 3;
-    let mut code = 0;
-    for _ in 0..ATTEMPTS {
-        // SAFETY: the handle is open as long as it is borrowed. The thread was suspended once, and
-        // is not resumed again after a success.
-        if unsafe { ResumeThread(thread.as_raw_handle()) } != u32::MAX {
-            return Ok(());
-        }
-        code = last_error();
-        if exit_status(thread).is_some() {
-            return Ok(());
-        }
-    }
-    Err(code)
 }
 
 /// Returns the fault of a query about a thread that is not held.

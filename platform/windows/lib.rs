@@ -28,6 +28,7 @@ mod frozen;
 mod function_tables;
 mod handle_operations;
 mod handles;
+mod hold;
 mod memory;
 mod modules;
 mod nt;

@@ -11,6 +11,7 @@ use dumpwright_target::AddressRange;
 use lz4_flex::block::{compress_into, get_maximum_output_size};
 use twox_hash::XxHash3_128;
 
+use crate::memory::buffer::PageBuffer;
 use crate::memory::is_zero;
 use crate::protocol::dialogue::Compression;
 use crate::streams::compressed_memory::{
@@ -49,6 +50,9 @@ pub(crate) type Put<'p> = dyn FnMut(&[u8]) -> Result<(), Error> + 'p;
 ///
 /// Memory is bounded: two buffers for each thread, two for the bucket that is being filled, and the
 /// tables.
+///
+/// Most memory is read to its place in the bucket ([`room`](Self::room)), where it is searched for
+/// zeros. Only what does not stay there is copied.
 pub(crate) struct Buckets {
     settings: Compression,
     /// The largest bucket in bytes.
@@ -58,7 +62,7 @@ pub(crate) struct Buckets {
     /// The offset in the file of the first bucket.
     data_offset: u64,
     /// The bucket that is being filled.
-    current: Vec<u8>,
+    current: FilledBucket,
     /// The number of regions before those of `current`.
     closed_regions: usize,
     regions: Vec<RegionRecord>,
@@ -93,10 +97,30 @@ enum QueuedBucket {
 /// What equal blocks have in common: both sizes, and the hash.
 type BlockKey = (u32, u32, u128);
 
+/// The bytes of a bucket before compression.
+#[derive(Default)]
+struct FilledBucket {
+    /// A buffer for the largest bucket. `None` before the first use.
+    buffer: Option<PageBuffer>,
+    /// How many bytes of it are in use.
+    len: usize,
+}
+
+impl FilledBucket {
+    /// The whole buffer.
+    fn buffer(&mut self, largest: usize) -> &mut [u8] {
+        self.buffer.get_or_insert_with(|| PageBuffer::new(0, largest))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(&[], |buffer| &buffer[..self.len])
+    }
+}
+
 /// The bytes of a bucket, before and after compression.
 #[derive(Default)]
 struct LzBlock {
-    plain: Vec<u8>,
+    plain: FilledBucket,
     /// A buffer for the largest possible result.
     compressed: Vec<u8>,
     /// The number of bytes of the result.
@@ -109,11 +133,12 @@ struct LzBlock {
 
 impl LzBlock {
     fn compress(&mut self, seed: u64) {
-        let bound = get_maximum_output_size(self.plain.len());
+        let bound = get_maximum_output_size(self.plain.len);
         if self.compressed.len() < bound {
-            self.compressed.resize(bound, 0);
+            // Not resized: the system provides zeros when they are touched.
+            self.compressed = vec![0; bound];
         }
-        let compressed = compress_into(&self.plain, &mut self.compressed);
+        let compressed = compress_into(self.plain.bytes(), &mut self.compressed);
         self.compressed_len = compressed.expect("the buffer has the size that LZ4 needs at most");
         self.hash = XxHash3_128::oneshot_with_seed(seed, self.result());
         self.contents = low(XxHash3_128::oneshot(self.result()));
@@ -137,7 +162,7 @@ impl Buckets {
             largest: usize::try_from(largest).expect("15 MiB"),
             at,
             data_offset: at,
-            current: Vec::new(),
+            current: FilledBucket::default(),
             closed_regions: 0,
             regions: Vec::new(),
             buckets: Vec::new(),
@@ -155,10 +180,66 @@ impl Buckets {
     /// Begins a range of `len` bytes. All ranges come in ascending order.
     pub fn begin(&mut self, len: u64, put: &mut Put<'_>) -> Result<(), Error> {
         self.flush_zeros(put)?;
-        if self.current.len() as u64 + len > self.largest as u64 {
+        if self.current.len as u64 + len > self.largest as u64 {
             self.close(put)?;
         }
         Ok(())
+    }
+
+    /// Returns the place for `len` bytes of memory at `start`, which are whole pages, if it is
+    /// known. The caller fills it, and then calls [`added`](Self::added), or [`add`](Self::add)
+    /// with a copy.
+    ///
+    /// There is no place if the bucket has not enough room, or if a long run of zeros might precede
+    /// the bytes.
+    pub fn room(&mut self, start: u64, len: usize) -> Option<&mut [u8]> {
+        let from = self.current.len + self.short_run(start)?;
+        let is_whole = (start | len as u64).is_multiple_of(PAGE);
+        if !is_whole || from + len > self.largest {
+            return None;
+        }
+        Some(&mut self.current.buffer(self.largest)[from..from + len])
+    }
+
+    /// The number of zeros before `start` that are not in the bucket yet. `None` if they might not
+    /// get there.
+    fn short_run(&self, start: u64) -> Option<usize> {
+        match self.zeros {
+            None => Some(0),
+            Some(zeros) if zeros.end() == start && zeros.len() < SHORTEST_RUN => {
+                Some(usize::try_from(zeros.len()).expect("less than a run"))
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Adds the memory with which the caller has filled [`room`](Self::room) of this size.
+    ///
+    /// The result is the same as that of [`add`](Self::add).
+    pub fn added(&mut self, start: u64, len: usize, put: &mut Put<'_>) -> Result<(), Error> {
+        let before = self.short_run(start).expect("there was room");
+        let from = self.current.len + before;
+        let largest = self.largest;
+        let bytes = &self.current.buffer(largest)[from..from + len];
+        let zeros = ZeroRuns::of(bytes);
+        if zeros.first == len {
+            let range = AddressRange::at(start, len as u64).expect("inside the address space");
+            return self.add_zeros(range, put);
+        }
+        if zeros.longest.max(before + zeros.first) as u64 >= SHORTEST_RUN {
+            let copy = bytes.to_vec();
+            return self.add(start, &copy, put);
+        }
+        let stays = len - zeros.last;
+        self.zeros = None;
+        let place = self.current.len;
+        self.current.buffer(largest)[place..from].fill(0);
+        self.list(start - before as u64, before + stays, place);
+        self.current.len = from + stays;
+        match AddressRange::at(start + stays as u64, zeros.last as u64) {
+            Some(range) => self.add_zeros(range, put),
+            None => Ok(()),
+        }
     }
 
     /// Adds memory.
@@ -205,15 +286,22 @@ impl Buckets {
         }
         self.close(put)?;
         for part in zeros.chunks(self.largest as u64) {
-            self.regions.push(RegionRecord {
-                id: self.regions.len() as u64,
-                base: part.start(),
-                bucket: self.buckets.len() as u64,
-                size: narrowed(part.len()),
-                inside: 0,
-            });
-            let bucket = self.add_bucket(narrowed(part.len()));
-            self.queue.push_back(QueuedBucket::Zeros { bucket });
+            let mut start = part.start();
+            while start < part.end() {
+                // Powers of two, so that buckets of few sizes share their bytes. The entries of
+                // some more buckets take less space than the compressed zeros of another size.
+                let size = 1 << (part.end() - start).ilog2();
+                self.regions.push(RegionRecord {
+                    id: self.regions.len() as u64,
+                    base: start,
+                    bucket: self.buckets.len() as u64,
+                    size: narrowed(size),
+                    inside: 0,
+                });
+                let bucket = self.add_bucket(narrowed(size));
+                self.queue.push_back(QueuedBucket::Zeros { bucket });
+                start += size;
+            }
         }
         self.advance(self.limit(), put)
     }
@@ -222,42 +310,46 @@ impl Buckets {
     fn fill(&mut self, start: u64, bytes: &[u8], put: &mut Put<'_>) -> Result<(), Error> {
         let (mut start, mut rest) = (start, bytes);
         while !rest.is_empty() {
-            if self.current.len() == self.largest {
+            if self.current.len == self.largest {
                 self.close(put)?;
             }
-            if self.current.capacity() == 0 {
-                self.current.reserve_exact(self.largest);
-            }
-            let (now, later) = rest.split_at(rest.len().min(self.largest - self.current.len()));
-            let is_open = self.regions.len() > self.closed_regions;
-            match self.regions.last_mut() {
-                Some(last) if is_open && last.base + u64::from(last.size) == start => {
-                    last.size += narrowed(now.len() as u64);
-                }
-                _ => self.regions.push(RegionRecord {
-                    id: self.regions.len() as u64,
-                    base: start,
-                    bucket: self.buckets.len() as u64,
-                    size: narrowed(now.len() as u64),
-                    inside: narrowed(self.current.len() as u64),
-                }),
-            }
-            self.current.extend_from_slice(now);
+            let place = self.current.len;
+            let (now, later) = rest.split_at(rest.len().min(self.largest - place));
+            self.list(start, now.len(), place);
+            self.current.buffer(self.largest)[place..place + now.len()].copy_from_slice(now);
+            self.current.len += now.len();
             start += now.len() as u64;
             rest = later;
         }
         Ok(())
     }
 
+    /// Lists memory that is at `place` of the bucket that is being filled.
+    fn list(&mut self, start: u64, len: usize, place: usize) {
+        let is_open = self.regions.len() > self.closed_regions;
+        match self.regions.last_mut() {
+            Some(last) if is_open && last.base + u64::from(last.size) == start => {
+                last.size += narrowed(len as u64);
+            }
+            _ => self.regions.push(RegionRecord {
+                id: self.regions.len() as u64,
+                base: start,
+                bucket: self.buckets.len() as u64,
+                size: narrowed(len as u64),
+                inside: narrowed(place as u64),
+            }),
+        }
+    }
+
     /// Ends the bucket that is being filled, and gives it to a worker.
     fn close(&mut self, put: &mut Put<'_>) -> Result<(), Error> {
-        if self.current.is_empty() {
+        if self.current.len == 0 {
             return Ok(());
         }
         if self.workers.is_none() {
             self.workers = Some(BucketWorkers::start(self.settings, self.seed));
         }
-        let bucket = self.add_bucket(narrowed(self.current.len() as u64));
+        let bucket = self.add_bucket(narrowed(self.current.len as u64));
         let block = self.take_current();
         let workers = self.workers.as_ref().expect("started above");
         if workers.threads.is_empty() {
@@ -288,7 +380,7 @@ impl Buckets {
     fn take_current(&mut self) -> LzBlock {
         let mut block = self.spare.pop().unwrap_or_default();
         std::mem::swap(&mut block.plain, &mut self.current);
-        self.current.clear();
+        self.current.len = 0;
         block
     }
 
@@ -360,8 +452,13 @@ impl Buckets {
         let (offset, compressed_size) = match self.zero_blocks.get(&size) {
             Some(place) => *place,
             None => {
+                let len = size as usize;
+                let plain = FilledBucket {
+                    buffer: Some(PageBuffer::new(0, len)),
+                    len,
+                };
                 let mut block = LzBlock {
-                    plain: vec![0; size as usize],
+                    plain,
                     ..LzBlock::default()
                 };
                 block.compress(self.seed);
@@ -395,9 +492,9 @@ impl Buckets {
         self.flush_zeros(put)?;
         if self.workers.is_some() {
             self.close(put)?;
-        } else if !self.current.is_empty() {
+        } else if self.current.len > 0 {
             // There is only one bucket of other memory than zeros.
-            let bucket = self.add_bucket(narrowed(self.current.len() as u64));
+            let bucket = self.add_bucket(narrowed(self.current.len as u64));
             let block = self.take_current();
             self.compress_here(bucket, block, put)?;
         }
@@ -472,6 +569,36 @@ fn equal_pages(start: u64, bytes: &[u8], from: usize) -> (usize, bool) {
         end = next;
     }
     (end, are_zero)
+}
+
+/// The zeros in whole pages: how many bytes at the beginning, at the end, and in the longest run.
+#[derive(Debug, PartialEq, Eq)]
+struct ZeroRuns {
+    first: usize,
+    last: usize,
+    longest: usize,
+}
+
+impl ZeroRuns {
+    fn of(bytes: &[u8]) -> Self {
+        let mut runs = Self {
+            first: 0,
+            last: 0,
+            longest: 0,
+        };
+        for (page, at) in bytes.chunks(PAGE as usize).zip((0..).step_by(PAGE as usize)) {
+            if !is_zero(page) {
+                runs.last = 0;
+                continue;
+            }
+            runs.last += page.len();
+            if runs.last == at + page.len() {
+                runs.first = runs.last;
+            }
+            runs.longest = runs.longest.max(runs.last);
+        }
+        runs
+    }
 }
 
 /// Converts a size of at most a bucket.
@@ -554,6 +681,13 @@ mod tests {
 
     /// Returns the bytes of the buckets and tables of some memory, compressed by `threads`.
     fn written(threads: Option<u32>) -> Vec<u8> {
+        written_by(threads, |buckets, start, memory, put| {
+            buckets.add(start, memory, put).unwrap();
+        })
+    }
+
+    /// The same, with memory that is added by `add`.
+    fn written_by(threads: Option<u32>, add: impl Fn(&mut Buckets, u64, &[u8], &mut Put<'_>)) -> Vec<u8> {
         let settings = Compression {
             transfer_size: 1 << 20,
             parallelism: threads.unwrap_or(0),
@@ -581,7 +715,7 @@ mod tests {
             };
             let memory: Vec<u8> = (0..size).map(byte).collect();
             buckets.begin(size, &mut put).unwrap();
-            buckets.add(start, &memory, &mut put).unwrap();
+            add(&mut buckets, start, &memory, &mut put);
         }
         let header = buckets.finish(&mut put).unwrap();
         file.extend(format::bytes([header]));
@@ -594,5 +728,42 @@ mod tests {
         assert!(written(Some(2)) == one);
         assert!(written(Some(0)) == one);
         assert!(written(None) == one);
+    }
+
+    #[test]
+    fn the_bytes_do_not_depend_on_how_memory_is_added() {
+        let expected = written(None);
+        for piece in [4096, 3 * 4096, 64 << 10, 256 << 10] {
+            let direct = std::cell::Cell::new(0);
+            let added = written_by(None, |buckets, start, memory, put| {
+                for (part, at) in memory.chunks(piece).zip((start..).step_by(piece)) {
+                    match buckets.room(at, part.len()) {
+                        Some(room) => {
+                            room.copy_from_slice(part);
+                            buckets.added(at, part.len(), put).unwrap();
+                            direct.set(direct.get() + 1);
+                        }
+                        None => buckets.add(at, part, put).unwrap(),
+                    }
+                }
+            });
+            assert!(added == expected, "{piece}");
+            assert!(direct.get() > 10, "{piece}: {}", direct.get());
+        }
+    }
+
+    #[test]
+    fn runs_of_zeros_are_found() {
+        let page = |byte: u8| [byte; 4096];
+        let runs = |pages: &[u8]| {
+            let bytes: Vec<u8> = pages.iter().flat_map(|byte| page(*byte)).collect();
+            let ZeroRuns { first, last, longest } = ZeroRuns::of(&bytes);
+            [first, last, longest].map(|len| len / 4096)
+        };
+        assert_eq!(runs(&[]), [0, 0, 0]);
+        assert_eq!(runs(&[1]), [0, 0, 0]);
+        assert_eq!(runs(&[0, 0]), [2, 2, 2]);
+        assert_eq!(runs(&[0, 1, 0, 0, 0, 1, 0, 0]), [1, 2, 3]);
+        assert_eq!(runs(&[1, 0, 0, 1]), [0, 0, 2]);
     }
 }

@@ -6,6 +6,7 @@ use super::buckets::Buckets;
 use super::{BUFFER, DumpWriter, LossCause, Lost, join, still};
 use crate::Error;
 use crate::capture::{Bytes, MemoryToCompress, Piece};
+use crate::memory::buffer::PageBuffer;
 use crate::memory::reader::{self, Failures};
 use crate::memory::set::RangeSet;
 use crate::protocol::dialogue::Service;
@@ -31,7 +32,7 @@ pub(super) fn append(
     lost: &mut Vec<Lost>,
 ) -> Result<CompressedHeader, Error> {
     let mut buckets = Buckets::new(source.compressed.settings, writer.at);
-    let mut buffer = vec![0; usize::try_from(BUFFER).expect("small")];
+    let mut buffer = PageBuffer::new(0, usize::try_from(BUFFER).expect("small"));
     // A range that was read before has bytes.
     let read = source.pieces.iter().filter_map(|piece| match &piece.bytes {
         Bytes::Fetched(bytes) => Some((piece.range, Some(bytes))),
@@ -100,8 +101,22 @@ fn deferred_range(
                     join(lost, chunk, LossCause::Resumed(reason));
                     continue;
                 }
-                let bytes = &mut buffer[..usize::try_from(chunk.len()).expect("at most BUFFER")];
-                let gaps = reader::read_or_lose(frozen, service, chunk, bytes, 0, source.failures)?;
+                let len = usize::try_from(chunk.len()).expect("at most BUFFER");
+                let bytes = &mut buffer[..len];
+                let gaps = match buckets.room(chunk.start(), len) {
+                    Some(place) => {
+                        let gaps = reader::read_or_lose(frozen, service, chunk, place, 0, source.failures)?;
+                        if gaps.is_empty() {
+                            buckets.added(chunk.start(), len, &mut |bytes| {
+                                writer.append(bytes, Some(&mut *frozen), service)
+                            })?;
+                            continue;
+                        }
+                        bytes.copy_from_slice(place);
+                        gaps
+                    }
+                    None => reader::read_or_lose(frozen, service, chunk, bytes, 0, source.failures)?,
+                };
                 for (gap, status) in &gaps {
                     join(lost, *gap, LossCause::of(*status, frozen));
                 }

@@ -10,6 +10,7 @@
 
 mod attempt;
 mod compress;
+mod convert;
 mod exec;
 mod files;
 mod json;

@@ -289,6 +289,32 @@ fn equal_buckets_and_zeros_are_stored_once() {
 }
 
 #[test]
+fn runs_of_zeros_of_many_sizes_share_few_blocks() {
+    let mut process = (0..64).fold(two_threads(), |process, index| {
+        let size = (64 << 10) + index * 0x1000;
+        process.memory(MORE + (index << 30), size, READWRITE, Contents::Untouched)
+    });
+    let (_, file) = run(&mut process, &request(), None).unwrap();
+    let stream = stream(&file);
+    let zeros: Vec<_> = stream
+        .regions
+        .iter()
+        .filter(|region| (MORE..MORE + (64 << 30)).contains(&region.address))
+        .map(|region| &stream.buckets[region.bucket])
+        .collect();
+    let bytes: usize = zeros.iter().map(|bucket| bucket.size).sum();
+    assert_eq!(
+        bytes,
+        (0..64).map(|index| (64 << 10) + index * 0x1000).sum::<usize>()
+    );
+    let mut places: Vec<_> = zeros.iter().map(|bucket| bucket.offset).collect();
+    places.sort_unstable();
+    places.dedup();
+    // From 4 to 256 KiB.
+    assert!(places.len() <= 7, "{places:?}");
+}
+
+#[test]
 fn untouched_memory_beyond_the_limit_is_left_out_and_reported() {
     let mut process = two_threads().memory(MORE, 300 << 30, READWRITE, Contents::Untouched);
     let (report, file) = run(&mut process, &request(), None).unwrap();

@@ -151,6 +151,69 @@ fn dumps_without_a_list_of_memory_are_converted_too() {
     assert!(memory(&small) == memory(&file));
 }
 
+/// Lays compressed memory out as Microsoft's writer was seen to do it: everything is at multiples
+/// of 64 KiB, with gaps, the buckets are not in the order of their ids, and the size of the data
+/// does not include the gaps.
+fn with_gaps(file: &[u8]) -> Vec<u8> {
+    fn align(file: &mut Vec<u8>) -> usize {
+        file.resize(file.len().next_multiple_of(64 << 10), 0xEE);
+        file.len()
+    }
+    let stream = compressed_memory::stream(file);
+    let old = stream.offset;
+    let word = |at: usize| usize::try_from(u64::from_le_bytes(file[at..at + 8].try_into().unwrap())).unwrap();
+    let mut new = file[..old].to_vec();
+    let header = align(&mut new);
+    new.extend(&file[old..old + 0xC0]);
+    let table = |place: usize, count: usize, size: usize, new: &mut Vec<u8>| {
+        let at = align(new);
+        new.extend(&file[word(old + place)..][..count * size]);
+        at
+    };
+    let regions = table(88, stream.regions.len(), 32, &mut new);
+    let buckets = table(112, stream.buckets.len(), 40, &mut new);
+    let data = align(&mut new);
+    let mut set = vec![
+        (header + 40, header),
+        (header + 88, regions),
+        (header + 112, buckets),
+    ];
+    set.push((header + 128, data));
+    for (id, bucket) in stream.buckets.iter().enumerate().rev() {
+        set.push((buckets + 40 * id + 16, align(&mut new)));
+        new.extend(&file[bucket.offset..bucket.offset + bucket.compressed_size]);
+    }
+    let end = align(&mut new);
+    set.push((header + 48, end - header));
+    for (at, value) in set {
+        new[at..at + 8].copy_from_slice(&(value as u64).to_le_bytes());
+    }
+    let dump = Dump::from_bytes(file).unwrap();
+    let entry = dump.stream(stream_type::COMPRESSED_MEMORY).unwrap();
+    let rva = usize::try_from(entry.record_offset).unwrap() + 8;
+    new[rva..rva + 4].copy_from_slice(&u32::try_from(header).unwrap().to_le_bytes());
+    new
+}
+
+#[test]
+fn dumps_in_microsofts_layout_are_converted_too() {
+    let types = DumpType::WITH_MEMORY_COMPRESSED | DumpType::WITH_FULL_MEMORY_INFO;
+    let request = Request::new(types).profile(Profile::DbgHelp10).time(1);
+    let mut process = two_threads().memory(0x100_0000_0000, 9 << 20, READWRITE, Contents::Pattern(3));
+    let mut file = Vec::new();
+    dump(&mut process, &request, None, &mut file).unwrap();
+    let theirs = with_gaps(&file);
+    assert!(compressed_memory::stream(&file).buckets.len() > 2);
+    assert!(memory(&theirs) == memory(&file));
+    assert_eq!(facts(&theirs), facts(&file));
+    let plain = converted(&theirs, MemoryForm::Plain);
+    assert!(memory(&plain) == memory(&file));
+    assert_eq!(facts(&plain), facts(&file));
+    assert_eq!(errors(&plain), errors(&converted(&file, MemoryForm::Plain)));
+    let small = converted(&plain, MemoryForm::Compressed);
+    assert!(memory(&small) == memory(&file));
+}
+
 #[test]
 fn what_cannot_be_converted_is_refused_with_the_reason() {
     let file = |types: u32| {

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
+use dumpwright::read::Dump;
 use serde_json::Value;
 
 use crate::support;
@@ -88,6 +89,24 @@ pub fn of(dump: &Path, excluded: &Excluded, process: Process) -> Result<Fields, 
         let address = range["address"].as_str().unwrap_or_default();
         fields.insert(
             format!("contents.{address}+{size}"),
+            format!("{:016x}", hasher.finish()),
+        );
+    }
+    let opened = Dump::open(dump).map_err(|error| error.to_string())?;
+    for region in shown["compressed_regions"].as_array().into_iter().flatten() {
+        let (address, size) = (&region["address"], &region["size"]);
+        let address = address.as_str().ok_or("a region without an address")?;
+        let start = address
+            .strip_prefix("0x")
+            .map(|digits| u64::from_str_radix(digits, 16));
+        let start = start
+            .ok_or("not hexadecimal")?
+            .map_err(|error| error.to_string())?;
+        let bytes = opened.memory(start, size.as_u64().ok_or("a region without a size")?);
+        let mut hasher = DefaultHasher::new();
+        bytes.map_err(|error| error.to_string())?.hash(&mut hasher);
+        fields.insert(
+            format!("contents.compressed.{address}+{size}"),
             format!("{:016x}", hasher.finish()),
         );
     }

@@ -187,6 +187,7 @@ const SUBJECTS: &[(&str, &[&str])] = &[
     ("modules", &["module", "stream ModuleList"]),
     ("memory", MEMORY),
     ("contents", MEMORY),
+    ("compressed", MEMORY),
     ("regions", &["stream MemoryInfoList", "process", "memory"]),
     ("handles", &["stream HandleData", "handle"]),
     ("dso_debug", &["stream LinuxDsoDebug"]),

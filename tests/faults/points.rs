@@ -37,6 +37,18 @@ impl Point {
         self.call == "write" && self.when.ends_with('+')
     }
 
+    /// Whether it is one of the few points of compressed memory that [`Extent::Part`] has. Others
+    /// are those of every dump.
+    pub fn is_of_compression(&self) -> bool {
+        let effects: &[&str] = match self.call {
+            "clone3" => &["error=EAGAIN"],
+            "process_vm_readv" => &["error=EFAULT", "short"],
+            "pwrite64" => &["error=ENOSPC", "zero", "short"],
+            _ => &[],
+        };
+        effects.contains(&self.effect)
+    }
+
     /// The arguments of `injecting` that make it happen.
     pub fn injection(&self) -> [&str; 3] {
         [self.call, self.effect, &self.when]

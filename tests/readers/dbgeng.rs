@@ -27,6 +27,8 @@ const TYPES: &[(&str, u64)] = &[
     ("0x1806", 0x1806),
     ("triage", 0x0012_05AC),
     ("full", 0x0006_1826),
+    // These versions of the engine do not know the memory, but find the stacks.
+    ("with-memory-compressed,0x1824", 0x0400_1824),
 ];
 
 const WITH_FULL_MEMORY: u64 = 0x2;
@@ -276,6 +278,8 @@ fn live_linux_process() {
             "with-full-memory,with-full-memory-info",
             &["stack", "data", "heap", "mapped", "behind-hole"][..],
         ),
+        // The engine finds the stacks, as in a normal dump.
+        ("with-memory-compressed,with-full-memory-info", &["stack"][..]),
     ] {
         let dump = Dump::of(&victim, types);
         for engine in ENGINES {

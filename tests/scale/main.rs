@@ -11,6 +11,7 @@
 #![cfg(target_os = "linux")]
 
 mod hostile;
+mod reading;
 mod target;
 
 use std::io;
@@ -478,6 +479,12 @@ fn child(case: &str, n: usize) -> impl Fn(&mut Command) {
 
 /// The number of questions to the process, and of instructions.
 fn counts(case: &str, n: usize) -> (u64, u64) {
+    let (instructions, said) = instructions(child(case, n));
+    (number_behind(&said, "questions: "), instructions)
+}
+
+/// Runs a child process. Returns the number of instructions, and what it has printed.
+fn instructions(child: impl Fn(&mut Command)) -> (u64, String) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("counts");
     let mut command = Command::new("valgrind");
@@ -485,21 +492,18 @@ fn counts(case: &str, n: usize) -> (u64, u64) {
         .args(["--tool=callgrind", "--toggle-collect=*scale_measured_part*"])
         .arg(format!("--callgrind-out-file={}", file.display()))
         .arg(std::env::current_exe().expect("this program"));
-    child(case, n)(&mut command);
+    child(&mut command);
     let output = command
         .output()
         .unwrap_or_else(|error| panic!("cannot run valgrind: {error}\nTo install it: cargo xtask readers"));
-    let said = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success(),
-        "{case}({n}): {said}{}",
+        "{command:?}: {said}{}",
         String::from_utf8_lossy(&output.stderr)
     );
     let counts = std::fs::read_to_string(&file).expect("callgrind's counts");
-    (
-        number_behind(&said, "questions: "),
-        number_behind(&counts, "summary: "),
-    )
+    (number_behind(&counts, "summary: "), said)
 }
 
 fn number_behind(text: &str, words: &str) -> u64 {

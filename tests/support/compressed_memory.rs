@@ -230,12 +230,12 @@ pub fn lz4_block(block: &[u8], size: usize) -> Vec<u8> {
         let matched = length(&mut at, token & 15) + 4;
         assert!((1..=plain.len()).contains(&back), "a match begins in the block");
         let from = plain.len() - back;
-        if back >= matched {
-            plain.extend_from_within(from..from + matched);
-        } else {
-            for index in 0..matched {
-                plain.push(plain[from + index]);
-            }
+        // A match may reach into the bytes that it makes: it repeats them.
+        let mut left = matched;
+        while left > 0 {
+            let now = left.min(plain.len() - from);
+            plain.extend_from_within(from..from + now);
+            left -= now;
         }
     }
     assert_eq!(plain.len(), size, "the size of the bucket");

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use dumpwright::read::{self, Level};
+use dumpwright_fixtures::compressed_memory;
 use dumpwright_fixtures::proc::assert_released;
 use dumpwright_fixtures::readers::{Reading, breakpad, rust_minidump, symbols};
 use dumpwright_fixtures::victim;
@@ -366,6 +367,49 @@ fn an_answer_to_every_type_changes_nothing() {
         assert_eq!(dump.threads().len(), 5);
         assert_eq!(dump.has("OTHER-HEAP-MARK"), everything, "{types}");
     }
+}
+
+#[test]
+fn a_service_compresses_memory_in_pieces_of_its_choice() {
+    let target = Target::start();
+    let program = client("compressed.c");
+    for mode in ["file", "output"] {
+        let dump = target.dumped(&program, mode).whole();
+        assert!(
+            dump.told
+                .starts_with("start 1, finish 1, many regions, early 0, prefilled 0\n"),
+            "{mode}: {}",
+            dump.told
+        );
+        // A decoder that shares no code with the writer.
+        let stream = compressed_memory::stream(&dump.bytes);
+        let told = format!("size {}\nrate {}\n", stream.stream_size, stream.rate);
+        assert!(dump.told.contains(&told), "{mode}: {told:?}: {}", dump.told);
+        assert_eq!(stream.process_id, u64::from(target.child.id()), "{mode}");
+        assert_eq!(stream.transfer_size, 1 << 20, "{mode}");
+        let memory = compressed_memory::memory(&dump.bytes);
+        for (place, mark) in [
+            ("heap", "HEAP-MARK"),
+            ("main_data", "MAIN-DATA"),
+            ("plugin1", "PLUGIN1-DATA"),
+        ] {
+            let found = compressed_memory::bytes_at(&memory, target.fact(place), mark.len());
+            assert_eq!(found, Some(mark.as_bytes()), "{mode}: {place}");
+        }
+        let secret = target.fact("secret") + PAGE;
+        let found = compressed_memory::bytes_at(&memory, secret, 11);
+        assert_eq!(found, Some(&b"SECRET-MARK"[..]), "{mode}");
+        // The stacks, for readers that do not know the stream.
+        assert_eq!(dump.threads().len(), 5, "{mode}");
+        assert!(dump.has("STACK-3-MARK"), "{mode}");
+    }
+    let refused = target.dumped(&program, "pipe");
+    refused.fails("80070057", "needs a file");
+    assert!(
+        refused.told.starts_with("start 0, finish 0, few regions"),
+        "{}",
+        refused.told
+    );
 }
 
 #[test]

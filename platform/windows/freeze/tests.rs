@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::os::windows::io::AsRawHandle;
 
 use dumpwright_target::ThreadTimes;
+use windows_sys::Win32::System::Threading::{ResumeThread, SuspendThread};
 
 use super::*;
 

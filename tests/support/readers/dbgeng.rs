@@ -26,14 +26,14 @@ pub struct Engine {
 pub const OLD: Engine = Engine {
     name: "dbgeng 6.3",
     folder: "dbgeng-6.3",
-    unknown_streams: &[0x15, 0x16, 0x18],
+    unknown_streams: &[0x15, 0x16, 0x18, 0x19],
 };
 
 /// Version 10.0.15063.
 pub const NEW: Engine = Engine {
     name: "dbgeng 10.0",
     folder: "dbgeng-10.0",
-    unknown_streams: &[0x18],
+    unknown_streams: &[0x18, 0x19],
 };
 
 pub const ENGINES: [Engine; 2] = [OLD, NEW];

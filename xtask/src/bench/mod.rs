@@ -120,7 +120,7 @@ fn measure(
 ) -> anyhow::Result<String> {
     let touched = workload.touched(sizes);
     let (mut all, mut all_unused) = (Vec::new(), Vec::new());
-    for kind in Kind::of(workload) {
+    for &kind in Kind::of(workload) {
         let (used, unused) = tools.for_dumps(kind, workload, sizes, options.is_quick);
         let used: Vec<_> = used
             .into_iter()

@@ -85,7 +85,10 @@ pub(super) fn table(all: &[Series], unused: &[(Kind, Tool, String)]) -> String {
             for other in all.iter().filter(|series| series.kind == kind) {
                 match other.tool {
                     Tool::Floor => pairs.push((ours, other)),
-                    other_tool if other_tool.is_peer() => pairs.push((other, ours)),
+                    Tool::Plain | Tool::PlainThenLz4 if ours.tool == Tool::Dumpwright => {
+                        pairs.push((ours, other));
+                    }
+                    peer if peer.is_peer() => pairs.push((other, ours)),
                     _ => {}
                 }
             }
@@ -96,7 +99,16 @@ pub(super) fn table(all: &[Series], unused: &[(Kind, Tool, String)]) -> String {
                 let ratios = ratios(&above.figures(column), &below.figures(column));
                 median(ratios).map_or_else(|| number(None), |ratio| format!("× {ratio:.2}"))
             });
-            row(kind, &writer, cells, "");
+            // Pages that do not exist are holes in a plain dump.
+            let to_blocks = match below.tool {
+                Tool::Plain => ratios(
+                    &above.figures(|figures| figures.size),
+                    &below.figures(|figures| figures.blocks),
+                ),
+                _ => Vec::new(),
+            };
+            let note = median(to_blocks).map(|ratio| format!("size ÷ blocks of plain: × {ratio:.2}"));
+            row(kind, &writer, cells, &note.unwrap_or_default());
         }
     }
     text
@@ -189,6 +201,35 @@ mod tests {
 | normal | dumpwright ÷ floor | × 5.00 | × 1.00 | × 1.00 | × 1.00 | – | × 1.00 |  |
 ";
         assert_eq!(table(&all, &unused), expected);
+    }
+
+    #[test]
+    fn compressed_dumps_are_divided_by_plain_ones() {
+        let of = |tool, wall, size, blocks| {
+            let mut one = Series {
+                kind: Kind::Compressed,
+                ..series(tool, vec![run(wall)])
+            };
+            if let Ok(figures) = &mut one.runs[0].figures {
+                (figures.size, figures.blocks) = (size, blocks);
+            }
+            one
+        };
+        let all = [
+            of(Tool::Dumpwright, 30.0, 3.0, 3.0),
+            of(Tool::Plain, 10.0, 100.0, 4.0),
+            of(Tool::PlainThenLz4, 40.0, 3.0, 3.0),
+        ];
+        let text = table(&all, &[]);
+        let rows: Vec<_> = text.lines().skip(5).collect();
+        assert_eq!(
+            rows,
+            [
+                "| compressed | dumpwright ÷ plain | × 3.00 | × 1.00 | × 1.00 | × 0.03 | × 0.75 | × 1.00 | size ÷ blocks of \
+                 plain: × 0.75 |",
+                "| compressed | dumpwright ÷ plain, lz4 | × 0.75 | × 1.00 | × 1.00 | × 1.00 | × 1.00 | × 1.00 |  |",
+            ]
+        );
     }
 
     #[test]

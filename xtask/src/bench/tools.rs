@@ -20,15 +20,27 @@ pub(super) enum Kind {
     Handles,
     /// All memory.
     Full,
+    /// All memory, compressed inside the dump.
+    Compressed,
+    /// The same, from a clone of the process, for the pause.
+    CompressedClone,
 }
 
 impl Kind {
     /// The kinds for a workload.
-    pub(super) fn of(workload: &Workload) -> [Self; 2] {
+    pub(super) fn of(workload: &Workload) -> &'static [Self] {
         match workload.name {
-            "handles" => [Self::Handles, Self::Full],
-            _ => [Self::Normal, Self::Full],
+            "handles" => &[Self::Handles, Self::Full],
+            "big" | "sparse" => &[Self::Normal, Self::Full, Self::Compressed, Self::CompressedClone],
+            // Other dumps of it are as those of `big`.
+            "mixed" => &[Self::Compressed, Self::CompressedClone],
+            _ => &[Self::Normal, Self::Full],
         }
+    }
+
+    /// Whether the dumps have compressed memory.
+    pub(super) fn is_compressed(self) -> bool {
+        matches!(self, Self::Compressed | Self::CompressedClone)
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -36,6 +48,8 @@ impl Kind {
             Self::Normal => "normal",
             Self::Handles => "handles",
             Self::Full => "full",
+            Self::Compressed => "compressed",
+            Self::CompressedClone => "compressed, clone",
         }
     }
 }
@@ -48,6 +62,10 @@ pub(super) enum Tool {
     Clone,
     /// dumpwright with `--compress zstd`.
     Zstd,
+    /// dumpwright without compression.
+    Plain,
+    /// The same, and `lz4 -1` on its file, with one thread.
+    PlainThenLz4,
     /// `bench/floor.c`.
     Floor,
     /// The crate minidump-writer.
@@ -63,6 +81,8 @@ impl Tool {
             Self::Dumpwright => "dumpwright",
             Self::Clone => "clone",
             Self::Zstd => "zstd",
+            Self::Plain => "plain",
+            Self::PlainThenLz4 => "plain, lz4",
             Self::Floor => "floor",
             Self::MinidumpWriter => "minidump-writer",
             Self::Gcore => "gcore",
@@ -72,28 +92,36 @@ impl Tool {
 
     /// Whether it is somebody else's writer.
     pub(super) fn is_peer(self) -> bool {
-        !self.is_dumpwright() && self != Self::Floor
+        !self.is_dumpwright() && !matches!(self, Self::PlainThenLz4 | Self::Floor)
     }
 
     /// Whether it is dumpwright, with any options.
     pub(super) fn is_dumpwright(self) -> bool {
-        matches!(self, Self::Dumpwright | Self::Clone | Self::Zstd)
+        matches!(self, Self::Dumpwright | Self::Clone | Self::Zstd | Self::Plain)
     }
 
     /// Whether it makes dumps of this kind.
     fn makes(self, kind: Kind) -> bool {
         match self {
-            Self::Dumpwright | Self::Clone | Self::Floor => true,
+            Self::Dumpwright => true,
+            Self::Clone | Self::Floor => !kind.is_compressed(),
+            Self::Plain => kind.is_compressed(),
+            Self::PlainThenLz4 => kind == Kind::Compressed,
             // It always writes the handles.
-            Self::MinidumpWriter => kind != Kind::Full,
+            Self::MinidumpWriter => matches!(kind, Kind::Normal | Kind::Handles),
             Self::Gcore | Self::Zstd => kind == Kind::Full,
-            Self::Lldb => kind != Kind::Handles,
+            Self::Lldb => matches!(kind, Kind::Normal | Kind::Full),
         }
     }
 
-    /// Whether it writes pages that do not exist.
-    fn writes_absent_pages(self) -> bool {
-        matches!(self, Self::Gcore | Self::Lldb)
+    /// Whether it reads or writes pages that do not exist.
+    fn handles_absent_pages(self) -> bool {
+        matches!(self, Self::Gcore | Self::Lldb | Self::PlainThenLz4)
+    }
+
+    /// Whether its dumps of this kind have at least the size of the memory.
+    fn writes_plain_memory(self, kind: Kind) -> bool {
+        (kind == Kind::Full && self != Self::Zstd) || self == Self::Plain
     }
 }
 
@@ -111,6 +139,7 @@ pub(super) struct Tools {
     dumpwright: PathBuf,
     minidump_writer: Option<PathBuf>,
     gcore: bool,
+    lz4: bool,
     lldb: Option<&'static str>,
     /// The limit for the address space of a tool, in MiB.
     memory: u64,
@@ -187,6 +216,7 @@ impl Tools {
             dumpwright: dumpwright.into(),
             minidump_writer: minidump_writer.map(PathBuf::from),
             gcore: found("gdb"),
+            lz4: found("lz4"),
             lldb: ["lldb-19", "lldb"].into_iter().find(|name| found(name)),
             memory: available_memory()? / 2,
             build,
@@ -244,6 +274,8 @@ impl Tools {
         for tool in [
             Tool::Clone,
             Tool::Zstd,
+            Tool::Plain,
+            Tool::PlainThenLz4,
             Tool::MinidumpWriter,
             Tool::Gcore,
             Tool::Lldb,
@@ -253,7 +285,8 @@ impl Tools {
                 continue;
             }
             let is_there = match tool {
-                Tool::Dumpwright | Tool::Clone | Tool::Zstd | Tool::Floor => true,
+                Tool::Dumpwright | Tool::Clone | Tool::Zstd | Tool::Plain | Tool::Floor => true,
+                Tool::PlainThenLz4 => self.lz4,
                 Tool::MinidumpWriter => self.minidump_writer.is_some(),
                 Tool::Gcore => self.gcore,
                 Tool::Lldb => self.lldb.is_some(),
@@ -261,10 +294,10 @@ impl Tools {
             let absent = workload.mapped(sizes) - workload.touched(sizes);
             if !is_there {
                 unused.push((tool, "not installed".to_owned()));
-            } else if kind == Kind::Full && tool.writes_absent_pages() && absent > MOST_ABSENT {
+            } else if kind != Kind::Normal && tool.handles_absent_pages() && absent > MOST_ABSENT {
                 let gib = absent >> 30;
                 unused.push((tool, format!("not run: would read {gib} GiB of absent pages")));
-            } else if is_quick && tool.writes_absent_pages() && workload.name != "small" {
+            } else if is_quick && matches!(tool, Tool::Gcore | Tool::Lldb) && workload.name != "small" {
                 // Debuggers take seconds for a dump.
                 unused.push((tool, "not run with --quick".to_owned()));
             } else {
@@ -278,20 +311,30 @@ impl Tools {
         let (pid, file) = (pid.to_string(), file.display().to_string());
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
         match tool {
-            Tool::Dumpwright | Tool::Clone | Tool::Zstd => {
+            Tool::Dumpwright | Tool::Clone | Tool::Zstd | Tool::Plain => {
                 let types = match kind {
                     Kind::Normal => "normal",
                     Kind::Handles => "normal,with-handle-data",
-                    Kind::Full => "full",
+                    Kind::Compressed | Kind::CompressedClone if tool == Tool::Dumpwright => {
+                        "full,with-memory-compressed"
+                    }
+                    Kind::Full | Kind::Compressed | Kind::CompressedClone => "full",
                 };
                 let program = self.dumpwright.display().to_string();
                 let options: &[&str] = match tool {
                     Tool::Clone => &["--hold", "clone"],
                     Tool::Zstd => &["--compress", "zstd"],
+                    _ if kind == Kind::CompressedClone => &["--hold", "clone"],
                     _ => &[],
                 };
                 let dump = ["dump", "--pid", &pid, "--type", types, "-o", &file];
                 words(&[&[program.as_str()], &dump[..], options].concat())
+            }
+            Tool::PlainThenLz4 => {
+                let program = self.dumpwright.display().to_string();
+                let plain = plain_file(&file);
+                let script = r#""$0" dump --pid "$1" --type full -o "$2" && lz4 -1 -q "$2" "$3""#;
+                words(&["sh", "-c", script, &program, &pid, &plain, &file])
             }
             Tool::Floor => {
                 let program = self.build.join("floor").display().to_string();
@@ -342,6 +385,8 @@ impl Tools {
             .args(self.command(tool, kind, target.pid(), &file))
             // gdb and LLDB would ask the network for symbols.
             .env_remove("DEBUGINFOD_URLS")
+            // lz4 1.10 would use all processors.
+            .env("LZ4_NBWORKERS", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&complaints)?)
@@ -379,7 +424,7 @@ impl Tools {
         };
         if let Ok(figures) = &figures {
             ensure!(
-                kind != Kind::Full || tool == Tool::Zstd || figures.size >= mebibytes(touched),
+                !tool.writes_plain_memory(kind) || figures.size >= mebibytes(touched),
                 "the full dump of {} has only {} MiB",
                 tool.name(),
                 figures.size
@@ -393,8 +438,10 @@ impl Tools {
                 .ignore_stdout()
                 .run()?;
         }
-        if file.exists() {
-            fs::remove_file(&file)?;
+        for left in [&file, Path::new(&plain_file(&file.display().to_string()))] {
+            if left.exists() {
+                fs::remove_file(left)?;
+            }
         }
         // What earlier runs have written must not slow down later ones.
         let output = &self.output;
@@ -409,6 +456,11 @@ impl Tools {
             note,
         })
     }
+}
+
+/// The file that is compressed into `file`.
+fn plain_file(file: &str) -> String {
+    format!("{file}.plain")
 }
 
 fn mebibytes(bytes: u64) -> f64 {

@@ -44,6 +44,13 @@ pub(super) const WORKLOADS: &[Workload] = &[
         touched_kib: &[1024],
     },
     Workload {
+        name: "mixed",
+        units: &["MiB of heap"],
+        sizes: &[1024],
+        quick: &[64],
+        touched_kib: &[1024],
+    },
+    Workload {
         name: "sparse",
         units: &["MiB mapped", "MiB of them touched"],
         sizes: &[32768, 512],
