@@ -124,7 +124,7 @@ pub(super) fn success_text(file: &Path, written: &Written) -> String {
 }
 
 /// Formats the time for which the process stood still.
-fn pause(time: Duration) -> String {
+pub(super) fn pause(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     match time.as_millis() {
         0..1000 => format!("{:.1} ms", seconds * 1000.0),
@@ -134,7 +134,7 @@ fn pause(time: Duration) -> String {
 }
 
 /// Returns a number with its noun, which is plural unless the number is 1.
-fn counted(count: impl Display, noun: &str) -> String {
+pub(super) fn counted(count: impl Display, noun: &str) -> String {
     let count = count.to_string();
     let plural = if count == "1" { "" } else { "s" };
     format!("{count} {noun}{plural}")
