@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use dumpwright_callback::Callback;
+use dumpwright_callback::{Callback, ThreadWriteFlags};
 use dumpwright_target::{Diagnostic, Frozen, Holding, Need, Target};
 
 use crate::capture::{Negotiated, Piece, Snapshot, collect, memory, negotiate, passed_limits, select};
@@ -185,7 +185,10 @@ fn report(snapshot: Snapshot, holding: Holding, later: impl IntoIterator<Item = 
     let exception = exception.map(|exception| ReportedException::of(exception, platform));
     let terms = snapshot.terms();
     let (process_id, dump_type) = (terms.process_id, terms.dump_type);
-    let (threads, modules) = (snapshot.threads().kept().len(), snapshot.modules().len());
+    // A thread that the callback left out in Thread can still have a stack in the dump.
+    let threads = snapshot.threads().kept().iter();
+    let threads = threads.filter(|kept| kept.flags.contains(ThreadWriteFlags::THREAD));
+    let (threads, modules) = (threads.count(), snapshot.modules().len());
     let mut diagnostics = snapshot.into_diagnostics();
     diagnostics.extend(later);
     diagnostics.sort_by_key(|diagnostic| Reverse(diagnostic.severity));

@@ -161,11 +161,17 @@ fn threads_are_left_out_by_their_names() {
         &format!("[threads]\nexcept = [\"{name}\"]\n"),
         0o644,
     );
-    Outcome::of(dump_of(&victim, &file).args(["--force", "--policy"]).arg(&policy)).expect(0);
+    let outcome = Outcome::of(
+        dump_of(&victim, &file)
+            .args(["--force", "--json", "--policy"])
+            .arg(&policy),
+    )
+    .expect(0);
     let left: Vec<_> = Dump::open(&file).unwrap().threads().unwrap();
     assert!(left.iter().all(|thread| thread.name.as_ref() != Some(&name)));
     let expected = all.iter().filter(|thread| thread.name.as_ref() != Some(&name));
     assert_eq!(left.len(), expected.count());
+    assert_eq!(outcome.json()["threads"], left.len());
     assert!(!left.is_empty());
 }
 
