@@ -9,19 +9,24 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use dumpwright_fixtures::child::KilledOnDrop;
 use dumpwright_fixtures::repository;
 use minidump::{Minidump, MinidumpThreadList};
 
-/// Runs the program, and returns what it prints.
+/// Runs the program for a simulated process, and returns what it prints.
 fn run(policy: &str, variable: Option<&Path>, file: &Path) -> String {
-    let program = support::program("policy.c", "gcc", &["-O1"]);
     let scenario = repository().join("testdata/cases/linux-two-threads/scenario.toml");
+    run_for(scenario.to_str().expect("a plain path"), policy, variable, file)
+}
+
+fn run_for(source: &str, policy: &str, variable: Option<&Path>, file: &Path) -> String {
+    let program = support::program("policy.c", "gcc", &["-O1"]);
     let mut command = Command::new(program);
     command
         .arg(policy)
-        .arg(scenario)
+        .arg(source)
         .arg(file)
         .env_remove("DUMPWRIGHT_PROFILE")
         .env_remove("DUMPWRIGHT_POLICY");
@@ -68,6 +73,33 @@ fn a_policy_file_is_followed() {
     fs::write(&empty, "").expect("a file");
     run(empty.to_str().expect("a plain path"), Some(&policy), &file);
     assert_eq!(threads(&file), [main, worker]);
+}
+
+#[test]
+fn the_variable_applies_to_programs_that_know_nothing_of_policies() {
+    let child = Command::new("cat")
+        .arg("correct-horse-battery-staple")
+        .arg("-")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let child = KilledOnDrop(child.expect("cat exists"));
+    let id = child.0.id().to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("dump");
+    let policy = folder.path().join("p.toml");
+    let secret = b"correct-horse-battery-staple";
+    let has_secret = || {
+        let bytes = fs::read(&file).expect("the dump");
+        bytes.windows(secret.len()).any(|part| part == secret)
+    };
+    fs::write(&policy, "type = \"full\"").expect("a file");
+    let printed = run_for(&id, "-", Some(&policy), &file);
+    assert!(printed.starts_with("type 61826, 1 threads"), "{printed}");
+    assert!(has_secret());
+    fs::write(&policy, "type = \"full\"\n[redact]\ncommand-line = true").expect("a file");
+    run_for(&id, "-", Some(&policy), &file);
+    assert!(!has_secret());
 }
 
 #[test]
