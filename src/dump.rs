@@ -3,18 +3,18 @@
 
 use std::cmp::Reverse;
 use std::io;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use dumpwright_callback::Callback;
+use dumpwright_callback::{Callback, ThreadWriteFlags};
 use dumpwright_target::{Diagnostic, Frozen, Holding, Need, Target};
 
-use crate::capture::{Negotiated, Snapshot, collect, memory, negotiate, passed_limits, select};
+use crate::capture::{Negotiated, Piece, Snapshot, collect, memory, negotiate, passed_limits, select};
 use crate::emit::{Destination, Emitted, emit};
 use crate::protocol::dialogue::{Dialogue, Shown};
 use crate::report::Backend;
 use crate::report::ReportedException;
 use crate::sink::Sink;
-use crate::{DumpType, Error, Report, Request, streams};
+use crate::{DumpType, Error, Explanation, Report, Request, streams};
 
 /// Dumps `target` into `sink`. The callback, if there is one, is asked in every phase.
 ///
@@ -39,26 +39,12 @@ pub fn dump(
     let handle = request.process_handle.unwrap_or_else(|| target.process_handle());
     let mut dialogue = Dialogue::new(callback, Shown::new(process_id, handle));
 
-    let negotiated = negotiate(&mut dialogue, request, target)?;
-    check_amend(&negotiated, sink, AmendCheck::BeforeFreeze)?;
-    if !negotiated.callback_writes {
-        sink.prepare()?;
-    }
-    let mut frozen = target.freeze(&need(negotiated.dump_type, request))?;
-    let selection = select(&mut *frozen, &negotiated, &mut dialogue)?;
-    let collected = collect(
-        &mut *frozen,
-        process_id,
-        selection,
-        &negotiated,
-        request,
-        &mut dialogue,
-    )?;
-    check_amend(&negotiated, sink, AmendCheck::BeforeMemory)?;
-    let memory = memory(&mut *frozen, collected, &negotiated, request, &mut dialogue);
-    let mut snapshot = memory.inspect_err(|_| end_early(&mut dialogue, &negotiated))?;
-    snapshot.add_diagnostics(frozen.diagnostics());
-    snapshot.add_diagnostics(passed_limits(&snapshot));
+    let captured = capture(target, request, &mut dialogue, Some(&mut *sink))?;
+    let Captured {
+        negotiated,
+        frozen,
+        snapshot,
+    } = captured;
     let mut held = TargetLease::as_long_as_needed(frozen, &snapshot);
 
     let layout = streams::plan(&snapshot).layout(negotiated.dump_type, time)?;
@@ -93,28 +79,133 @@ pub fn dump(
         Some(stream) => (stream.regions, stream.plain_bytes),
         None => (pieces.len(), pieces.iter().map(|piece| piece.range.len()).sum()),
     };
-    let (threads, modules) = (snapshot.threads().kept().len(), snapshot.modules().len());
+    let bytes = emitted.bytes;
+    let later = late_diagnostics.into_iter().chain(emitted.lost);
+    let mut report = report(snapshot, holding, later);
+    report.bytes = bytes;
+    (report.memory_ranges, report.memory_bytes) = (memory_ranges, memory_bytes);
+    report.elapsed = started.elapsed();
+    Ok(report)
+}
+
+/// Finds out what a dump would contain, without writing it.
+///
+/// The target is suspended and examined, and the callback is asked, in the same way as for a dump.
+/// Memory that is selected is not read, apart from stacks, if the request's
+/// [`fetch_limit`](Request::fetch_limit) is 0. The callback is asked neither about the output nor
+/// about deferred memory.
+///
+/// # Errors
+/// Fails in the cases in which [`dump`] fails before the first byte is written.
+pub fn explain(
+    target: &mut dyn Target,
+    request: &Request,
+    callback: Option<&mut dyn Callback>,
+) -> Result<Explanation, Error> {
+    let started = Instant::now();
+    let time = time(request, target);
+    let handle = request.process_handle.unwrap_or_else(|| target.process_handle());
+    let mut dialogue = Dialogue::new(callback, Shown::new(target.process_id(), handle));
+    let mut request = request.clone();
+    request.explained = true;
+    let captured = capture(target, &request, &mut dialogue, None)?;
+    let Captured {
+        negotiated,
+        mut frozen,
+        snapshot,
+    } = captured;
+    let late_diagnostics = frozen.diagnostics();
+    let holding = frozen.thaw();
+    let length = streams::plan(&snapshot).layout(negotiated.dump_type, time)?.len;
+    let listed: u64 = snapshot.memory().pieces().iter().map(Piece::len).sum();
+    let shares = snapshot.shares();
+    let mut report = report(snapshot, holding, late_diagnostics);
+    report.memory_bytes = shares.iter().map(|share| share.bytes).sum();
+    report.memory_ranges = shares.iter().map(|share| share.ranges).sum();
+    let table_bytes = length - listed;
+    report.bytes = table_bytes + report.memory_bytes;
+    report.elapsed = started.elapsed();
+    Ok(Explanation {
+        report,
+        shares,
+        table_bytes,
+    })
+}
+
+/// A target that was captured and is still frozen.
+struct Captured<'t> {
+    negotiated: Negotiated,
+    frozen: Box<dyn Frozen + 't>,
+    snapshot: Snapshot,
+}
+
+/// Runs all phases before the layout. `sink` is where the dump will go, if there is one.
+fn capture<'t>(
+    target: &'t mut dyn Target,
+    request: &Request,
+    dialogue: &mut Dialogue<'_>,
+    mut sink: Option<&mut dyn Sink>,
+) -> Result<Captured<'t>, Error> {
+    let process_id = target.process_id();
+    let negotiated = negotiate(dialogue, request, target)?;
+    if let Some(sink) = &mut sink {
+        check_amend(&negotiated, &**sink, AmendCheck::BeforeFreeze)?;
+        if !negotiated.callback_writes {
+            sink.prepare()?;
+        }
+    }
+    let mut frozen = target.freeze(&need(negotiated.dump_type, request))?;
+    let selection = select(&mut *frozen, &negotiated, dialogue)?;
+    let collected = collect(
+        &mut *frozen,
+        process_id,
+        selection,
+        &negotiated,
+        request,
+        dialogue,
+    )?;
+    if let Some(sink) = &sink {
+        check_amend(&negotiated, &**sink, AmendCheck::BeforeMemory)?;
+    }
+    let memory = memory(&mut *frozen, collected, &negotiated, request, dialogue);
+    let mut snapshot = memory.inspect_err(|_| end_early(dialogue, &negotiated))?;
+    snapshot.add_diagnostics(frozen.diagnostics());
+    snapshot.add_diagnostics(passed_limits(&snapshot));
+    Ok(Captured {
+        negotiated,
+        frozen,
+        snapshot,
+    })
+}
+
+/// Returns a report about the facts in a snapshot. The caller fills in sizes and times.
+fn report(snapshot: Snapshot, holding: Holding, later: impl IntoIterator<Item = Diagnostic>) -> Report {
     let platform = snapshot.facts().platform();
     let exception = snapshot.threads().exception();
     let exception = exception.map(|exception| ReportedException::of(exception, platform));
+    let terms = snapshot.terms();
+    let (process_id, dump_type) = (terms.process_id, terms.dump_type);
+    // A thread that the callback left out in Thread can still have a stack in the dump.
+    let threads = snapshot.threads().kept().iter();
+    let threads = threads.filter(|kept| kept.flags.contains(ThreadWriteFlags::THREAD));
+    let (threads, modules) = (threads.count(), snapshot.modules().len());
     let mut diagnostics = snapshot.into_diagnostics();
-    diagnostics.extend(late_diagnostics);
-    diagnostics.extend(emitted.lost);
+    diagnostics.extend(later);
     diagnostics.sort_by_key(|diagnostic| Reverse(diagnostic.severity));
-    Ok(Report {
+    Report {
         backend: Backend::Dumpwright,
         process_id,
         exception,
-        dump_type: negotiated.dump_type,
-        bytes: emitted.bytes,
+        dump_type,
+        bytes: 0,
         threads,
         modules,
-        memory_ranges,
-        memory_bytes,
+        memory_ranges: 0,
+        memory_bytes: 0,
         holding,
-        elapsed: started.elapsed(),
+        elapsed: Duration::ZERO,
         diagnostics,
-    })
+    }
 }
 
 /// When an output is checked.

@@ -138,8 +138,8 @@ impl DumpType {
         if let Some(bits) = number {
             return Some(Self::from_bits_retain(bits));
         }
-        if let Some((_, bits)) = PRESETS.iter().find(|(name, _)| *name == word) {
-            return Some(Self::from_bits_retain(*bits));
+        if let Some(flags) = Self::of_preset(&word) {
+            return Some(flags);
         }
         let plain = plain(&word);
         let mut names = Self::all().iter_names();
@@ -150,6 +150,12 @@ impl DumpType {
                 known == plain || known.strip_prefix("with") == Some(plain.as_str())
             })
             .map(|(_, flag)| flag)
+    }
+
+    /// Returns the flags of the preset with this name.
+    pub(crate) fn of_preset(name: &str) -> Option<Self> {
+        let preset = PRESETS.iter().find(|(known, _)| *known == name);
+        preset.map(|(_, bits)| Self::from_bits_retain(*bits))
     }
 
     /// Returns the name of the preset with exactly these flags, or `None` if there is none.
@@ -326,6 +332,11 @@ fn unknown_name(word: &str) -> String {
         }
         other => self::kebab(other),
     };
+    if crate::policy::Preset::NAMES.contains(&word) {
+        return format!(
+            "\"{word}\" is a preset with policies, not a dump type; write preset = \"{word}\" in a policy file"
+        );
+    }
     let word = dumpwright_target::printable(word);
     let known = names.iter().map(String::as_str);
     match dumpwright_text::nearest(&kebab, known) {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use dumpwright_callback::{AskKind, Hresult};
 use dumpwright_target::{AddressRange, Fault, FaultKind};
 
-use crate::protocol::{Difference, ScriptError};
+use crate::protocol::{Difference, ScriptError, TextError};
 
 /// An error that prevents a dump.
 ///
@@ -73,6 +73,9 @@ pub enum Error {
     /// The script is invalid, or it refers to something that the target does not have.
     #[error("{0}")]
     Script(#[from] ScriptError),
+    /// The policy file is invalid.
+    #[error("{0}")]
+    Policy(TextError),
     /// The dialogue differs from the transcript that is played back.
     #[error("the dialogue differs from {file}: {difference}")]
     OtherDialogue {
@@ -177,7 +180,9 @@ impl Error {
                 FaultKind::Unreadable => Hresult::PARTIAL_COPY,
                 _ => of_windows(fault.os_code).unwrap_or(Hresult::E_FAIL),
             },
-            Self::InvalidType { .. } | Self::InvalidRequest(_) | Self::Script(_) => Hresult::INVALID_ARGUMENT,
+            Self::InvalidType { .. } | Self::InvalidRequest(_) | Self::Script(_) | Self::Policy(_) => {
+                Hresult::INVALID_ARGUMENT
+            }
             Self::Cancelled => Hresult::CANCELLED,
             Self::Aborted(AskKind::Module | AskKind::Thread | AskKind::ThreadEx) => Hresult::E_ABORT,
             Self::Aborted(_) => Hresult::E_FAIL,

@@ -120,9 +120,10 @@
 //! | `native` | [`native`]: live processes of this system |
 //! | `sim` | [`sim`]: simulated processes |
 //! | `testing` | `testing`: the test kit for callbacks; it includes `sim` |
+//! | `policy-file` | [`policy::PolicyFile`]: policies as text files |
 //! | `file` | [`FileSink`] and [`dump_to_file`]: files that appear only when they are complete |
 //! | `zstd` | `CompressedSink`: dumps compressed with zstd; [`read`] opens them (needs a C compiler) |
-//! | `cli` (default) | the command line, with `native`, `sim`, `file` and `zstd` |
+//! | `cli` (default) | the command line, with `native`, `sim`, `policy-file`, `file` and `zstd` |
 //!
 //! A library that depends on this crate should disable `cli` with `default-features = false`.
 
@@ -140,6 +141,7 @@ mod dump;
 mod dump_type;
 mod emit;
 mod error;
+mod explanation;
 mod format;
 mod memory;
 #[cfg(feature = "native")]
@@ -157,7 +159,7 @@ mod streams;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use dump::dump;
+pub use dump::{dump, explain};
 pub use dump_type::DumpType;
 #[doc(inline)]
 pub use dumpwright_callback as callback;
@@ -166,6 +168,7 @@ pub use dumpwright_callback::{Ask, Callback, Hresult};
 pub use dumpwright_target as target;
 pub use dumpwright_target::{Diagnostic, Target};
 pub use error::Error;
+pub use explanation::{Explanation, MemoryCause, Share};
 pub use protocol::Profile;
 pub use report::{Backend, Report, ReportedException};
 pub use request::{Request, UserStream};

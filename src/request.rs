@@ -27,6 +27,8 @@ pub struct Request {
     pub(crate) thread_ex: bool,
     pub(crate) max_pause: Option<Duration>,
     pub(crate) max_clone: Option<Duration>,
+    /// Whether to trace why memory is in the dump.
+    pub(crate) explained: bool,
 }
 
 /// A stream that the caller adds to the dump. Its bytes are copied unchanged.
@@ -61,6 +63,7 @@ impl Request {
             thread_ex: false,
             max_pause: None,
             max_clone: Some(Self::MAX_CLONE),
+            explained: false,
         }
     }
 

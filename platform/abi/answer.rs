@@ -139,6 +139,7 @@ unsafe fn answer_kind(
                 stack_end: facts.StackEnd,
                 backing_store_base,
                 backing_store_end,
+                name: None,
             };
             slot!(
                 out,

@@ -29,6 +29,7 @@ fn every_question(then: &mut dyn FnMut(Ask<'_>)) {
         stack_end: 0x7fff_0000_0020,
         backing_store_base: 0,
         backing_store_end: 0,
+        name: None,
     };
     let thread_ex = ThreadAsked {
         backing_store_base: 0x7fff_0000_0021,

@@ -233,6 +233,9 @@ pub struct ThreadAsked<'a> {
     pub backing_store_base: u64,
     /// The end of that stack.
     pub backing_store_end: u64,
+    /// The name of the thread, if it has one. Microsoft's structure has no name, so callbacks in C
+    /// do not get it, and DbgHelp does not provide it.
+    pub name: Option<&'a str>,
 }
 
 /// The facts of a module in Module.

@@ -2,6 +2,7 @@
 
 use dumpwright_target::{Diagnostic, Fault, Frozen, Region, Subject};
 
+use super::causes::Causes;
 use super::snapshot::Terms;
 use super::{
     AddressMap, CapturedMemory, CapturedThreads, Negotiated, ProcessFacts, Selection, Snapshot, dbghelp, map,
@@ -81,6 +82,7 @@ pub(crate) fn collect(
         memory: CapturedMemory::default(),
         shared_data: selection.shared_data,
         diagnostics,
+        causes: Causes::new(request.explained),
     };
     Ok(Collected { snapshot, map })
 }

@@ -38,6 +38,7 @@ pub(super) fn choose(
     let settings = dialogue.compressed_memory_start();
     snapshot.diagnostics.extend(exclusions(map));
     let regions = map.iter().filter(|region| region.is_dumpable());
+    snapshot.causes.note_regions(regions.clone());
     let mut ranges = Vec::new();
     let mut asking = Asking::default();
     for region in regions {

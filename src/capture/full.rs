@@ -37,6 +37,7 @@ pub(super) fn choose(
 ) -> Result<(), Error> {
     snapshot.diagnostics.extend(exclusions(map));
     let regions: Vec<_> = map.iter().filter(|region| region.is_dumpable()).collect();
+    snapshot.causes.note_regions(regions.iter().copied());
     let ranges = if dialogue.has_callback() {
         agreed(&regions, dialogue)?
     } else {

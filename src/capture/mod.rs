@@ -3,6 +3,7 @@
 //! Each step takes the result of the previous one and returns its own, so the steps cannot be run
 //! in the wrong order.
 
+mod causes;
 mod collect;
 mod compressed;
 mod dbghelp;

@@ -5,6 +5,7 @@ use dumpwright_callback::ThreadWriteFlags;
 use dumpwright_target::{AddressRange, Hooked, Memory, Platform, Region, RegionKind, protect};
 
 use super::{Snapshot, segments, thread_data, wow64};
+use crate::explanation::MemoryCause;
 use crate::memory::reader::Structures;
 use crate::memory::set::{RangeSet, without_repetitions};
 use crate::memory::words::each_word;
@@ -80,7 +81,10 @@ pub(super) fn late(
     }
     ranges.extend(wow64::ranges(memory, snapshot));
     ranges.extend(snapshot.facts.unwind_information());
-    ranges.extend(segments::ranges(memory, snapshot, map));
+    snapshot.causes.note(MemoryCause::ThreadData, &ranges);
+    let segments = segments::ranges(memory, snapshot, map);
+    snapshot.causes.note(MemoryCause::Modules, &segments);
+    ranges.extend(segments);
     ranges
 }
 

@@ -9,6 +9,7 @@ use super::fetch::Chosen;
 use super::full::{LONGEST_UNTOUCHED_RUN, untouched};
 use super::ranges::{indirect, late, private, stack_ranges, windows};
 use super::{Snapshot, filter};
+use crate::explanation::MemoryCause;
 use crate::memory::reader;
 use crate::memory::set::RangeSet;
 use crate::protocol::dialogue::Dialogue;
@@ -30,17 +31,23 @@ pub(super) fn choose(
     let mut others = Vec::new();
     if dump_type.contains(DumpType::WITH_INDIRECTLY_REFERENCED_MEMORY) {
         others.extend(indirect(frozen, snapshot, map, &stacks, dialogue)?);
+        snapshot.causes.note(MemoryCause::Referenced, &others);
     }
-    others.extend(private(map, dump_type, snapshot.terms.profile));
+    let private = private(map, dump_type, snapshot.terms.profile);
+    snapshot.causes.note(MemoryCause::Private, &private);
+    others.extend(private);
     let left_out = filter::regions_of_stacks(snapshot, map);
     // All reads that help to choose are made before Memory is asked: a callback may take later
     // reads for memory that is dumped, and limit them.
     let mut unasked = late(frozen, snapshot, map, dialogue.service());
-    unasked.extend(windows(snapshot, filter::may_show(snapshot)));
+    let windows = windows(snapshot, filter::may_show(snapshot));
+    snapshot.causes.note(MemoryCause::Code, &windows);
+    unasked.extend(windows);
     let objects = match dump_type.contains(DumpType::FILTER_TRIAGE) {
         true => filter::objects(frozen, snapshot, map, &stacks, dialogue)?,
         false => Vec::new(),
     };
+    snapshot.causes.note(MemoryCause::Referenced, &objects);
     let mut others: Vec<_> = RangeSet::union(others).subtract(&left_out).iter().collect();
     let mut asked = Vec::new();
     while let Some(range) = dialogue.memory() {
@@ -48,6 +55,7 @@ pub(super) fn choose(
         dialogue.service().poll_cancel()?;
     }
     snapshot.diagnostics.extend(not_mapped(&asked, map));
+    snapshot.causes.note(MemoryCause::Callback, &asked);
     others.extend(asked);
     let mut removed = Vec::new();
     while let Some(range) = dialogue.remove_memory() {

@@ -3,6 +3,7 @@
 use dumpwright_callback::SecondaryFlags;
 use dumpwright_target::{AddressRange, Diagnostic};
 
+use super::causes::Causes;
 use super::{AddressMap, CapturedMemory, CapturedModule, CapturedThreads, ProcessFacts};
 use crate::request::UserStream;
 use crate::{DumpType, Profile};
@@ -22,6 +23,7 @@ pub(crate) struct Snapshot {
     /// The parts of `KUSER_SHARED_DATA` that were chosen before the threads.
     pub(super) shared_data: Vec<AddressRange>,
     pub(super) diagnostics: Vec<Diagnostic>,
+    pub(super) causes: Causes,
 }
 
 /// The parameters of the dump, settled before anything is read from the target.

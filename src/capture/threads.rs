@@ -231,6 +231,7 @@ pub(super) fn ask(
             stack_end: thread.stack.map_or(0, |stack| stack.range.start()),
             backing_store_base: thread.backing_store.map_or(0, AddressRange::start),
             backing_store_end: thread.backing_store.map_or(0, AddressRange::end),
+            name: thread.name.as_deref(),
         };
         let flags = match thread_ex {
             true => dialogue.thread_ex(asked, flags)?,

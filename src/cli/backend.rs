@@ -9,13 +9,14 @@
 mod system;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use dumpwright::{Callback, Error, Report, Request, Sink, Target, dump};
 
 pub(super) use system::{
-    HoldArg, RunningProcess, check_reader, create_file, dump_program, hold, host, name_of, processes,
-    standard_error, standard_output,
+    HoldArg, RunningProcess, check_reader, create_file, dump_program, estimate, hold, host, name_of,
+    processes, standard_error, standard_output,
 };
 
 #[derive(Debug, Args)]
@@ -41,6 +42,15 @@ pub(super) enum BackendArg {
     Dumpwright,
     /// MiniDumpWriteDump of DbgHelp (only on Windows, and only for live processes)
     Dbghelp,
+}
+
+/// How long a process would be stopped for a dump.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StopEstimate {
+    /// If it is stopped until everything has been read.
+    pub(super) stop: Duration,
+    /// If it is cloned.
+    pub(super) clone: Duration,
 }
 
 /// Writes one dump.

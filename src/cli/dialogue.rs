@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use dumpwright::policy::{PolicyFile, PolicySet, ProcessTexts};
 use dumpwright::protocol::{Lint, Playback, Recorder, Script, ScriptError, Symbols, Transcript};
 use dumpwright::{Callback, Error, FileSink, Report, Request, Sink, Target};
 
@@ -17,13 +18,13 @@ pub(super) struct DialogueArgs {
     /// The callback decides what the dump contains: for each thread and module, the writer calls
     /// it and follows the answer. Without --script and --playback, the dump is made without a
     /// callback. docs/script.md describes the format.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "policies")]
     script: Option<PathBuf>,
 
     /// Answer the callback as recorded in this transcript
     ///
     /// The dump fails if the dialogue differs from the recorded one.
-    #[arg(long, value_name = "FILE", conflicts_with = "script")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["script", "policies"])]
     playback: Option<PathBuf>,
 
     /// Record the dialogue with the callback in this file, as JSON lines
@@ -53,6 +54,7 @@ enum Answers {
     Nobody,
     Script(Script),
     Playback(PathBuf, Playback),
+    Policy(PolicySet),
 }
 
 /// The dialogue of one dump, recorded if a transcript was requested.
@@ -60,6 +62,7 @@ pub(super) struct RecordedDialogue<'a> {
     args: &'a DialogueArgs,
     symbols: Symbols,
     answers: Answers,
+    policy: Option<PolicyFile>,
     /// The file of the transcript. It is as private as a dump, because it contains the memory that
     /// a callback supplies for reads.
     transcript: Option<FileSink>,
@@ -67,8 +70,14 @@ pub(super) struct RecordedDialogue<'a> {
 
 impl<'a> RecordedDialogue<'a> {
     /// Reads the script or the transcript to play back, and creates the file of the new transcript.
-    /// `symbols` are the names of addresses in all of them.
-    pub fn open(args: &'a DialogueArgs, symbols: Symbols, force: bool) -> Result<Self, Error> {
+    /// `symbols` are the names of addresses in all of them. A policy answers if there is neither a
+    /// script nor such a transcript.
+    pub fn open(
+        args: &'a DialogueArgs,
+        policy: Option<PolicyFile>,
+        symbols: Symbols,
+        force: bool,
+    ) -> Result<Self, Error> {
         let create = |file: &PathBuf| backend::create_file(file, force);
         let transcript = args.transcript.as_ref().map(create).transpose()?;
         let answers = match (&args.script, &args.playback) {
@@ -85,8 +94,31 @@ impl<'a> RecordedDialogue<'a> {
             args,
             symbols,
             answers,
+            policy,
             transcript,
         })
+    }
+
+    /// Reads what a policy overwrites of the texts of a live process.
+    pub fn of_process(self, pid: u32) -> Result<Self, Error> {
+        if !self.policy.as_ref().is_some_and(PolicyFile::needs_texts) {
+            return Ok(self);
+        }
+        let failed = |error| {
+            Error::InvalidRequest(format!(
+                "the policy overwrites texts of process {pid}, which cannot be read: {error}; run dumpwright as the user of \
+                 the process or as root, or remove the keys environment and command-line"
+            ))
+        };
+        let texts = ProcessTexts::of_process(pid).map_err(failed)?;
+        self.with_texts(&texts)
+    }
+
+    fn with_texts(mut self, texts: &ProcessTexts) -> Result<Self, Error> {
+        if let Some(policy) = self.policy.take() {
+            self.answers = Answers::Policy(policy.policies(texts)?);
+        }
+        Ok(self)
     }
 
     /// Lets the rules of a script read the memory of `target`, a separate copy of the target that
@@ -115,12 +147,14 @@ impl<'a> RecordedDialogue<'a> {
             args,
             symbols,
             mut answers,
+            policy: _,
             transcript: transcript_file,
-        } = self;
+        } = self.with_texts(&ProcessTexts::default())?;
         let callback: Option<&mut dyn Callback> = match &mut answers {
             Answers::Nobody => None,
             Answers::Script(script) => Some(script),
             Answers::Playback(_, playback) => Some(playback),
+            Answers::Policy(policies) => Some(policies),
         };
         let mut lint = None;
         let callback: Option<&mut dyn Callback> = match callback {
@@ -165,6 +199,11 @@ impl Answers {
     ) -> Result<Report, Error> {
         let taken_over = match self {
             Self::Nobody => return outcome,
+            Self::Policy(policies) => {
+                let mut report = outcome?;
+                policies.conclude(&mut report);
+                return Ok(report);
+            }
             Self::Script(script) => {
                 if lint {
                     for line in script.unused() {

@@ -9,21 +9,23 @@ use std::time::Duration;
 
 use clap::Args;
 use dumpwright::native::{Outcome, Spawned};
+use dumpwright::policy::PolicyFile;
 use dumpwright::protocol::Symbols;
 use dumpwright::sim::{Scenario, ScenarioError};
-use dumpwright::target::{Fault, FaultKind};
+use dumpwright::target::{Fault, FaultKind, Target};
 use dumpwright::{CompressedSink, DumpType, Error, FileSink, Profile, Report, Request, Sink};
 
-use super::backend::{self, BackendArgs, HoldArg, Writer};
+use super::backend::{self, BackendArg, BackendArgs, HoldArg, Writer};
 use super::dialogue::{DialogueArgs, RecordedDialogue};
+use super::policy::PolicyArgs;
 use super::progress::ProgressSink;
 use super::signals::{Unstoppable, survive_size_limit};
 use super::{FAILED, PARTIAL, UNPRINTED, USAGE, print, process, result};
 
 // The groups of options in the help.
-const PROCESS: &str = "Process";
+pub(super) const PROCESS: &str = "Process";
 const OUTPUT: &str = "Output";
-const CONTENTS: &str = "Contents";
+pub(super) const CONTENTS: &str = "Contents";
 pub(super) const CALLBACK: &str = "Callback and compatibility";
 
 /// The size in bytes of the largest user stream.
@@ -112,6 +114,9 @@ pub(super) struct DumpArgs {
         help_heading = CONTENTS
     )]
     dump_type: DumpType,
+
+    #[command(flatten)]
+    policy: PolicyArgs,
 
     #[command(flatten)]
     dialogue: DialogueArgs,
@@ -261,25 +266,25 @@ struct SourceArg {
 
 impl DumpArgs {
     /// How a live process is held.
-    fn hold(&self) -> HoldArg {
-        self.hold
-            .unwrap_or_else(|| HoldArg::usual(self.max_pause.is_some()))
+    fn hold(&self, policy: Option<&PolicyFile>) -> HoldArg {
+        let has_limit = self.max_pause.is_some() || policy.is_some_and(PolicyFile::limits_pause);
+        self.hold.unwrap_or_else(|| HoldArg::usual(has_limit))
     }
 
     /// Returns why the arguments exclude each other, if they do in a way that their parser does not
     /// find out.
     pub(super) fn conflict(&self) -> Option<&'static str> {
-        (self.compresses_memory() && self.compress.is_some()).then_some(
+        (compresses_memory(self.dump_type) && self.compress.is_some()).then_some(
             "--compress cannot be used with the dump type with-memory-compressed (0x4000000): its memory is compressed \
              already, and its header is written last, which a compressed output does not allow",
         )
     }
+}
 
-    /// Whether the dump has compressed memory.
-    fn compresses_memory(&self) -> bool {
-        let effective = self.dump_type.normalised();
-        effective.is_ok_and(|effective| effective.contains(DumpType::WITH_MEMORY_COMPRESSED))
-    }
+/// Whether a dump of this type has compressed memory.
+fn compresses_memory(dump_type: DumpType) -> bool {
+    let effective = dump_type.normalised();
+    effective.is_ok_and(|effective| effective.contains(DumpType::WITH_MEMORY_COMPRESSED))
 }
 
 /// Makes the dumps that the arguments describe and prints the results. Returns the exit status: of
@@ -422,27 +427,41 @@ pub(super) struct Written {
 
 fn run_checked(args: &DumpArgs, pid: Option<u32>, file: &Path, to_stdout: bool) -> Result<Written, Error> {
     args.backend.check(args.source.scenario.is_none())?;
+    let policy = args.policy.load()?;
+    let names_threads = policy.as_ref().is_some_and(PolicyFile::names_threads);
+    if names_threads && args.backend.of(args.source.scenario.is_none()) == BackendArg::Dbghelp {
+        let reason =
+            "the policy names threads, and DbgHelp does not provide their names; use --backend dumpwright";
+        return Err(Error::InvalidRequest(reason.to_owned()));
+    }
+    let added = policy.as_ref().map_or(DumpType::NORMAL, PolicyFile::dump_type);
+    let dump_type = args.dump_type | added;
     // Without these two checks, the errors would be found only after the process was suspended.
-    args.dump_type.normalised()?;
+    dump_type.normalised()?;
     if args.dialogue.transcript.as_deref() == Some(file) {
         let reason = "--output and --transcript have the same name; give them different names";
         return Err(Error::InvalidRequest(reason.to_owned()));
     }
     let output = OutputArg::open(args, file, to_stdout)?;
-    if args.compresses_memory() && args.dialogue.asks_nobody() && output.file.check_amend().is_err() {
+    if compresses_memory(dump_type) && args.dialogue.asks_nobody() && output.file.check_amend().is_err() {
         let reason = "with-memory-compressed (0x4000000) needs a file, because its header is written last; name a file with \
                       --output, or use --type with-full-memory --compress zstd";
         return Err(Error::InvalidRequest(reason.to_owned()));
     }
-    let dialogue = |symbols| RecordedDialogue::open(&args.dialogue, symbols, args.force);
-    let request = request(args)?;
+    let hold = args.hold(policy.as_ref());
+    let request = match &policy {
+        Some(policy) => policy.request(Request::new(dump_type)),
+        None => Request::new(dump_type),
+    };
+    let dialogue = |symbols| RecordedDialogue::open(&args.dialogue, policy, symbols, args.force);
+    let request = adjusted(request, args)?;
     match (pid, &args.source.scenario) {
         (Some(pid), _) => {
-            let dialogue = dialogue(Symbols::live())?;
-            if args.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
+            let dialogue = dialogue(Symbols::live())?.of_process(pid)?;
+            if dump_type.contains(DumpType::WITH_FULL_MEMORY) {
                 backend::check_reader(&output.file, pid)?;
             }
-            let (mut process, announced) = backend::hold(&args.backend, pid, args.hold(), &request)?;
+            let (mut process, announced) = backend::hold(&args.backend, pid, hold, &request)?;
             // With --json, standard error may be for the result.
             if let Some(text) = announced.filter(|_| !args.json) {
                 print::complain(text);
@@ -458,18 +477,23 @@ fn run_checked(args: &DumpArgs, pid: Option<u32>, file: &Path, to_stdout: bool) 
                 dialogue(Symbols::new().names_of(process.symbols().iter()))?.reading(process.clone());
             output.write(&mut process, &request, dialogue)
         }
-        (None, None) => exec(args, request, output, dialogue(Symbols::live())?, to_stdout),
+        (None, None) => {
+            let dialogue = dialogue(Symbols::live())?;
+            exec(args, hold, request, output, dialogue, to_stdout)
+        }
     }
 }
 
-/// Returns the request that the arguments describe. Reads the files of the user streams.
-pub(super) fn request(args: &DumpArgs) -> Result<Request, Error> {
-    let mut request = Request::new(args.dump_type)
+/// Adds what the arguments say to a request. Reads the files of the user streams.
+pub(super) fn adjusted(request: Request, args: &DumpArgs) -> Result<Request, Error> {
+    let mut request = request
         .profile(args.profile)
         .find_crash(true)
         .thread_ex_list(args.thread_ex)
-        .max_clone(args.max_clone)
-        .include_dont_dump(args.include_dontdump);
+        .max_clone(args.max_clone);
+    if args.include_dontdump {
+        request = request.include_dont_dump(true);
+    }
     if let Some(comment) = &args.comment {
         request = request.comment(comment);
     }
@@ -486,7 +510,7 @@ pub(super) fn request(args: &DumpArgs) -> Result<Request, Error> {
 }
 
 /// Parses the value of `--pid`.
-fn pid(text: &str) -> Result<u32, String> {
+pub(super) fn pid(text: &str) -> Result<u32, String> {
     let pid = text.parse().ok().filter(|pid| *pid > 0);
     pid.ok_or_else(|| {
         let is_name = text.chars().next().is_some_and(char::is_alphabetic);
@@ -576,6 +600,7 @@ fn read_stream(path: &Path) -> Result<Vec<u8>, String> {
 /// killed, and kills it.
 fn exec(
     args: &DumpArgs,
+    hold: HoldArg,
     request: Request,
     output: OutputArg,
     dialogue: RecordedDialogue<'_>,
@@ -604,7 +629,9 @@ fn exec(
             return Err(fault(reason).advise("give a shorter --after").into());
         }
     };
-    let written = backend::dump_program(&args.backend, &mut program, args.hold(), |writer| {
+    // A process that the program started may have crashed instead.
+    let dialogue = dialogue.of_process(program.process_id())?;
+    let written = backend::dump_program(&args.backend, &mut program, hold, |writer| {
         output.write(writer, &request, dialogue)
     });
     if let Err(fault) = program.kill() {

@@ -5,10 +5,13 @@ mod case;
 mod check;
 mod convert;
 mod dialogue;
+mod diff;
 mod dump;
+mod explain;
 #[cfg(target_os = "linux")]
 mod guard;
 mod manual;
+mod policy;
 mod print;
 mod process;
 mod progress;
@@ -43,8 +46,8 @@ const UNPRINTED: u8 = 4;
 const EXIT_STATUS: &str = "\
 Exit status:
   0  success; for dump, the dump is complete
-  1  failure; for dump, there is no dump; for check, the dump has errors
-  2  wrong usage
+  1  failure; for dump, there is no dump; for check, the dump has errors; for diff, the dumps differ
+  2  wrong usage; for diff, also a dump that cannot be read
   3  dump only: the dump was written but is partial; the result lists what is missing
   4  dump only: the dump was written, but its result cannot be printed";
 
@@ -110,6 +113,10 @@ Examples:
       dumpwright dump 4711 --type full --compress zstd -o hung.dmp.zst
   Start a program, and dump it if it crashes:
       dumpwright dump --exec --after never -o crash.dmp -- ./server --port 8080
+  Make a small dump without the secrets in a file:
+      dumpwright dump 4711 --for-upload --redact secrets.txt
+  Dump process 4711 as a policy says:
+      dumpwright dump 4711 --policy small.toml
   Dump process 4711, answer the callback by a script, and record the calls:
       dumpwright dump 4711 --script answers.toml --transcript calls.jsonl -o out.dmp";
 
@@ -198,6 +205,24 @@ enum Command {
     /// A transcript is written by the option --transcript of dump, and by rehearse.
     #[command(after_long_help = EXIT_STATUS)]
     Transcript(transcript::TranscriptArgs),
+    /// Compare two dumps
+    ///
+    /// Compares what the dumps contain: the streams, and in these the fields, threads, modules,
+    /// handles and ranges of memory. Where something is in the file makes no difference, and
+    /// neither does the form of the memory: plain, compressed, or in a file that is compressed as a
+    /// whole.
+    #[command(after_long_help = format!("{}\n\n{EXIT_STATUS}", diff::EXAMPLES))]
+    Diff(diff::DiffArgs),
+    /// Say what a dump would contain and how large it would be, without writing it
+    ///
+    /// The size is divided by the reasons why memory is in the dump. A live process is stopped for
+    /// a short time, as for a normal dump; its memory is not read, apart from stacks. On Linux, the
+    /// time for which a dump would stop it is estimated.
+    #[command(after_long_help = format!("{}\n\n{EXIT_STATUS}", explain::EXAMPLES))]
+    Explain(Box<explain::ExplainArgs>),
+    /// Check policy files, which say what dumps contain
+    #[command(subcommand, arg_required_else_help = true)]
+    Policy(policy::PolicyCommand),
     /// Print the completions of a shell
     ///
     /// For example, for bash: dumpwright completions bash > /etc/bash_completion.d/dumpwright
@@ -215,7 +240,7 @@ enum Command {
 }
 
 /// The names of the commands, for hints about misspelt ones.
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 14] = [
     "dump",
     "show",
     "check",
@@ -224,6 +249,9 @@ const COMMANDS: [&str; 11] = [
     "new-case",
     "record",
     "transcript",
+    "diff",
+    "explain",
+    "policy",
     "completions",
     "man",
     "help",
@@ -274,6 +302,12 @@ pub(crate) fn run() -> ExitCode {
             record::run(args)
         }
         Command::Transcript(args) => transcript::run(args),
+        Command::Diff(args) => {
+            signals::survive_size_limit();
+            return diff::run(args);
+        }
+        Command::Explain(args) => return explain::run(args),
+        Command::Policy(command) => policy::run(command),
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::man(args),
         #[cfg(target_os = "linux")]

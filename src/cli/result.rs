@@ -137,7 +137,7 @@ pub(super) fn details(report: &Report) -> String {
 }
 
 /// Formats the time for which the process stood still.
-fn pause(time: Duration) -> String {
+pub(super) fn pause(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     match time.as_millis() {
         0..1000 => format!("{:.1} ms", seconds * 1000.0),
@@ -147,7 +147,7 @@ fn pause(time: Duration) -> String {
 }
 
 /// Returns a number with its noun, which is plural unless the number is 1.
-fn counted(count: impl Display, noun: &str) -> String {
+pub(super) fn counted(count: impl Display, noun: &str) -> String {
     let count = count.to_string();
     let plural = if count == "1" { "" } else { "s" };
     format!("{count} {noun}{plural}")

@@ -1,10 +1,9 @@
-use std::collections::BTreeSet;
-
 use dumpwright_callback::{Ask, Callback, ProcessAsked, ThreadWriteFlags};
 use dumpwright_target::AddressRange;
 
 use super::ranges::Ranges;
 use super::registers;
+use super::threads::{ThreadList, ThreadSelector};
 use crate::memory::set::RangeSet;
 
 /// The lowest address that can be a pointer. No system maps memory below it: 64 KiB is the default
@@ -29,7 +28,7 @@ const LOWEST_ADDRESS: u64 = 0x1_0000;
 pub struct AroundRegisters {
     before: u64,
     behind: u64,
-    threads: Option<BTreeSet<u32>>,
+    threads: Option<ThreadList>,
     found: Vec<AddressRange>,
     ranges: Option<Ranges>,
 }
@@ -51,7 +50,13 @@ impl AroundRegisters {
     /// Looks only at the registers of these threads.
     #[must_use]
     pub fn of_threads(mut self, ids: impl IntoIterator<Item = u32>) -> Self {
-        self.threads = Some(ids.into_iter().collect());
+        self.threads = Some(ids.into_iter().map(ThreadSelector::Id).collect());
+        self
+    }
+
+    /// Looks only at the registers of threads in this list.
+    pub(super) fn of(mut self, threads: ThreadList) -> Self {
+        self.threads = Some(threads);
         self
     }
 
@@ -75,10 +80,7 @@ impl Callback for AroundRegisters {
                 true
             }
             Ask::Thread { thread, keep } | Ask::ThreadEx { thread, keep } => {
-                let is_meant = self
-                    .threads
-                    .as_ref()
-                    .is_none_or(|ids| ids.contains(&thread.thread_id));
+                let is_meant = self.threads.as_ref().is_none_or(|list| list.has(&thread));
                 if is_meant && keep.contains(ThreadWriteFlags::THREAD) {
                     let values = registers::general(thread.context);
                     let ranges: Vec<_> = values

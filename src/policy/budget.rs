@@ -71,6 +71,8 @@ pub struct SizeBudget<'a> {
     selected: Option<Selected>,
     full: Full,
     dropped: Vec<Dropped>,
+    /// The priorities that come first among the regions of a dump of all memory.
+    first: Vec<Priority>,
 }
 
 struct SeenThread {
@@ -189,6 +191,26 @@ impl<'a> SizeBudget<'a> {
             selected: None,
             full: Full::default(),
             dropped: Vec::new(),
+            first: Vec::new(),
+        }
+    }
+
+    /// Keeps the regions of these priorities before others, in this order, in a dump of all memory.
+    ///
+    /// [`Priority::Stack`] and [`Priority::Added`] come first in any case. Priorities that are not
+    /// in the list follow in their usual order.
+    #[must_use]
+    pub fn keep_first(mut self, order: impl IntoIterator<Item = Priority>) -> Self {
+        self.first = order.into_iter().collect();
+        self
+    }
+
+    /// Returns the position of a priority in the order in which regions are kept.
+    fn rank(&self, priority: Priority) -> (usize, Priority) {
+        let place = self.first.iter().position(|first| *first == priority);
+        match priority {
+            Priority::Stack | Priority::Added => (0, priority),
+            _ => (place.map_or(usize::MAX, |place| place + 1), priority),
         }
     }
 
@@ -431,19 +453,19 @@ impl<'a> SizeBudget<'a> {
                 range
                     .intersect(&named)
                     .iter()
-                    .map(|range| (Priority::Added, range.len(), range)),
+                    .map(|range| (self.rank(Priority::Added), range.len(), range)),
             );
             candidates.extend(
                 range
                     .subtract(&named)
                     .iter()
-                    .map(|range| (*priority, range.len(), range)),
+                    .map(|range| (self.rank(*priority), range.len(), range)),
             );
         }
         candidates.sort_unstable();
         let mut left = self.limit - len(&stacks);
         let mut kept: Vec<_> = stacks.iter().collect();
-        for (priority, size, range) in candidates {
+        for ((_, priority), size, range) in candidates {
             if size <= left {
                 left -= size;
                 kept.push(range);

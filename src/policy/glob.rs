@@ -1,4 +1,4 @@
-//! Wildcard patterns for module names.
+//! Wildcard patterns for the names of modules and threads.
 
 /// Whether a module's path matches a pattern. `*` matches any number of characters, `?` exactly
 /// one.
@@ -18,6 +18,13 @@ pub(crate) fn matches(pattern: &str, path: &str) -> bool {
             .collect()
     };
     matches_all(&fold(pattern), &fold(subject))
+}
+
+/// Whether a text, such as the name of a thread, matches a pattern. The characters are compared as
+/// they are.
+pub(crate) fn matches_text(pattern: &str, text: &str) -> bool {
+    let characters = |text: &str| text.chars().collect::<Vec<_>>();
+    matches_all(&characters(pattern), &characters(text))
 }
 
 /// Matches with backtracking. Only the last star has to be tried with more characters.
@@ -48,7 +55,14 @@ fn matches_all(pattern: &[char], text: &[char]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{matches, matches_text};
+
+    #[test]
+    fn names_of_threads_have_no_folders() {
+        assert!(matches_text("kworker*", "kworker/0:1"));
+        assert!(!matches_text("0:1", "kworker/0:1"));
+        assert!(!matches_text("Worker", "worker"));
+    }
 
     #[test]
     fn names_folders_and_case() {

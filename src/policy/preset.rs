@@ -3,6 +3,9 @@ use dumpwright_callback::{Ask, Callback, ProcessAsked};
 use super::{AroundRegisters, Chain, IgnoreReadFailures, Redact, SizeBudget};
 use crate::{DumpType, Request};
 
+/// The bytes before and after each address in a register that [`Preset::first_look`] adds.
+pub(super) const FIRST_LOOK: (u64, u64) = (256, 1024);
+
 /// A dump type combined with policies that suit it.
 ///
 /// ```
@@ -16,21 +19,65 @@ use crate::{DumpType, Request};
 /// # Ok::<(), dumpwright::Error>(())
 /// ```
 ///
-/// The names `mini`, `heap`, `full` and so on are not presets of this type, but names of plain dump
-/// types; see [`DumpType::parse`].
+/// Each preset has a name, by which the command line and policy files know it: see
+/// [`named`](Self::named).
 pub struct Preset<'a> {
     request: Request,
     policies: Box<dyn Callback + 'a>,
 }
 
 impl<'a> Preset<'a> {
+    /// The names of all presets. The first five are those of plain dump types, which
+    /// [`DumpType::parse`] knows as well.
+    pub const NAMES: [&'static str; 10] = [
+        "normal",
+        "mini",
+        "heap",
+        "triage",
+        "full",
+        "first-look",
+        "for-upload",
+        "discreet",
+        "stack-traces",
+        "everything",
+    ];
+
+    /// The limit of the preset `for-upload` if no other one is given: 8 MiB of memory.
+    pub const UPLOAD_SIZE: u64 = 8 << 20;
+
+    /// Returns the preset with this name; `None` if there is none.
+    ///
+    /// `for-upload` has the limit [`UPLOAD_SIZE`](Self::UPLOAD_SIZE), and `discreet` no texts; add
+    /// a [`Redact`] to it. The presets that are dump types leave out memory that cannot be read.
+    ///
+    /// ```
+    /// use dumpwright::policy::Preset;
+    ///
+    /// assert!(Preset::NAMES.iter().all(|name| Preset::named(name).is_some()));
+    /// assert!(Preset::named("tiny").is_none());
+    /// ```
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "first-look" => Self::first_look(),
+            "for-upload" => Self::for_upload(Self::UPLOAD_SIZE),
+            "discreet" => Self::discreet([""; 0]),
+            "stack-traces" => Self::stack_traces(),
+            "everything" => Self::everything(),
+            _ => Self {
+                request: Request::new(DumpType::of_preset(name)?),
+                policies: Box::new(IgnoreReadFailures::new()),
+            },
+        })
+    }
+
     /// Creates a preset for a first look at a problem: threads, modules, stacks, the memory that
     /// registers point to (256 bytes before and 1 KiB after), and module names without folders.
     /// Memory that cannot be read is left out.
     #[must_use]
     pub fn first_look() -> Self {
         let policies = Chain::new()
-            .then(AroundRegisters::new(256, 1024))
+            .then(AroundRegisters::new(FIRST_LOOK.0, FIRST_LOOK.1))
             .then(IgnoreReadFailures::new());
         let dump_type =
             DumpType::WITH_THREAD_INFO | DumpType::WITH_UNLOADED_MODULES | DumpType::FILTER_MODULE_PATHS;

@@ -1,5 +1,6 @@
 use std::ops::Range;
 
+use aho_corasick::AhoCorasick;
 use dumpwright_callback::{
     Ask, Callback, Hresult, ModuleWriteFlags, ProcessAsked, ThreadWriteFlags, VmReadAnswer,
 };
@@ -40,6 +41,8 @@ pub struct Redact {
     patterns: Vec<Vec<u8>>,
     /// The patterns that are also searched for in registers and modules.
     everywhere: Vec<Vec<u8>>,
+    /// Finds all patterns in one pass. `None` until it is needed, and if it cannot be built.
+    finder: Option<AhoCorasick>,
     /// The state of a read that is not complete.
     underway: Option<Underway>,
     redacted: Redacted,
@@ -95,6 +98,7 @@ impl Redact {
         if !pattern.is_empty() {
             self.everywhere.push(pattern.clone());
             self.patterns.push(pattern);
+            self.finder = None;
         }
         self
     }
@@ -137,6 +141,7 @@ impl Redact {
     /// Adds texts that are overwritten in memory, in UTF-8 and UTF-16. Modules whose names contain
     /// them are kept.
     fn in_memory<'t>(mut self, texts: impl IntoIterator<Item = &'t [u8]>) -> Self {
+        self.finder = None;
         for text in texts.into_iter().filter(|text| text.len() >= Self::SHORTEST) {
             self.patterns.push(text.to_vec());
             if let Ok(text) = std::str::from_utf8(text) {
@@ -185,6 +190,20 @@ impl Redact {
             .any(|pattern| find(pattern, bytes).is_some())
     }
 
+    /// Returns the places of all patterns in `bytes`.
+    fn places(&mut self, bytes: &[u8]) -> Vec<Range<usize>> {
+        if self.finder.is_none() && !self.patterns.is_empty() {
+            self.finder = AhoCorasick::new(&self.patterns).ok();
+        }
+        match &self.finder {
+            Some(finder) => finder
+                .find_overlapping_iter(bytes)
+                .map(|found| found.range())
+                .collect(),
+            None => places(&self.patterns, bytes),
+        }
+    }
+
     /// Processes a part of a read: `bytes` at address `at`. `size` is the number of bytes from `at`
     /// to the end of the read, and `is_last` is set if the read ends with `bytes`.
     ///
@@ -202,7 +221,7 @@ impl Redact {
         window.extend_from_slice(bytes);
         let is_inside = |pattern: &[u8]| find(&window, pattern).is_some();
 
-        let found = places(&self.patterns, &window);
+        let found = self.places(&window);
         let tails = || parts(&self.patterns, &window, begins_with_part);
         let tail = if is_last {
             0
@@ -281,14 +300,14 @@ impl Redact {
         }
         if self.patterns.iter().any(|pattern| pattern.contains(&fill)) {
             // The fill bytes and their neighbours may form a new match.
-            while let Some(place) = places(&self.patterns, bytes).pop() {
+            while let Some(place) = self.places(bytes).pop() {
                 bytes[place].fill(fill);
             }
         }
     }
 }
 
-/// Returns the places of all patterns in `bytes`.
+/// Does the same as [`Redact::places`], one pattern after the other.
 fn places(patterns: &[Vec<u8>], bytes: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     for pattern in patterns {

@@ -2,17 +2,20 @@ use std::collections::BTreeSet;
 
 use dumpwright_callback::{Ask, Callback, ProcessAsked, ThreadAsked, ThreadWriteFlags};
 
+use super::glob;
+
 /// Includes only some threads, or only parts of them.
 ///
-/// A thread can be left out by its id, before anything is read about it, or by its facts
-/// (registers, stack) after they have been read. A thread that is left out has neither an entry nor
-/// a stack in the dump.
+/// A thread can be left out by its id, before anything is read about it, or by its name and its
+/// other facts (registers, stack) after they have been read. A thread that is left out has neither
+/// an entry nor a stack in the dump.
 ///
 /// ```
 /// use dumpwright::callback::{ThreadAsked, ThreadWriteFlags};
 /// use dumpwright::policy::{Chain, Threads};
 ///
 /// let not_the_sampler = Threads::except([4711]);
+/// let workers_only = Threads::named(["worker-*"]);
 /// let is_small = |thread: &ThreadAsked| thread.stack_base - thread.stack_end < 1 << 20;
 /// let small_stacks_only = Threads::matching(is_small);
 /// let registers_of_all_stack_of_one = Threads::parts(|id| match id {
@@ -66,6 +69,24 @@ impl<'a> Threads<'a> {
         Self(Choice::ById(Box::new(parts)))
     }
 
+    /// Includes only threads whose name matches one of these patterns. In patterns, `*` matches any
+    /// number of characters and `?` exactly one. A thread without a name is left out.
+    ///
+    /// The writers of dumpwright provide the names. DbgHelp does not: with it, no thread matches.
+    #[must_use]
+    pub fn named<P: Into<String>>(patterns: impl IntoIterator<Item = P>) -> Self {
+        let wanted: ThreadList = patterns.into_iter().map(ThreadSelector::name).collect();
+        Self::matching(move |thread| wanted.has(thread))
+    }
+
+    /// Includes all threads except those whose name matches one of these patterns, see
+    /// [`named`](Self::named).
+    #[must_use]
+    pub fn except_named<P: Into<String>>(patterns: impl IntoIterator<Item = P>) -> Self {
+        let unwanted: ThreadList = patterns.into_iter().map(ThreadSelector::name).collect();
+        Self::matching(move |thread| !unwanted.has(thread))
+    }
+
     /// Includes the threads for which `wanted` returns `true`.
     #[must_use]
     pub fn matching(wanted: impl FnMut(&ThreadAsked<'_>) -> bool + 'a) -> Self {
@@ -95,5 +116,42 @@ impl Callback for Threads<'_> {
 
     fn answers(&self) -> bool {
         true
+    }
+}
+
+/// A thread in a list: its id, or a pattern for its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ThreadSelector {
+    Id(u32),
+    Name(String),
+}
+
+impl ThreadSelector {
+    fn name(pattern: impl Into<String>) -> Self {
+        Self::Name(pattern.into())
+    }
+
+    fn selects(&self, thread: &ThreadAsked<'_>) -> bool {
+        match self {
+            Self::Id(id) => *id == thread.thread_id,
+            Self::Name(pattern) => thread.name.is_some_and(|name| glob::matches_text(pattern, name)),
+        }
+    }
+}
+
+/// A list of threads by id or name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ThreadList(Vec<ThreadSelector>);
+
+impl ThreadList {
+    /// Whether the list selects this thread.
+    pub fn has(&self, thread: &ThreadAsked<'_>) -> bool {
+        self.0.iter().any(|selector| selector.selects(thread))
+    }
+}
+
+impl FromIterator<ThreadSelector> for ThreadList {
+    fn from_iter<I: IntoIterator<Item = ThreadSelector>>(selectors: I) -> Self {
+        Self(selectors.into_iter().collect())
     }
 }

@@ -488,6 +488,7 @@ mod tests {
             stack_end,
             backing_store_base: 0,
             backing_store_end: 0,
+            name: None,
         };
         symbols.learn(&Ask::Thread {
             thread: asked,

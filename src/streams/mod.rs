@@ -334,6 +334,14 @@ pub(crate) fn is_ours(stream_type: u32) -> bool {
     TABLE.iter().any(|row| row.stream_type.get() == stream_type)
 }
 
+/// Returns the names of all streams, without "Stream" at their end.
+#[cfg(feature = "policy-file")]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> + Clone {
+    TABLE
+        .iter()
+        .map(|row| row.name.strip_suffix("Stream").unwrap_or(row.name))
+}
+
 /// Returns the dump type that asks for the stream with this name, which does not have "Stream" at
 /// its end. Empty if every dump has the stream.
 pub(crate) fn flag_of(name: &str) -> DumpType {

@@ -6,16 +6,20 @@
 //! with other output; a file or temporary file that stays after a failed dump; an existing file
 //! that is lost; a link that is written through; a dump that others may read; a program started by
 //! `--exec` that writes into dumpwright's output or outlives dumpwright; a hang or a panic when the
-//! target dies during the dump; a process that is dumped although another one was named.
+//! target dies during the dump; a process that is dumped although another one was named; a policy
+//! that is not obeyed, or a secret that it does not keep; an explanation that differs from the
+//! dump; a difference between dumps that is not found.
 
 mod attempt;
 mod compress;
 mod convert;
 mod exec;
+mod explain;
 mod files;
 mod json;
 mod midway;
 mod output;
+mod policy;
 mod rehearse;
 mod request;
 mod result;

@@ -178,9 +178,10 @@ fn every_help_states_the_exit_statuses() {
         list.to_owned()
     };
     let all = statuses(&["--help"]);
-    for command in ["dump", "show", "check"] {
+    for command in ["dump", "show", "check", "explain", "diff"] {
         assert_eq!(statuses(&[command, "--help"]), all, "{command}");
     }
+    assert_eq!(statuses(&["policy", "check", "--help"]), all);
     for status in 0..=4 {
         assert!(all.contains(&format!("  {status}  ")), "{all}");
     }
@@ -234,6 +235,9 @@ fn shells_and_man_take_what_is_made_for_them() {
         "dumpwright-dump.1",
         "dumpwright-show.1",
         "dumpwright-check.1",
+        "dumpwright-explain.1",
+        "dumpwright-diff.1",
+        "dumpwright-policy-check.1",
     ] {
         let text = fs::read_to_string(folder.file(page)).unwrap();
         assert!(

@@ -9,9 +9,11 @@ mod budget;
 mod chain;
 mod combinations;
 mod control;
+mod files;
 mod output;
 mod presets;
 mod reading;
+mod recipes;
 mod redaction;
 mod selection;
 

@@ -165,6 +165,7 @@ fn thread_ex_is_recorded_and_played_like_thread() {
             stack_end: 0x1000,
             backing_store_base: 0,
             backing_store_end: 0,
+            name: None,
         };
         let mut keep = ThreadWriteFlags::from_bits_retain(0x17);
         (

@@ -5,11 +5,13 @@ use xshell::{Shell, cmd};
 
 /// The tests that compare generated files with their source. If `DUMPWRIGHT_BLESS` is 1, they write
 /// the files instead.
-const TESTS: [&str; 4] = [
+const TESTS: [&str; 5] = [
     // docs/streams.md and docs/flags.md.
     "the_documented_table_is_this_table",
     // Golden files of the cases. docs/callbacks.md and a table of README.md are made from them.
     "cases::every_",
+    // docs/policy.schema.json.
+    "the_schema_is_that_of_the_keys",
     // The C header.
     "the_header_is_what_its_source_says",
     // The seeds of the fuzz target for images.

@@ -2101,6 +2101,19 @@ BOOL dumpwright_request_find_crash(dumpwright_request *request, BOOL find);
  * what was dropped. The documentation of the Rust type SizeBudget has the details. */
 BOOL dumpwright_request_budget(dumpwright_request *request, uint64_t bytes);
 
+/* Sets the policy file (docs/policies.md), which is read now: which threads, modules and memory are
+ * in the dump, what is overwritten, how large it may be and how long it may take. A mistake in the
+ * file is an error; its message has the line, the key and the nearest valid name.
+ *
+ * The dump types of the policy are added to those of the request. Other settings of the request
+ * replace those of the policy. The policy answers before the callback, which sees what the policy
+ * has left. The report lists what the policy dropped or overwrote; losses that it accepts do not
+ * make the dump partial.
+ *
+ * NULL, the default, means the file that the environment variable DUMPWRIGHT_POLICY names, if it is
+ * set and not empty. The variable applies to MiniDumpWriteDump too. */
+BOOL dumpwright_request_policy(dumpwright_request *request, const char *file);
+
 /* Sets the file to which dumpwright_dump writes the dialogue with the callback, one JSON object per
  * line (docs/transcript.md), even if the dump fails. NULL, the default, means no such file. An
  * existing file is replaced; on Linux only its owner can read the new one, because it contains

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
 use dumpwright::callback::ByRef;
-use dumpwright::policy::SizeBudget;
+use dumpwright::policy::{Chain, PolicyFile, PolicySet, ProcessTexts, SizeBudget};
 use dumpwright::protocol::{Lint, Recorder, Symbols};
 use dumpwright::sim::SimProcess;
 use dumpwright::target::{Diagnostic, Subject};
@@ -22,6 +22,8 @@ pub(crate) struct Order {
     pub target: Subjected,
     pub request: Request,
     pub callback: Option<CFunction>,
+    /// What also answers, before the callback. The request has its dump types and limits already.
+    pub policy: Option<PolicyFile>,
     pub output: Output,
     /// The maximum number of bytes of memory.
     pub budget: Option<u64>,
@@ -87,6 +89,18 @@ pub(crate) fn default_lint() -> bool {
     std::env::var_os("DUMPWRIGHT_LINT").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
+/// Returns the policy in the file that the environment variable `DUMPWRIGHT_POLICY` names, if it is
+/// set and not empty.
+pub(crate) fn default_policy() -> Result<Option<PolicyFile>, Failure> {
+    const VARIABLE: &str = "DUMPWRIGHT_POLICY";
+    match std::env::var_os(VARIABLE) {
+        Some(file) if !file.is_empty() => PolicyFile::load(file)
+            .map(Some)
+            .map_err(|error| Failure::argument(format!("the environment variable {VARIABLE}: {error}"))),
+        _ => Ok(None),
+    }
+}
+
 impl Order {
     /// Writes the dump. The engine runs on a thread of its own, and the caller's functions on this
     /// one.
@@ -99,13 +113,13 @@ impl Order {
         self.request = self.request.process_handle(self.target.handle().addr() as u64);
         let mut callback = self.callback.map(|function| CCallback::new(function, caller));
         let Some(callback) = &mut callback else {
-            return self.write_within_budget(None, caller);
+            return self.write_by_policy(None, caller);
         };
         if !self.lint {
-            return self.write_within_budget(Some(callback), caller);
+            return self.write_by_policy(Some(callback), caller);
         }
         let mut lint = Lint::new(callback);
-        let outcome = self.write_within_budget(Some(&mut lint), caller);
+        let outcome = self.write_by_policy(Some(&mut lint), caller);
         let findings = lint
             .findings()
             .iter()
@@ -121,6 +135,42 @@ impl Order {
                 Err(Failure::new(failure.code, message))
             }
         }
+    }
+
+    /// Writes the dump with the answers of the policy, if there is one, and of the callback.
+    fn write_by_policy(
+        mut self,
+        callback: Option<&mut dyn Callback>,
+        caller: &Caller,
+    ) -> Result<Report, Failure> {
+        let Some(policy) = self.policy.take() else {
+            return self.write_within_budget(callback, caller);
+        };
+        let mut policies = self.policies(&policy)?;
+        let mut all = Chain::new().then_mut(&mut policies);
+        if let Some(callback) = callback {
+            all = all.then(ByRef(callback));
+        }
+        let outcome = self.write_within_budget(Some(&mut all), caller);
+        drop(all);
+        let mut report = outcome?;
+        policies.conclude(&mut report);
+        Ok(report)
+    }
+
+    fn policies(&self, policy: &PolicyFile) -> Result<PolicySet, Failure> {
+        let texts = match &self.target {
+            Subjected::Process(process) if policy.needs_texts() => {
+                let failed = |error| {
+                    Failure::argument(format!(
+                        "the policy overwrites texts of the process, which cannot be read: {error}"
+                    ))
+                };
+                ProcessTexts::of_process(process.process_id()).map_err(failed)?
+            }
+            _ => ProcessTexts::default(),
+        };
+        Ok(policy.policies(&texts).map_err(failure)?)
     }
 
     fn write_within_budget(

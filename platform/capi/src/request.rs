@@ -6,6 +6,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dumpwright::policy::PolicyFile;
 use dumpwright::sim::{Scenario, SimProcess};
 use dumpwright::{DumpType, Profile, Request};
 use dumpwright_abi::native::{MINIDUMP_EXCEPTION_INFORMATION, MINIDUMP_USER_STREAM_INFORMATION};
@@ -13,7 +14,7 @@ use dumpwright_abi::native::{MINIDUMP_EXCEPTION_INFORMATION, MINIDUMP_USER_STREA
 use crate::boundary::{contain, contain_or};
 use crate::callback::{CFunction, CallbackInformation, Parameter};
 use crate::last::{Failure, conclude, conclude_dump};
-use crate::order::{Order, Subjected, default_lint, default_profile};
+use crate::order::{Order, Subjected, default_lint, default_policy, default_profile};
 use crate::output::{Output, WriteFunction};
 use crate::process::{Client, HOLDS, NamedProcess, Reference};
 use crate::{Bool, FALSE, RawHandle, exception, streams};
@@ -34,6 +35,8 @@ pub struct CRequest {
     exception: Option<dumpwright::target::Exception>,
     streams: Vec<(u32, Vec<u8>)>,
     budget: Option<u64>,
+    /// `None` means that `DUMPWRIGHT_POLICY` decides.
+    policy: Option<PolicyFile>,
     max_pause: Option<Duration>,
     max_clone: Option<Duration>,
     find_crash: bool,
@@ -66,7 +69,16 @@ impl CRequest {
                 ));
             }
         };
-        let mut request = Request::new(self.dump_type)
+        let policy = match &self.policy {
+            Some(policy) => Some(policy.clone()),
+            None => default_policy()?,
+        };
+        let request = Request::new(self.dump_type);
+        let request = match &policy {
+            Some(policy) => policy.request(request),
+            None => request,
+        };
+        let mut request = request
             .profile(self.profile.map_or_else(default_profile, Ok)?)
             .file_handle(self.file.addr() as u64)
             .find_crash(self.find_crash);
@@ -89,6 +101,7 @@ impl CRequest {
             target,
             request,
             callback: self.callback,
+            policy,
             output: self.output.clone(),
             budget: self.budget,
             transcript: self.transcript.clone(),
@@ -157,6 +170,7 @@ pub extern "C" fn dumpwright_request_create(dump_type: u32) -> *mut CRequest {
         exception: None,
         streams: Vec::new(),
         budget: None,
+        policy: None,
         max_pause: None,
         max_clone: None,
         find_crash: false,
@@ -431,6 +445,27 @@ pub unsafe extern "C" fn dumpwright_request_budget(request: *mut CRequest, bytes
     unsafe {
         set(request, |request| {
             request.budget = (bytes != 0).then_some(bytes);
+            Ok(())
+        })
+    }
+}
+
+/// Sets the policy file, which is read now. NULL means that the environment variable
+/// `DUMPWRIGHT_POLICY` decides.
+///
+/// # Safety
+/// See [`set`] and [`text`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dumpwright_request_policy(request: *mut CRequest, file: *const c_char) -> Bool {
+    // SAFETY: guaranteed by the caller.
+    unsafe {
+        set(request, |request| {
+            request.policy = if file.is_null() {
+                None
+            } else {
+                let file = path(file, "the name of the policy file")?;
+                Some(PolicyFile::load(file).map_err(|error| Failure::argument(error.to_string()))?)
+            };
             Ok(())
         })
     }

@@ -6,7 +6,7 @@ use dumpwright_abi::native::{MINIDUMP_EXCEPTION_INFORMATION, MINIDUMP_USER_STREA
 use crate::boundary::contain;
 use crate::callback::{CFunction, CallbackInformation};
 use crate::last::{Failure, conclude_dump};
-use crate::order::{Order, Subjected, default_lint, default_profile};
+use crate::order::{Order, Subjected, default_lint, default_policy, default_profile};
 use crate::output::Output;
 use crate::process::NamedProcess;
 use crate::{Bool, RawHandle, exception, streams};
@@ -28,7 +28,13 @@ pub unsafe extern "system-unwind" fn MiniDumpWriteDump(
 ) -> Bool {
     let order = || -> Result<Order, Failure> {
         let target = NamedProcess::new(process, process_id);
-        let mut request = Request::new(DumpType::from_bits_retain(dump_type))
+        let policy = default_policy()?;
+        let request = Request::new(DumpType::from_bits_retain(dump_type));
+        let request = match &policy {
+            Some(policy) => policy.request(request),
+            None => request,
+        };
+        let mut request = request
             .profile(default_profile()?)
             .file_handle(file.addr() as u64);
         // SAFETY: guaranteed by the caller.
@@ -49,6 +55,7 @@ pub unsafe extern "system-unwind" fn MiniDumpWriteDump(
             target: Subjected::Process(target),
             request,
             callback,
+            policy,
             output: Output::of_handle(file),
             budget: None,
             transcript: None,

@@ -13,7 +13,7 @@ use dumpwright::{Error, FileSink, Guardian, Request};
 use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::stat::SFlag;
 
-use super::{BackendArgs, Writer};
+use super::{BackendArgs, StopEstimate, Writer};
 
 /// The values of `--hold`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -65,6 +65,12 @@ pub(in crate::cli) fn hold(
     let announced = estimate.flatten().filter(|estimate| estimate.stop > LONG);
     let announced = announced.map(|estimate| announcement(pid, estimate));
     Ok((Box::new(process), announced))
+}
+
+/// Estimates for how long the process would be stopped. `None` if its size is not known.
+pub(in crate::cli) fn estimate(process: &native::Process, request: &Request) -> Option<StopEstimate> {
+    let PauseEstimate { stop, clone, .. } = process.estimate(&request.need())?;
+    Some(StopEstimate { stop, clone })
 }
 
 fn announcement(pid: u32, estimate: PauseEstimate) -> String {

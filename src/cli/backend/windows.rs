@@ -11,7 +11,7 @@ use dumpwright::native::{self, ProcessSnapshot, Spawned};
 use dumpwright::target::Subject;
 use dumpwright::{Callback, Diagnostic, Error, FileSink, Report, Request, Sink, Target};
 
-use super::{BackendArg, BackendArgs, Writer};
+use super::{BackendArg, BackendArgs, StopEstimate, Writer};
 
 /// The values of `--hold`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -46,6 +46,11 @@ pub(in crate::cli) fn hold(
     let mut process = native::process(pid)?;
     process.hold_clone(hold == HoldArg::Clone);
     Ok((Box::new(process), None))
+}
+
+/// Returns `None`: there are no estimates for Windows.
+pub(in crate::cli) fn estimate(_: &native::Process, _: &Request) -> Option<StopEstimate> {
+    None
 }
 
 /// Dumps a program that was started with `--exec`.

@@ -165,6 +165,7 @@ fn flags_are_set_cut_and_added() {
         stack_end: 1,
         backing_store_base: 0,
         backing_store_end: 0,
+        name: None,
     };
     for kind in ["Thread", "ThreadEx"] {
         let mut keep = ThreadWriteFlags::all();

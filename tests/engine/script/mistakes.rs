@@ -183,6 +183,7 @@ fn what_the_target_does_not_have_is_a_problem_and_unused_rules_are_known() {
         stack_end: 0x9080,
         backing_store_base: 0,
         backing_store_end: 0,
+        name: None,
     };
     script.ask(Ask::Thread {
         thread,
