@@ -170,7 +170,7 @@ impl Order {
             }
             _ => ProcessTexts::default(),
         };
-        Ok(policy.policies(&texts).map_err(failure)?)
+        policy.policies(&texts).map_err(failure)
     }
 
     fn write_within_budget(
