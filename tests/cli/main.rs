@@ -9,12 +9,15 @@
 //! target dies during the dump; a process that is dumped although another one was named.
 
 mod attempt;
+mod browser;
+mod bytes;
 mod compress;
 mod exec;
 mod files;
 mod json;
 mod midway;
 mod output;
+mod page;
 mod request;
 mod result;
 mod short;

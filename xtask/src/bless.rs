@@ -5,11 +5,13 @@ use xshell::{Shell, cmd};
 
 /// The tests that compare generated files with their source. If `DUMPWRIGHT_BLESS` is 1, they write
 /// the files instead.
-const TESTS: [&str; 4] = [
+const TESTS: [&str; 5] = [
     // docs/streams.md and docs/flags.md.
     "the_documented_table_is_this_table",
     // Golden files of the cases. docs/callbacks.md and a table of README.md are made from them.
     "cases::every_",
+    // The hashes of the script and the style sheet in the page of `show --html`.
+    "the_policy_has_the_hashes_of_the_page",
     // The C header.
     "the_header_is_what_its_source_says",
     // The seeds of the fuzz target for images.
@@ -20,13 +22,13 @@ const TESTS: [&str; 4] = [
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     cmd!(
         shell,
-        "cargo test --quiet --workspace --lib --test engine --test header -- {TESTS...}"
+        "cargo test --quiet --workspace --lib --test cli --test engine --test header -- {TESTS...}"
     )
     .env("DUMPWRIGHT_BLESS", "1")
     .run()?;
     cmd!(
         shell,
-        "git diff --stat -- README.md docs testdata platform/capi/include platform/image/fuzz"
+        "git diff --stat -- README.md docs src testdata platform/capi/include platform/image/fuzz"
     )
     .run()?;
     Ok(())

@@ -48,6 +48,11 @@ const PROGRAMS: &[Program] = &[
         name: "valgrind",
         packages: &["valgrind"],
     },
+    // Opens the pages of `show --html`, without a window.
+    Program {
+        name: "chromium-headless-shell",
+        packages: &["chromium-headless-shell"],
+    },
     Program {
         name: "file",
         packages: &["file"],
