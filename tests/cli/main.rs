@@ -20,6 +20,7 @@ mod output;
 mod page;
 mod request;
 mod result;
+mod schema;
 mod short;
 mod summary;
 mod target;

@@ -5,13 +5,15 @@ use xshell::{Shell, cmd};
 
 /// The tests that compare generated files with their source. If `DUMPWRIGHT_BLESS` is 1, they write
 /// the files instead.
-const TESTS: [&str; 5] = [
+const TESTS: [&str; 6] = [
     // docs/streams.md and docs/flags.md.
     "the_documented_table_is_this_table",
     // Golden files of the cases. docs/callbacks.md and a table of README.md are made from them.
     "cases::every_",
     // The hashes of the script and the style sheet in the page of `show --html`.
     "the_policy_has_the_hashes_of_the_page",
+    // docs/show.schema.json.
+    "the_documented_schema_is_this_schema",
     // The C header.
     "the_header_is_what_its_source_says",
     // The seeds of the fuzz target for images.
