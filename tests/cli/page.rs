@@ -13,6 +13,7 @@ use minidump::{Minidump, MinidumpMemoryList, MinidumpThreadList};
 
 use crate::attempt::{Folder, Outcome, assert_says, dump, plain, threads};
 use crate::browser::Browser;
+use crate::summary::large;
 use crate::support::dumper::dumpwright;
 use crate::support::repository;
 use crate::support::victim::ThreadsTruth;
@@ -165,6 +166,94 @@ fn a_live_process_is_shown_as_it_is() {
         })()",
     );
     assert_eq!(painted, "stack,module,absent");
+    browser.assert_quiet();
+}
+
+/// A program that crashed, and a dump that lost memory while it was written.
+#[test]
+fn an_exception_and_losses_are_shown() {
+    let folder = Folder::new();
+    let browser = Browser::start();
+    let crash = folder.file("crash.dmp");
+    let program = ["--", "sh", "-c", "kill -SEGV $$"];
+    let crashing = ["--exec", "--after", "never", "-o"];
+    Outcome::of(dump().args(crashing).arg(&crash).args(program)).expect(0);
+    browser.open(&page(&crash, &[]), "exception");
+    let text = browser.text("document.getElementById('exception').innerText");
+    assert_says(
+        &text,
+        &[
+            "SIGSEGV (SI_USER) at address 0x",
+            "in thread ",
+            "code",
+            "0xb",
+            "Registers",
+            "rip",
+            "#0",
+        ],
+    );
+    let said = browser.text("document.getElementById('facts').textContent");
+    assert_says(&said, &["SIGSEGV (SI_USER)", "missingnothing"]);
+    let plain = fs::read_to_string(repository().join("testdata/cases/plain/scenario.toml")).unwrap();
+    let (scenario, lossy) = (folder.file("scenario.toml"), folder.file("lossy.dmp"));
+    let fault = "[[fault]]\nkind = \"unreadable-from\"\nat = \"heap\"\nsize = 0x1000\n";
+    fs::write(&scenario, plain + fault).unwrap();
+    let full = ["--type", "full", "-o"];
+    Outcome::of(dump().args(full).arg(&lossy).arg("--scenario").arg(&scenario)).expect(3);
+    let page = page(&lossy, &[]);
+    browser.open(&page, "losses");
+    let losses = browser.text(&rows("list-missing"));
+    assert_says(&losses, &["memory 0x1000000000-0x1000001000|"]);
+    assert_eq!(
+        browser.eval("document.getElementById('tab-exception')"),
+        serde_json::Value::Null
+    );
+    browser.open(&page, "memory?search=lost");
+    let lost = browser.text(&rows("list-memory"));
+    assert_says(&lost, &["0x0000001000000000|0x0000001000000fff|4.00 KiB|lost|"]);
+    assert!(lost.ends_with('|'), "it has no place in the file: {lost}");
+    browser.open(&page, "memory?search=full%20memory");
+    let full = browser.text(&rows("list-memory"));
+    assert_says(
+        &full,
+        &["0x0000001000001000|0x0000001000001fff|4.00 KiB|full memory|"],
+    );
+    browser.assert_quiet();
+}
+
+/// Of a long list, only the rows that can be seen are elements.
+#[test]
+fn long_lists_have_few_elements() {
+    let folder = Folder::new();
+    let file = folder.file("large.dmp");
+    let scenario = folder.file("scenario.toml");
+    // Each thread is in another module.
+    let place = |number: u64| format!("{:#x}", 0x7000_0000_0000_u64 + number * 0x10_0000 + 0x500);
+    fs::write(&scenario, large(1000, 1000, place)).unwrap();
+    Outcome::of(dump().arg("--scenario").arg(&scenario).arg("-o").arg(&file)).expect(0);
+    let page = page(&file, &[]);
+    let browser = Browser::start();
+    for (part, list) in [
+        ("threads", "list-threads"),
+        ("threads", "list-stacks"),
+        ("modules", "list-modules"),
+    ] {
+        browser.open(&page, part);
+        let grid = format!("document.querySelector('#{list} [role=grid]')");
+        assert_eq!(
+            browser.text(&format!("{grid}.getAttribute('aria-rowcount')")),
+            "1001"
+        );
+        let elements = browser
+            .eval(&format!("{grid}.querySelectorAll('.row').length"))
+            .as_u64()
+            .unwrap();
+        assert!((5..60).contains(&elements), "{list}: {elements}");
+        browser.eval(&format!("{grid}.focus()"));
+        browser.key("End");
+        let last = browser.text(&rows(list));
+        assert_says(last.lines().last().unwrap(), &["module-999.so"]);
+    }
     browser.assert_quiet();
 }
 

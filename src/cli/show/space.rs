@@ -251,7 +251,9 @@ fn captured(dump: &Dump, left_out: &mut u64, problems: &mut Vec<String>) -> Vec<
             if part.last <= end {
                 return false;
             }
-            part.offset = part.offset.map(|offset| offset + (end + 1 - part.first));
+            part.offset = part
+                .offset
+                .map(|offset| offset.saturating_add(end + 1 - part.first));
             part.first = end + 1;
         }
         covered = Some(part.last);
@@ -322,7 +324,9 @@ fn explained(parts: Vec<SpacePart>, mut reasons: Vec<CauseRange>) -> Vec<SpacePa
 
 /// Lets a part begin at `first`, which is inside of it.
 fn cut_front(part: &mut SpacePart, first: u64) {
-    part.offset = part.offset.map(|offset| offset + (first - part.first));
+    part.offset = part
+        .offset
+        .map(|offset| offset.saturating_add(first - part.first));
     part.first = first;
 }
 
@@ -346,7 +350,7 @@ fn thread_data(parts: &mut [SpacePart], found: &mut AddressSpace, facts: &SpaceF
 }
 
 /// Returns a thread's id and name, after a word.
-fn named(word: &str, thread: &Thread) -> String {
+pub(super) fn named(word: &str, thread: &Thread) -> String {
     match thread.name.as_deref().filter(|name| !name.is_empty()) {
         Some(name) => format!("{word} {} {}", thread.id, printable(name)),
         None => format!("{word} {}", thread.id),
@@ -421,13 +425,13 @@ impl AddressSpace {
             // Regions of a hostile file may overlap.
             let mut next = match covered {
                 Some(covered) if covered >= last => continue,
-                Some(covered) => region.base.max(covered + 1),
-                None => region.base,
+                Some(covered) => Some(region.base.max(covered + 1)),
+                None => Some(region.base),
             };
             covered = Some(last);
             // A part may be in several regions; its kind is that of the first one.
             while let Some(part) = captured.get(from).filter(|part| part.first <= last) {
-                if next < part.first {
+                if let Some(next) = next.filter(|next| *next < part.first) {
                     all.push(absent(next, part.first - 1, kind));
                 }
                 let is_inside = part.last >= region.base;
@@ -436,12 +440,13 @@ impl AddressSpace {
                     ..*part
                 });
                 from += 1;
-                next = next.max(part.last.saturating_add(1));
+                // `None` behind the last address.
+                next = next.and_then(|next| Some(next.max(part.last.checked_add(1)?)));
             }
             if let Some(part) = from.checked_sub(1).and_then(|index| captured.get(index)) {
                 covered = covered.max(Some(part.last));
             }
-            if next <= last && next >= region.base {
+            if let Some(next) = next.filter(|next| *next <= last) {
                 all.push(absent(next, last, kind));
             }
         }
@@ -604,6 +609,15 @@ mod tests {
             protect: 4,
             kind: 0x2_0000,
         }
+    }
+
+    #[test]
+    fn the_last_address_belongs_to_one_part() {
+        let captured = vec![part(u64::MAX - 9, u64::MAX)];
+        let regions = vec![region(u64::MAX - 19, 20)];
+        let all = AddressSpace::default().with_regions(captured, regions, &[]);
+        let found: Vec<_> = all.iter().map(|part| (part.first, part.last)).collect();
+        assert_eq!(found, [(u64::MAX - 19, u64::MAX - 10), (u64::MAX - 9, u64::MAX)]);
     }
 
     #[test]

@@ -176,7 +176,10 @@ pub(super) fn gather(shown: &mut ShownDump<'_>, transcript: Option<&Transcript>)
         .as_ref()
         .and_then(|exception| exception.context.as_ref()));
     let digits = cpu.map_or(16, |context| space::digits(context.cpu()));
-    let added = transcript.map_or_else(Vec::new, |transcript| added(transcript, &shown.modules, &threads));
+    let names = transcript.map(|transcript| DialogueNames::new(transcript, &shown.modules, &threads));
+    let added = transcript
+        .zip(names.as_ref())
+        .map_or_else(Vec::new, |(transcript, names)| added(transcript, names));
     let pieces = space::parts(
         &SpaceFacts {
             dump,
@@ -287,7 +290,9 @@ pub(super) fn gather(shown: &mut ShownDump<'_>, transcript: Option<&Transcript>)
         handles,
         missing: limited(missing, &mut notes),
         left_out: limited(left_out, &mut notes),
-        dialogue: transcript.map(|transcript| dialogue(transcript, &mut notes)),
+        dialogue: transcript
+            .zip(names.as_ref())
+            .map(|(transcript, names)| dialogue(transcript, names, &mut notes)),
         notes,
         problems: problems.iter().map(|problem| text(problem)).collect(),
     }
@@ -560,8 +565,7 @@ fn adds(entry: &Entry) -> bool {
 
 /// Returns the ranges that the callback added, if their addresses are known: the first address, the
 /// size, and the call.
-fn added(transcript: &Transcript, modules: &[Module], threads: &[Thread]) -> Vec<(u64, u64, String)> {
-    let names = AddressNames::new(transcript, modules, threads);
+fn added(transcript: &Transcript, names: &DialogueNames) -> Vec<(u64, u64, String)> {
     let calls = transcript.entries.iter().filter(|entry| adds(entry));
     let ranges = calls.filter_map(|entry| {
         let base = entry.out.text("base")?;
@@ -572,13 +576,15 @@ fn added(transcript: &Transcript, modules: &[Module], threads: &[Thread]) -> Vec
     ranges.collect()
 }
 
-/// The names of addresses in a transcript that a dump explains: those of modules and of stacks.
-struct AddressNames {
-    /// The first address and the end.
+/// The names in a transcript that a dump explains.
+struct DialogueNames {
+    /// Those of addresses, of modules and of stacks: the first address and the end.
     ranges: HashMap<String, (u64, u64)>,
+    /// Those of threads: the id and the name of the thread.
+    threads: HashMap<String, String>,
 }
 
-impl AddressNames {
+impl DialogueNames {
     fn new(transcript: &Transcript, modules: &[Module], threads: &[Thread]) -> Self {
         let mut ranges = HashMap::new();
         let mut counts: HashMap<&str, usize> = HashMap::new();
@@ -594,6 +600,7 @@ impl AddressNames {
         }
         // In transcripts of live processes, threads have the number of their call instead of an id.
         let mut included = threads.iter();
+        let mut thread_names = HashMap::new();
         let calls = transcript.entries.iter();
         for call in calls.filter(|entry| entry.ask == AskKind::IncludeThread) {
             let is_left_out = call.ret == Some(false)
@@ -605,9 +612,16 @@ impl AddressNames {
                 let start = thread.stack.start;
                 let end = start.saturating_add(thread.stack.size.into());
                 ranges.insert(format!("stack({name})"), (start, end));
+                if name != thread.id.to_string() {
+                    let label = space::named("", thread).trim_start().to_owned();
+                    thread_names.insert(name, label);
+                }
             }
         }
-        Self { ranges }
+        Self {
+            ranges,
+            threads: thread_names,
+        }
     }
 
     /// Returns the address with this name.
@@ -627,7 +641,7 @@ impl AddressNames {
     }
 }
 
-fn dialogue(transcript: &Transcript, notes: &mut Vec<String>) -> PageDialogue {
+fn dialogue(transcript: &Transcript, names: &DialogueNames, notes: &mut Vec<String>) -> PageDialogue {
     let mut calls: Vec<PageCall> = Vec::new();
     let mut last: Option<&Entry> = None;
     let mut left = 0;
@@ -643,6 +657,9 @@ fn dialogue(transcript: &Transcript, notes: &mut Vec<String>) -> PageDialogue {
             continue;
         }
         last = Some(entry);
+        let thread = entry.input.text("thread");
+        let thread = thread.and_then(|thread| names.threads.get(&thread));
+        let thread = thread.map_or_else(String::new, |thread| format!(" ({thread})"));
         let done = effect(entry);
         let kind = match done.kind {
             EffectKind::Nothing => "",
@@ -655,7 +672,7 @@ fn dialogue(transcript: &Transcript, notes: &mut Vec<String>) -> PageDialogue {
             entry.n,
             phase(entry.ask),
             entry.ask.name(),
-            text(&entry.input.to_string()),
+            text(&format!("{}{thread}", entry.input)),
             text(&entry.pre.to_string()),
             entry.ret,
             text(&entry.out.to_string()),

@@ -225,7 +225,7 @@
     make("dt", {}, "exception"),
     make("dd", { class: data.exception ? "alarm" : "" }, data.exception ? data.exception.text : "none; it was dumped while it was running"),
     make("dt", {}, "missing"),
-    make("dd", { class: data.missing.length ? "alarm" : "" }, data.missing.length ? count(data.missing.length, "loss").replace("losss", "losses") : "nothing"),
+    make("dd", { class: data.missing.length ? "alarm" : "" }, data.missing.length ? data.missing.length === 1 ? "1 loss" : `${number.format(data.missing.length)} losses` : "nothing"),
   );
   for (const note of data.notes) by("notes").append(make("p", { class: "note" }, note));
   for (const stack of data.stacks.slice(0, 8)) {
@@ -240,12 +240,15 @@
   bars("parts", data.parts);
   const captured = memory.causes.filter((row) => row[0] !== "absent" && row[3] > 0);
   bars("causes", captured.map(([key, name, why, bytes]) => [name, bytes, key, why]));
+  const largestStream = data.streams.reduce((most, row) => Math.max(most, row[2]), 1);
   const streamList = new List("list-streams", {
     label: "Streams", length: data.streams.length, none: "No streams",
-    columns: [["name", "minmax(14rem, 1fr)"], ["type", "7rem"], ["size", "7rem", true], ["file offset", "8rem", true]],
+    columns: [["name", "minmax(14rem, 1fr)"], ["type", "7rem"], ["file offset", "8rem", true], ["size", "7rem", true], ["", "minmax(4rem, 14rem)"]],
     cells: (index) => {
       const [name, type, bytes, offset] = data.streams[index];
-      return [name, type, size(bytes), `0x${offset.toString(16)}`];
+      const amount = make("div", { class: "amount" });
+      amount.style.width = `${(100 * bytes) / largestStream}%`;
+      return [name, type, `0x${offset.toString(16)}`, size(bytes), amount];
     },
     matches: textMatcher(data.streams.map((row) => row.slice(0, 2).join(" "))),
   });
@@ -683,7 +686,6 @@
     let labelled = -Infinity;
     for (let index = 1; index <= calls.length; index += 1) {
       if (index < calls.length && calls[index][1] === calls[from][1]) continue;
-      pen.fillStyle = from % 2 ? paint.read("absent") : paint.edge;
       pen.fillStyle = calls[from][1] % 2 ? paint.read("absent") : paint.edge;
       pen.fillRect(x(from), 28, Math.max(1, x(index) - x(from) - (step > 3 ? 1 : 0)), 12);
       const name = data.dialogue.phases[calls[from][1]];
