@@ -517,7 +517,7 @@ mod tests {
         let text = anstream::adapter::strip_bytes(&out).into_vec();
         assert_eq!(
             String::from_utf8(text).unwrap(),
-            "0000000000001000        41 ?? 00                                         |  A?.|\n"
+            format!("0000000000001000  {:<48}  |  A?.|\n", "      41 ?? 00")
         );
     }
 }

@@ -546,7 +546,7 @@ mod tests {
         SpacePart {
             first,
             last,
-            offset: Some(first + 0x100),
+            offset: Some(first.wrapping_add(0x100)),
             cause: None,
             label: None,
             kind: None,
@@ -586,7 +586,7 @@ mod tests {
             ]
         );
         for part in cut {
-            assert_eq!(part.offset, Some(part.first + 0x100));
+            assert_eq!(part.offset, Some(part.first.wrapping_add(0x100)));
         }
     }
 
