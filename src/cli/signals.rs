@@ -13,6 +13,13 @@ pub(super) fn survive_size_limit() {
     unix::block(&[unix::Signal::SIGXFSZ]);
 }
 
+/// Blocks the signals with which a terminal ends the program, such as Ctrl-C. Another program takes
+/// care of them. It must have been started before.
+pub(super) fn leave_interrupts_to_others() {
+    #[cfg(unix)]
+    unix::block(&[unix::Signal::SIGINT, unix::Signal::SIGQUIT]);
+}
+
 /// Blocks the signals with which a terminal stops the program, such as Ctrl-Z, as long as this
 /// exists. A stopped dumper would not resume its target. The signals take effect afterwards.
 pub(super) struct Unstoppable;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::dump::Dump;
 use super::error::ReadError;
@@ -93,6 +93,7 @@ pub enum CodeView {
     /// A PDB file (`RSDS`).
     Pdb70 {
         /// The GUID as the 16 bytes in the file (Data1 to Data3 are little-endian).
+        #[serde(serialize_with = "digits")]
         guid: [u8; 16],
         /// The age, which increases each time the same PDB is rebuilt.
         age: u32,
@@ -111,11 +112,13 @@ pub enum CodeView {
     /// An ELF image (`BpEL`).
     Elf {
         /// The GNU build id, usually 20 bytes.
+        #[serde(serialize_with = "digits")]
         build_id: Vec<u8>,
     },
     /// A record with another signature.
     Raw {
         /// The bytes of the record.
+        #[serde(serialize_with = "digits")]
         bytes: Vec<u8>,
     },
 }
@@ -189,6 +192,11 @@ fn hex_text(bytes: impl IntoIterator<Item = u8>) -> String {
         let _ = write!(text, "{byte:02x}"); // writing into a String can't fail
         text
     })
+}
+
+/// Serializes bytes as text with two hexadecimal digits each.
+fn digits<T: AsRef<[u8]>, S: Serializer>(bytes: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex_text(bytes.as_ref().iter().copied()))
 }
 
 fn code_id(code_view: Option<&CodeView>, platform: Platform, timestamp: u32, size: u32) -> Option<String> {

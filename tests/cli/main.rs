@@ -11,6 +11,8 @@
 //! dump; a difference between dumps that is not found.
 
 mod attempt;
+mod browser;
+mod bytes;
 mod compress;
 mod convert;
 mod exec;
@@ -19,10 +21,12 @@ mod files;
 mod json;
 mod midway;
 mod output;
+mod page;
 mod policy;
 mod rehearse;
 mod request;
 mod result;
+mod schema;
 mod short;
 mod summary;
 mod target;

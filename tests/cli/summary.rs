@@ -34,7 +34,7 @@ fn assert_fits(text: &str) {
 
 /// The scenario of a process with many modules and threads. `place` is the instruction pointer of
 /// a thread.
-fn large(modules: u64, threads: u64, place: impl Fn(u64) -> String) -> String {
+pub fn large(modules: u64, threads: u64, place: impl Fn(u64) -> String) -> String {
     let mut text = "[process]\nid = 1000\n[system]\nplatform = \"linux\"\n".to_owned();
     for number in 0..modules {
         let path = format!("/opt/a/long/path/to/the/plugins/of/the/server/module-{number}.so");
@@ -80,6 +80,17 @@ fn a_large_process_fits_on_a_page() {
             "lldb -c",
         ],
     );
+}
+
+/// framehop takes the bits of an address from the modules.
+#[test]
+fn a_thread_of_arm64_needs_no_module() {
+    let folder = Folder::new();
+    let scenario = "[process]\nid = 1000\n[system]\nplatform = \"linux\"\ncpu = \"arm64\"\n\
+        [[memory]]\nbase = 0x6000_0000\nsize = 0x1000\n\
+        [[thread]]\nid = 1000\nregisters = { pc = 0x6000_0100, sp = 0x6000_0800 }\n";
+    let text = show(&simulated(&folder, scenario), &["threads"]);
+    assert_says(&text, &["#0   0x60000100"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use dumpwright::read::Dump;
 use crate::attempt::{Folder, assert_says};
 use crate::short::Named;
 use crate::support::dumper::dumpwright;
+use crate::support::repository;
 
 /// Returns a command that runs dumpwright with these arguments on a terminal.
 fn on_terminal(arguments: &[&str]) -> Command {
@@ -98,4 +99,61 @@ fn on_a_terminal_the_user_chooses_among_processes() {
     folder.assert_holds(&[&chosen.to_string()]);
     let dump = Dump::open(folder.file(&chosen.to_string())).unwrap();
     assert_eq!(dump.misc_info().unwrap().unwrap().process_id, Some(chosen));
+}
+
+#[test]
+fn long_text_goes_through_the_pager_of_the_user() {
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    let scenario = repository().join("testdata/cases/plain/scenario.toml");
+    let made = dumpwright()
+        .args(["dump", "--scenario"])
+        .arg(scenario)
+        .arg("-o")
+        .arg(&file)
+        .output();
+    assert!(made.unwrap().status.success());
+    let name = file.to_str().unwrap();
+    let shown = |arguments: &[&str], pager: &str| {
+        let output = on_terminal(arguments)
+            .env("PAGER", pager)
+            .env_remove("LESS")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    const MARKING: &str = "sed s/^/PAGED:/";
+    let paged = shown(&["show", name, "modules"], MARKING);
+    let is_paged = |line: &str| line.starts_with("PAGED:");
+    assert!(
+        paged.lines().count() > 1 && paged.lines().all(is_paged),
+        "{paged:?}"
+    );
+    // Colours are those of a terminal.
+    assert!(paged.contains("\x1b[1m"), "{paged:?}");
+    for (arguments, pager) in [
+        (&["show", name, "modules", "--no-pager"][..], MARKING),
+        (&["show", name, "--json"], MARKING),
+        (&["show", name, "modules"], "cat"),
+        (&["show", name, "modules"], ""),
+    ] {
+        let text = shown(arguments, pager);
+        assert!(text.lines().count() > 1 && !text.contains("PAGED:"), "{text:?}");
+    }
+    // `less` ends at once if everything fits.
+    assert_says(&shown(&["show", name], "echo options $LESS"), &["options FRX"]);
+    // A pager that ends early, or cannot be started, is no error.
+    shown(&["show", name, "--all"], "head -1");
+    // Without a terminal, there is no pager.
+    let output = dumpwright()
+        .args(["show", name, "modules"])
+        .env("PAGER", MARKING)
+        .output();
+    assert!(
+        !String::from_utf8(output.unwrap().stdout)
+            .unwrap()
+            .contains("PAGED:")
+    );
 }

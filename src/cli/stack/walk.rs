@@ -167,7 +167,9 @@ impl<'d> StackWalker<'d> {
                 all.rip, all.rsp, all.rbp,
             )))
         } else if let (Cpu::Arm64, Some(all)) = (context.cpu(), context.arm64()) {
-            let highest = self.modules.iter().map(Module::end).max().unwrap_or(0);
+            let highest = self.modules.iter().map(Module::end).max();
+            // Without modules, nothing tells which bits are not of the address.
+            let highest = highest.filter(|end| *end > 0).unwrap_or(u64::MAX);
             let mask = PtrAuthMask::from_max_known_address(highest);
             Some(WalkRegisters::Arm64(UnwindRegsAarch64::new_with_ptr_auth_mask(
                 mask, all.lr, all.sp, all.fp,

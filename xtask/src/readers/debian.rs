@@ -2,7 +2,7 @@
 
 use xshell::{Shell, cmd};
 
-use crate::debian::{self, PYTHON_WITH_VENV, Program};
+use crate::debian::{self, PYTHON, PYTHON_WITH_VENV, Program};
 
 const PROGRAMS: &[Program] = &[
     // LLDB's Python module is a separate package. The reader script cannot run without it.
@@ -48,6 +48,11 @@ const PROGRAMS: &[Program] = &[
         name: "valgrind",
         packages: &["valgrind"],
     },
+    // Opens the pages of `show --html`, without a window.
+    Program {
+        name: "chromium-headless-shell",
+        packages: &["chromium-headless-shell"],
+    },
     Program {
         name: "file",
         packages: &["file"],
@@ -82,7 +87,20 @@ pub(super) fn install(shell: &Shell) -> anyhow::Result<()> {
     if !missing.contains(&"libclang-rt-14-dev") && !clang_has_sanitizers(shell) {
         missing.push("libclang-rt-14-dev");
     }
+    // Validates the JSON of `show`.
+    if !python_has_jsonschema(shell) {
+        missing.push("python3-jsonschema");
+    }
     debian::install(shell, &missing)
+}
+
+fn python_has_jsonschema(shell: &Shell) -> bool {
+    cmd!(shell, "{PYTHON} -c")
+        .arg("from jsonschema import Draft202012Validator")
+        .ignore_stderr()
+        .quiet()
+        .run()
+        .is_ok()
 }
 
 fn lldb_has_python(shell: &Shell) -> bool {

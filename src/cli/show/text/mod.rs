@@ -9,19 +9,20 @@ mod header;
 mod memory;
 mod modules;
 mod process;
-mod registers;
-mod stacks;
-mod summary;
+pub(super) mod registers;
+pub(super) mod stacks;
+pub(super) mod summary;
 mod system;
 mod threads;
 mod tokens;
-mod words;
+pub(super) mod words;
 
 use std::io::{self, Write};
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use dumpwright::DumpType;
 use dumpwright::read::{Dump, List, Module, Platform, ReadError};
 use dumpwright::target::printable;
 
@@ -31,14 +32,14 @@ use crate::cli::stack::StackWalker;
 
 /// A dump that is shown in parts.
 pub(super) struct ShownDump<'d> {
-    dump: &'d Dump,
-    file: &'d str,
-    folders: &'d [PathBuf],
-    modules: Vec<Module>,
-    more_modules: u64,
+    pub(super) dump: &'d Dump,
+    pub(super) file: &'d str,
+    pub(super) folders: &'d [PathBuf],
+    pub(super) modules: Vec<Module>,
+    pub(super) more_modules: u64,
     /// The first module of the file, which is the program.
     program: Option<String>,
-    problems: Vec<String>,
+    pub(super) problems: Vec<String>,
 }
 
 impl<'d> ShownDump<'d> {
@@ -65,7 +66,7 @@ impl<'d> ShownDump<'d> {
             .any(|thread| thread.id == id)
     }
 
-    fn platform(&mut self) -> Platform {
+    pub(super) fn platform(&mut self) -> Platform {
         let system = part(&mut self.problems, self.dump.system_info());
         system.map_or(Platform::Other(0), |system| system.platform)
     }
@@ -130,8 +131,18 @@ impl<'d> ShownDump<'d> {
             }
             View::Streams => header::print(out, self.dump, self.file)?,
             View::Losses => losses(out, self.dump, problems)?,
+            View::Dialogue => unreachable!("a dump does not have it"),
         }
         print_problems(out, &self.problems)
+    }
+}
+
+/// Returns the dump type as `--type` takes it.
+pub(super) fn dump_type(dump: &Dump) -> String {
+    let flags = dump.header().flags;
+    match u32::try_from(flags) {
+        Ok(bits) => DumpType::from_bits_retain(bits).to_string(),
+        Err(_) => format!("{flags:#x}"),
     }
 }
 

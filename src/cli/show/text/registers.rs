@@ -41,7 +41,7 @@ pub(super) fn print(out: &mut impl Write, modules: &[Module], context: &Context)
 
 /// Returns the general registers with their names, without the instruction pointer. Empty for an
 /// unknown processor.
-fn general_registers(context: &Context) -> Vec<(Cow<'static, str>, u64)> {
+pub(in crate::cli::show) fn general_registers(context: &Context) -> Vec<(Cow<'static, str>, u64)> {
     let named = |registers: &[(&'static str, u64)]| -> Vec<_> {
         registers
             .iter()

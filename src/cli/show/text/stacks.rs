@@ -14,24 +14,24 @@ use crate::cli::show::part;
 use crate::cli::stack::{BinaryState, StackEnd, StackTrace, StackWalker, TraceFrame, short};
 
 /// The maximum number of frames of one thread.
-pub(super) const MOST_FRAMES: usize = 10_000;
+pub(in crate::cli::show) const MOST_FRAMES: usize = 10_000;
 /// The maximum number of threads whose stacks are walked. No text with more is read by a person.
-pub(super) const MOST_STACKS: usize = 20_000;
+pub(in crate::cli::show) const MOST_STACKS: usize = 20_000;
 /// The width of the output in columns.
 pub(super) const WIDTH: usize = 100;
 
 /// Threads with equal stacks.
-pub(super) struct Group {
+pub(in crate::cli::show) struct Group {
     /// The ids and the names.
-    pub(super) threads: Vec<(u32, Option<String>)>,
-    pub(super) activity: Activity,
-    pub(super) trace: StackTrace,
+    pub(in crate::cli::show) threads: Vec<(u32, Option<String>)>,
+    pub(in crate::cli::show) activity: Activity,
+    pub(in crate::cli::show) trace: StackTrace,
 }
 
 /// What the threads of a group do, as far as the names of functions tell. The order is that in
 /// which groups are of interest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Activity {
+pub(in crate::cli::show) enum Activity {
     /// The exception occurred here.
     Crashed,
     /// It waits for a lock that another thread has.
@@ -42,6 +42,18 @@ pub(super) enum Activity {
     Idle,
     /// Its registers are not in the dump.
     Unknown,
+}
+
+impl Activity {
+    /// Returns what it is in words. Empty if there is nothing to say.
+    pub(in crate::cli::show) fn note(self) -> &'static str {
+        match self {
+            Self::Crashed => "the exception",
+            Self::Lock => "waiting for a lock",
+            Self::Idle => "waiting",
+            Self::Other | Self::Unknown => "",
+        }
+    }
 }
 
 /// Names of functions in which threads wait for a lock.
@@ -142,7 +154,7 @@ const STARTS: &[&str] = &[
 
 /// Walks all stacks and groups the threads. The most interesting group is the first. Also returns
 /// the number of threads whose stacks were not walked.
-pub(super) fn groups(
+pub(in crate::cli::show) fn groups(
     dump: &Dump,
     walker: &mut StackWalker<'_>,
     problems: &mut Vec<String>,
@@ -235,18 +247,18 @@ fn activity(trace: &StackTrace) -> Activity {
 }
 
 /// A frame, or several equal ones that follow each other, as text.
-pub(super) struct Row {
+pub(in crate::cli::show) struct Row {
     /// The function, or the place in the module.
-    pub(super) text: String,
-    module: Option<usize>,
+    pub(in crate::cli::show) text: String,
+    pub(in crate::cli::show) module: Option<usize>,
     /// The number of the first of these frames.
-    number: usize,
-    count: usize,
-    is_named: bool,
+    pub(in crate::cli::show) number: usize,
+    pub(in crate::cli::show) count: usize,
+    pub(in crate::cli::show) is_named: bool,
 }
 
 /// Returns the frames as text. Frames of one function that follow each other are one row.
-pub(super) fn rows(walker: &StackWalker<'_>, trace: &StackTrace) -> Vec<Row> {
+pub(in crate::cli::show) fn rows(walker: &StackWalker<'_>, trace: &StackTrace) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for (number, frame) in trace.frames.iter().enumerate() {
         let text = label(walker, frame);
@@ -282,7 +294,7 @@ fn label(walker: &StackWalker<'_>, frame: &TraceFrame) -> String {
     }
 }
 
-fn module_name(walker: &StackWalker<'_>, index: usize) -> String {
+pub(in crate::cli::show) fn module_name(walker: &StackWalker<'_>, index: usize) -> String {
     let name = walker.modules()[index].file_name().unwrap_or("?");
     cut(&printable(name), 40)
 }
@@ -316,7 +328,7 @@ pub(super) fn vertical(walker: &StackWalker<'_>, trace: &StackTrace, most: usize
 }
 
 /// Returns why a stack may have more frames, if it may.
-fn end(trace: &StackTrace) -> Option<&'static str> {
+pub(in crate::cli::show) fn end(trace: &StackTrace) -> Option<&'static str> {
     match trace.end {
         StackEnd::Whole => None,
         StackEnd::Lost if trace.frames.len() < 2 => Some("(its caller was not found)"),
@@ -360,12 +372,7 @@ pub(super) fn compact(walker: &StackWalker<'_>, trace: &StackTrace) -> Vec<Strin
 /// Returns the heading of a group (the ids and names of its threads, and what they do) and its
 /// width.
 pub(super) fn heading(group: &Group) -> (String, usize) {
-    let note = match group.activity {
-        Activity::Crashed => "the exception",
-        Activity::Lock => "waiting for a lock",
-        Activity::Idle => "waiting",
-        Activity::Other | Activity::Unknown => "",
-    };
+    let note = group.activity.note();
     let note = if note.is_empty() {
         String::new()
     } else {
@@ -422,7 +429,7 @@ pub(super) fn all(
     unread_binaries(out, walker)
 }
 
-pub(super) fn title(threads: u64, stacks: usize) -> String {
+pub(in crate::cli::show) fn title(threads: u64, stacks: usize) -> String {
     match (threads, stacks) {
         (0, _) => "Threads (0)".to_owned(),
         (1, _) => "Threads (1)".to_owned(),
@@ -465,7 +472,7 @@ pub(super) fn unread_binaries(out: &mut impl Write, walker: &StackWalker<'_>) ->
 }
 
 /// Returns at most two lines that say which binaries would give more names.
-pub(super) fn unread(walker: &StackWalker<'_>) -> Vec<String> {
+pub(in crate::cli::show) fn unread(walker: &StackWalker<'_>) -> Vec<String> {
     let names = |wanted: BinaryState| -> Vec<String> {
         let states = walker.binaries().iter().enumerate();
         let found = states.filter(|(_, state)| **state == wanted);
@@ -492,7 +499,7 @@ pub(super) fn unread(walker: &StackWalker<'_>) -> Vec<String> {
 }
 
 /// Returns a number with its noun.
-pub(super) fn count(number: usize, noun: &str) -> String {
+pub(in crate::cli::show) fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }

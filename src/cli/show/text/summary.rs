@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use dumpwright::DumpType;
 use dumpwright::read::{Cpu, Dump, Platform, SystemInfo, stream_type};
 use dumpwright::target::printable;
 use indicatif::HumanBytes;
@@ -46,6 +45,16 @@ fn row(lines: &mut Vec<String>, label: &str, text: &str) {
 
 /// The process, the machine and the dump.
 fn about(lines: &mut Vec<String>, shown: &mut ShownDump<'_>) {
+    let (what, rows) = facts(shown);
+    let title = format!("{}: minidump of {what}", printable(shown.file));
+    lines.push(format!("{HEADING}{}{HEADING:#}", cut(&title, WIDTH)));
+    for (label, text) in rows {
+        row(lines, label, &text);
+    }
+}
+
+/// Returns what was dumped, and labelled texts about the process, the machine and the dump.
+pub(in crate::cli::show) fn facts(shown: &mut ShownDump<'_>) -> (String, Vec<(&'static str, String)>) {
     let dump = shown.dump;
     let problems = &mut shown.problems;
     let misc = part(problems, dump.misc_info());
@@ -58,11 +67,12 @@ fn about(lines: &mut Vec<String>, shown: &mut ShownDump<'_>) {
         (None, Some(id)) => format!("process {id}"),
         (None, None) => "a process".to_owned(),
     };
-    let title = format!("{}: minidump of {what}", printable(shown.file));
-    lines.push(format!("{HEADING}{}{HEADING:#}", cut(&title, WIDTH)));
+    let mut rows = Vec::new();
     match command_line(dump, problems) {
-        Some(line) => row(lines, "command", &line),
-        None if name.is_some_and(|name| name != program) => row(lines, "program", &printable(program)),
+        Some(line) => rows.push(("command", line)),
+        None if name.is_some_and(|name| name != program) => {
+            rows.push(("program", printable(program).into_owned()));
+        }
         None => {}
     }
     let written = dump.header().time;
@@ -77,19 +87,17 @@ fn about(lines: &mut Vec<String>, shown: &mut ShownDump<'_>) {
             when.push_str(&format!(", {} of CPU time", duration(used)));
         }
     }
-    row(lines, "dumped", &when);
+    rows.push(("dumped", when));
     if let Some(system) = part(problems, dump.system_info()) {
-        row(lines, "system", &machine(dump, &system, problems));
+        rows.push(("system", machine(dump, &system, problems)));
     }
-    row(
-        lines,
-        "contents",
-        &contents(dump, shown.modules.len() as u64 + shown.more_modules, problems),
-    );
+    let modules = shown.modules.len() as u64 + shown.more_modules;
+    rows.push(("contents", contents(dump, modules, problems)));
     for comment in part(problems, dump.comments()).iter().take(2) {
         let first = comment.lines().next().unwrap_or_default();
-        row(lines, "comment", &printable(first));
+        rows.push(("comment", printable(first).into_owned()));
     }
+    (what, rows)
 }
 
 /// Returns the command line, if the dump has it.
@@ -139,11 +147,7 @@ fn contents(dump: &Dump, modules: u64, problems: &mut Vec<String>) -> String {
             bytes = bytes.saturating_add(range.size);
         }
     }
-    let flags = dump.header().flags;
-    let name = match u32::try_from(flags) {
-        Ok(bits) => DumpType::from_bits_retain(bits).to_string(),
-        Err(_) => format!("{flags:#x}"),
-    };
+    let name = super::dump_type(dump);
     let plural = |number: u64, noun: &str| {
         let plural = if number == 1 { "" } else { "s" };
         format!("{} {noun}{plural}", thousands(number))
@@ -159,31 +163,36 @@ fn contents(dump: &Dump, modules: u64, problems: &mut Vec<String>) -> String {
 }
 
 fn exception(lines: &mut Vec<String>, shown: &mut ShownDump<'_>) {
-    let platform = shown.platform();
-    let exception = part(&mut shown.problems, shown.dump.exception());
-    match exception {
-        Some(exception) => {
-            let what = exception.describe(platform);
-            // For other signals, it is the address of an instruction, which the stack has.
-            let has_address =
-                !platform.is_linux() || what.starts_with("SIGSEGV") || what.starts_with("SIGBUS");
-            let address = match has_address {
-                true => format!(" at address {:#x}", exception.address),
-                false => String::new(),
-            };
-            let text = format!("{}{address} in thread {}", printable(&what), exception.thread_id);
-            lines.push(format!(
-                "  {DIM}{:<9}{DIM:#} {ALARM}{}{ALARM:#}",
-                "exception",
-                cut(&text, WIDTH - 12)
-            ));
-        }
+    match exception_text(shown) {
+        Some(text) => lines.push(format!(
+            "  {DIM}{:<9}{DIM:#} {ALARM}{}{ALARM:#}",
+            "exception",
+            cut(&text, WIDTH - 12)
+        )),
         None => row(lines, "exception", "none; it was dumped while it was running"),
     }
 }
 
-/// What the dump lacks. Equal reasons are one line.
-fn missing(lines: &mut Vec<String>, shown: &mut ShownDump<'_>) {
+/// Returns the exception, its address and its thread in words.
+pub(in crate::cli::show) fn exception_text(shown: &mut ShownDump<'_>) -> Option<String> {
+    let platform = shown.platform();
+    let exception = part(&mut shown.problems, shown.dump.exception())?;
+    let what = exception.describe(platform);
+    // For other signals, it is the address of an instruction, which the stack has.
+    let has_address = !platform.is_linux() || what.starts_with("SIGSEGV") || what.starts_with("SIGBUS");
+    let address = match has_address {
+        true => format!(" at address {:#x}", exception.address),
+        false => String::new(),
+    };
+    Some(format!(
+        "{}{address} in thread {}",
+        printable(&what),
+        exception.thread_id
+    ))
+}
+
+/// Returns what the dump lacks, as subjects and reasons.
+pub(in crate::cli::show) fn lacking(shown: &mut ShownDump<'_>) -> Vec<(String, String)> {
     let dump = shown.dump;
     let soft = part(&mut shown.problems, dump.soft_errors());
     let mut missing: Vec<(String, String)> = entries(soft.as_ref(), "missing");
@@ -196,6 +205,12 @@ fn missing(lines: &mut Vec<String>, shown: &mut ShownDump<'_>) {
             ));
         }
     }
+    missing
+}
+
+/// What the dump lacks. Equal reasons are one line.
+fn missing(lines: &mut Vec<String>, shown: &mut ShownDump<'_>) {
+    let missing = lacking(shown);
     if missing.is_empty() {
         row(lines, "missing", "nothing");
         return;
@@ -221,7 +236,10 @@ fn missing(lines: &mut Vec<String>, shown: &mut ShownDump<'_>) {
 
 /// Returns the subjects and reasons of the soft errors with this severity. Those of other writers
 /// have another form and count as missing.
-pub(super) fn entries(soft: Option<&serde_json::Value>, severity: &str) -> Vec<(String, String)> {
+pub(in crate::cli::show) fn entries(
+    soft: Option<&serde_json::Value>,
+    severity: &str,
+) -> Vec<(String, String)> {
     let list = soft.and_then(serde_json::Value::as_array);
     let entries = list.into_iter().flatten().filter_map(|entry| {
         let text = |key: &str| entry.get(key).and_then(serde_json::Value::as_str);

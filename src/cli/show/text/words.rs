@@ -7,7 +7,7 @@ use dumpwright::target::printable;
 
 /// Formats an address and, if it lies in a module, the module's name and the offset in it.
 /// `modules` must be sorted by their base addresses.
-pub(super) fn place(modules: &[Module], address: u64) -> String {
+pub(in crate::cli::show) fn place(modules: &[Module], address: u64) -> String {
     let behind = modules.partition_point(|module| module.base <= address);
     match behind.checked_sub(1).map(|index| &modules[index]) {
         Some(module) if address < module.end() => {
@@ -37,7 +37,7 @@ pub(super) fn name(text: &str) -> Cow<'_, str> {
 }
 
 /// Formats a number of bytes, followed by a rounded value in a larger unit from 1 KiB up.
-pub(super) fn bytes(count: u64) -> String {
+pub(in crate::cli::show) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     let mut value = count as f64;
     let mut unit = None;
@@ -55,18 +55,18 @@ pub(super) fn bytes(count: u64) -> String {
 }
 
 /// Formats a time in units of 100 ns as seconds with two decimals.
-pub(super) fn seconds(units: u64) -> String {
+pub(in crate::cli::show) fn seconds(units: u64) -> String {
     format!("{}.{:02}", units / 10_000_000, units / 100_000 % 100)
 }
 
 /// Formats seconds since 1970 as a date and time in UTC.
-pub(super) fn utc(time: u32) -> String {
+pub(in crate::cli::show) fn utc(time: u32) -> String {
     let time = jiff::Timestamp::from_second(time.into()).unwrap_or_default();
     time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// Formats a number with a comma after each group of three digits.
-pub(super) fn thousands(number: u64) -> String {
+pub(in crate::cli::show) fn thousands(number: u64) -> String {
     indicatif::HumanCount(number).to_string()
 }
 
