@@ -200,7 +200,7 @@ pub(super) fn search(
     );
     let mut search = Search {
         dump,
-        patterns: patterns.iter().map(|pattern| Finder::new(pattern)).collect(),
+        patterns: patterns.iter().map(Finder::new).collect(),
         longest: patterns.iter().map(Vec::len).max().unwrap_or(0) as u64,
         bytes_left: dump.len().saturating_mul(MOST_EXPANSION),
         failures_left: MOST_FAILURES,
