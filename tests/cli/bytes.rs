@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use dumpwright::read::Dump;
 use minidump::Minidump;
 
 use crate::attempt::{Folder, Outcome, assert_says, dump, threads};
@@ -151,6 +152,38 @@ fn texts_are_found_in_both_encodings() {
         let refused = show(&file, &["--address", wrong]).expect(2);
         assert_says(&refused.stderr, &["expected 0xADDRESS:LENGTH"]);
     }
+}
+
+/// A range that claims more memory than the file can have is not searched for ever.
+#[test]
+fn a_search_in_a_hostile_dump_ends() {
+    let folder = Folder::new();
+    let file = folder.file("dump");
+    let scenario = repository().join("testdata/cases/plain/scenario.toml");
+    Outcome::of(
+        dump()
+            .arg("--scenario")
+            .arg(scenario)
+            .args(["--type", "full", "-o"])
+            .arg(&file),
+    )
+    .expect(3);
+    let range = Dump::open(&file).unwrap().memory_ranges().unwrap()[0];
+    let mut bytes = fs::read(&file).unwrap();
+    let size = range.record_offset as usize + 8;
+    bytes[size..size + 8].copy_from_slice(&(1_u64 << 60).to_le_bytes());
+    fs::write(&file, bytes).unwrap();
+    let found = Outcome::of(
+        dumpwright()
+            .arg("show")
+            .arg(&file)
+            .args(["--search", "no such words"]),
+    )
+    .expect(1);
+    assert_says(
+        &String::from_utf8(found.stdout).unwrap(),
+        &["does not contain it", "was not searched"],
+    );
 }
 
 #[test]

@@ -24,6 +24,12 @@ const MOST_SHOWN: u64 = 16 << 20;
 const CHUNK: u64 = 1 << 20;
 /// Memory that cannot be read is divided down to this size.
 const SMALLEST: u64 = 4096;
+/// The maximum number of bytes that are searched, as a multiple of the size of the dump. Compressed
+/// memory is at most 255 times as large. Only in a hostile dump do ranges share their bytes.
+const MOST_EXPANSION: u64 = 256;
+/// The maximum number of reads that may fail in a search. Only a hostile dump has so much memory
+/// that is not in the file.
+const MOST_FAILURES: u32 = 100_000;
 /// The maximum number of places that a search shows.
 const MOST_FOUND: usize = 1000;
 
@@ -192,14 +198,21 @@ pub(super) fn search(
         },
         &mut shown.problems,
     );
-    let mut found = Vec::new();
-    let mut is_whole = true;
+    let mut search = Search {
+        dump,
+        patterns: patterns.iter().map(Finder::new).collect(),
+        longest: patterns.iter().map(Vec::len).max().unwrap_or(0) as u64,
+        bytes_left: dump.len().saturating_mul(MOST_EXPANSION),
+        failures_left: MOST_FAILURES,
+        found: Vec::new(),
+        is_whole: true,
+    };
     for (first, last) in runs(&parts) {
-        is_whole &= search_run(dump, &patterns, first, last, &mut found);
-        if found.len() > MOST_FOUND {
-            break;
-        }
+        search.run(first, last);
     }
+    let Search {
+        mut found, is_whole, ..
+    } = search;
     found.sort_unstable();
     found.dedup();
     for (at, size) in found.iter().take(MOST_FOUND) {
@@ -236,52 +249,74 @@ fn runs(parts: &AddressSpace) -> Vec<(u64, u64)> {
     runs
 }
 
-/// Searches one range without gaps. Returns whether all of it could be read.
-fn search_run(
-    dump: &Dump,
-    patterns: &[Vec<u8>],
-    first: u64,
-    last: u64,
-    found: &mut Vec<(u64, usize)>,
-) -> bool {
-    let longest = patterns.iter().map(Vec::len).max().unwrap_or(0) as u64;
-    let mut is_whole = true;
-    let mut at = first;
-    loop {
-        // The windows overlap, so that what lies across a boundary is found.
-        let to = at.saturating_add(CHUNK + longest).min(last);
-        let mut parts = Vec::new();
-        is_whole &= readable(dump, at, to, &mut parts);
-        for (start, bytes) in &parts {
-            for pattern in patterns {
-                for position in Finder::new(pattern).find_iter(bytes) {
-                    found.push((start + position as u64, pattern.len()));
-                }
-            }
-        }
-        if to == last || found.len() > 2 * MOST_FOUND {
-            return is_whole;
-        }
-        at += CHUNK;
-    }
+/// A search in the captured memory.
+struct Search<'d> {
+    dump: &'d Dump,
+    patterns: Vec<Finder<'d>>,
+    /// The length of the longest pattern.
+    longest: u64,
+    /// The number of bytes that may still be searched.
+    bytes_left: u64,
+    /// The number of reads that may still fail.
+    failures_left: u32,
+    /// The addresses and the lengths.
+    found: Vec<(u64, usize)>,
+    /// Whether everything was searched.
+    is_whole: bool,
 }
 
-/// Appends the parts of a range that can be read. Returns whether that is all of it.
-fn readable(dump: &Dump, first: u64, last: u64, parts: &mut Vec<(u64, Vec<u8>)>) -> bool {
-    let size = last - first + 1;
-    if let Ok(Some(bytes)) = dump.memory(first, size) {
-        match parts.last_mut() {
-            Some((start, before)) if *start + before.len() as u64 == first => before.extend(bytes),
-            _ => parts.push((first, bytes)),
+impl Search<'_> {
+    /// Searches a range without gaps.
+    fn run(&mut self, first: u64, last: u64) {
+        let mut at = first;
+        loop {
+            // The windows overlap, so that what lies across a boundary is found.
+            let to = at.saturating_add(CHUNK + self.longest).min(last);
+            if self.found.len() > 2 * MOST_FOUND {
+                return;
+            }
+            let left = self.bytes_left.checked_sub(to - at);
+            self.bytes_left = left.unwrap_or(0);
+            if left.is_none() || self.failures_left == 0 {
+                self.is_whole = false;
+                return;
+            }
+            let mut parts = Vec::new();
+            self.read(at, to, &mut parts);
+            for (start, bytes) in &parts {
+                for pattern in &self.patterns {
+                    let places = pattern.find_iter(bytes);
+                    let length = pattern.needle().len();
+                    self.found
+                        .extend(places.map(|place| (start + place as u64, length)));
+                }
+            }
+            if to == last {
+                return;
+            }
+            at += CHUNK;
         }
-        return true;
     }
-    if size <= SMALLEST {
-        return false;
+
+    /// Appends the parts of a range that can be read.
+    fn read(&mut self, first: u64, last: u64, parts: &mut Vec<(u64, Vec<u8>)>) {
+        let size = last - first + 1;
+        if let Ok(Some(bytes)) = self.dump.memory(first, size) {
+            match parts.last_mut() {
+                Some((start, before)) if *start + before.len() as u64 == first => before.extend(bytes),
+                _ => parts.push((first, bytes)),
+            }
+            return;
+        }
+        self.failures_left = self.failures_left.saturating_sub(1);
+        if size <= SMALLEST || self.failures_left == 0 {
+            self.is_whole = false;
+            return;
+        }
+        let middle = first + size / 2;
+        self.read(first, middle - 1, parts);
+        self.read(middle, last, parts);
     }
-    let middle = first + size / 2;
-    let is_front_whole = readable(dump, first, middle - 1, parts);
-    readable(dump, middle, last, parts) && is_front_whole
 }
 
 /// Prints an address, what it belongs to, and the text around it.
