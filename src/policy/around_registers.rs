@@ -55,6 +55,7 @@ impl AroundRegisters {
     }
 
     /// Looks only at the registers of threads in this list.
+    #[cfg(feature = "policy-file")]
     pub(super) fn of(mut self, threads: ThreadList) -> Self {
         self.threads = Some(threads);
         self
