@@ -76,7 +76,7 @@ pub(super) struct DumpArgs {
     ///
     /// In the pattern, %e is the name of the program, %p the process id, %t the time in UTC (as in
     /// 20261130-153000), %h the name of the machine, and %% a percent sign. With --compress, .zst
-    /// is added.
+    /// is added. With %t, a second dump in the same second gets a number, as in ...-153000-2.dmp.
     #[arg(
         long,
         value_name = "PATTERN",
@@ -367,7 +367,11 @@ fn output(args: &DumpArgs, pid: Option<u32>) -> PathBuf {
     if args.compress.is_some() {
         name.push_str(".zst");
     }
-    folder.join(name)
+    // Two dumps in one second are no reason to refuse the second one.
+    match args.name.contains("%t") && !args.force {
+        true => process::unused(&folder, &name),
+        false => folder.join(name),
+    }
 }
 
 /// Makes one dump and prints the result. Returns the exit status.

@@ -1,6 +1,7 @@
 //! The processes to dump: by id or by name.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 use dumpwright::target::printable;
 
@@ -154,6 +155,21 @@ pub(super) fn file_name(pattern: &str, pid: u32, program: &str, time: jiff::Time
     }
     name
 }
+
+/// Returns a path in the folder with this name or, if it is taken, with a number in it: of
+/// `server.dmp`, the second one is `server-2.dmp`.
+pub(super) fn unused(folder: &Path, name: &str) -> PathBuf {
+    let is_free = |path: &PathBuf| std::fs::symlink_metadata(path).is_err();
+    let (stem, end) = name.split_at(name.find(".dmp").unwrap_or(name.len()));
+    let others = (2..=MOST_OF_A_SECOND).map(|number| format!("{stem}-{number}{end}"));
+    let names = std::iter::once(name.to_owned()).chain(others);
+    let free = names.map(|name| folder.join(name)).find(is_free);
+    // Creating the file then says that the name is taken.
+    free.unwrap_or_else(|| folder.join(name))
+}
+
+/// How many dumps of one process may get the name of the same second.
+const MOST_OF_A_SECOND: u32 = 1000;
 
 /// Returns a name that a process chose itself in a form that is one harmless part of a file name.
 fn harmless(name: &str) -> String {

@@ -247,3 +247,27 @@ fn shells_and_man_take_what_is_made_for_them() {
     }
     assert!(!folder.file("dumpwright-guard.1").exists());
 }
+
+/// Two dumps of a process in one second have different names.
+#[test]
+fn dumps_in_one_second_do_not_take_each_others_names() {
+    let victim = plain();
+    let folder = Folder::new();
+    let dumps = 4;
+    for _ in 0..dumps {
+        let mut command = dumpwright();
+        command.current_dir(folder.path()).arg(victim.pid().to_string());
+        Outcome::of(&mut command).expect(0);
+    }
+    let found = files(&folder);
+    assert_eq!(found.len(), dumps, "{found:?}");
+    assert!(found.iter().all(|file| id_in(file) == Some(victim.pid())));
+    // A name without the time is that of one file.
+    let named = |status| {
+        let mut command = dumpwright();
+        command.current_dir(folder.path()).arg(victim.pid().to_string());
+        Outcome::of(command.args(["--name", "%p.dmp"])).expect(status)
+    };
+    named(0);
+    assert_says(&named(1).stderr, &["--force"]);
+}
