@@ -15,6 +15,7 @@ mod browser;
 mod bytes;
 mod compress;
 mod convert;
+mod documents;
 mod exec;
 mod explain;
 mod files;
