@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::io::{PipeWriter, Write, pipe};
-use std::os::windows::io::{AsHandle, IntoRawHandle};
+use std::os::windows::io::IntoRawHandle;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
@@ -91,12 +91,13 @@ unsafe extern "system" fn change(
 ) -> NTSTATUS {
     assert!(!object.is_null() && buffer.is_null());
     assert_eq!((size, reserved), (0, 0));
-    // SAFETY: the handle is the caller's, who keeps it open during this call.
     match (change, called(["suspend", "resume"][change as usize])) {
         (_, System::Stuck) => STATUS_ACCESS_DENIED,
         (_, System::Lying) => 0,
+        // SAFETY: the handle is the caller's, who keeps it open during this call.
         (SUSPEND, _) => (unsafe { SuspendThread(thread) } == u32::MAX).into(),
         (_, System::Forgetful) => STATUS_ACCESS_DENIED,
+        // SAFETY: as above.
         (_, _) => (unsafe { ResumeThread(thread) } == u32::MAX).into(),
     }
 }
