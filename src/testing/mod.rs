@@ -45,7 +45,7 @@
 //! |---|---|
 //! | `DUMPWRIGHT_BLESS=1` | [`Rehearsal::assert_dialogue`] writes its file instead of comparing with it |
 //! | `DUMPWRIGHT_KEEP=FOLDER` | every rehearsal writes its dump and its transcript into this folder, under the name of the test |
-//! | `DUMPWRIGHT_REQUIRE_LIVE=1` | [`live`] fails if it has no permission to dump the process, instead of returning `None` |
+//! | `DUMPWRIGHT_REQUIRE_LIVE=1` | `live` (on Linux) fails if it has no permission to dump the process, instead of returning `None` |
 //!
 //! Tests that use this module can run in parallel, under `cargo test` and under nextest.
 
