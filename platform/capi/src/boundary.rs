@@ -159,6 +159,7 @@ mod tests {
             dumpwright_request_max_pause(0);
             dumpwright_request_max_clone(0);
             dumpwright_request_find_crash(1);
+            dumpwright_request_policy(null());
             dumpwright_request_transcript(null());
             dumpwright_request_lint(1);
             dumpwright_request_time(1);
