@@ -8,9 +8,13 @@
 
 use std::marker::PhantomData;
 
-use libc::{c_int, c_long, c_uint, c_void, pid_t};
+use libc::{c_int, c_long, c_void};
 use nix::errno::Errno;
 use nix::unistd::Pid;
+
+/// The request for facts about a system call that a thread is in (`PTRACE_GET_SYSCALL_INFO`, Linux
+/// 5.3). The crate `libc` has it for glibc only.
+pub(crate) const GET_SYSCALL_INFO: u32 = 0x420E;
 
 /// Converts a thread id to `nix`'s type.
 pub(crate) fn pid(tid: u32) -> Pid {
@@ -56,13 +60,15 @@ pub(crate) fn siginfo(tid: u32) -> nix::Result<libc::siginfo_t> {
     nix::sys::ptrace::getsiginfo(pid(tid))
 }
 
-fn request(request: c_uint, tid: u32, data: i32) -> nix::Result<()> {
+/// Makes a request. C libraries disagree about the type of the numbers: `int` in musl.
+fn request(request: impl Into<c_long>, tid: u32, data: i32) -> nix::Result<()> {
     // SAFETY: these requests take a number as data and ignore the address, so the kernel reads and
     // writes no memory of ours. For a thread that we do not trace it returns ESRCH.
     let result = unsafe {
-        libc::ptrace(
-            request,
-            tid as pid_t,
+        libc::syscall(
+            libc::SYS_ptrace,
+            request.into(),
+            c_long::from(tid),
             std::ptr::null_mut::<c_void>(),
             c_long::from(data),
         )
@@ -175,11 +181,9 @@ impl<'b> Batch<'b> {
         });
     }
 
-    fn add_request(&mut self, request: c_uint, tid: u32, address: u64, data: u64) {
-        self.add(
-            libc::SYS_ptrace,
-            [u64::from(request), u64::from(tid), address, data],
-        );
+    fn add_request(&mut self, request: impl Into<c_long>, tid: u32, address: u64, data: u64) {
+        let request = request.into().cast_unsigned();
+        self.add(libc::SYS_ptrace, [request, u64::from(tid), address, data]);
     }
 
     /// Waits for this time (nanosleep(2)).
@@ -284,8 +288,8 @@ impl<'b> Batch<'b> {
     }
 
     /// Stores a structure by one of the requests that take its size and its address, such as
-    /// `PTRACE_GET_SYSCALL_INFO`.
-    pub(crate) fn structure<const N: usize>(&mut self, request: c_uint, tid: u32, into: &'b mut [u64; N]) {
+    /// [`GET_SYSCALL_INFO`].
+    pub(crate) fn structure<const N: usize>(&mut self, request: u32, tid: u32, into: &'b mut [u64; N]) {
         let size = size_of_val(into) as u64;
         self.add_request(request, tid, size, address_of(into));
     }

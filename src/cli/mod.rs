@@ -132,6 +132,18 @@ Examples:
   Keep the results, for later runs:
       dumpwright rehearse leave-out-worker --bless";
 
+/// The end of `dumpwright completions --help`.
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  Install the completions for bash:
+      dumpwright completions bash > /etc/bash_completion.d/dumpwright";
+
+/// The end of `dumpwright man --help`.
+const MAN_EXAMPLES: &str = "\
+Examples:
+  Install the pages of all commands:
+      dumpwright man /usr/local/share/man/man1/";
+
 /// The exit statuses of `rehearse`.
 const REHEARSE_STATUS: &str = "\
 Exit status:
@@ -224,12 +236,10 @@ enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Policy(policy::PolicyCommand),
     /// Print the completions of a shell
-    ///
-    /// For example, for bash: dumpwright completions bash > /etc/bash_completion.d/dumpwright
-    #[command(after_long_help = EXIT_STATUS)]
+    #[command(after_long_help = format!("{COMPLETIONS_EXAMPLES}\n\n{EXIT_STATUS}"))]
     Completions(manual::CompletionsArgs),
     /// Print the man page, or write the pages of all commands into a folder
-    #[command(after_long_help = EXIT_STATUS)]
+    #[command(after_long_help = format!("{MAN_EXAMPLES}\n\n{EXIT_STATUS}"))]
     Man(manual::ManArgs),
     #[cfg(target_os = "linux")]
     #[command(hide = true)]

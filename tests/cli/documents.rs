@@ -1,4 +1,5 @@
-//! The commands of the README and of the tutorials, run in their order as a reader would.
+//! The commands of the README, of the tutorials and other pages, and the examples in the help of
+//! each command, run in their order as a reader would.
 //!
 //! Would catch: a command that does not exist or has another spelling, an option that was renamed,
 //! an example that fails, and a block that nobody runs.
@@ -11,23 +12,39 @@ use std::process::{Command, Stdio};
 use crate::attempt::Folder;
 use crate::support::dumper::dumpwright;
 use crate::support::victim::{self, Victim};
-use crate::support::{copy_program, repository};
+use crate::support::{copy_program, repository, run_well};
 
 /// Blocks that are not run: they build, install or run all tests. CI does the same with other
 /// commands.
 const NOT_RUN: [&str; 3] = ["cargo run ", "cargo xtask test", "cargo xtask install-capi"];
 
 /// The pages, with the number of their blocks that are run.
-const PAGES: [(&str, usize); 5] = [
+const PAGES: [(&str, usize); 10] = [
     ("README.md", 10),
     ("docs/cases.md", 2),
+    ("docs/questions.md", 1),
+    ("docs/recipes.md", 1),
+    ("docs/scenario.md", 1),
+    ("docs/script.md", 1),
+    ("docs/transcript.md", 2),
     ("docs/guide/hung-server.md", 7),
     ("docs/guide/callback.md", 5),
     ("docs/guide/golden-files.md", 3),
 ];
 
+/// The commands whose help has examples, with the number of these.
+const HELP: [(&str, usize); 7] = [
+    ("completions", 1),
+    ("diff", 2),
+    ("dump", 7),
+    ("explain", 2),
+    ("man", 1),
+    ("policy check", 2),
+    ("rehearse", 3),
+];
+
 /// The blocks of a page in this language, each with its line.
-fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
+pub fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
     let start = format!("```{language}");
     let mut blocks = Vec::new();
     let mut block: Option<(usize, String)> = None;
@@ -45,11 +62,53 @@ fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
     blocks
 }
 
+/// The examples in a help text: the lines of commands below each description.
+fn examples(help: &str) -> Vec<String> {
+    let after = help.split_once("\nExamples:\n").map_or("", |(_, after)| after);
+    let mut examples = Vec::new();
+    let mut is_new = true;
+    for line in after.lines().take_while(|line| line.starts_with("  ")) {
+        let command = line.strip_prefix("      ");
+        match (command, examples.last_mut()) {
+            (Some(command), Some(example)) if !is_new => *example = format!("{example}\n{command}"),
+            (Some(command), _) => examples.push(command.to_owned()),
+            (None, _) => {}
+        }
+        is_new = command.is_none();
+    }
+    examples
+}
+
+/// The help of a command, which may be that of a group: `policy check`.
+fn help(command: &str) -> String {
+    let words = command.split_whitespace();
+    run_well(dumpwright().args(words).arg("--help"))
+}
+
+/// The commands that a help text lists.
+fn commands(help: &str) -> Vec<String> {
+    let listed = help.split_once("\nCommands:\n").map_or("", |(_, listed)| listed);
+    let lines = listed.lines().take_while(|line| line.starts_with("  "));
+    let names = lines.filter(|line| !line.starts_with("   "));
+    names
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
+}
+
 /// Writes a program for the shell.
 fn script(path: &Path, text: &str) {
     fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
+
+/// Folders of the system in commands. The tests use a folder of their own instead.
+const FOLDERS: [&str; 4] = [
+    "/tmp/",
+    "/var/crash/",
+    "/etc/bash_completion.d/",
+    "/usr/local/share/man/man1/",
+];
 
 /// What a reader of the pages has: the tool, a server, files of an earlier time.
 struct Reader {
@@ -58,7 +117,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn new() -> Reader {
+    /// A reader whose server has this name.
+    fn with_server(name: &str) -> Reader {
         let folder = Folder::new();
         let bin = folder.file("bin");
         fs::create_dir(&bin).unwrap();
@@ -73,28 +133,29 @@ impl Reader {
         fs::create_dir(&running).unwrap();
         copy_program(
             &victim::c("threads", victim::Frames::Pointers),
-            &running.join("server"),
+            &running.join(name),
         );
         let nothing: [&str; 0] = [];
-        let server = Victim::start(&running.join("server"), &nothing);
+        let server = Victim::start(&running.join(name), &nothing);
         fs::write(folder.file("secrets.txt"), "correct horse battery staple\n").unwrap();
         fs::set_permissions(folder.file("secrets.txt"), fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(folder.file("small.toml"), "preset = \"first-look\"\n").unwrap();
+        let answers = "[[rule]]\nask = \"Cancel\"\ncheck_cancel = true\n";
+        fs::write(folder.file("answers.toml"), answers).unwrap();
         for shared in ["testdata", "platform"] {
             symlink(repository().join(shared), folder.file(shared)).unwrap();
         }
         let reader = Reader { folder, server };
-        for file in ["before.dmp", "after.dmp"] {
+        for (file, options) in [
+            ("before.dmp", &[][..]),
+            ("after.dmp", &[]),
+            ("plain.dmp", &[]),
+            ("compressed.dmp.zst", &["--compress", "zstd"]),
+        ] {
             let scenario = repository().join("testdata/cases/plain/scenario.toml");
             let mut dump = dumpwright();
-            dump.args(["dump", "--scenario"]).arg(scenario).arg("-o");
-            assert!(
-                dump.arg(reader.folder.file(file))
-                    .stdout(Stdio::null())
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            dump.args(["dump", "--scenario"]).arg(scenario).args(options);
+            run_well(dump.arg("-o").arg(reader.folder.file(file)));
         }
         reader
     }
@@ -112,13 +173,16 @@ impl Reader {
         }
         let commands = commands
             .replace("4711", &self.server.pid().to_string())
-            .replace("/tmp/", &format!("{folder}/"))
             .replace("/opt/dumpwright/include", "platform/capi/include");
+        let commands = FOLDERS.iter().fold(commands, |commands, system| {
+            commands.replace(system, &format!("{folder}/"))
+        });
         let path = std::env::var("PATH").unwrap_or_default();
         let output = Command::new("sh")
             .args(["-e", "-c", &commands])
             .current_dir(self.folder.path())
             .env("PATH", format!("{folder}/bin:{path}"))
+            .env("C_INCLUDE_PATH", repository().join("platform/capi/include"))
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -135,10 +199,14 @@ fn the_commands_of_the_pages_work() {
     let mut failed = Vec::new();
     for (page, expected) in PAGES {
         let text = fs::read_to_string(repository().join(page)).unwrap();
-        let reader = Reader::new();
-        // The source that a page shows.
+        let reader = Reader::with_server("server");
+        // The source, and the scenario, that a page shows.
         for (_, source) in blocks(&text, "c") {
             fs::write(reader.folder.file("callback.c"), source).unwrap();
+        }
+        if page == "docs/scenario.md" {
+            let (_, scenario) = &blocks(&text, "toml")[0];
+            fs::write(reader.folder.file("case.toml"), scenario).unwrap();
         }
         let mut run = 0;
         for (line, commands) in blocks(&text, "sh") {
@@ -152,5 +220,37 @@ fn the_commands_of_the_pages_work() {
         }
         assert_eq!(run, expected, "blocks of {page}");
     }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn the_examples_in_the_help_work() {
+    // By its name, the server must be the only one.
+    let name = format!("server-{}", std::process::id());
+    let reader = Reader::with_server(&name);
+    let cases = fs::read_to_string(repository().join("docs/cases.md")).unwrap();
+    fs::write(reader.folder.file("callback.c"), &blocks(&cases, "c")[0].1).unwrap();
+    let mut names = commands(&help(""));
+    names.extend(
+        commands(&help("policy"))
+            .iter()
+            .map(|name| format!("policy {name}")),
+    );
+    names.sort();
+    let mut found = Vec::new();
+    let mut failed = Vec::new();
+    for command in names.iter().filter(|name| !name.ends_with("help")) {
+        let examples = examples(&help(command));
+        for example in &examples {
+            let example = example.replace(" server ", &format!(" {name} "));
+            if let Err(reason) = reader.run(&example) {
+                failed.push(format!("{command}: {reason}"));
+            }
+        }
+        if !examples.is_empty() {
+            found.push((command.as_str(), examples.len()));
+        }
+    }
+    assert_eq!(found, HELP, "commands with examples");
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

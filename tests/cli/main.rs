@@ -24,6 +24,7 @@ mod midway;
 mod output;
 mod page;
 mod policy;
+mod questions;
 mod rehearse;
 mod request;
 mod result;

@@ -18,18 +18,17 @@ use crate::support::dumper::dumpwright;
 use crate::support::repository;
 use crate::support::victim::ThreadsTruth;
 
+/// Runs `show FILE --html OUT`, with more arguments.
+fn show(file: &Path, out: &Path, more: &[&str]) -> Outcome {
+    let mut program = dumpwright();
+    program.arg("show").arg(file).arg("--html").arg(out).args(more);
+    Outcome::of(&mut program)
+}
+
 /// Writes the page about a dump, next to it.
 fn page(file: &Path, more: &[&str]) -> PathBuf {
     let page = file.with_extension("html");
-    Outcome::of(
-        dumpwright()
-            .arg("show")
-            .arg(file)
-            .arg("--html")
-            .arg(&page)
-            .args(more),
-    )
-    .expect(0);
+    show(file, &page, more).expect(0);
     page
 }
 
@@ -54,12 +53,12 @@ fn simulated(folder: &Folder, scenario: &str, script: &str) -> (PathBuf, PathBuf
     (file, calls)
 }
 
+/// An expression for the texts of the cells of `row`.
+const CELLS: &str = "[...row.children].map(cell => cell.textContent).join('|')";
+
 /// An expression for the texts of the cells of a list, row by row.
 fn rows(list: &str) -> String {
-    format!(
-        "[...document.querySelectorAll('#{list} .body .row')].map(row => [...row.children].map(cell => \
-         cell.textContent).join('|')).join('\\n')"
-    )
+    format!("[...document.querySelectorAll('#{list} .body .row')].map(row => {CELLS}).join('\\n')")
 }
 
 /// Scrolls through a list and returns all of its rows.
@@ -72,7 +71,7 @@ fn all_rows(browser: &Browser, list: &str) -> String {
                 body.scrollTop = at;
                 await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
                 for (const row of body.querySelectorAll('.row')) {{
-                    found.set(Number(row.dataset.at), [...row.children].map(cell => cell.textContent).join('|'));
+                    found.set(Number(row.dataset.at), {CELLS});
                 }}
                 if (at >= body.scrollHeight) break;
             }}
@@ -497,16 +496,7 @@ fn the_file_is_new_and_private() {
     let file = folder.file("plain.dmp");
     let scenario = repository().join("testdata/cases/plain/scenario.toml");
     Outcome::of(dump().arg("--scenario").arg(scenario).arg("-o").arg(&file)).expect(0);
-    let show = |out: &Path, more: &[&str]| {
-        Outcome::of(
-            dumpwright()
-                .arg("show")
-                .arg(&file)
-                .arg("--html")
-                .arg(out)
-                .args(more),
-        )
-    };
+    let show = |out: &Path, more: &[&str]| show(&file, out, more);
     let page = folder.file("page.html");
     let said = show(&page, &[]).expect(0);
     assert_says(
@@ -542,13 +532,7 @@ fn the_file_is_new_and_private() {
     )
     .expect(1);
     assert_says(&wrong.stderr, &["page.html:1:"]);
-    Outcome::of(
-        dumpwright()
-            .arg("show")
-            .arg(&file)
-            .args(["--html", "x", "--json"]),
-    )
-    .expect(2);
+    show(Path::new("x"), &["--json"]).expect(2);
 }
 
 /// The hashes in the page's policy are those of the script and of the style sheet.

@@ -6,7 +6,7 @@ use dumpwright_target::{Fault, FaultKind};
 use libc::{c_int, user_regs_struct};
 
 use crate::freeze::{StopKind, Tie};
-use crate::ptrace::{Batch, SignalInfo};
+use crate::ptrace::{Batch, GET_SYSCALL_INFO, SignalInfo};
 use crate::tracer::Tracer;
 
 /// The kind of stop at a system call, if `PTRACE_O_TRACESYSGOOD` is set (ptrace(2)).
@@ -173,7 +173,7 @@ impl Executor<'_> {
             let mut batch = Batch::new();
             batch.nap(&nap);
             batch.siginfo(self.tid, &mut info);
-            batch.structure(libc::PTRACE_GET_SYSCALL_INFO, self.tid, &mut call);
+            batch.structure(GET_SYSCALL_INFO, self.tid, &mut call);
             batch.event_message(self.tid, &mut message);
             let results = self.tracer.perform(batch)?;
             if results.at(1).is_ok() {

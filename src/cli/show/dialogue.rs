@@ -72,7 +72,8 @@ const MODULE_PARTS: [(u64, &str); 5] = [
 
 /// The flag of an answer without which a thread or a module is left out.
 const INCLUDED: u64 = 1;
-/// The flag of an answer with which a module is included only if a stack points into it.
+/// The flag with which Module marks a module that a stack points into. An answer may add it, which
+/// changes nothing else.
 const REFERENCED_BY_MEMORY: u64 = 0x10;
 
 const S_OK: u64 = 0;
@@ -215,8 +216,8 @@ fn parts(entry: &Entry, ret: bool, name: &str, parts: &[(u64, &str)]) -> (Effect
         return (EffectKind::Less, format!("{name} without {}", lost.join(", ")));
     }
     if entry.ask == AskKind::IncludeModule && after & !before & REFERENCED_BY_MEMORY != 0 {
-        let text = format!("{name} is included only if a stack points into it");
-        return (EffectKind::Less, text);
+        let text = format!("{name} is included, and marked as one that a stack points into");
+        return (EffectKind::Nothing, text);
     }
     (EffectKind::Nothing, format!("{name} is included"))
 }

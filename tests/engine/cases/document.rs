@@ -24,7 +24,7 @@ between the others. \"Yes\" is TRUE with the status S_FALSE; any other answer me
 | SecondaryFlags | before the process is suspended | TRUE with WITHOUT_POWER_INFO (1): MiscInfo has no clock rates |
 | Cancel | once before the process is suspended, then repeatedly, for as long as each answer sets CheckCancel | TRUE with Cancel: the dump fails with ERROR_CANCELLED |
 | IncludeThread | for each thread | FALSE: the thread is left out. With TRUE, cleared flags leave out parts, such as the stack (2) or the registers (4) |
-| IncludeModule | for each module, with its address only | FALSE: the module is left out. With TRUE, cleared flags leave out parts. REFERENCED_BY_MEMORY (0x10) can be added: the module is then included only if a stack points into it |
+| IncludeModule | for each module, with its address only | FALSE: the module is left out. With TRUE, cleared flags leave out parts. REFERENCED_BY_MEMORY (0x10) can be added; Module then shows it, and the dump is the same |
 | Module | for each included module, with its name, version and debug records | cleared flags leave out parts. FALSE: the dump fails |
 | Thread, or ThreadEx if a ThreadExList is requested | for each included thread, with its registers and stack bounds | as for Module |
 | VmQuery | for each region, if the dump type needs the map of the address space | TRUE with S_OK: the region in the answer counts. FALSE or E_NOTIMPL: the system is asked. E_NOINTERFACE: there are no more regions. Any other status: the dump fails |
@@ -178,7 +178,8 @@ While a dump is written, the writer calls the callback to ask what the dump shou
 page describes the callback types, and shows for each of them, for every field of an answer, and
 for every way in which a dump ends, a line of a recorded dialogue. A line has the callback type
 and its facts, `|`, the prefilled answer, `->`, the returned value, and what the answer changed.
-[transcript.md](transcript.md) explains the fields.
+[transcript.md](transcript.md) explains the fields, and [questions.md](questions.md) each callback
+type.
 
 The lines come from the golden cases in `testdata/cases`. A case is a folder:
 

@@ -310,9 +310,17 @@
     const lines = Math.max(1, Math.floor((height - SPACE) / (LINE + SPACE)));
     return { width, height, margin, lines, across: Math.max(50, Math.floor(width - margin - 8)) };
   };
+  // A canvas takes colours, not the texts of the variables of the style sheet.
+  const probe = document.body.appendChild(make("i", { hidden: true }));
   const colours = () => {
-    const style = getComputedStyle(root);
-    const read = (name) => style.getPropertyValue(`--${name}`).trim();
+    const known = new Map();
+    const read = (name) => {
+      if (!known.has(name)) {
+        probe.style.color = `var(--${name})`;
+        known.set(name, getComputedStyle(probe).color);
+      }
+      return known.get(name);
+    };
     return { read, causes: memory.causes.map((row) => read(row[0])), text: read("text"), faint: read("faint"), edge: read("absent-edge"), accent: read("accent") };
   };
   const prepare = (canvas) => {
