@@ -266,9 +266,9 @@ impl<'a> FrozenProcess<'a> {
     }
 
     fn modules(&mut self, reads: &mut dyn ReadHook) -> (&mut LoadedModules, &mut ProcessMemory) {
-        let modules = self.modules.get_or_insert_with(|| {
-            LoadedModules::find(&self.memory_dir, &self.mappings, &mut self.memory, reads)
-        });
+        let modules = self
+            .modules
+            .get_or_insert_with(|| LoadedModules::find(&self.mappings, &mut self.memory, reads));
         (modules, &mut self.memory)
     }
 }

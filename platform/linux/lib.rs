@@ -1,7 +1,8 @@
-//! Captures live Linux processes as dumpwright targets.
+//! Captures Linux processes as dumpwright targets: live ones, and those of core files.
 //!
 //! * [`LinuxProcess`] is a process that is already running.
 //! * [`Spawned`] is a program that is started in order to be dumped.
+//! * [`CoreFile`] is what the kernel has stored of a process that a signal has killed.
 //! * [`exception`] translates the arguments of a signal handler into an exception.
 //!
 //! A capture stops all threads of the process with ptrace, reads them, and resumes them. It writes
@@ -35,6 +36,7 @@ mod attach;
 mod cgroup;
 mod clock;
 mod clone;
+mod core_file;
 mod costs;
 mod counters;
 mod crash;
@@ -71,6 +73,7 @@ mod tokens;
 mod tracer;
 mod xstate;
 
+pub use core_file::CoreFile;
 pub use costs::PauseEstimate;
 pub use crash::exception;
 pub use exec::{Outcome, Spawned};
