@@ -2,6 +2,8 @@
 //!
 //! * [`process`] opens a running process by its id.
 //! * `Spawned` starts a program in order to dump it, after some time or when it crashes.
+//! * `CrashedProcess` (Linux) is a process that a signal has killed, for a handler of cores.
+//!   `confine` takes from such a handler the rights that it does not need.
 //! * `exception` converts the arguments of a crash handler to an exception for
 //!   [`Request::exception`](crate::Request::exception).
 //! * On Windows, the module `dbghelp` makes dumps with the system's own DbgHelp instead of
@@ -9,7 +11,8 @@
 
 #[cfg(all(feature = "native", target_os = "linux"))]
 pub use dumpwright_linux::{
-    HoldMode, LinuxProcess as Process, Outcome, PauseEstimate, Spawned, exception, is_debuggee,
+    CrashedProcess, HoldMode, LinuxProcess as Process, Outcome, PauseEstimate, Spawned, confine,
+    end_with_parent, exception, is_debuggee,
 };
 
 #[cfg(all(feature = "native", windows))]

@@ -318,6 +318,8 @@ pub struct Holding {
     ///   stops.
     /// * `"caller"`: the thread that requested the dump, which was the debugger of the process.
     ///   The dump caused no stops.
+    /// * `"kernel"`: nothing. A signal has killed the process, and the kernel keeps it until its
+    ///   core has been read.
     pub tracer: Option<&'static str>,
     /// The time from the first request to stop a thread until the last thread was resumed. For a
     /// process that was resumed early, it is accurate to a few milliseconds.

@@ -24,7 +24,7 @@ use super::{FAILED, PARTIAL, UNPRINTED, USAGE, print, process, result};
 
 // The groups of options in the help.
 pub(super) const PROCESS: &str = "Process";
-const OUTPUT: &str = "Output";
+pub(super) const OUTPUT: &str = "Output";
 pub(super) const CONTENTS: &str = "Contents";
 pub(super) const CALLBACK: &str = "Callback and compatibility";
 
@@ -549,7 +549,7 @@ fn delay(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses the value of `--compress`, `zstd` or `zstd:LEVEL`. Returns the level.
-fn compression(text: &str) -> Result<i32, String> {
+pub(super) fn compression(text: &str) -> Result<i32, String> {
     let level = match text.strip_prefix("zstd") {
         Some("") => Some(CompressedSink::DEFAULT_LEVEL),
         Some(level) => level.strip_prefix(':').and_then(|level| level.parse().ok()),
@@ -566,7 +566,7 @@ fn compression(text: &str) -> Result<i32, String> {
 }
 
 /// Parses a duration, such as `500ms`, `2s` or a number of milliseconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let milliseconds = match &text[digits.len()..] {
         "" | "ms" => Some(1),

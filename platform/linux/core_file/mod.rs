@@ -3,7 +3,7 @@
 //! A core has an ELF header, one program header for each mapping of the process, notes with the
 //! registers and other facts, and the bytes of the memory. [`CoreHeaders`] reads all but the
 //! memory. It reads through [`Memory`](dumpwright_target::Memory) and in ascending order, so that
-//! a core can also come from a pipe (`FrontToBack`).
+//! a core can also come from a [pipe](FrontToBack).
 //!
 //! # Hostile cores
 //!
@@ -19,13 +19,11 @@ mod memory;
 mod notes;
 #[cfg(test)]
 mod sample;
-#[cfg(test)]
 mod sequential;
 mod spool;
 mod target;
 
 pub(crate) use headers::{CoreHeaders, CoreSegment};
 pub(crate) use notes::{CoreFileRange, CoreThread};
-#[cfg(test)]
 pub(crate) use sequential::FrontToBack;
 pub use target::CoreFile;
