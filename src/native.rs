@@ -12,7 +12,7 @@
 #[cfg(all(feature = "native", target_os = "linux"))]
 pub use dumpwright_linux::{
     CrashedProcess, HoldMode, LinuxProcess as Process, Outcome, PauseEstimate, Spawned, confine,
-    end_with_parent, exception, is_debuggee,
+    end_with_parent, exception, is_debuggee, peer_of,
 };
 
 #[cfg(all(feature = "native", windows))]

@@ -119,6 +119,7 @@ const PERMITTED: &[libc::c_long] = &[
     libc::SYS_pwrite64,
     libc::SYS_lseek,
     libc::SYS_ftruncate,
+    libc::SYS_memfd_create,
     libc::SYS_fallocate,
     libc::SYS_fsync,
     libc::SYS_fdatasync,

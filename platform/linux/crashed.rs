@@ -7,7 +7,9 @@
 //! come from the notes at the start of the core. Notes of 64-bit programs only are supported.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 
 use dumpwright_target::{Cpu, Exception, Fault, FaultKind, Frozen, Need, Target, XState};
 use nix::errno::Errno;
@@ -80,6 +82,35 @@ impl CrashedProcess {
     pub fn exception(&self) -> Option<&Exception> {
         self.exception.as_ref()
     }
+}
+
+/// Returns the id of the process that has connected to a socket. If the kernel sends a core through
+/// it (`@` in `core_pattern`, core(5)), this is the crashed process.
+///
+/// # Errors
+/// It is not a connected socket of the family AF_UNIX, or the process is in a pid namespace that is
+/// not visible here.
+pub fn peer_of(socket: &UnixStream) -> io::Result<u32> {
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the descriptor is open, the kernel writes at most `length` bytes to the structure,
+    // which has that size and consists of integers, and the length is a local variable.
+    let got = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(got)?;
+    let pid = u32::try_from(peer.pid).ok().filter(|pid| *pid > 0);
+    pid.ok_or_else(|| io::Error::other("the process that has connected is not visible here"))
 }
 
 /// Returns the vector without the pairs of zeros at its end. The file in `/proc` has all places

@@ -80,7 +80,7 @@ pub use confine::{confine, end_with_parent};
 pub use core_file::CoreFile;
 pub use costs::PauseEstimate;
 pub use crash::exception;
-pub use crashed::CrashedProcess;
+pub use crashed::{CrashedProcess, peer_of};
 pub use exec::{Outcome, Spawned};
 
 use dumpwright_target::{Fault, FaultKind, Frozen, Need, Target};

@@ -13,6 +13,8 @@ pub(super) struct Crash {
     /// The thread that received the signal, if it is known.
     pub(super) tid: Option<u32>,
     values: HashMap<char, String>,
+    /// A thread that has not ended. If the first thread has, little is known through it.
+    alive: u32,
     /// The descriptor of the process that the kernel has opened for us, if it has.
     descriptor: Option<u32>,
     /// When the process was started, in ticks since the start of the system.
@@ -56,9 +58,14 @@ impl Crash {
             return Err(format!("P and F are different processes (F is {pid})"));
         }
         let started = start_of(pid).ok_or_else(|| gone(pid))?;
+        let tid = number('I');
         let crash = Self {
             pid,
-            tid: number('I'),
+            tid,
+            alive: tid
+                .filter(|tid| dumps(pid, *tid))
+                .or_else(|| alive(pid))
+                .ok_or_else(|| gone(pid))?,
             values,
             descriptor,
             started,
@@ -76,8 +83,7 @@ impl Crash {
         {
             return false;
         }
-        let dumps = field(&self.status(self.pid), "CoreDumping").is_some_and(|value| value == "1");
-        dumps && start_of(self.pid) == Some(self.started)
+        dumps(self.pid, self.alive) && start_of(self.pid) == Some(self.started)
     }
 
     pub(super) fn dumpable(&self) -> Dumpable {
@@ -90,19 +96,22 @@ impl Crash {
 
     /// The path of a file of the process in `/proc`.
     pub(super) fn file(&self, name: &str) -> PathBuf {
-        format!("/proc/{}/{name}", self.pid).into()
+        format!("/proc/{}/task/{}/{name}", self.pid, self.alive).into()
     }
 
     /// The path of the program, as the process sees it.
     pub(super) fn program(&self) -> String {
         let path = fs::read_link(self.file("exe"));
-        path.map(|path| path.to_string_lossy().into_owned())
-            .unwrap_or_default()
+        let path = path
+            .map(|path| path.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        // The kernel adds this if the file does not exist any more.
+        path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned()
     }
 
     /// The real, effective, saved and file system ids of the user (`Uid`) or the group (`Gid`).
     pub(super) fn ids(&self, name: &str) -> Option<[u32; 4]> {
-        let line = field(&self.status(self.pid), name)?;
+        let line = field(&self.status(self.alive), name)?;
         let ids: Vec<u32> = line
             .split_ascii_whitespace()
             .map_while(|id| id.parse().ok())
@@ -115,7 +124,7 @@ impl Crash {
     pub(super) fn owner(&self) -> Option<(u32, u32)> {
         let (user, group) = (self.ids("Uid")?, self.ids("Gid")?);
         let is_one = |ids: [u32; 4]| ids.iter().all(|id| *id == ids[0]);
-        let privileges = field(&self.status(self.pid), "CapPrm")?;
+        let privileges = field(&self.status(self.alive), "CapPrm")?;
         let has_none = u64::from_str_radix(&privileges, 16).is_ok_and(|set| set == 0);
         let safe = self.dumpable() == Dumpable::ByUser && is_one(user) && is_one(group);
         (safe && (has_none || user[0] == 0)).then_some((user[0], group[0]))
@@ -140,8 +149,7 @@ impl Crash {
     }
 
     fn status(&self, tid: u32) -> String {
-        let text = fs::read(self.file(&format!("task/{tid}/status"))).unwrap_or_default();
-        String::from_utf8_lossy(&text).into_owned()
+        status(self.pid, tid)
     }
 
     /// Fills in a pattern of `core_pattern` (core(5)).
@@ -196,6 +204,25 @@ impl Crash {
     }
 }
 
+fn status(pid: u32, tid: u32) -> String {
+    let text = fs::read(format!("/proc/{pid}/task/{tid}/status")).unwrap_or_default();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Whether a thread belongs to a process of which the kernel writes the core.
+fn dumps(pid: u32, tid: u32) -> bool {
+    field(&status(pid, tid), "CoreDumping").is_some_and(|value| value == "1")
+}
+
+/// Returns a thread of such a process that has not ended.
+fn alive(pid: u32) -> Option<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let mut ids = threads
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.find(|tid| dumps(pid, *tid))
+}
+
 fn gone(pid: u32) -> String {
     format!(
         "process {pid} does not exist any more; with a core_pipe_limit other than 0, the kernel keeps small processes, too"
@@ -246,6 +273,7 @@ mod tests {
         Crash {
             pid: own,
             tid: None,
+            alive: own,
             values: values.iter().map(|text| value(text).unwrap()).collect(),
             descriptor: None,
             started: start_of(own).unwrap(),

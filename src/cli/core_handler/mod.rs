@@ -12,6 +12,7 @@ mod fallback;
 mod front;
 mod journal;
 mod rate;
+mod serve;
 mod settings;
 mod supervise;
 mod worker;
@@ -184,6 +185,12 @@ enum SetupCommand {
     ///
     /// The exit status is 0 if the handler is installed and its program exists.
     Status(settings::StatusArgs),
+    /// Wait for crashes that the kernel sends to a socket (Linux 6.16 and later)
+    ///
+    /// For core_pattern @SOCKET. The process runs until it is killed; a service manager starts it.
+    /// All dumps belong to root. install and uninstall are for the other form, in which the kernel
+    /// starts a program.
+    Serve(serve::ServeArgs),
 }
 
 /// Runs the command. As a handler, it prints nothing, because nobody would see it.
@@ -192,6 +199,7 @@ pub(super) fn run(args: &CoreHandlerArgs) -> ExitCode {
         Some(SetupCommand::Install(args)) => settings::install(args),
         Some(SetupCommand::Uninstall(args)) => settings::uninstall(args),
         Some(SetupCommand::Status(args)) => return settings::status(args),
+        Some(SetupCommand::Serve(args)) => serve::run(args),
         None => match args.worker {
             Some(supervisor) => return worker::run(args, supervisor),
             None => return supervise::run(args),

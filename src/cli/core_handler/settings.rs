@@ -212,7 +212,7 @@ impl Settings {
 /// Sets the handler.
 pub(super) fn install(args: &InstallArgs) -> Result<(), String> {
     let path = absolute(&args.file.settings)?;
-    check(&args.options, &path)?;
+    check(&args.options, Some(&path))?;
     let current = Kernel::read()?;
     let pattern = pattern(args.program.as_deref(), &path)?;
     let previous = match Settings::load(&path)? {
@@ -333,12 +333,14 @@ fn report(path: &Path, as_json: bool) -> Result<(String, bool), String> {
     Ok((text, is_well))
 }
 
-/// Checks the options of the handler, which the kernel cannot report mistakes in.
-fn check(options: &[String], settings: &Path) -> Result<(), String> {
+/// Checks the options of the handler, whose mistakes would otherwise be found at the first crash.
+/// `settings` is the file for which `install` sets the handler.
+pub(super) fn check(options: &[String], settings: Option<&Path>) -> Result<(), String> {
     let all = options.iter().map(OsString::from).chain(["P=1".into()]).collect();
     let parsed = handler_args(all).map_err(|error| error.to_string().trim_end().to_owned())?;
     let parsed = parsed.options;
-    if parsed.settings != Path::new(SETTINGS) && parsed.settings != settings {
+    let is_other = |settings| parsed.settings != Path::new(SETTINGS) && parsed.settings != settings;
+    if settings.is_some_and(is_other) {
         return Err("--settings must come directly after install".to_owned());
     }
     let named = [Some(&parsed.dir), parsed.log.as_ref(), parsed.script.as_ref()];
@@ -427,7 +429,7 @@ mod tests {
     fn options_are_checked_before_they_are_stored() {
         let check = |options: &[&str]| {
             let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-            check(&options, Path::new(SETTINGS))
+            check(&options, Some(Path::new(SETTINGS)))
         };
         check(&[
             "--dir",

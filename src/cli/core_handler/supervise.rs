@@ -6,7 +6,7 @@ use std::fs::DirBuilder;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -178,12 +178,13 @@ impl Attempt<'_> {
             let changed = nix::unistd::fchown(file.as_fd(), Some(user), Some(group));
             changed.map_err(|errno| format!("the dump cannot be given to user {user}: {}", errno.desc()))?;
         }
+        // With compression, this is less than what was written.
+        let size = nix::sys::stat::fstat(file.as_fd()).map_or(0, |found| found.st_size);
         file.publish().map_err(|error| error.to_string())?;
         Ok(format!(
-            "{}; {status} dump {}, {} bytes, after {} ms",
+            "{}; {status} dump {}, {size} bytes, after {} ms",
             report["exception"].as_str().unwrap_or("no signal"),
             path.display(),
-            report["bytes"],
             self.started.elapsed().as_millis(),
         ))
     }
@@ -198,7 +199,13 @@ impl Attempt<'_> {
         let made = DirBuilder::new().recursive(true).mode(0o711).create(folder);
         made.map_err(|error| format!("the folder {} cannot be created: {error}", folder.display()))?;
         let pid = self.crash.pid;
-        let program = backend::name_of(pid).unwrap_or_else(|| "process".to_owned());
+        let program = self.crash.program();
+        let program = Path::new(&program)
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        let program = program
+            .or_else(|| backend::name_of(pid))
+            .unwrap_or_else(|| "process".to_owned());
         let mut name = process::file_name(&self.options.name, pid, &program, jiff::Timestamp::now());
         if self.options.compress.is_some() {
             name.push_str(".zst");

@@ -35,13 +35,13 @@ fn described(report: &Report) -> Value {
     let exception = report.exception.as_ref();
     json!({
         "status": result::status(report),
-        "bytes": report.bytes,
         "exception": exception.map(|exception| format!("{} in thread {}", exception.description, exception.thread_id)),
     })
 }
 
 fn make(args: &CoreHandlerArgs, supervisor: u32) -> Result<Report, String> {
     let options = &args.options;
+    native::end_with_parent(supervisor).map_err(|error| error.to_string())?;
     let crash = Crash::find(&args.values)?;
     // Everything that needs rights comes first. None of it depends on what the crashed process has
     // in its memory.
@@ -51,6 +51,7 @@ fn make(args: &CoreHandlerArgs, supervisor: u32) -> Result<Report, String> {
     let output = io::stdout().as_fd().try_clone_to_owned();
     let output = output.map_err(|error| format!("the file of the dump: {error}"))?;
     native::confine().map_err(|error| format!("rights cannot be given up: {error}"))?;
+    // To become another user has cancelled it.
     native::end_with_parent(supervisor).map_err(|error| error.to_string())?;
 
     let mut process =
