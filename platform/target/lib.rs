@@ -309,7 +309,8 @@ pub struct Holding {
     /// The hold that was in effect: `"stop"` if the threads were suspended, `"clone"` if they
     /// were suspended only until the system had made a copy of the process, which was read instead,
     /// `"dbghelp"` if the system's DbgHelp suspended the
-    /// process and made the dump (Windows), `"simulated"` for a simulated process.
+    /// process and made the dump (Windows), `"core"` for a core file, `"simulated"` for a simulated
+    /// process.
     pub hold: &'static str,
     /// What traced a live process on Linux; `None` for other targets.
     ///

@@ -115,6 +115,8 @@ Examples:
       dumpwright dump 4711 --type full --compress zstd -o hung.dmp.zst
   Start a program, and dump it if it crashes:
       dumpwright dump --exec --after never -o crash.dmp -- ./server --port 8080
+  Make a dump of a core file:
+      dumpwright dump --core core.4711 -o crash.dmp
   Make a small dump without the secrets in a file:
       dumpwright dump 4711 --for-upload --redact secrets.txt
   Dump process 4711 as a policy says:
@@ -149,8 +151,9 @@ enum Command {
     /// Dump a process
     ///
     /// The process is a live one (its id or its name), a program that this command starts
-    /// (--exec), or a simulated one (--scenario). A live process is suspended while it is read, and
-    /// continues to run afterwards. A program that this command started is killed after the dump.
+    /// (--exec), one of which there is a core file (--core), or a simulated one (--scenario). A
+    /// live process is suspended while it is read, and continues to run afterwards. A program that
+    /// this command started is killed after the dump.
     ///
     /// The result is printed on standard output, or on standard error if the dump itself is
     /// written to standard output.

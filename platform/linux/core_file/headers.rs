@@ -26,6 +26,10 @@ const MOST_SEGMENTS: u64 = 1 << 21;
 /// The maximum number of program headers for notes. The kernel and gdb write one.
 const MOST_NOTE_SEGMENTS: usize = 16;
 
+/// The end of the largest address space that a program can have, with five levels of page tables.
+/// Only `[vsyscall]`, a page of the kernel, is above it.
+pub(super) const USER_SPACE_END: u64 = 1 << 56;
+
 /// The number of program headers that are read at once.
 const AT_ONCE: u64 = 1024;
 
@@ -149,10 +153,7 @@ impl FileHeader {
                 });
             }
         } else if start.len() >= 20 && order == Some(&ELFDATA2LSB) {
-            let reason = format!(
-                "it is an ELF file, but not a core (its type is {}, and that of cores is {ET_CORE})",
-                half(16)
-            );
+            let reason = "it is an ELF file, but not a core".to_owned();
             let advice = "to run and dump a program: dumpwright dump --exec -- PROGRAM";
             return Err(refused(FaultKind::Malformed, reason).advise(advice));
         } else if start.len() >= 20 {
@@ -274,6 +275,9 @@ fn segments(table: &[ProgramEntry]) -> Vec<CoreSegment> {
         .filter(|header| header.kind == PT_LOAD)
         .filter_map(|header| {
             let range = AddressRange::at(header.address, header.size)?;
+            if range.end() > USER_SPACE_END {
+                return None;
+            }
             Some(CoreSegment {
                 range,
                 offset: header.offset,

@@ -78,7 +78,8 @@ fn name_vdso(mappings: &mut [CoreMapping], vdso: u64) {
     found.mapping.path = Some("[vdso]".into());
     let mut start = vdso;
     for before in mappings[..index].iter_mut().rev() {
-        let of_kernel = before.mapping.range.end() == start && is_nameless(before) && !before.mapping.execute;
+        let is_data = before.mapping.read && !before.mapping.execute;
+        let of_kernel = before.mapping.range.end() == start && is_nameless(before) && is_data;
         if !of_kernel {
             break;
         }

@@ -33,7 +33,7 @@ const CUT_OFF: &str = "the core is cut off before it";
 const NO_ACCESS: &str = "inaccessible to the program itself";
 const NOT_STORED: &str = "not in the core: the program has not written to it or marked it \"do not dump\", or the \
                           coredump_filter of the process leaves it out";
-const NO_IMAGE: &str = "not in the core, and its file has no build id by which it could be compared";
+const NO_IMAGE: &str = "not in the core, and neither is a build id by which its file could be compared";
 const NOT_OPENED: &str = "not in the core, and its file cannot be opened, is no regular file, or is on a file system that \
                           another program or machine serves, or may serve";
 const OTHER_BUILD: &str = "not in the core, and its file is another build now";
@@ -287,7 +287,7 @@ impl CoreMemory {
             LocalFile {
                 refusal: Some(reason),
                 ..
-            } => return CorePlace::Nowhere(*reason),
+            } => return CorePlace::Nowhere(reason),
             LocalFile { file: Some(file), .. } => Rc::clone(file),
             LocalFile { .. } => return CorePlace::Nowhere(NOT_OPENED),
         };
@@ -448,8 +448,13 @@ impl ModuleMemory for CoreMemory {
 }
 
 impl LocalFiles {
-    /// Opens a regular file on a file system that answers by itself.
+    /// Opens a regular file on a file system that answers by itself. Files of the kernel, which are
+    /// no images, are not opened.
     fn open(&mut self, path: &OsStr) -> Option<Rc<MappedFile>> {
+        const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+        if KERNEL.iter().any(|folder| Path::new(path).starts_with(folder)) {
+            return None;
+        }
         let here = self.here.get_or_insert_with(|| {
             let dir = ProcDir::new(std::process::id()).ok()?;
             let systems = FileSystems::of(&dir);

@@ -14,6 +14,7 @@ use dumpwright_target::{
 use goblin::elf::note::{NT_FILE, NT_PRPSINFO, NT_PRSTATUS, NT_SIGINFO};
 
 use super::amd64;
+use super::headers::USER_SPACE_END;
 use crate::crash::SignalFacts;
 use crate::registers::Registers;
 
@@ -425,7 +426,7 @@ fn files(contents: &[u8]) -> Option<Vec<CoreFileRange>> {
     let files = entries.zip(paths).filter_map(|(entry, path)| {
         let [start, end, offset] = [0, 8, 16].map(|at| LittleEndian::read_u64(&entry[at..]));
         Some(CoreFileRange {
-            range: AddressRange::new(start, end)?,
+            range: AddressRange::new(start, end).filter(|range| range.end() <= USER_SPACE_END)?,
             offset: offset.checked_mul(unit)?,
             path: path.to_vec(),
         })

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
@@ -17,6 +17,19 @@ pub(super) struct SpooledStream {
     pub(super) file: File,
     /// Why the stream ended early, if it did.
     pub(super) ended: Option<io::Error>,
+}
+
+/// Returns the folder for such files: that of the variable `TMPDIR`, or else `/var/tmp`, because
+/// `/tmp` is often in memory, and a core may be larger than that. `/tmp` is used if there is no
+/// `/var/tmp`.
+pub(super) fn folder() -> PathBuf {
+    const LARGE: &str = "/var/tmp";
+    let chosen = std::env::var_os("TMPDIR").filter(|chosen| !chosen.is_empty());
+    match chosen {
+        Some(chosen) => chosen.into(),
+        None if Path::new(LARGE).is_dir() => LARGE.into(),
+        None => std::env::temp_dir(),
+    }
 }
 
 /// Stores all bytes of a stream in a file in `folder` that has no name and only its owner may read.
@@ -99,10 +112,6 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
-
-    fn folder() -> std::path::PathBuf {
-        std::env::temp_dir()
-    }
 
     #[test]
     fn the_bytes_are_stored_and_zeros_are_holes() {

@@ -67,6 +67,14 @@ impl CoreFile {
     /// It cannot be opened or is not a regular file. It is not a core, or one of another processor
     /// or of a 32-bit program. Or it has no threads.
     pub fn open(path: &Path) -> Result<Self, Fault> {
+        Self::from_file(Self::regular_file(path)?, &path.display().to_string())
+    }
+
+    /// Opens a regular file for [`from_file`](Self::from_file), without waiting for anybody.
+    ///
+    /// # Errors
+    /// It cannot be opened or is not a regular file.
+    pub fn regular_file(path: &Path) -> Result<File, Fault> {
         let name = path.display().to_string();
         let operation = || format!("open the core {}", printable(&name));
         let file = File::options()
@@ -80,7 +88,7 @@ impl CoreFile {
             let fault = Fault::new(FaultKind::Unsupported, operation(), "it is not a regular file");
             return Err(fault.advise("read a core from a pipe as standard input: --core -"));
         }
-        Self::from_file(file, &name)
+        Ok(file)
     }
 
     /// Uses a regular file that is open for reading. `name` is its name in errors.
@@ -112,14 +120,14 @@ impl CoreFile {
     /// Reads a core from a stream, such as a pipe, to its end. `name` is its name in errors.
     ///
     /// The core is stored in a temporary file, because its parts are needed in another order. The
-    /// file is in the folder of the variable `TMPDIR`, or else in `/tmp`. It has no name, and only
-    /// the user may read it (mode 0600). Pages of zeros take no space in it.
+    /// file is in the folder of the variable `TMPDIR`, or else in `/var/tmp`, which is on a disk. It
+    /// has no name, and only the user may read it (mode 0600). Pages of zeros take no space in it.
     ///
     /// # Errors
     /// As for [`open`](Self::open), or the temporary file cannot be written. If the stream fails,
     /// what came before is used.
     pub fn from_stream(stream: impl Read, name: &str) -> Result<Self, Fault> {
-        let folder = std::env::temp_dir();
+        let folder = spool::folder();
         let stored = spool::store(stream, &folder).map_err(|error| {
             let operation = format!(
                 "store the core {} in a temporary file in {}",
@@ -413,8 +421,16 @@ impl Frozen for FrozenCore<'_> {
             self.diagnostics.push(Diagnostic::note(Subject::Process, reason));
             return system::system(Cpu::Amd64, self.layout.clone());
         }
-        let reason = "the core was written on another build of the kernel, so of the machine only that kernel's version and \
-                      the processor features are known";
+        let reason = match self.vdso() {
+            Some(_) => {
+                "the core was written on another build of the kernel, so of the machine only that kernel's version and \
+                 the processor features are known"
+            }
+            None => {
+                "the core lacks the vdso, which shows the build of the kernel, so of the machine only the processor \
+                 features are known"
+            }
+        };
         self.diagnostics
             .push(Diagnostic::left_out(Subject::Process, reason));
         let features = self.core.auxv_value(AT_HWCAP).unwrap_or_default();
@@ -590,3 +606,6 @@ impl Frozen for FrozenCore<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

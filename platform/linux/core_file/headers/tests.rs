@@ -193,7 +193,7 @@ fn what_is_no_core_is_refused_with_the_reason() {
         (b"MDMP and more".to_vec(), "does not begin with an ELF header"),
         (core[..10].to_vec(), "it is cut off after 10 bytes"),
         (core[..63].to_vec(), "it is cut off after 63 bytes"),
-        (changed(16, &[2, 0]), "not a core (its type is 2"),
+        (changed(16, &[2, 0]), "it is an ELF file, but not a core"),
         (changed(5, &[2]), "big-endian"),
         (changed(18, &[183, 0]), "of an ARM64 program"),
         (changed(4, &[1, 1]), "of an x32 program"),
@@ -313,6 +313,7 @@ fn mappings_that_overlap_are_cut() {
         (0x1800, 0x1000, PF_R, vec![2; 0x1000]),
         (0x1100, 0x100, PF_R, vec![4; 0x100]),
         (u64::MAX - 1, 2, PF_R, vec![5; 2]),
+        (0xffff_ffff_ff60_0000, 0x1000, PF_X, Vec::new()),
     ];
     let bytes = sample.bytes();
     let core = read(&bytes).expect("sound");
