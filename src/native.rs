@@ -1,15 +1,20 @@
-//! Live processes of this system: Linux or Windows.
+//! Processes of this system, Linux or Windows: live ones, and those of core files.
 //!
 //! * [`process`] opens a running process by its id.
 //! * `Spawned` starts a program in order to dump it, after some time or when it crashes.
+//! * `CrashedProcess` (Linux) is a process that a signal has killed, for a handler of cores.
+//!   `confine` takes from such a handler the rights that it does not need.
 //! * `exception` converts the arguments of a crash handler to an exception for
 //!   [`Request::exception`](crate::Request::exception).
+//! * On Linux, `core_file` and `core_stream` open what the kernel has stored of a process that a
+//!   signal has killed.
 //! * On Windows, the module `dbghelp` makes dumps with the system's own DbgHelp instead of
 //!   dumpwright's engine.
 
 #[cfg(all(feature = "native", target_os = "linux"))]
 pub use dumpwright_linux::{
-    HoldMode, LinuxProcess as Process, Outcome, PauseEstimate, Spawned, exception, is_debuggee,
+    CoreFile, CrashedProcess, HoldMode, LinuxProcess as Process, Outcome, PauseEstimate, Spawned, confine,
+    end_with_parent, exception, is_debuggee, peer_of,
 };
 
 #[cfg(all(feature = "native", windows))]
@@ -23,6 +28,12 @@ use dumpwright_windows as backend;
 
 #[cfg(all(feature = "native", windows))]
 pub mod dbghelp;
+
+#[cfg(all(feature = "native", target_os = "linux"))]
+mod core_file;
+
+#[cfg(all(feature = "native", target_os = "linux"))]
+pub use core_file::{core_file, core_stream};
 
 /// Opens the live process with this id.
 ///

@@ -110,12 +110,7 @@ impl Debuggee {
 
     /// Removes the registers beyond x87 and SSE.
     pub(crate) fn without_extended(mut self) -> Self {
-        for held in &mut self.threads {
-            if let Some(registers) = &mut held.registers {
-                registers.amd64.xstate = None;
-                registers.lost.retain(|lost| lost.group != xstate::GROUP);
-            }
-        }
+        freeze::remove_extended(&mut self.threads);
         self
     }
 

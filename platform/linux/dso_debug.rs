@@ -6,25 +6,35 @@ use dumpwright_target::{Diagnostic, DsoDebug, Memory, Subject};
 use crate::proc_dir::ProcDir;
 
 /// The name of the stream that holds the list.
-const STREAM: &str = "LinuxDsoDebug";
+pub(crate) const STREAM: &str = "LinuxDsoDebug";
 
 /// The entries of the auxiliary vector for the program headers (`linux/auxvec.h`).
-const AT_PHDR: u64 = 3;
-const AT_PHNUM: u64 = 5;
+pub(crate) const AT_PHDR: u64 = 3;
+pub(crate) const AT_PHNUM: u64 = 5;
 
 /// Returns the list, and diagnostics about what is missing from it.
 ///
 /// The list is `None` if the program has no dynamic linker, or if the linker has not run yet.
 pub(crate) fn dso_debug(dir: &ProcDir, memory: &mut dyn Memory) -> (Option<DsoDebug>, Vec<Diagnostic>) {
-    let subject = Subject::Stream(STREAM);
-    let (at, count) = match dir.auxv_values([AT_PHDR, AT_PHNUM]) {
-        Ok([at, count]) => (at, count),
+    match dir.auxv_values([AT_PHDR, AT_PHNUM]) {
+        Ok([at, count]) => listed(at, count, dir.cpu.pointer_size(), memory),
         Err(error) => {
             let reason = format!("the auxiliary vector, which leads to the list, cannot be read: {error}");
-            return (None, vec![Diagnostic::missing(subject, reason)]);
+            let subject = Subject::Stream(STREAM);
+            (None, vec![Diagnostic::missing(subject, reason)])
         }
-    };
-    let Linker { debug, problems } = loaded_objects(memory, at, count, dir.cpu.pointer_size());
+    }
+}
+
+/// Does the same for a program whose `count` program headers are at the address `at`.
+pub(crate) fn listed(
+    at: u64,
+    count: u64,
+    pointer_size: u64,
+    memory: &mut dyn Memory,
+) -> (Option<DsoDebug>, Vec<Diagnostic>) {
+    let subject = Subject::Stream(STREAM);
+    let Linker { debug, problems } = loaded_objects(memory, at, count, pointer_size);
     let mut diagnostics: Vec<_> = problems
         .iter()
         .map(|problem| match problem.is_loss() {

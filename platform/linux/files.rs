@@ -82,6 +82,20 @@ pub(crate) struct MappedFile {
 }
 
 impl MappedFile {
+    /// Takes an open file.
+    pub(crate) fn new(file: File) -> io::Result<Self> {
+        Ok(Self {
+            len: file.metadata()?.len(),
+            file,
+        })
+    }
+
+    /// Returns the device and inode numbers that `stat` reports.
+    pub(crate) fn numbers(&self) -> io::Result<(u64, u64)> {
+        let metadata = self.file.metadata()?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+
     /// Reads at `offset` until `into` is full or the file ends.
     pub(crate) fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let mut done = 0;
@@ -200,12 +214,7 @@ impl MappedFiles {
             .or_else(|_| by_path(&self.dir, &systems, &self.devices, mapping, path))
             .or_else(|_| if_same(&self.dir.path("exe"), &systems, &self.devices, mapping))
             .or_else(|_| self.by_descriptor(&systems, mapping, path))
-            .and_then(|file| {
-                Ok(MappedFile {
-                    len: file.metadata()?.len(),
-                    file,
-                })
-            });
+            .and_then(MappedFile::new);
         opened.map_err(|error| {
             tracing::debug!(pid = self.dir.pid, ?path, %error, "a mapped file cannot be opened");
             if is_not_trusted(&error) {

@@ -28,6 +28,7 @@ use crate::proc_dir::{ProcDir, ThreadStat, system_fault};
 use crate::ptrace::{Batch, SignalInfo};
 use crate::registers::Registers;
 use crate::tracer::Tracer;
+use crate::xstate;
 
 /// How long to wait for threads in uninterruptible sleep, counted from the last stop.
 ///
@@ -87,7 +88,7 @@ impl StopKind {
 }
 
 /// A thread that we are attached to, or a kernel worker thread of the process.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct StoppedThread {
     pub(crate) tid: u32,
     pub(crate) stop: StopKind,
@@ -542,6 +543,14 @@ fn stops_after(
     Ok(known
         .map(|(result, info)| result.ok().map(|()| StopKind::of(info, tie)))
         .collect())
+}
+
+/// Removes the registers beyond x87 and SSE.
+pub(crate) fn remove_extended(threads: &mut [StoppedThread]) {
+    for registers in threads.iter_mut().filter_map(|held| held.registers.as_mut()) {
+        registers.amd64.xstate = None;
+        registers.lost.retain(|lost| lost.group != xstate::GROUP);
+    }
 }
 
 /// Finds the thread with this id in a list that is sorted by [`order`].

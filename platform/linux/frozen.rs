@@ -10,10 +10,11 @@ use dumpwright_target::{
 };
 
 use crate::clone::{CloneRefusal, Preparation};
+use crate::crashed::CrashedThreads;
 use crate::debuggee::Debuggee;
 use crate::freeze::{StopKind, TargetThreads, Tie};
 use crate::handler::Handler;
-use crate::hold::{Attached, Hold, too_early};
+use crate::hold::{Attached, HeldByOthers, Hold, too_early};
 use crate::modules::LoadedModules;
 use crate::mounts::FileSystems;
 use crate::proc_dir::{ProcDir, system_fault};
@@ -79,6 +80,8 @@ pub(crate) enum Stopping<'a> {
     },
     /// Its debugger, which is our caller, has stopped it.
     Debuggee(Debuggee),
+    /// A signal has killed it, and the kernel keeps it until its core has been read.
+    Crashed(CrashedThreads),
 }
 
 impl<'a> FrozenProcess<'a> {
@@ -121,7 +124,8 @@ impl<'a> FrozenProcess<'a> {
             Stopping::Spawned { tracer, dying } => {
                 Ok(Attached::attach(tracer, threads(Tie::Parent).keeping(dying))?)
             }
-            Stopping::Debuggee(debuggee) => Err(debuggee),
+            Stopping::Debuggee(debuggee) => Err(HeldByOthers::Debuggee(debuggee)),
+            Stopping::Crashed(threads) => Err(HeldByOthers::Kernel(threads)),
         };
         let frozen = cgroup::diagnostic(&dir);
         let (prepared, because) = match mode {
@@ -139,8 +143,8 @@ impl<'a> FrozenProcess<'a> {
             .map_or_else(|_| Arc::default(), |attached| attached.tracer.watch());
         let mut hold = match stopping {
             Ok(attached) => Hold::new(attached)?,
-            Err(debuggee) if with_extended => Hold::of_debuggee(debuggee),
-            Err(debuggee) => Hold::of_debuggee(debuggee.without_extended()),
+            Err(others) if with_extended => Hold::of_others(others),
+            Err(others) => Hold::of_others(others.without_extended()),
         };
         // The leader may have ended in the meantime, and /proc shows little through an ended
         // thread. Kernel worker threads may end at any time.
@@ -266,9 +270,9 @@ impl<'a> FrozenProcess<'a> {
     }
 
     fn modules(&mut self, reads: &mut dyn ReadHook) -> (&mut LoadedModules, &mut ProcessMemory) {
-        let modules = self.modules.get_or_insert_with(|| {
-            LoadedModules::find(&self.memory_dir, &self.mappings, &mut self.memory, reads)
-        });
+        let modules = self
+            .modules
+            .get_or_insert_with(|| LoadedModules::find(&self.mappings, &mut self.memory, reads));
         (modules, &mut self.memory)
     }
 }
@@ -280,7 +284,7 @@ type Prepared = Result<(Vec<Mapping>, Preparation), CloneRefusal>;
 /// the note that says so.
 fn prepare_if_shorter(
     dir: &ProcDir,
-    stopping: &Result<Attached<'_>, Debuggee>,
+    stopping: &Result<Attached<'_>, HeldByOthers>,
     need: &Need,
 ) -> (Option<Prepared>, Option<Diagnostic>) {
     let Some(estimate) = PauseEstimate::of(dir, need) else {
@@ -299,9 +303,9 @@ fn prepare_if_shorter(
 
 /// Examines the process for a clone, before it is stopped. Also returns its mappings with their
 /// flags.
-fn prepare_clone(dir: &ProcDir, stopping: &Result<Attached<'_>, Debuggee>) -> Prepared {
+fn prepare_clone(dir: &ProcDir, stopping: &Result<Attached<'_>, HeldByOthers>) -> Prepared {
     match stopping {
-        Err(_) => return Err(CloneRefusal::new("its debugger has stopped it")),
+        Err(others) => return Err(CloneRefusal::new(others.reason_against_clone())),
         Ok(attached) if !attached.is_guest() => {
             return Err(CloneRefusal::new(
                 "a program that was started in order to be dumped is not cloned",

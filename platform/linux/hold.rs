@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use dumpwright_target::{Fault, FaultKind, Memory};
 
 use crate::clone::{self, CloneRefusal, ClonedProcess, Preparation};
+use crate::crashed::CrashedThreads;
 use crate::debuggee::Debuggee;
 use crate::freeze::{StoppedThread, TargetThreads};
 use crate::proc_dir::{ProcDir, system_fault};
@@ -34,9 +35,35 @@ enum Held<'a> {
         clone: ClonedProcess,
         pause: Duration,
     },
+    Others(HeldByOthers),
+    Released,
+}
+
+/// Threads that somebody else has stopped, and that are not to be resumed here.
+#[derive(Debug)]
+pub(crate) enum HeldByOthers {
     /// The caller has stopped the threads, and continues them.
     Debuggee(Debuggee),
-    Released,
+    /// A signal has killed the process, and the kernel keeps it until its core has been read.
+    Kernel(CrashedThreads),
+}
+
+impl HeldByOthers {
+    /// Removes the registers beyond x87 and SSE.
+    pub(crate) fn without_extended(self) -> Self {
+        match self {
+            Self::Debuggee(debuggee) => Self::Debuggee(debuggee.without_extended()),
+            Self::Kernel(threads) => Self::Kernel(threads.without_extended()),
+        }
+    }
+
+    /// Why no clone can be made.
+    pub(crate) fn reason_against_clone(&self) -> &'static str {
+        match self {
+            Self::Debuggee(_) => "its debugger has stopped it",
+            Self::Kernel(_) => "a signal has killed it",
+        }
+    }
 }
 
 /// A process that we have attached to, and whose threads run.
@@ -102,11 +129,15 @@ impl<'a> Hold<'a> {
         })
     }
 
-    /// Holds a process that its debugger, which is our caller, has stopped.
-    pub(crate) fn of_debuggee(debuggee: Debuggee) -> Self {
+    /// Holds a process that somebody else has stopped.
+    pub(crate) fn of_others(others: HeldByOthers) -> Self {
+        let tracer = match &others {
+            HeldByOthers::Debuggee(_) => "caller",
+            HeldByOthers::Kernel(_) => "kernel",
+        };
         Self {
-            held: Held::Debuggee(debuggee),
-            tracer: "caller",
+            held: Held::Others(others),
+            tracer,
         }
     }
 
@@ -226,7 +257,8 @@ impl<'a> Hold<'a> {
     pub(crate) fn threads(&self) -> &[StoppedThread] {
         match &self.held {
             Held::Stopped { threads, .. } | Held::Cloned { threads, .. } => threads.held(),
-            Held::Debuggee(debuggee) => debuggee.threads(),
+            Held::Others(HeldByOthers::Debuggee(debuggee)) => debuggee.threads(),
+            Held::Others(HeldByOthers::Kernel(crashed)) => crashed.threads(),
             Held::Released => &[],
         }
     }
@@ -235,13 +267,14 @@ impl<'a> Hold<'a> {
     pub(crate) fn thread(&self, tid: u32) -> Option<&StoppedThread> {
         match &self.held {
             Held::Stopped { threads, .. } | Held::Cloned { threads, .. } => threads.find(tid),
-            Held::Debuggee(debuggee) => debuggee.find(tid),
+            Held::Others(HeldByOthers::Debuggee(debuggee)) => debuggee.find(tid),
+            Held::Others(HeldByOthers::Kernel(crashed)) => crashed.find(tid),
             Held::Released => None,
         }
     }
 
     /// Releases all threads. Returns the length of the pause: from the first interrupt to the
-    /// release of the last thread. It is zero for threads that the caller has stopped.
+    /// release of the last thread. It is zero for threads that somebody else has stopped.
     pub(crate) fn release(&mut self) -> Duration {
         let (mut threads, tracer, since) = match std::mem::replace(&mut self.held, Held::Released) {
             Held::Stopped {
@@ -255,7 +288,7 @@ impl<'a> Hold<'a> {
                 clone.end(&tracer);
                 return pause;
             }
-            Held::Debuggee(_) | Held::Released => return Duration::ZERO,
+            Held::Others(_) | Held::Released => return Duration::ZERO,
         };
         let watch = tracer.watch();
         if threads.release(&tracer) {

@@ -1,7 +1,9 @@
-//! Captures live Linux processes as dumpwright targets.
+//! Captures Linux processes as dumpwright targets: live ones, and those of core files.
 //!
 //! * [`LinuxProcess`] is a process that is already running.
 //! * [`Spawned`] is a program that is started in order to be dumped.
+//! * [`CoreFile`] is what the kernel has stored of a process that a signal has killed.
+//! * [`CrashedProcess`] is a process that a signal has killed, for a handler of cores.
 //! * [`exception`] translates the arguments of a signal handler into an exception.
 //!
 //! A capture stops all threads of the process with ptrace, reads them, and resumes them. It writes
@@ -35,9 +37,12 @@ mod attach;
 mod cgroup;
 mod clock;
 mod clone;
+mod confine;
+mod core_file;
 mod costs;
 mod counters;
 mod crash;
+mod crashed;
 mod debuggee;
 mod dso_debug;
 mod exec;
@@ -71,8 +76,11 @@ mod tokens;
 mod tracer;
 mod xstate;
 
+pub use confine::{confine, end_with_parent};
+pub use core_file::CoreFile;
 pub use costs::PauseEstimate;
 pub use crash::exception;
+pub use crashed::{CrashedProcess, peer_of};
 pub use exec::{Outcome, Spawned};
 
 use dumpwright_target::{Fault, FaultKind, Frozen, Need, Target};

@@ -5,7 +5,7 @@
 //! another file, such as an application package, is one.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -18,7 +18,6 @@ use dumpwright_target::{
 
 use crate::files;
 use crate::mounts::Server;
-use crate::proc_dir::ProcDir;
 use crate::read::ProcessMemory;
 use crate::regions::Mapping;
 
@@ -37,10 +36,58 @@ const VDSO_NAME: &str = "linux-gate.so";
 /// The suffix of a path in `maps` whose file has been deleted or replaced.
 const DELETED: &[u8] = b" (deleted)";
 
+/// Where modules are found: the memory of a process, and the files that it has mapped.
+pub(crate) trait ModuleMemory: Memory {
+    /// The address at which the program started (`AT_ENTRY`), if it is known.
+    fn entry_point(&mut self) -> Option<u64>;
+
+    /// The path of the program's file, if it is known.
+    fn program_path(&mut self) -> Option<OsString>;
+
+    /// Reads the file of a mapping, by the contract of [`Memory::read`].
+    ///
+    /// # Errors
+    /// The file cannot be opened, or its first byte at this offset cannot be read. The text is the
+    /// reason.
+    fn read_file(&mut self, mapping: &Mapping, offset: u64, into: &mut [u8]) -> Result<usize, String>;
+
+    /// Whether this path leads to the file of a mapping.
+    fn leads_to(&mut self, path: &[u8], mapping: &Mapping) -> bool;
+}
+
+impl ModuleMemory for ProcessMemory {
+    fn entry_point(&mut self) -> Option<u64> {
+        const AT_ENTRY: u64 = 9;
+        self.dir().auxv_value(AT_ENTRY)
+    }
+
+    fn program_path(&mut self) -> Option<OsString> {
+        Some(std::fs::read_link(self.dir().path("exe")).ok()?.into_os_string())
+    }
+
+    fn read_file(&mut self, mapping: &Mapping, offset: u64, into: &mut [u8]) -> Result<usize, String> {
+        let watch = self.files().watch();
+        let file = self.files().of(mapping).map_err(str::to_owned)?;
+        match watch.over(|| file.read_at(offset, into)) {
+            Ok(0) if !into.is_empty() => Err("the file ends before this offset".to_owned()),
+            Ok(count) => Ok(count),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn leads_to(&mut self, path: &[u8], mapping: &Mapping) -> bool {
+        let systems = self.files().systems();
+        let devices = self.files().devices();
+        let watch = self.files().watch();
+        let path = Path::new(OsStr::from_bytes(path));
+        systems.of_device(mapping.device) != Server::Other
+            && watch.over(|| files::shows(self.dir(), &systems, &devices, path, mapping))
+    }
+}
+
 /// The modules of a process.
 #[derive(Debug)]
 pub(crate) struct LoadedModules {
-    dir: ProcDir,
     /// By ascending address.
     found: Vec<FoundModule>,
     /// The index of the main program.
@@ -60,13 +107,11 @@ struct FoundModule {
 impl LoadedModules {
     /// Searches the mappings for modules.
     pub(crate) fn find(
-        dir: &ProcDir,
         mappings: &[Mapping],
-        memory: &mut ProcessMemory,
+        memory: &mut impl ModuleMemory,
         reads: &mut dyn ReadHook,
     ) -> Self {
         let mut modules = Self {
-            dir: dir.clone(),
             found: Vec::new(),
             main: None,
             diagnostics: Vec::new(),
@@ -85,8 +130,8 @@ impl LoadedModules {
                 modules.add(mappings, index, memory, reads);
             }
         }
-        modules.main = modules.main_program();
-        tracing::debug!(pid = dir.pid, modules = modules.found.len(), main = ?modules.main, "modules found");
+        modules.main = modules.main_program(memory);
+        tracing::debug!(modules = modules.found.len(), main = ?modules.main, "modules found");
         modules
     }
 
@@ -114,7 +159,7 @@ impl LoadedModules {
     pub(crate) fn module(
         &mut self,
         base: u64,
-        memory: &mut ProcessMemory,
+        memory: &mut impl ModuleMemory,
         reads: &mut dyn ReadHook,
     ) -> Result<Module, Fault> {
         let index = self
@@ -141,7 +186,7 @@ impl LoadedModules {
             checksum: 0,
             timestamp: 0,
             dll_characteristics: 0,
-            path: found.name(&self.dir, is_main, memory, reads),
+            path: found.name(is_main, memory, reads),
             version: found
                 .mapping
                 .file_path()
@@ -156,7 +201,7 @@ impl LoadedModules {
         &mut self,
         mappings: &[Mapping],
         index: usize,
-        memory: &mut ProcessMemory,
+        memory: &mut impl ModuleMemory,
         reads: &mut dyn ReadHook,
     ) {
         let mapping = &mappings[index];
@@ -210,13 +255,12 @@ impl LoadedModules {
     /// Returns the index of the module that contains the program's entry point, or else of the
     /// module with the path of `exe`. If the program was started through the dynamic linker as a
     /// command, it is the linker.
-    fn main_program(&self) -> Option<usize> {
-        const AT_ENTRY: u64 = 9;
-        let entry = self.dir.auxv_value(AT_ENTRY).filter(|entry| *entry != 0);
+    fn main_program(&self, memory: &mut impl ModuleMemory) -> Option<usize> {
+        let entry = memory.entry_point().filter(|entry| *entry != 0);
         let by_entry =
             entry.and_then(|entry| self.found.iter().position(|found| found.range.contains(entry)));
         by_entry.or_else(|| {
-            let exe = std::fs::read_link(self.dir.path("exe")).ok()?;
+            let exe = memory.program_path()?;
             self.found
                 .iter()
                 .position(|found| found.mapping.file_path() == Some(exe.as_os_str()))
@@ -226,28 +270,14 @@ impl LoadedModules {
 
 impl FoundModule {
     /// Returns the full path of the module's file, as seen from the program's root directory.
-    fn name(
-        &self,
-        dir: &ProcDir,
-        is_main: bool,
-        memory: &mut ProcessMemory,
-        reads: &mut dyn ReadHook,
-    ) -> String {
+    fn name(&self, is_main: bool, memory: &mut impl ModuleMemory, reads: &mut dyn ReadHook) -> String {
         if self.mapping.is_vdso() {
             return VDSO_NAME.into();
         }
-        let systems = memory.files().systems();
-        let served = systems.of_device(self.mapping.device) == Server::Other;
-        let devices = memory.files().devices();
-        let watch = memory.files().watch();
-        let exists = |path: &[u8]| {
-            let path = Path::new(std::ffi::OsStr::from_bytes(path));
-            !served && watch.over(|| files::shows(dir, &systems, &devices, path, &self.mapping))
-        };
         let mut path = self.mapping.name();
         // The kernel added the suffix, unless a file of that very name exists.
         if let Some(before) = path.strip_suffix(DELETED)
-            && !exists(path)
+            && !memory.leads_to(path, &self.mapping)
         {
             path = before;
         }
@@ -255,9 +285,9 @@ impl FoundModule {
         if is_main {
             return text(path);
         }
-        let memory = &mut Hooked::new(memory, reads);
-        let memory = &mut Window::new(memory, self.range);
-        let soname = self.image.as_ref().and_then(|image| image.soname(memory));
+        let hooked = &mut Hooked::new(memory, reads);
+        let window = &mut Window::new(hooked, self.range);
+        let soname = self.image.as_ref().and_then(|image| image.soname(window));
         let Some(soname) = soname else { return text(path) };
         if self.mapping.offset != 0 {
             // The library is inside another file, whose path would be the same for all its
@@ -271,7 +301,7 @@ impl FoundModule {
             .rposition(|byte| *byte == b'/')
             .map_or(0, |slash| slash + 1);
         let other = [&path[..folder], soname.as_bytes()].concat();
-        if other != path && exists(&other) {
+        if other != path && memory.leads_to(&other, &self.mapping) {
             text(&other)
         } else {
             text(path)
@@ -284,7 +314,7 @@ impl FoundModule {
     ///
     /// # Errors
     /// There is none. The text says why.
-    fn identity(&self, memory: &mut ProcessMemory, reads: &mut dyn ReadHook) -> Result<Vec<u8>, String> {
+    fn identity(&self, memory: &mut impl ModuleMemory, reads: &mut dyn ReadHook) -> Result<Vec<u8>, String> {
         let Some(image) = &self.image else {
             // There already is a diagnostic about the malformed headers.
             return Ok(Vec::new());
@@ -342,13 +372,13 @@ impl Memory for FirstFault<'_> {
 
 /// The file of an image. Addresses are relative to the start of the image, which need not be the
 /// start of the file.
-struct ImageFile<'a> {
-    memory: &'a mut ProcessMemory,
+struct ImageFile<'a, M> {
+    memory: &'a mut M,
     /// The mapping that starts with the ELF header.
     mapping: &'a Mapping,
 }
 
-impl Memory for ImageFile<'_> {
+impl<M: ModuleMemory> Memory for ImageFile<'_, M> {
     fn read(&mut self, at: u64, into: &mut [u8]) -> Result<usize, Fault> {
         let fault = |reason: String| {
             let name = String::from_utf8_lossy(self.mapping.name()).into_owned();
@@ -356,14 +386,8 @@ impl Memory for ImageFile<'_> {
         };
         let offset = self.mapping.offset.checked_add(at);
         let offset = offset.ok_or_else(|| fault("the offset is larger than that of any file".to_owned()))?;
-        let watch = self.memory.files().watch();
-        let file = self.memory.files().of(self.mapping);
-        let file = file.map_err(|reason| fault(reason.to_owned()))?;
-        match watch.over(|| file.read_at(offset, into)) {
-            Ok(0) if !into.is_empty() => Err(fault("the file ends before this offset".to_owned())),
-            Ok(count) => Ok(count),
-            Err(error) => Err(fault(error.to_string())),
-        }
+        let read = self.memory.read_file(self.mapping, offset, into);
+        read.map_err(fault)
     }
 }
 

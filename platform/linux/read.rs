@@ -307,6 +307,11 @@ impl ProcessMemory {
         Some(Diagnostic::note(Subject::Process, reason))
     }
 
+    /// Returns the directory of the process whose memory this is.
+    pub(crate) fn dir(&self) -> &ProcDir {
+        &self.dir
+    }
+
     /// Returns the mapped files of the target.
     pub(crate) fn files(&mut self) -> &mut MappedFiles {
         &mut self.files
@@ -952,7 +957,7 @@ impl ReadEnd {
 }
 
 /// Reads our own vdso.
-fn own_vdso() -> Option<Vec<u8>> {
+pub(crate) fn own_vdso() -> Option<Vec<u8>> {
     let maps = read_bounded(Path::new("/proc/self/maps"), 1 << 30).ok()?;
     let range = regions::parse(&maps[..])
         .ok()?

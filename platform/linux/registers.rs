@@ -37,6 +37,9 @@ const FLOATING_POINT: &str = "x87 and SSE registers";
 /// As above.
 const DEBUG: &str = "debug registers";
 
+/// The number of words of `struct user_regs_struct`, in which the kernel gives general registers.
+pub(crate) const GENERAL_WORDS: usize = size_of::<libc::user_regs_struct>() / 8;
+
 /// The offset of the software part of an FXSAVE image. Linux stores the size and features of its
 /// XSAVE area there, which are not registers.
 const FXSAVE_SOFTWARE: usize = 464;
@@ -110,6 +113,77 @@ impl Registers {
             error,
         });
         registers
+    }
+
+    /// Creates the registers from the words of a `struct user_regs_struct`, as cores have them. The
+    /// x87 and SSE registers, the debug registers and the extended state are absent.
+    pub(crate) fn of_words(words: &[u64; GENERAL_WORDS]) -> Self {
+        let [
+            r15,
+            r14,
+            r13,
+            r12,
+            rbp,
+            rbx,
+            r11,
+            r10,
+            r9,
+            r8,
+            rax,
+            rcx,
+            rdx,
+            rsi,
+            rdi,
+            _original_rax,
+            rip,
+            cs,
+            eflags,
+            rsp,
+            ss,
+            fs_base,
+            gs_base,
+            ds,
+            es,
+            fs,
+            gs,
+        ] = *words;
+        Self {
+            amd64: Amd64 {
+                rax,
+                rbx,
+                rcx,
+                rdx,
+                rsi,
+                rdi,
+                rbp,
+                rsp,
+                r8,
+                r9,
+                r10,
+                r11,
+                r12,
+                r13,
+                r14,
+                r15,
+                rip,
+                eflags: low32(eflags),
+                cs: low16(cs),
+                ss: low16(ss),
+                segments: Some([ds, es, fs, gs].map(low16)),
+                fxsave: None,
+                debug: None,
+                xstate: None,
+            },
+            fs_base,
+            gs_base,
+            lost: Vec::new(),
+        }
+    }
+
+    /// Adds the x87 and SSE registers from an FXSAVE image, unless they are known.
+    pub(crate) fn add_fxsave(&mut self, image: [u8; 512]) {
+        let fxsave = &mut self.amd64.fxsave;
+        fxsave.get_or_insert_with(|| Box::new(without_software_bytes(image)));
     }
 
     /// Returns the registers of a kernel worker thread in the process. It has no user registers,

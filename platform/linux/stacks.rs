@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use byteorder::{ByteOrder, LittleEndian};
-use dumpwright_target::{AddressRange, Cpu, Memory, MemoryExt, Stack};
+use dumpwright_target::{AddressRange, Cpu, Diagnostic, Memory, MemoryExt, Stack, Subject};
 
 use crate::handler::HandlerFrame;
 use crate::proc_dir::{ThreadStat, page_size};
@@ -82,6 +82,28 @@ pub(crate) struct ThreadStacks {
     pub(crate) interrupted: Vec<FoundStack>,
     /// The addresses of the frames of its signal handlers, the innermost first.
     pub(crate) handlers: Vec<u64>,
+}
+
+impl ThreadStacks {
+    /// Returns what a report should say about the stacks of thread `tid`, whose stack pointer was
+    /// `pointer`.
+    pub(crate) fn diagnostics(&self, tid: u32, pointer: u64) -> Vec<Diagnostic> {
+        let note = |reason: String| Diagnostic::note(Subject::Thread(tid), reason);
+        let missing = self.current.is_none().then(|| {
+            note(format!(
+                "its stack pointer {pointer:#x} is not in or near readable memory: no stack"
+            ))
+        });
+        let all = self.current.iter().chain(&self.interrupted);
+        let capped = all.filter(|found| found.end == End::Capped).map(|found| {
+            note(format!(
+                "where its stack at {:#x} ends is not known: {} bytes of it are kept",
+                found.stack.pointer,
+                found.stack.range.len()
+            ))
+        });
+        missing.into_iter().chain(capped).collect()
+    }
 }
 
 /// Finds stacks in the address space.

@@ -41,6 +41,41 @@ pub(crate) fn system(cpu: Cpu, extended_state: Option<XStateLayout>) -> Result<S
     })
 }
 
+/// Returns the facts about the system of which only these are known: the version of its kernel, and
+/// the features of its processors (EDX of leaf 1 of `CPUID`, which is `AT_HWCAP` on x86).
+pub(crate) fn system_of_core(
+    version: Option<[u32; 3]>,
+    features: u32,
+    page_size: u64,
+    extended_state: Option<XStateLayout>,
+) -> System {
+    let numbers = version.unwrap_or_default();
+    let [major, minor, patch] = numbers;
+    let name = version.map_or_else(
+        || "Linux".to_owned(),
+        |_| format!("Linux {major}.{minor}.{patch}"),
+    );
+    let identity = Identity {
+        features,
+        ..Identity::default()
+    };
+    System {
+        cpu: Cpu::Amd64,
+        platform: Platform::Linux,
+        processor_level: 0,
+        processor_revision: 0,
+        processors: 0,
+        version: numbers,
+        product_type: 1,
+        suite_mask: 0,
+        version_text: format!("{name} x86_64"),
+        build: String::new(),
+        cpu_information: identity.information(),
+        extended_state,
+        page_size,
+    }
+}
+
 /// Returns the number of processors online.
 fn processors() -> u32 {
     // SAFETY: sysconf takes a number, returns a number, and accesses no memory of ours.

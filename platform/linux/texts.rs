@@ -13,7 +13,7 @@ use crate::proc_dir::{ProcDir, read_bounded};
 const RELEASE_LIMIT: u64 = 64 << 10;
 
 /// The maximum size of `/proc/cpuinfo`, which has about 1.5 KiB for each processor.
-const CPUINFO_LIMIT: u64 = 64 << 20;
+pub(crate) const CPUINFO_LIMIT: u64 = 64 << 20;
 
 /// The texts that were read, and diagnostics for those that could not be read.
 #[derive(Debug, Clone, Default)]
@@ -98,7 +98,7 @@ impl Texts {
 }
 
 /// Returns the name of the stream that holds the text.
-fn stream(kind: LinuxTextKind) -> &'static str {
+pub(crate) fn stream(kind: LinuxTextKind) -> &'static str {
     match kind {
         LinuxTextKind::CpuInfo => "LinuxCpuInfo",
         LinuxTextKind::ProcStatus => "LinuxProcStatus",

@@ -13,11 +13,11 @@ use crate::handler::Handler;
 use crate::proc_dir::{ProcDir, ThreadStat, clock_ticks, has_vanished, read_bounded};
 use crate::ptrace;
 use crate::registers::Registers;
-use crate::stacks::{End, Stacks, ThreadStacks};
+use crate::stacks::{Stacks, ThreadStacks};
 use crate::tracer::Early;
 
 /// `NORMAL_PRIORITY_CLASS`. All threads have it, because Linux has no priority classes.
-const NORMAL_PRIORITY_CLASS: u32 = 0x20;
+pub(crate) const NORMAL_PRIORITY_CLASS: u32 = 0x20;
 /// Windows' `THREAD_PRIORITY_TIME_CRITICAL`, for real-time threads.
 const TIME_CRITICAL: i32 = 15;
 /// Windows' `THREAD_PRIORITY_IDLE`.
@@ -99,23 +99,9 @@ pub(crate) fn thread(
         ThreadStacks::default()
     } else {
         let found = stacks.of_thread(pointer, thread_pointer, memory);
-        if found.current.is_none() {
-            let reason =
-                format!("its stack pointer {pointer:#x} is not in or near readable memory: no stack");
-            diagnostics.push(Diagnostic::note(subject.clone(), reason));
-        }
+        diagnostics.extend(found.diagnostics(held.tid, pointer));
         found
     };
-    for found in found.current.iter().chain(&found.interrupted) {
-        if found.end == End::Capped {
-            let reason = format!(
-                "where its stack at {:#x} ends is not known: {} bytes of it are kept",
-                found.stack.pointer,
-                found.stack.range.len()
-            );
-            diagnostics.push(Diagnostic::note(subject.clone(), reason));
-        }
-    }
     let ThreadEntry {
         stat: known,
         times,

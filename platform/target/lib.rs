@@ -309,7 +309,8 @@ pub struct Holding {
     /// The hold that was in effect: `"stop"` if the threads were suspended, `"clone"` if they
     /// were suspended only until the system had made a copy of the process, which was read instead,
     /// `"dbghelp"` if the system's DbgHelp suspended the
-    /// process and made the dump (Windows), `"simulated"` for a simulated process.
+    /// process and made the dump (Windows), `"core"` for a core file, `"simulated"` for a simulated
+    /// process.
     pub hold: &'static str,
     /// What traced a live process on Linux; `None` for other targets.
     ///
@@ -318,6 +319,8 @@ pub struct Holding {
     ///   stops.
     /// * `"caller"`: the thread that requested the dump, which was the debugger of the process.
     ///   The dump caused no stops.
+    /// * `"kernel"`: nothing. A signal has killed the process, and the kernel keeps it until its
+    ///   core has been read.
     pub tracer: Option<&'static str>,
     /// The time from the first request to stop a thread until the last thread was resumed. For a
     /// process that was resumed early, it is accurate to a few milliseconds.

@@ -12,11 +12,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use dumpwright::target::Exception;
 use dumpwright::{Callback, Error, Report, Request, Sink, Target, dump};
 
 pub(super) use system::{
     HoldArg, RunningProcess, check_reader, create_file, dump_program, estimate, hold, host, name_of,
-    processes, standard_error, standard_output,
+    open_core, processes, standard_error, standard_output,
 };
 
 #[derive(Debug, Args)]
@@ -53,6 +54,16 @@ pub(super) struct StopEstimate {
     pub(super) clone: Duration,
 }
 
+/// A core file that was opened.
+#[cfg_attr(windows, allow(dead_code, reason = "only Linux opens core files"))]
+pub(super) struct OpenCore {
+    pub(super) target: Box<dyn Target>,
+    /// The name of the program, if the core has it.
+    pub(super) program: Option<String>,
+    /// The signal that has killed the process, if one has.
+    pub(super) exception: Option<Exception>,
+}
+
 /// Writes one dump.
 pub(super) trait Writer {
     fn write(
@@ -77,6 +88,17 @@ impl<T: Target> Writer for T {
         sink: &mut dyn Sink,
     ) -> Result<Report, Error> {
         dump(self, request, callback, sink)
+    }
+}
+
+impl Writer for OpenCore {
+    fn write(
+        &mut self,
+        request: &Request,
+        callback: Option<&mut dyn Callback>,
+        sink: &mut dyn Sink,
+    ) -> Result<Report, Error> {
+        dump(&mut *self.target, request, callback, sink)
     }
 }
 

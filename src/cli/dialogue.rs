@@ -114,6 +114,16 @@ impl<'a> RecordedDialogue<'a> {
         self.with_texts(&texts)
     }
 
+    /// Refuses a policy that overwrites texts of the process, which are not known.
+    pub fn without_texts(self) -> Result<Self, Error> {
+        if !self.policy.as_ref().is_some_and(PolicyFile::needs_texts) {
+            return Ok(self);
+        }
+        let reason = "the policy overwrites the environment or the command line of the process, and a core does not tell \
+                      what they were; remove the keys environment and command-line";
+        Err(Error::InvalidRequest(reason.to_owned()))
+    }
+
     fn with_texts(mut self, texts: &ProcessTexts) -> Result<Self, Error> {
         if let Some(policy) = self.policy.take() {
             self.answers = Answers::Policy(policy.policies(texts)?);

@@ -15,7 +15,7 @@ use dumpwright::sim::{Scenario, ScenarioError};
 use dumpwright::target::{Fault, FaultKind, Target};
 use dumpwright::{CompressedSink, DumpType, Error, FileSink, Profile, Report, Request, Sink};
 
-use super::backend::{self, BackendArg, BackendArgs, HoldArg, Writer};
+use super::backend::{self, BackendArg, BackendArgs, HoldArg, OpenCore, Writer};
 use super::dialogue::{DialogueArgs, RecordedDialogue};
 use super::policy::PolicyArgs;
 use super::progress::ProgressSink;
@@ -24,7 +24,7 @@ use super::{FAILED, PARTIAL, UNPRINTED, USAGE, print, process, result};
 
 // The groups of options in the help.
 pub(super) const PROCESS: &str = "Process";
-const OUTPUT: &str = "Output";
+pub(super) const OUTPUT: &str = "Output";
 pub(super) const CONTENTS: &str = "Contents";
 pub(super) const CALLBACK: &str = "Callback and compatibility";
 
@@ -53,7 +53,7 @@ pub(super) struct DumpArgs {
         default_value = "500ms",
         value_parser = delay,
         requires = "exec",
-        conflicts_with_all = ["pid", "process", "scenario"],
+        conflicts_with_all = ["pid", "process", "scenario", "core"],
         help_heading = PROCESS
     )]
     after: Duration,
@@ -67,7 +67,7 @@ pub(super) struct DumpArgs {
         short,
         long,
         value_name = "FILE",
-        required_unless_present_any = ["pid", "process"],
+        required_unless_present_any = ["pid", "process", "core"],
         help_heading = OUTPUT
     )]
     output: Option<PathBuf>,
@@ -150,7 +150,7 @@ pub(super) struct DumpArgs {
     /// Select how a live process is kept from changing while it is read
     ///
     /// The default is stop. On Linux, it is auto if there is a --max-pause.
-    #[arg(long, value_enum, help_heading = PROCESS)]
+    #[arg(long, value_enum, conflicts_with = "core", help_heading = PROCESS)]
     hold: Option<HoldArg>,
 
     /// End the clone of the process when it has existed for this long
@@ -175,7 +175,13 @@ pub(super) struct DumpArgs {
     /// for 10 seconds, for example because the reader of a pipe has stalled.
     ///
     /// This option is not supported on Windows.
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "exec", help_heading = PROCESS)]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = duration,
+        conflicts_with_all = ["exec", "core"],
+        help_heading = PROCESS
+    )]
     max_pause: Option<Duration>,
 
     /// Also dump memory that the program marked "do not dump"
@@ -219,7 +225,7 @@ pub(super) struct DumpArgs {
         last = true,
         value_name = "CMD",
         requires = "exec",
-        conflicts_with_all = ["pid", "process", "scenario"],
+        conflicts_with_all = ["pid", "process", "scenario", "core"],
         help_heading = PROCESS
     )]
     command: Vec<OsString>,
@@ -249,6 +255,23 @@ struct SourceArg {
     #[arg(long, value_name = "FILE", help_heading = PROCESS)]
     scenario: Option<PathBuf>,
 
+    /// Dump the process of which this core file was written, or the core on standard input if it
+    /// is -
+    ///
+    /// A core is what the kernel stores of a process that a signal has killed, or what gcore
+    /// writes. The dump has the signal as its exception. Only cores of 64-bit x86 programs, on
+    /// Linux, are supported.
+    ///
+    /// A core lacks what the kernel can find in files. It is read from the file with the path in
+    /// the core if this file has the same build id; otherwise it is missing. A core that is cut off
+    /// makes a partial dump.
+    ///
+    /// The core may be compressed with zstd. A compressed core, and one from a pipe, is stored in
+    /// an unlinked file that only you may read, in the folder of the variable TMPDIR (by default
+    /// /var/tmp).
+    #[arg(long, value_name = "FILE", help_heading = PROCESS)]
+    core: Option<PathBuf>,
+
     /// Start a program, dump it, and kill it even if it did not crash
     ///
     /// The program and its arguments follow after --. It is dumped when the time of --after has
@@ -262,6 +285,22 @@ struct SourceArg {
     /// are not killed with the program.
     #[arg(long, requires = "command", help_heading = PROCESS)]
     exec: bool,
+}
+
+impl SourceArg {
+    /// Whether the process is a live one.
+    fn is_live(&self) -> bool {
+        self.scenario.is_none() && self.core.is_none()
+    }
+}
+
+/// Where the process is.
+enum DumpSource<'a> {
+    Live(u32),
+    Core(OpenCore),
+    Scenario(&'a Path),
+    /// A program that is started.
+    Program,
 }
 
 impl DumpArgs {
@@ -294,6 +333,9 @@ pub(super) fn run(args: &DumpArgs, is_short: bool, commands: &[&str]) -> ExitCod
     if !args.source.exec {
         survive_size_limit();
     }
+    if let Some(core) = &args.source.core {
+        return ExitCode::from(run_core(args, core));
+    }
     let processes = match processes(args, commands) {
         Ok(processes) => processes,
         Err(status) => return ExitCode::from(status),
@@ -303,14 +345,47 @@ pub(super) fn run(args: &DumpArgs, is_short: bool, commands: &[&str]) -> ExitCod
         if number > 0 && is_short && !args.json {
             let _ = print::output("\n");
         }
-        let file = output(args, *pid);
-        let status = run_one(args, *pid, &file, is_short);
+        let name_of = |pid| backend::name_of(pid).unwrap_or_else(|| "process".to_owned());
+        let file = output(args, pid.map(|pid| (pid, name_of(pid))));
+        let source = match (pid, &args.source.scenario) {
+            (Some(pid), _) => DumpSource::Live(*pid),
+            (None, Some(scenario)) => DumpSource::Scenario(scenario),
+            (None, None) => DumpSource::Program,
+        };
+        let status = run_one(args, source, &file, is_short);
         // A dump that is not there is worse than one that lacks something.
         const ORDER: [u8; 4] = [0, PARTIAL, UNPRINTED, FAILED];
         let rank = |status| ORDER.iter().position(|known| *known == status);
         worst = if rank(status) > rank(worst) { status } else { worst };
     }
     ExitCode::from(worst)
+}
+
+/// Opens a core, makes a dump of it and prints the result. Returns the exit status.
+fn run_core(args: &DumpArgs, core: &Path) -> u8 {
+    match backend::open_core(core) {
+        Ok(core) => {
+            let program = core.program.clone().unwrap_or_else(|| "process".to_owned());
+            let file = output(args, Some((core.target.process_id(), program)));
+            run_one(args, DumpSource::Core(core), &file, false)
+        }
+        Err(error) => {
+            let file = args.output.clone().unwrap_or_default();
+            let to_stdout = file.as_os_str() == "-";
+            let text = match args.json {
+                true => format!("{}\n", result::failure_json(&file, &error)),
+                false => String::new(),
+            };
+            let _ = match to_stdout {
+                true => print::error(&text),
+                false => print::output(&text),
+            };
+            if !(args.json && to_stdout) {
+                print::complain(error);
+            }
+            FAILED
+        }
+    }
 }
 
 /// Returns the ids of the processes to dump. It is one `None` if there is no process yet. The error
@@ -354,15 +429,14 @@ fn is_folder(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
 }
 
-/// Returns the file of the dump of this process.
-fn output(args: &DumpArgs, pid: Option<u32>) -> PathBuf {
+/// Returns the file of the dump of the process with this id and name, if they are known.
+fn output(args: &DumpArgs, process: Option<(u32, String)>) -> PathBuf {
     let folder = match &args.output {
-        Some(output) if pid.is_none() || !is_folder(output) => return output.clone(),
+        Some(output) if process.is_none() || !is_folder(output) => return output.clone(),
         Some(folder) => folder.clone(),
         None => PathBuf::new(),
     };
-    let pid = pid.unwrap_or_default();
-    let program = backend::name_of(pid).unwrap_or_else(|| "process".to_owned());
+    let (pid, program) = process.unwrap_or_default();
     let mut name = process::file_name(&args.name, pid, &program, jiff::Timestamp::now());
     if args.compress.is_some() {
         name.push_str(".zst");
@@ -375,12 +449,12 @@ fn output(args: &DumpArgs, pid: Option<u32>) -> PathBuf {
 }
 
 /// Makes one dump and prints the result. Returns the exit status.
-fn run_one(args: &DumpArgs, pid: Option<u32>, file: &Path, is_short: bool) -> u8 {
+fn run_one(args: &DumpArgs, source: DumpSource<'_>, file: &Path, is_short: bool) -> u8 {
     let to_stdout = file.as_os_str() == "-";
-    if let Some(pid) = pid {
+    if let DumpSource::Live(pid) = source {
         tracing::info!("dumping process {pid} to {}: {}", file.display(), args.dump_type);
     }
-    let outcome = run_checked(args, pid, file, to_stdout);
+    let outcome = run_checked(args, source, file, to_stdout);
     survive_size_limit();
     let text = match &outcome {
         Ok(written) if args.json => format!("{}\n", result::success_json(file, written)),
@@ -429,11 +503,16 @@ pub(super) struct Written {
     pub(super) compressed: Option<u64>,
 }
 
-fn run_checked(args: &DumpArgs, pid: Option<u32>, file: &Path, to_stdout: bool) -> Result<Written, Error> {
-    args.backend.check(args.source.scenario.is_none())?;
+fn run_checked(
+    args: &DumpArgs,
+    source: DumpSource<'_>,
+    file: &Path,
+    to_stdout: bool,
+) -> Result<Written, Error> {
+    args.backend.check(args.source.is_live())?;
     let policy = args.policy.load()?;
     let names_threads = policy.as_ref().is_some_and(PolicyFile::names_threads);
-    if names_threads && args.backend.of(args.source.scenario.is_none()) == BackendArg::Dbghelp {
+    if names_threads && args.backend.of(args.source.is_live()) == BackendArg::Dbghelp {
         let reason =
             "the policy names threads, and DbgHelp does not provide their names; use --backend dumpwright";
         return Err(Error::InvalidRequest(reason.to_owned()));
@@ -459,8 +538,8 @@ fn run_checked(args: &DumpArgs, pid: Option<u32>, file: &Path, to_stdout: bool) 
     };
     let dialogue = |symbols| RecordedDialogue::open(&args.dialogue, policy, symbols, args.force);
     let request = adjusted(request, args)?;
-    match (pid, &args.source.scenario) {
-        (Some(pid), _) => {
+    match source {
+        DumpSource::Live(pid) => {
             let dialogue = dialogue(Symbols::live())?.of_process(pid)?;
             if dump_type.contains(DumpType::WITH_FULL_MEMORY) {
                 backend::check_reader(&output.file, pid)?;
@@ -472,7 +551,15 @@ fn run_checked(args: &DumpArgs, pid: Option<u32>, file: &Path, to_stdout: bool) 
             }
             output.write(&mut *process, &request, dialogue)
         }
-        (None, Some(file)) => {
+        DumpSource::Core(mut core) => {
+            let dialogue = dialogue(Symbols::live())?.without_texts()?;
+            let request = match core.exception.take() {
+                Some(exception) => request.exception(exception),
+                None => request,
+            };
+            output.write(&mut core, &request, dialogue)
+        }
+        DumpSource::Scenario(file) => {
             let refused = |error: ScenarioError| {
                 Fault::new(FaultKind::Malformed, "use the scenario", error.to_string())
             };
@@ -481,7 +568,7 @@ fn run_checked(args: &DumpArgs, pid: Option<u32>, file: &Path, to_stdout: bool) 
                 dialogue(Symbols::new().names_of(process.symbols().iter()))?.reading(process.clone());
             output.write(&mut process, &request, dialogue)
         }
-        (None, None) => {
+        DumpSource::Program => {
             let dialogue = dialogue(Symbols::live())?;
             exec(args, hold, request, output, dialogue, to_stdout)
         }
@@ -549,7 +636,7 @@ fn delay(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses the value of `--compress`, `zstd` or `zstd:LEVEL`. Returns the level.
-fn compression(text: &str) -> Result<i32, String> {
+pub(super) fn compression(text: &str) -> Result<i32, String> {
     let level = match text.strip_prefix("zstd") {
         Some("") => Some(CompressedSink::DEFAULT_LEVEL),
         Some(level) => level.strip_prefix(':').and_then(|level| level.parse().ok()),
@@ -566,7 +653,7 @@ fn compression(text: &str) -> Result<i32, String> {
 }
 
 /// Parses a duration, such as `500ms`, `2s` or a number of milliseconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let milliseconds = match &text[digits.len()..] {
         "" | "ms" => Some(1),

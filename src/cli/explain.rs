@@ -73,6 +73,10 @@ struct ExplainedSource {
     /// The simulated process that this scenario describes
     #[arg(long, value_name = "FILE", help_heading = PROCESS)]
     scenario: Option<PathBuf>,
+
+    /// The process of which this core file was written, as for dump
+    #[arg(long, value_name = "FILE", help_heading = PROCESS)]
+    core: Option<PathBuf>,
 }
 
 /// What was found out about a process.
@@ -142,15 +146,24 @@ fn examine(args: &ExplainArgs, pid: Option<u32>) -> Result<Explained, Error> {
         _ => ProcessTexts::default(),
     };
     let mut policies = policy.map(|policy| policy.policies(&texts)).transpose()?;
-    let (name, explanation, estimate) = match (pid, &args.source.scenario) {
-        (Some(pid), _) => {
+    let (name, explanation, estimate) = match (pid, &args.source.core, &args.source.scenario) {
+        (Some(pid), ..) => {
             let mut process = dumpwright::native::process(pid)?;
             let estimate = backend::estimate(&process, &request);
             let name = backend::name_of(pid).unwrap_or_else(|| "process".to_owned());
             let explanation = explained(&mut process, &request, policies.as_mut())?;
             (format!("{name} (process {pid})"), explanation, estimate)
         }
-        (None, scenario) => {
+        (None, Some(file), _) => {
+            let mut core = backend::open_core(file)?;
+            let request = match core.exception.take() {
+                Some(exception) => request.exception(exception),
+                None => request,
+            };
+            let explanation = explained(&mut *core.target, &request, policies.as_mut())?;
+            (file.display().to_string(), explanation, None)
+        }
+        (None, None, scenario) => {
             let file = scenario.as_deref().expect("one of the sources is required");
             let refused = |error: ScenarioError| {
                 Fault::new(FaultKind::Malformed, "use the scenario", error.to_string())

@@ -4,6 +4,8 @@ mod backend;
 mod case;
 mod check;
 mod convert;
+#[cfg(target_os = "linux")]
+mod core_handler;
 mod dialogue;
 mod diff;
 mod dump;
@@ -113,6 +115,8 @@ Examples:
       dumpwright dump 4711 --type full --compress zstd -o hung.dmp.zst
   Start a program, and dump it if it crashes:
       dumpwright dump --exec --after never -o crash.dmp -- ./server --port 8080
+  Make a dump of a core file:
+      dumpwright dump --core core.4711 -o crash.dmp
   Make a small dump without the secrets in a file:
       dumpwright dump 4711 --for-upload --redact secrets.txt
   Dump process 4711 as a policy says:
@@ -159,8 +163,9 @@ enum Command {
     /// Dump a process
     ///
     /// The process is a live one (its id or its name), a program that this command starts
-    /// (--exec), or a simulated one (--scenario). A live process is suspended while it is read, and
-    /// continues to run afterwards. A program that this command started is killed after the dump.
+    /// (--exec), one of which there is a core file (--core), or a simulated one (--scenario). A
+    /// live process is suspended while it is read, and continues to run afterwards. A program that
+    /// this command started is killed after the dump.
     ///
     /// The result is printed on standard output, or on standard error if the dump itself is
     /// written to standard output.
@@ -241,6 +246,18 @@ enum Command {
     /// Print the man page, or write the pages of all commands into a folder
     #[command(after_long_help = format!("{MAN_EXAMPLES}\n\n{EXIT_STATUS}"))]
     Man(manual::ManArgs),
+    /// Write dumps instead of cores: the program that the kernel starts when a process crashes
+    ///
+    /// The kernel starts it if core_pattern names it (core(5)); the command install arranges that.
+    /// The dump has the registers from the core and the memory from the process, which still exists.
+    /// No core is written, so that a crash of a large process costs little. If there can be no dump,
+    /// the core goes where it would have gone otherwise.
+    #[cfg(target_os = "linux")]
+    #[command(
+        args_override_self = true,
+        after_long_help = format!("{}\n\n{EXIT_STATUS}", core_handler::EXAMPLES),
+    )]
+    CoreHandler(Box<core_handler::CoreHandlerArgs>),
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
     Guard(guard::GuardArgs),
@@ -250,7 +267,8 @@ enum Command {
 }
 
 /// The names of the commands, for hints about misspelt ones.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
+    "core-handler",
     "dump",
     "show",
     "check",
@@ -321,6 +339,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::man(args),
         #[cfg(target_os = "linux")]
+        Command::CoreHandler(args) => return core_handler::run(args),
+        #[cfg(target_os = "linux")]
         Command::Guard(args) => guard::run(args),
         Command::Short(_) => unreachable!("it was parsed as `dump`"),
     };
@@ -365,6 +385,17 @@ fn dump_args(arguments: Vec<OsString>) -> Result<dump::DumpArgs, clap::Error> {
     match cli.command {
         Command::Dump(args) => Ok(*args),
         _ => unreachable!("the command is `dump`"),
+    }
+}
+
+/// Parses arguments of `core-handler`.
+#[cfg(target_os = "linux")]
+fn handler_args(arguments: Vec<OsString>) -> Result<core_handler::CoreHandlerArgs, clap::Error> {
+    let command = ["dumpwright".into(), "core-handler".into()];
+    let cli = Cli::try_parse_from(command.into_iter().chain(arguments))?;
+    match cli.command {
+        Command::CoreHandler(args) => Ok(*args),
+        _ => unreachable!("the command is `core-handler`"),
     }
 }
 

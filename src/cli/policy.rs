@@ -59,6 +59,12 @@ pub(super) struct PolicyArgs {
 }
 
 impl PolicyArgs {
+    /// The files that the options name.
+    #[cfg(target_os = "linux")]
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.policy.iter().chain(&self.redact)
+    }
+
     /// Returns the policy that the options describe, or `None` if there are none.
     pub(super) fn load(&self) -> Result<Option<PolicyFile>, Error> {
         let is_empty =

@@ -80,14 +80,18 @@ pub(super) fn success_text(file: &Path, written: &Written) -> String {
         dbghelp @ Backend::DbgHelp { .. } => format!(" by {}", printable(&dbghelp.to_string())),
     };
     format!(
-        "{}: {} dump{by} ({}), {}{}; {}; paused for {}\n{}",
+        "{}: {} dump{by} ({}), {}{}; {}{}\n{}",
         printable(&file.display().to_string()),
         status(report),
         report.dump_type,
         HumanBytes(report.bytes),
         compressed.unwrap_or_default(),
         contents(report),
-        pause(report.holding.pause),
+        // The process of a core had ended.
+        match report.holding.hold {
+            "core" => String::new(),
+            _ => format!("; paused for {}", pause(report.holding.pause)),
+        },
         details(report),
     )
 }

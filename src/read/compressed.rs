@@ -11,7 +11,7 @@ const FRAME_MAGIC: u32 = 0xFD2F_B528;
 const FIRST_SKIPPABLE_MAGIC: u32 = 0x184D_2A50;
 
 /// Returns whether a file that starts with these bytes is compressed with zstd.
-pub(super) fn is_compressed(start: &[u8]) -> bool {
+pub(crate) fn is_compressed(start: &[u8]) -> bool {
     start.first_chunk().is_some_and(|magic| {
         let magic = u32::from_le_bytes(*magic);
         magic == FRAME_MAGIC || magic & !0xF == FIRST_SKIPPABLE_MAGIC

@@ -153,6 +153,18 @@ impl FileSink {
         }
     }
 
+    /// Creates a sink that fills an open file, which must be regular and empty. It is not
+    /// published. Unlike with [`onto`](Self::onto), zeros become holes.
+    ///
+    /// This is for a process that writes the dump of another one, which publishes the file.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn filling(file: File) -> Self {
+        let mut sink = Self::onto(file);
+        sink.state = FileState::Published;
+        sink
+    }
+
     /// Sets whether a finished dump is on disk (`fsync`, on Windows `FlushFileBuffers`), so that it
     /// also survives a crash of the system that follows. The default is `false`: the system writes
     /// the file to the disk later, and dumps of large processes take far less time.

@@ -8,13 +8,15 @@
 //! `--exec` that writes into dumpwright's output or outlives dumpwright; a hang or a panic when the
 //! target dies during the dump; a process that is dumped although another one was named; a policy
 //! that is not obeyed, or a secret that it does not keep; an explanation that differs from the
-//! dump; a difference between dumps that is not found.
+//! dump; a difference between dumps that is not found; a handler of cores whose dump differs from
+//! the core, that loses a core, or that does not set back what it has replaced.
 
 mod attempt;
 mod browser;
 mod bytes;
 mod compress;
 mod convert;
+mod core_handler;
 mod documents;
 mod exec;
 mod explain;

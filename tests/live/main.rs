@@ -16,6 +16,7 @@ mod capture;
 mod clone;
 mod compressed;
 mod compressed_memory;
+mod core_file;
 mod environment;
 mod extended;
 mod flags;

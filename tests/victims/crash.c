@@ -3,6 +3,8 @@
  *
  *   crash null              a named thread writes to address 0x18: null_top > null_mid > null_leaf
  *   crash null-main         the same on the main thread, which is the only one
+ *   crash leaderless        the same, after the main thread has ended: null_leaf is called by the
+ *                           only thread that is left
  *   crash abort             abort(): abort_top > abort_leaf > (C library)
  *   crash overflow          a thread with a 256 KiB stack recurses without end:
  *                           overflow_top > overflow_recurse …
@@ -114,6 +116,16 @@ KNOWN void *null_top(void *unused) {
     null_mid();
     NOT_A_TAIL_CALL();
     return unused;
+}
+
+/* Waits until the main thread is a zombie, which it stays as long as another thread runs. */
+static void *leaderless_top(void *unused) {
+    char state = 0;
+    while (state != 'Z') {
+        FILE *stat = fopen("/proc/self/stat", "r");
+        CHECK(stat && fscanf(stat, "%*d (%*[^)]) %c", &state) == 1 && fclose(stat) == 0);
+    }
+    return null_top(unused);
 }
 
 KNOWN void abort_leaf(void) {
@@ -416,6 +428,11 @@ int main(int count, char **arguments) {
         null_top(NULL);
         NOT_A_TAIL_CALL();
         return 98;
+    }
+    if (strcmp(which, "leaderless") == 0) {
+        pthread_t thread;
+        CHECK(pthread_create(&thread, NULL, leaderless_top, NULL) == 0);
+        pthread_exit(NULL);
     }
     if (strcmp(which, "overflow-main") == 0) {
         start_bystanders();

@@ -14,16 +14,14 @@ use goblin::elf::Elf;
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_LOAD};
 
 use super::*;
+use crate::proc_dir::ProcDir;
 use crate::regions;
 use crate::testing::{Victim, map, poke};
 
 fn modules(dir: &ProcDir) -> (LoadedModules, ProcessMemory) {
     let mappings = regions::mappings(dir).expect("readable");
     let mut memory = ProcessMemory::new(dir, &mappings[..]);
-    (
-        LoadedModules::find(dir, &mappings, &mut memory, &mut Direct),
-        memory,
-    )
+    (LoadedModules::find(&mappings, &mut memory, &mut Direct), memory)
 }
 
 fn own() -> ProcDir {
@@ -465,7 +463,7 @@ fn a_header_that_nobody_can_read_does_not_hide_the_module() {
     let mut memory = ProcessMemory::new(&victim.dir(), &mappings[..]);
     // Pretends that the file is on a server that may not answer. Then it is not opened.
     memory.files().take_for_served(mapping.device);
-    let mut modules = LoadedModules::find(&victim.dir(), &mappings, &mut memory, &mut Direct);
+    let mut modules = LoadedModules::find(&mappings, &mut memory, &mut Direct);
     let module = modules
         .module(victim.words[0], &mut memory, &mut Direct)
         .expect("found by its mappings");
@@ -537,7 +535,7 @@ fn code_in_memory_identifies_a_module_whose_file_must_not_be_read() {
                 .find(|mapping| mapping.range.start() == victim.words[0]);
             memory.files().take_for_served(mapping.expect("loaded").device);
         }
-        let mut modules = LoadedModules::find(&victim.dir(), &mappings, &mut memory, &mut Direct);
+        let mut modules = LoadedModules::find(&mappings, &mut memory, &mut Direct);
         [0, 1, 2].map(|index| {
             modules
                 .module(victim.words[index], &mut memory, &mut Direct)

@@ -1,7 +1,7 @@
 //! Linux, where dumpwright itself writes all dumps.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -13,7 +13,7 @@ use dumpwright::{Error, FileSink, Guardian, Request};
 use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::stat::SFlag;
 
-use super::{BackendArgs, StopEstimate, Writer};
+use super::{BackendArgs, OpenCore, StopEstimate, Writer};
 
 /// The values of `--hold`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -93,6 +93,28 @@ pub(in crate::cli) fn dump_program<T>(
 ) -> Result<T, Error> {
     program.hold(hold.mode());
     dump(program)
+}
+
+/// Opens a core file, or the core on standard input if the path is -.
+pub(in crate::cli) fn open_core(path: &Path) -> Result<OpenCore, Error> {
+    let core = if path.as_os_str() == "-" {
+        let stdin = io::stdin();
+        if stdin.is_terminal() {
+            let reason = "standard input is a terminal; redirect it from a core, or name a file";
+            return Err(Error::InvalidRequest(reason.to_owned()));
+        }
+        let file = stdin.as_fd().try_clone_to_owned().map_err(|error| {
+            Error::InvalidRequest(format!("the state of standard input is not known: {error}"))
+        })?;
+        native::core_stream(file.into(), "on standard input")?
+    } else {
+        native::core_file(path)?
+    };
+    Ok(OpenCore {
+        program: core.program_name(),
+        exception: core.exception(),
+        target: Box::new(core),
+    })
 }
 
 /// Creates the file of a dump. A guardian removes it if this process is killed.

@@ -11,7 +11,7 @@ use dumpwright::native::{self, ProcessSnapshot, Spawned};
 use dumpwright::target::Subject;
 use dumpwright::{Callback, Diagnostic, Error, FileSink, Report, Request, Sink, Target};
 
-use super::{BackendArg, BackendArgs, StopEstimate, Writer};
+use super::{BackendArg, BackendArgs, OpenCore, StopEstimate, Writer};
 
 /// The values of `--hold`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -67,6 +67,12 @@ pub(in crate::cli) fn dump_program<T>(
             dump(program)
         }
     }
+}
+
+/// Refuses core files.
+pub(in crate::cli) fn open_core(_: &Path) -> Result<OpenCore, Error> {
+    let reason = "core files (--core) can be dumped on Linux only";
+    Err(Error::InvalidRequest(reason.to_owned()))
 }
 
 /// Creates the file of a dump.
