@@ -6,7 +6,8 @@ use dumpwright_target::{Fault, FaultKind, Memory};
 
 use crate::clone::{self, CloneRefusal, ClonedProcess, Preparation};
 use crate::debuggee::Debuggee;
-use crate::freeze::{StoppedThread, TargetThreads};
+use crate::freeze::{self, StoppedThread, TargetThreads};
+use crate::oneself::{CaughtSelf, OwnClone};
 use crate::proc_dir::{ProcDir, system_fault};
 use crate::ptrace::Batch;
 use crate::regions::Mapping;
@@ -32,6 +33,14 @@ enum Held<'a> {
         threads: TargetThreads,
         tracer: Tracer<'a>,
         clone: ClonedProcess,
+        pause: Duration,
+    },
+    /// It is this process, whose threads run, and a clone is read instead. The list of threads is
+    /// from the stop.
+    Own {
+        pid: u32,
+        threads: Vec<StoppedThread>,
+        clone: OwnClone,
         pause: Duration,
     },
     /// The caller has stopped the threads, and continues them.
@@ -107,6 +116,19 @@ impl<'a> Hold<'a> {
         Self {
             held: Held::Debuggee(debuggee),
             tracer: "caller",
+        }
+    }
+
+    /// Holds this process by a clone of it.
+    pub(crate) fn of_self(pid: u32, caught: CaughtSelf) -> Self {
+        Self {
+            held: Held::Own {
+                pid,
+                threads: caught.threads,
+                clone: caught.clone,
+                pause: caught.pause,
+            },
+            tracer: "helper",
         }
     }
 
@@ -192,7 +214,7 @@ impl<'a> Hold<'a> {
     /// How the process is held, as in `Holding::hold`.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.held {
-            Held::Cloned { .. } => "clone",
+            Held::Cloned { .. } | Held::Own { .. } => "clone",
             _ => "stop",
         }
     }
@@ -226,6 +248,7 @@ impl<'a> Hold<'a> {
     pub(crate) fn threads(&self) -> &[StoppedThread] {
         match &self.held {
             Held::Stopped { threads, .. } | Held::Cloned { threads, .. } => threads.held(),
+            Held::Own { threads, .. } => threads,
             Held::Debuggee(debuggee) => debuggee.threads(),
             Held::Released => &[],
         }
@@ -235,6 +258,7 @@ impl<'a> Hold<'a> {
     pub(crate) fn thread(&self, tid: u32) -> Option<&StoppedThread> {
         match &self.held {
             Held::Stopped { threads, .. } | Held::Cloned { threads, .. } => threads.find(tid),
+            Held::Own { pid, threads, .. } => freeze::find(threads, *pid, tid),
             Held::Debuggee(debuggee) => debuggee.find(tid),
             Held::Released => None,
         }
@@ -253,6 +277,10 @@ impl<'a> Hold<'a> {
                 tracer, clone, pause, ..
             } => {
                 clone.end(&tracer);
+                return pause;
+            }
+            Held::Own { clone, pause, .. } => {
+                drop(clone);
                 return pause;
             }
             Held::Debuggee(_) | Held::Released => return Duration::ZERO,
