@@ -256,8 +256,7 @@ impl CaughtSelf {
             let entry = ThreadEntry::read(dir, &held, need.thread_times);
             add(tid, held.stop, Some(registers), entry, Some(mask));
         }
-        self.threads
-            .sort_unstable_by_key(|held| order(dir.pid, held.tid));
+        self.threads.sort_unstable_by_key(|held| order(dir.pid, held.tid));
     }
 }
 
@@ -283,10 +282,17 @@ struct Attempted {
 impl Attempt<'_> {
     fn make(self, room: &mut Room) -> Result<Attempted, Fault> {
         let no_helper = |errno: Errno| {
-            let reason = format!("cannot start the helper process that stops the other threads: {}", errno.desc());
-            Fault::new(FaultKind::System, format!("dump process {}, this program", self.pid), reason)
-                .with_os_code(errno as i32)
-                .advise("the limits for processes, or a sandbox of this program (seccomp), may forbid it")
+            let reason = format!(
+                "cannot start the helper process that stops the other threads: {}",
+                errno.desc()
+            );
+            Fault::new(
+                FaultKind::System,
+                format!("dump process {}, this program", self.pid),
+                reason,
+            )
+            .with_os_code(errno as i32)
+            .advise("the limits for processes, or a sandbox of this program (seccomp), may forbid it")
         };
         let is_limited = is_limited_to_ancestors();
         // The handlers of signals are code of the program, which may take a lock.
@@ -427,7 +433,11 @@ fn check_clone(dir: &ProcDir) -> Result<(), Fault> {
     let namespace = |name: &str| std::fs::read_link(dir.path("ns").join(name));
     match (namespace("pid"), namespace("pid_for_children")) {
         (Ok(own), Ok(of_children)) if own == of_children => {}
-        _ => return refused("its children are, or may be, in another pid namespace, and its clone would be a child"),
+        _ => {
+            return refused(
+                "its children are, or may be, in another pid namespace, and its clone would be a child",
+            );
+        }
     }
     // Kernels without smaps do not tell.
     let mappings = regions::mappings_with_flags(dir).unwrap_or_default();
@@ -446,8 +456,11 @@ fn fault(dir: &ProcDir, reason: NoStop, watch: &Watch) -> Fault {
     let not_stopped = |reason: String| Fault::new(FaultKind::NotStopped, operation(dir), reason);
     match reason {
         NoStop::Refused(tid, errno) => attach::refusal(dir, tid, errno),
-        NoStop::Slow(tid) => not_stopped(format!("thread {tid} did not stop within {} s", freeze::PATIENCE.as_secs()))
-            .advise("is the machine, or the process's cgroup, short of processor time?"),
+        NoStop::Slow(tid) => not_stopped(format!(
+            "thread {tid} did not stop within {} s",
+            freeze::PATIENCE.as_secs()
+        ))
+        .advise("is the machine, or the process's cgroup, short of processor time?"),
         NoStop::Growing | NoStop::Full => {
             not_stopped("it had new threads after each attempt to stop them all".to_owned())
         }
@@ -460,7 +473,9 @@ fn fault(dir: &ProcDir, reason: NoStop, watch: &Watch) -> Fault {
             );
             fault.with_os_code(errno as i32).advise(match errno {
                 Errno::EAGAIN => "the limit for processes is reached (RLIMIT_NPROC or pids.max)",
-                Errno::ENOMEM => "there is too little memory for a copy of its page tables, or vm.overcommit_memory is 2",
+                Errno::ENOMEM => {
+                    "there is too little memory for a copy of its page tables, or vm.overcommit_memory is 2"
+                }
                 _ => "a sandbox of this program (seccomp) may forbid it; dump it from another process",
             })
         }

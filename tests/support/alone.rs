@@ -32,7 +32,13 @@ pub fn is_alone<T>(_here: &T) -> bool {
     let test = env::current_exe().expect("the system knows the running program");
     let mut child = KilledOnDrop(
         Command::new(test)
-            .args([name, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
+            .args([
+                name,
+                "--exact",
+                "--include-ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env(VARIABLE, name)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

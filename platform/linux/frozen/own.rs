@@ -119,9 +119,9 @@ fn add_kept_back(mappings: &mut Vec<Mapping>, dir: &ProcDir) {
             .get(next)
             .is_none_or(|mapping| mapping.range.start() >= range.end())
     };
-    let kept_back = now.into_iter().filter(|mapping| {
-        mapping.flags.is_some_and(|flags| flags.dont_fork) && is_free(mapping.range)
-    });
+    let kept_back = now
+        .into_iter()
+        .filter(|mapping| mapping.flags.is_some_and(|flags| flags.dont_fork) && is_free(mapping.range));
     let kept_back: Vec<Mapping> = kept_back.collect();
     mappings.extend(kept_back);
     mappings.sort_unstable_by_key(|mapping| mapping.range.start());

@@ -177,9 +177,7 @@ impl OwnStop<'_> {
         }
         let Room { threads, calls, .. } = &mut *self.room;
         let mut batch = Batch::reusing(std::mem::take(calls));
-        let is_new = |thread: &FoundThread| {
-            thread.fresh && !thread.ended && thread.stop == StopKind::Pending
-        };
+        let is_new = |thread: &FoundThread| thread.fresh && !thread.ended && thread.stop == StopKind::Pending;
         for thread in threads.iter().filter(|thread| is_new(thread)) {
             batch.seize(thread.tid);
         }
@@ -254,9 +252,7 @@ impl OwnStop<'_> {
                 last_stop = Instant::now();
             }
             *calls = results.into_calls();
-            let is_pending = |thread: &FoundThread| {
-                thread.is_awaited() && thread.stop == StopKind::Pending
-            };
+            let is_pending = |thread: &FoundThread| thread.is_awaited() && thread.stop == StopKind::Pending;
             if !threads.iter().any(is_pending) {
                 return Ok(());
             }
@@ -376,8 +372,7 @@ impl OwnStop<'_> {
             let registers = buffers.general();
             // A thread in the stop before the delivery of a signal may be about to run its handler.
             let is_asked = !thread.ended && thread.stop == StopKind::Asked;
-            if is_asked
-                && restart::is_to_repeat(registers.orig_rax, registers.rax, registers.rdi, is_socket)
+            if is_asked && restart::is_to_repeat(registers.orig_rax, registers.rax, registers.rdi, is_socket)
             {
                 let at = std::mem::offset_of!(libc::user, regs.rax);
                 batch.set_user_word(thread.tid, at, restart::RESTART);

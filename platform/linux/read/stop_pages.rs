@@ -141,12 +141,7 @@ impl ProcessMemory {
         Ok(pages)
     }
 
-    fn pages_copied(
-        &mut self,
-        full: bool,
-        dont_dump: bool,
-        largest: u64,
-    ) -> Result<StopPages, CloneRefusal> {
+    fn pages_copied(&mut self, full: bool, dont_dump: bool, largest: u64) -> Result<StopPages, CloneRefusal> {
         let mappings = std::rc::Rc::clone(&self.mappings);
         let mut pages = StopPages {
             runs: self.runs_of_stop(&mappings),

@@ -21,7 +21,7 @@ use std::thread;
 use dumpwright_fixtures::alone;
 use dumpwright_fixtures::proc::{task_ids, until};
 use dumpwright_linux::LinuxProcess;
-use dumpwright_target::{CpuContext, Direct, Fault, FaultKind, Frozen, Memory, MemoryExt, Need, Target};
+use dumpwright_target::{CpuContext, Direct, Fault, FaultKind, Frozen, MemoryExt, Need, Target};
 
 /// An allocator that takes a lock, so that a thread may be stopped while it holds it.
 struct Locking;
@@ -87,7 +87,10 @@ fn has_children() -> bool {
 fn descriptors() -> BTreeMap<String, String> {
     let link = |entry: fs::DirEntry| {
         let target = fs::read_link(entry.path()).ok()?;
-        Some((entry.file_name().into_string().ok()?, target.display().to_string()))
+        Some((
+            entry.file_name().into_string().ok()?,
+            target.display().to_string(),
+        ))
     };
     let listed = fs::read_dir("/proc/self/fd").expect("listed");
     listed.filter_map(|entry| link(entry.expect("listed"))).collect()
@@ -106,20 +109,27 @@ fn sleepers(count: usize) -> (UnixStream, Vec<thread::JoinHandle<()>>) {
         })
         .collect();
     until("all threads sleep", || {
-        let asleep = task_ids(std::process::id()).into_iter().filter(|tid| in_call(*tid).is_some());
+        let asleep = task_ids(std::process::id())
+            .into_iter()
+            .filter(|tid| in_call(*tid).is_some());
         asleep.count() >= count
     });
     (keep, threads)
 }
 
 /// The stack pointer and the instruction pointer of a thread that waits for a socket, as the kernel
-/// shows them.
+/// shows them. `None` for the calling thread, which reads this.
 fn in_call(tid: u32) -> Option<(u64, u64)> {
+    if tid == this_thread() {
+        return None;
+    }
     let text = fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).ok()?;
     let words: Vec<&str> = text.split_whitespace().collect();
     let number = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
     match *words.as_slice() {
-        [call, .., rsp, rip] if call == libc::SYS_read.to_string() || call == libc::SYS_recvfrom.to_string() => {
+        [call, .., rsp, rip]
+            if call == libc::SYS_read.to_string() || call == libc::SYS_recvfrom.to_string() =>
+        {
             Some((number(rsp)?, number(rip)?))
         }
         _ => None,
@@ -147,7 +157,10 @@ fn every_thread_is_there_once_with_its_name_and_registers() {
         let stack = thread.stack.expect("a stack");
         assert!(stack.range.contains(context.stack_pointer()));
         if let Some((rsp, rip)) = in_call(id) {
-            assert_eq!((context.stack_pointer(), context.instruction_pointer()), (rsp, rip));
+            assert_eq!(
+                (context.stack_pointer(), context.instruction_pointer()),
+                (rsp, rip)
+            );
             slept += 1;
         }
         let times = thread.times.expect("requested");
@@ -158,7 +171,9 @@ fn every_thread_is_there_once_with_its_name_and_registers() {
     let holding = frozen.thaw();
     assert_eq!((holding.hold, holding.tracer), ("clone", Some("helper")));
     drop(keep);
-    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().expect("no panic"));
 }
 
 /// Returns addresses on the stack of the calling thread, of which the first is in the frame of a
@@ -184,7 +199,6 @@ fn the_calling_thread_has_its_registers_and_its_stack_at_the_call() {
             context.stack_pointer() < mark && stack.range.contains(mark),
             "{stack:x?} {mark:#x}"
         );
-        // The mark on the stack of this thread, and a return address into this program below it.
         assert_eq!(frozen.up_to(mark, 8), 0x6d61_726b_5f68_6572_u64.to_le_bytes());
         // It waits in a system call of this library.
         let maps = fs::read_to_string("/proc/self/maps").expect("readable");
@@ -192,10 +206,12 @@ fn the_calling_thread_has_its_registers_and_its_stack_at_the_call() {
         let code = maps
             .lines()
             .filter(|line| line.contains(" r-xp ") && line.ends_with(&*program.to_string_lossy()));
-        let has_code = code.filter_map(|line| line.split_once(' ')?.0.split_once('-')).any(|(from, to)| {
-            let number = |text| u64::from_str_radix(text, 16).expect("a number");
-            (number(from)..number(to)).contains(&context.instruction_pointer())
-        });
+        let has_code = code
+            .filter_map(|line| line.split_once(' ')?.0.split_once('-'))
+            .any(|(from, to)| {
+                let number = |text| u64::from_str_radix(text, 16).expect("a number");
+                (number(from)..number(to)).contains(&context.instruction_pointer())
+            });
         assert!(has_code, "{:#x}", context.instruction_pointer());
         frozen.thaw();
     });
@@ -214,7 +230,9 @@ fn a_thread_that_makes_dumps_can_be_left_out() {
     });
     assert_eq!(of_dumper.join().expect("no panic"), others);
     drop(keep);
-    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().expect("no panic"));
 }
 
 /// A program whose threads hold the lock of the allocator most of the time.
@@ -239,11 +257,15 @@ fn no_lock_is_needed_while_the_threads_are_stopped() {
     let mut process = current();
     for _ in 0..20 {
         let mut frozen = freeze(&mut process, &Need::default());
-        assert_eq!(frozen.thread_ids().expect("listed").len(), task_ids(std::process::id()).len());
+        assert_eq!(
+            frozen.thread_ids().expect("listed").len(),
+            task_ids(std::process::id()).len()
+        );
         frozen.thaw();
     }
     ENOUGH.store(true, Ordering::Relaxed);
-    hogs.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    hogs.into_iter()
+        .for_each(|thread| thread.join().expect("no panic"));
 }
 
 static SIGNALS: AtomicU32 = AtomicU32::new(0);
@@ -262,7 +284,10 @@ fn the_program_sees_nothing_of_it() {
         action.sa_sigaction = count as extern "C" fn(_) as libc::sighandler_t;
         libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut());
     }
-    let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().expect("starts");
+    let mut child = Command::new("cat")
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("starts");
     let pid = child.id().cast_signed();
     let input = child.stdin.take();
     let waits = thread::spawn(move || {
@@ -299,23 +324,37 @@ fn the_program_sees_nothing_of_it() {
     let mut clones = Vec::new();
     for _ in 0..10 {
         let frozen = freeze(&mut process, &Need::default());
-        let text = fs::read_to_string(format!("/proc/self/task/{}/children", this_thread())).expect("readable");
-        let children: Vec<i32> = text.split_whitespace().map(|id| id.parse().expect("a number")).collect();
+        let text =
+            fs::read_to_string(format!("/proc/self/task/{}/children", this_thread())).expect("readable");
+        let children: Vec<i32> = text
+            .split_whitespace()
+            .map(|id| id.parse().expect("a number"))
+            .collect();
         let others = children.into_iter().filter(|id| *id != pid);
         clones.extend(others);
         // A thread that waits for any child sees only those of the program.
         // SAFETY: waitpid takes numbers, and a null pointer because no status is wanted.
-        assert_eq!(unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) }, 0);
+        assert_eq!(
+            unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) },
+            0
+        );
         frozen.thaw();
     }
     assert_eq!(clones.len(), 10, "one clone each");
     for clone in clones {
-        assert!(!fs::exists(format!("/proc/{clone}")).expect("known"), "{clone} remains");
+        assert!(
+            !fs::exists(format!("/proc/{clone}")).expect("known"),
+            "{clone} remains"
+        );
     }
     assert_eq!(descriptors(), before);
     assert_eq!(SIGNALS.load(Ordering::Relaxed), 0);
     assert!(!waits.is_finished());
-    assert_eq!(polls.join().expect("no panic").0, 0, "its time is over, and it saw no EINTR");
+    assert_eq!(
+        polls.join().expect("no panic").0,
+        0,
+        "its time is over, and it saw no EINTR"
+    );
     drop(input);
     assert_eq!(waits.join().expect("no panic"), (pid, 0));
     assert!(!has_children());
@@ -389,7 +428,9 @@ fn memory_is_that_at_the_stop_whatever_happens_afterwards() {
     }
     let notes = frozen.diagnostics();
     assert!(
-        notes.iter().any(|note| note.to_string().contains("keeps from its children")),
+        notes
+            .iter()
+            .any(|note| note.to_string().contains("keeps from its children")),
         "{notes:?}"
     );
 }
@@ -404,7 +445,10 @@ fn its_own_id_leads_there() {
 
 /// A fault that says why, after which the program goes on.
 fn refused() -> Fault {
-    let fault = current().freeze(&Need::default()).map(drop).expect_err("it is refused");
+    let fault = current()
+        .freeze(&Need::default())
+        .map(drop)
+        .expect_err("it is refused");
     assert!(!has_children());
     fault
 }
@@ -427,7 +471,10 @@ fn a_sandbox_without_ptrace_is_told() {
     let counts = thread::spawn(|| {
         let counts = refusal::refuse_tracing_by_other_processes();
         let fault = refused();
-        assert_eq!((fault.kind, fault.os_code), (FaultKind::NotPermitted, Some(libc::EPERM)));
+        assert_eq!(
+            (fault.kind, fault.os_code),
+            (FaultKind::NotPermitted, Some(libc::EPERM))
+        );
         assert!(fault.advice.is_some(), "{fault}");
         counts
     });
@@ -465,7 +512,9 @@ fn two_threads_dump_at_a_time() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().expect("no panic"));
     assert!(!has_children());
 }
 
@@ -478,7 +527,11 @@ fn a_socket_with_a_timeout_goes_on_waiting() {
         .expect("a socket");
     let number = receives.as_raw_fd();
     let reader = thread::spawn(move || receives.read(&mut [0]).map_err(|error| (error.kind(), number)));
-    until("it waits", || task_ids(std::process::id()).into_iter().any(|tid| in_call(tid).is_some()));
+    until("it waits", || {
+        task_ids(std::process::id())
+            .into_iter()
+            .any(|tid| in_call(tid).is_some())
+    });
     let mut process = current();
     freeze(&mut process, &Need::default()).thaw();
     assert!(!reader.is_finished());
