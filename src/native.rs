@@ -1,6 +1,7 @@
 //! Processes of this system, Linux or Windows: live ones, and those of core files.
 //!
 //! * [`process`] opens a running process by its id.
+//! * On Linux, `current` opens this program, so that it can dump itself.
 //! * `Spawned` starts a program in order to dump it, after some time or when it crashes.
 //! * `CrashedProcess` (Linux) is a process that a signal has killed, for a handler of cores.
 //!   `confine` takes from such a handler the rights that it does not need.
@@ -35,9 +36,21 @@ mod core_file;
 #[cfg(all(feature = "native", target_os = "linux"))]
 pub use core_file::{core_file, core_stream};
 
+/// Opens this program, to dump itself. The whole dialogue with a callback takes place; the callback
+/// may do anything, because the other threads run by then. [`Process`](Process#this-program) says
+/// how it works, and what it needs.
+///
+/// # Errors
+/// Another debugger traces this program, or `/proc` does not show it. Whether the system permits
+/// the dump is known only when it is made.
+#[cfg(all(feature = "native", target_os = "linux"))]
+pub fn current() -> Result<Process, dumpwright_target::Fault> {
+    Process::current()
+}
+
 /// Opens the live process with this id.
 ///
-/// On Linux, a debugger can dump its own debuggee under conditions that
+/// On Linux, the id of this program leads to `current`, and a debugger can dump its own debuggee under conditions that
 /// [`Process`](Process#debuggees) states.
 ///
 /// # Errors

@@ -162,20 +162,20 @@ pub(crate) fn check_supported(dir: &ProcDir) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Checks that `pid` is not the calling process, which cannot stop itself.
+/// Checks that `pid` is not a thread of this program.
 ///
 /// # Errors
-/// `pid` is the calling process or one of its threads.
+/// It is one.
 pub(crate) fn check_foreign(pid: u32) -> Result<(), Fault> {
-    if pid != std::process::id() && !std::path::Path::new(&format!("/proc/self/task/{pid}")).exists() {
+    if !std::path::Path::new(&format!("/proc/self/task/{pid}")).exists() {
         return Ok(());
     }
     Err(Fault::new(
         FaultKind::OwnProcess,
         format!("examine process {pid}"),
-        "it is the dumping process, and no process can stop and examine itself",
+        "it is not a process but a thread of this program",
     )
-    .advise("dump it from another process: `dumpwright dump --pid …`"))
+    .advise(format!("dump process {}, this program", std::process::id())))
 }
 
 /// Checks that no other process traces the process.

@@ -39,8 +39,8 @@ use crate::xstate;
 
 mod armour;
 mod inject;
-mod refusal;
-mod restart;
+pub(crate) mod refusal;
+pub(crate) mod restart;
 
 use armour::{Frames, Instructions};
 use inject::{CallProgress, Executor, NotMade};

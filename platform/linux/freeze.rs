@@ -34,20 +34,20 @@ use crate::xstate;
 ///
 /// Such a thread may never stop: the parent of a `vfork`, or a thread that waits for a dead network
 /// file system. The pending interrupt keeps it from running user code.
-const UNINTERRUPTIBLE_PATIENCE: Duration = Duration::from_millis(100);
+pub(crate) const UNINTERRUPTIBLE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long to wait for all other threads, counted from the last stop.
 ///
 /// They stop as soon as they get a processor, which a real-time thread or a CPU quota may delay.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The maximum number of times that the threads are listed.
 ///
 /// A process that does nothing but create threads needed no more than 4 (observed on Linux 6.18).
-const PASSES: usize = 100;
+pub(crate) const PASSES: usize = 100;
 
 /// The first and the longest pause between two checks of threads that have not stopped yet.
-const NAPS: (Duration, Duration) = (Duration::from_micros(20), Duration::from_millis(1));
+pub(crate) const NAPS: (Duration, Duration) = (Duration::from_micros(20), Duration::from_millis(1));
 
 /// The state of a thread that is being stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -561,7 +561,7 @@ pub(crate) fn find(held: &[StoppedThread], leader: u32, tid: u32) -> Option<&Sto
 }
 
 /// The sort key of threads: the leader first, then ascending ids.
-fn order(leader: u32, tid: u32) -> (bool, u32) {
+pub(crate) fn order(leader: u32, tid: u32) -> (bool, u32) {
     #[cfg(test)]
     tests::COMPARED.set(tests::COMPARED.get() + 1);
     (tid != leader, tid)

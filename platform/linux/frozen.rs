@@ -32,6 +32,8 @@ use crate::{
     threads, tokens, xstate,
 };
 
+mod own;
+
 /// The [`Frozen`] of a live process.
 ///
 /// Facts are read while the threads are stopped, except those that cannot change, or that our

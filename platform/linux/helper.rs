@@ -28,6 +28,10 @@ use crate::clock::swap_signal_mask;
 use crate::ptrace::Call;
 use crate::tracer::{LOOKS, PATIENCE, Timer, Watch};
 
+mod direct;
+
+pub(crate) use direct::{DirectHelper, StartedClone};
+
 const PAGE: usize = 4096;
 
 /// The values of [`SharedWords::state`].
@@ -72,6 +76,26 @@ struct HelperPage {
 // The stack ends where `shared` begins. The ABI requires a multiple of 16.
 const _: () = assert!(size_of::<HelperPage>() == PAGE && offset_of!(HelperPage, shared) % 16 == 0);
 
+impl HelperPage {
+    /// Returns the page of a helper that waits, and ends at the deadline of `watch`. The watch has
+    /// to live as long as the helper.
+    fn allocate(watch: &Watch) -> *mut Self {
+        Box::into_raw(Box::new(Self {
+            stack: [0; STACK_WORDS],
+            shared: SharedWords {
+                state: AtomicU32::new(state::IDLE),
+                calls: std::ptr::null_mut(),
+                count: 0,
+                timer: watch.timer(),
+                until: libc::timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                },
+            },
+        }))
+    }
+}
+
 /// A pointer to a page that another thread passes to the kernel.
 struct PagePointer(*mut HelperPage);
 
@@ -101,19 +125,7 @@ impl Helper {
     /// The system does not permit a new thread or a new process.
     pub(crate) fn start() -> std::io::Result<Self> {
         let watch = Arc::new(Watch::default());
-        let page = Box::into_raw(Box::new(HelperPage {
-            stack: [0; STACK_WORDS],
-            shared: SharedWords {
-                state: AtomicU32::new(state::IDLE),
-                calls: std::ptr::null_mut(),
-                count: 0,
-                timer: watch.timer(),
-                until: libc::timespec {
-                    tv_sec: 0,
-                    tv_nsec: 0,
-                },
-            },
-        }));
+        let page = HelperPage::allocate(&watch);
         let (tell, told) = mpsc::channel();
         let (watching, watched) = mpsc::channel();
         let reads = Arc::clone(&watch);
@@ -181,23 +193,10 @@ impl Helper {
     /// # Errors
     /// The helper has ended. Those of the calls that it has not made will never be made.
     pub(crate) fn perform(&self, mut calls: Vec<Call>) -> Result<Vec<Call>, HelperEnded> {
-        // SAFETY: the page lives until `drop`. Only atomic accesses are made through this
-        // reference.
-        let state = unsafe { &(*self.page).shared.state };
-        // SAFETY: the helper reads these words only while the state is `WORK`. It is not: this
-        // function is the only one that sets it, and waits until the helper has changed it. The
-        // type is not `Sync`, so no other thread is in this function.
-        unsafe {
-            (*self.page).shared.calls = calls.as_mut_ptr();
-            (*self.page).shared.count = calls.len() as u64;
-        }
-        if state
-            .compare_exchange(state::IDLE, state::WORK, Ordering::Release, Ordering::Relaxed)
-            .is_err()
-        {
-            return Err(HelperEnded);
-        }
-        wake(state);
+        // SAFETY: the page lives until `drop`, and the type is not `Sync`, so no other thread makes
+        // requests.
+        let (state, begun) = unsafe { begin_work(self.page, &mut calls) };
+        begun?;
         // The helper writes to `calls`, and the kernel to the memory that they refer to, until the
         // state changes. So there is no other way out of this loop.
         loop {
@@ -208,6 +207,33 @@ impl Helper {
             }
         }
     }
+}
+
+/// Lets the helper make these calls. They are made when the state is no longer `WORK`; until then,
+/// they belong to the helper. Returns the state.
+///
+/// # Safety
+/// The page must live for `'p`, and only one thread may make requests.
+unsafe fn begin_work<'p>(
+    page: *mut HelperPage,
+    calls: &mut [Call],
+) -> (&'p AtomicU32, Result<(), HelperEnded>) {
+    // SAFETY: the caller guarantees that the page lives. Only atomic accesses are made through this
+    // reference.
+    let state = unsafe { &(*page).shared.state };
+    // SAFETY: the helper reads these words only while the state is `WORK`. It is not: this function
+    // is the only one that sets it, its callers wait until the helper has changed it, and only one
+    // thread calls it.
+    unsafe {
+        (*page).shared.calls = calls.as_mut_ptr();
+        (*page).shared.count = calls.len() as u64;
+    }
+    let exchanged = state.compare_exchange(state::IDLE, state::WORK, Ordering::Release, Ordering::Relaxed);
+    if exchanged.is_err() {
+        return (state, Err(HelperEnded));
+    }
+    wake(state);
+    (state, Ok(()))
 }
 
 /// Ends the helper before its page is freed.

@@ -7,7 +7,8 @@ use dumpwright_target::{Fault, FaultKind, Memory};
 use crate::clone::{self, CloneRefusal, ClonedProcess, Preparation};
 use crate::crashed::CrashedThreads;
 use crate::debuggee::Debuggee;
-use crate::freeze::{StoppedThread, TargetThreads};
+use crate::freeze::{self, StoppedThread, TargetThreads};
+use crate::oneself::{CaughtSelf, OwnClone};
 use crate::proc_dir::{ProcDir, system_fault};
 use crate::ptrace::Batch;
 use crate::regions::Mapping;
@@ -33,6 +34,14 @@ enum Held<'a> {
         threads: TargetThreads,
         tracer: Tracer<'a>,
         clone: ClonedProcess,
+        pause: Duration,
+    },
+    /// It is this process, whose threads run, and a clone is read instead. The list of threads is
+    /// from the stop.
+    Own {
+        pid: u32,
+        threads: Vec<StoppedThread>,
+        clone: OwnClone,
         pause: Duration,
     },
     Others(HeldByOthers),
@@ -141,6 +150,19 @@ impl<'a> Hold<'a> {
         }
     }
 
+    /// Holds this process by a clone of it.
+    pub(crate) fn of_self(pid: u32, caught: CaughtSelf) -> Self {
+        Self {
+            held: Held::Own {
+                pid,
+                threads: caught.threads,
+                clone: caught.clone,
+                pause: caught.pause,
+            },
+            tracer: "helper",
+        }
+    }
+
     /// Makes a clone of the process and releases the process. Returns the clone, or the reason why
     /// the process is still stopped. The clone exists for `max_clone` at most.
     ///
@@ -223,7 +245,7 @@ impl<'a> Hold<'a> {
     /// How the process is held, as in `Holding::hold`.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.held {
-            Held::Cloned { .. } => "clone",
+            Held::Cloned { .. } | Held::Own { .. } => "clone",
             _ => "stop",
         }
     }
@@ -257,6 +279,7 @@ impl<'a> Hold<'a> {
     pub(crate) fn threads(&self) -> &[StoppedThread] {
         match &self.held {
             Held::Stopped { threads, .. } | Held::Cloned { threads, .. } => threads.held(),
+            Held::Own { threads, .. } => threads,
             Held::Others(HeldByOthers::Debuggee(debuggee)) => debuggee.threads(),
             Held::Others(HeldByOthers::Kernel(crashed)) => crashed.threads(),
             Held::Released => &[],
@@ -267,6 +290,7 @@ impl<'a> Hold<'a> {
     pub(crate) fn thread(&self, tid: u32) -> Option<&StoppedThread> {
         match &self.held {
             Held::Stopped { threads, .. } | Held::Cloned { threads, .. } => threads.find(tid),
+            Held::Own { pid, threads, .. } => freeze::find(threads, *pid, tid),
             Held::Others(HeldByOthers::Debuggee(debuggee)) => debuggee.find(tid),
             Held::Others(HeldByOthers::Kernel(crashed)) => crashed.find(tid),
             Held::Released => None,
@@ -286,6 +310,10 @@ impl<'a> Hold<'a> {
                 tracer, clone, pause, ..
             } => {
                 clone.end(&tracer);
+                return pause;
+            }
+            Held::Own { clone, pause, .. } => {
+                drop(clone);
                 return pause;
             }
             Held::Others(_) | Held::Released => return Duration::ZERO,

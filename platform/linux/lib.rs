@@ -58,6 +58,7 @@ mod helper;
 mod hold;
 mod modules;
 mod mounts;
+mod oneself;
 mod pagemap;
 mod proc_dir;
 mod process;
@@ -92,6 +93,30 @@ use crate::tracer::Tracer;
 
 /// A process that is running.
 ///
+/// # This program
+///
+/// A program can dump itself ([`current`](Self::current)). The thread that calls
+/// [`freeze`](Target::freeze) goes on running; a helper process stops all others until their
+/// registers are read and a copy-on-write clone of the process is made, as with
+/// [`HoldMode::Clone`]. The program runs while the clone is read, so callbacks may allocate, lock,
+/// and start processes. Names, times and registers of the threads belong to the moment of the
+/// clone. What `/proc` has about the process as a whole is read right after it. The same holds for
+/// memory that a clone does not have: pages that the program keeps from its children (up to 256
+/// MiB), and pages that it shares with files or with other processes.
+///
+/// The clone exists until the [`Frozen`] is dropped, and lists of processes show it. The program
+/// gets no SIGCHLD for it or for the helper, and its waits do not see them, unless they have the
+/// flag `__WALL` or `__WCLONE`. [`Frozen`] must be dropped by the thread that has frozen the
+/// program; when that thread ends, the kernel kills both.
+///
+/// `freeze` fails if the system does not permit a process to trace its parent, or if a clone could
+/// harm the program: if it has private huge pages of hugetlbfs, if another program handles its page
+/// faults (userfaultfd), or if its children are in another pid namespace. A seccomp filter has to
+/// permit `clone`, `ptrace`, `prctl`, `futex` and `wait4`; one that kills for these calls kills the
+/// program. If Yama permits tracing to ancestors only (`ptrace_scope` 1), the program permits it to
+/// the helper (`PR_SET_PTRACER`), and the report has a note, because the permission replaces that
+/// of another process.
+///
 /// # Debuggees
 ///
 /// A process has one tracer at most. So a process that another program traces cannot be dumped, but
@@ -109,6 +134,8 @@ pub struct LinuxProcess {
     /// The threads of a debuggee, as they were when it was opened.
     debuggee: Option<Debuggee>,
     hold: HoldMode,
+    /// If it is this program: whether the thread that freezes it belongs to the dump.
+    own: Option<bool>,
 }
 
 /// How a process is kept from changing while it is read.
@@ -152,12 +179,16 @@ impl LinuxProcess {
     /// Opening does not check whether the system permits tracing the process. That is known only
     /// when the process is [frozen](Target::freeze).
     ///
+    /// If it is the id of this program, this is [`current`](Self::current).
+    ///
     /// # Errors
-    /// There is no such process, or it cannot be dumped: it is the calling process, a kernel
-    /// thread, a zombie, an x32 program, or a process that another debugger traces. Or it is a
-    /// debuggee of this program, and not all of its threads are stopped, or another thread of this
-    /// program traces it.
+    /// There is no such process, or it cannot be dumped: it is a kernel thread, a zombie, an x32
+    /// program, or a process that another debugger traces. Or it is a debuggee of this program, and
+    /// not all of its threads are stopped, or another thread of this program traces it.
     pub fn open(pid: u32) -> Result<Self, Fault> {
+        if pid == std::process::id() {
+            return Self::current();
+        }
         attach::check_foreign(pid)?;
         let dir = ProcDir::new(pid)?;
         attach::check_supported(&dir)?;
@@ -169,10 +200,36 @@ impl LinuxProcess {
             pid,
             debuggee,
             hold: HoldMode::default(),
+            own: None,
         })
     }
 
-    /// Sets how the process is held. The default is [`HoldMode::Stop`].
+    /// Opens this program, to dump itself.
+    ///
+    /// Like `open`, it does not check whether the system permits it.
+    ///
+    /// # Errors
+    /// Another debugger traces this program, or `/proc` does not show it.
+    pub fn current() -> Result<Self, Fault> {
+        let pid = std::process::id();
+        let dir = ProcDir::new(pid)?;
+        attach::check_untraced(&dir)?;
+        Ok(Self {
+            pid,
+            debuggee: None,
+            hold: HoldMode::default(),
+            own: Some(true),
+        })
+    }
+
+    /// Leaves the thread that freezes this program out of the dump. This is for libraries that make
+    /// dumps on a thread of their own. It has no effect on other processes.
+    pub fn leave_out_dumping_thread(&mut self) {
+        self.own = self.own.map(|_| false);
+    }
+
+    /// Sets how the process is held. The default is [`HoldMode::Stop`]. It has no effect on this
+    /// program, which is always held by a clone.
     pub fn hold(&mut self, mode: HoldMode) {
         self.hold = mode;
     }
@@ -204,6 +261,9 @@ impl Target for LinuxProcess {
 
     fn freeze(&mut self, need: &Need) -> Result<Box<dyn Frozen + '_>, Fault> {
         let dir = ProcDir::new(self.pid)?;
+        if let Some(with_caller) = self.own {
+            return Ok(Box::new(FrozenProcess::of_self(dir, with_caller, need)?));
+        }
         let hold = self.hold;
         let opened = self.debuggee.take();
         let stopping = match Debuggee::of(&dir)?.or(opened.filter(Debuggee::is_traced)) {

@@ -6,6 +6,7 @@
 //! The functions make a request on the calling thread. A [`Batch`] is a list of requests for a
 //! [`Tracer`](crate::tracer::Tracer), which may be another process.
 
+use std::ffi::CStr;
 use std::marker::PhantomData;
 
 use libc::{c_int, c_long, c_void};
@@ -168,6 +169,16 @@ impl<'b> Batch<'b> {
         Self::default()
     }
 
+    /// Returns an empty list in the memory of `calls`. It allocates nothing for as many requests as
+    /// there is room for.
+    pub(crate) fn reusing(mut calls: Vec<Call>) -> Self {
+        calls.clear();
+        Self {
+            calls,
+            answers: PhantomData,
+        }
+    }
+
     /// The number of requests.
     pub(crate) fn len(&self) -> usize {
         self.calls.len()
@@ -307,6 +318,18 @@ impl<'b> Batch<'b> {
         self.add(libc::SYS_wait4, [u64::from(pid), 0, options, 0]);
     }
 
+    /// Waits until a traced thread of another process has stopped (wait4(2)).
+    pub(crate) fn wait_for_stop(&mut self, tid: u32) {
+        let options = libc::__WALL as u64;
+        self.add(libc::SYS_wait4, [u64::from(tid), 0, options, 0]);
+    }
+
+    /// Gives the tracer this name (`PR_SET_NAME`).
+    pub(crate) fn call_tracer(&mut self, name: &'b CStr) {
+        let name = name.as_ptr().expose_provenance() as u64;
+        self.add(libc::SYS_prctl, [libc::PR_SET_NAME as u64, name, 0, 0]);
+    }
+
     /// Makes the requests on this thread.
     pub(crate) fn perform_here(mut self) -> Results {
         self.calls.iter_mut().for_each(Call::make);
@@ -346,6 +369,11 @@ fn address_of_input<T>(place: &T) -> u64 {
 pub(crate) struct Results(Vec<Call>);
 
 impl Results {
+    /// The memory of the list, for [`Batch::reusing`].
+    pub(crate) fn into_calls(self) -> Vec<Call> {
+        self.0
+    }
+
     /// The result of the request at this place in the batch.
     pub(crate) fn at(&self, index: usize) -> nix::Result<()> {
         self.value(index).map(drop)

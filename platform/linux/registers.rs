@@ -308,7 +308,8 @@ pub(crate) fn without_software_bytes(mut image: [u8; 512]) -> [u8; 512] {
 const DEBUG_REGISTERS: [usize; 6] = [0, 1, 2, 3, 6, 7];
 
 /// The memory that the kernel stores the registers of one thread in.
-struct RegisterBuffers {
+#[derive(Debug)]
+pub(crate) struct RegisterBuffers {
     general: libc::user_regs_struct,
     /// From `PTRACE_GETFPREGS`. The kernel does not store parts of the state that the thread has
     /// not used. This request fills in their initial values (FCW 0x37F, MXCSR 0x1F80, zeros). The
@@ -319,7 +320,11 @@ struct RegisterBuffers {
 }
 
 impl RegisterBuffers {
-    fn new(extended: bool) -> Self {
+    /// The maximum number of requests that [`ask`](Self::ask) adds.
+    pub(crate) const REQUESTS: usize = 3 + DEBUG_REGISTERS.len();
+
+    /// Allocates it, with or without a place for the extended state.
+    pub(crate) fn new(extended: bool) -> Self {
         Self {
             // SAFETY: the structure consists of integers, for which zeros are valid values.
             general: unsafe { std::mem::zeroed() },
@@ -329,8 +334,13 @@ impl RegisterBuffers {
         }
     }
 
+    /// The general registers, if they were read.
+    pub(crate) fn general(&self) -> &libc::user_regs_struct {
+        &self.general
+    }
+
     /// Adds the requests for the registers of `tid`.
-    fn ask<'b>(&'b mut self, tid: u32, batch: &mut Batch<'b>) {
+    pub(crate) fn ask<'b>(&'b mut self, tid: u32, batch: &mut Batch<'b>) {
         batch.general_registers(tid, &mut self.general);
         batch.fxsave(tid, &mut self.fxsave);
         for (number, into) in DEBUG_REGISTERS.into_iter().zip(&mut self.debug) {
@@ -343,7 +353,10 @@ impl RegisterBuffers {
     }
 
     /// Takes the results of [`ask`](Self::ask) from `results`, and returns the registers.
-    fn registers(
+    ///
+    /// # Errors
+    /// The general registers were not read.
+    pub(crate) fn registers(
         &self,
         results: &mut impl Iterator<Item = nix::Result<()>>,
         layout: Option<&XStateLayout>,

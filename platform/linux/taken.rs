@@ -41,8 +41,30 @@ impl TakenFacts {
         masks: &[Option<u64>],
         need: &Need,
         surroundings: &Surroundings,
+        texts: Texts,
+    ) -> Self {
+        let entries = threads.iter().enumerate().map(|(index, held)| {
+            let entry = ThreadEntry::read(dir, held, need.thread_times);
+            (held.tid, entry, masks.get(index).copied().flatten())
+        });
+        Self::with_threads(dir, entries, &with_token(threads), need, surroundings, texts)
+    }
+
+    /// The same, with the entries of the threads and their signal masks. `with_token` are the
+    /// threads that may have a token.
+    pub(crate) fn with_threads(
+        dir: &ProcDir,
+        entries: impl IntoIterator<Item = (u32, ThreadEntry, Option<u64>)>,
+        with_token: &[u32],
+        need: &Need,
+        surroundings: &Surroundings,
         mut texts: Texts,
     ) -> Self {
+        let entries = entries.into_iter().map(|(tid, entry, mask)| {
+            let entry = Some(entry);
+            (tid, TakenThread { entry, mask })
+        });
+        let entries: HashMap<u32, TakenThread> = entries.collect();
         texts.during_stop(dir, need);
         let mut diagnostics = Vec::new();
         let handles = match need.handles {
@@ -50,21 +72,16 @@ impl TakenFacts {
             false => Ok(Vec::new()),
         };
         let tokens = match need.tokens {
-            true => tokens::tokens(dir, &with_token(threads)),
+            true => tokens::tokens(dir, with_token),
             false => Ok(Vec::new()),
         };
-        let entries = threads.iter().enumerate().map(|(index, held)| {
-            let entry = Some(ThreadEntry::read(dir, held, need.thread_times));
-            let mask = masks.get(index).copied().flatten();
-            (held.tid, TakenThread { entry, mask })
-        });
         Self {
             process: process::process(dir, surroundings),
             texts,
             handles,
             tokens,
             vm_counters: counters::process(dir),
-            threads: entries.collect(),
+            threads: entries,
             diagnostics,
         }
     }

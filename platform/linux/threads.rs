@@ -4,13 +4,13 @@ use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dumpwright_target::filetime::{self, UNITS_PER_SECOND};
-use dumpwright_target::{Diagnostic, Memory, Subject, Thread, ThreadTimes};
+use dumpwright_target::{Cpu, Diagnostic, Memory, Subject, Thread, ThreadTimes};
 
 use nix::errno::Errno;
 
 use crate::freeze::{StopKind, StoppedThread};
 use crate::handler::Handler;
-use crate::proc_dir::{ProcDir, ThreadStat, clock_ticks, has_vanished, read_bounded};
+use crate::proc_dir::{ProcDir, ThreadStat, clock_ticks, has_vanished, if_there, read_bounded};
 use crate::ptrace;
 use crate::registers::Registers;
 use crate::stacks::{Stacks, ThreadStacks};
@@ -28,10 +28,41 @@ const IDLE: i32 = -15;
 pub(crate) struct ThreadEntry {
     stat: io::Result<ThreadStat>,
     times: Option<ThreadTimes>,
+    /// Its instruction and stack pointer, if it did not stop and they were read in that time.
+    partly: Option<Registers>,
     diagnostics: Vec<Diagnostic>,
 }
 
+/// What was read of `/proc` about a thread while it was stopped.
+#[derive(Debug)]
+pub(crate) struct ThreadSources<'t> {
+    pub(crate) stat: io::Result<&'t [u8]>,
+    pub(crate) schedstat: io::Result<&'t [u8]>,
+    pub(crate) affinity: nix::Result<u64>,
+    /// Of a thread that did not stop.
+    pub(crate) syscall: Option<&'t [u8]>,
+}
+
 impl ThreadEntry {
+    /// What these sources tell about the thread `tid` of a 64-bit process. Times are taken from
+    /// them only if `timed`.
+    pub(crate) fn of_sources(tid: u32, sources: ThreadSources<'_>, timed: bool) -> Self {
+        let mut diagnostics = Vec::new();
+        let stat = sources.stat.and_then(ThreadStat::parse);
+        let known = stat.as_ref().ok().filter(|_| timed);
+        let times = known.map(|stat| {
+            let exact = if_there(sources.schedstat).map(|text| text.and_then(run_time_of));
+            times_of(tid, stat, exact, sources.affinity, &mut diagnostics)
+        });
+        let syscall = sources.syscall.and_then(|text| std::str::from_utf8(text).ok());
+        Self {
+            stat,
+            times,
+            partly: syscall.and_then(|text| Registers::from_syscall_text(text, Cpu::Amd64)),
+            diagnostics,
+        }
+    }
+
     /// Reads it. Times are read only if `timed`, because reading them takes as long as reading
     /// everything else.
     pub(crate) fn read(dir: &ProcDir, held: &StoppedThread, timed: bool) -> Self {
@@ -46,6 +77,7 @@ impl ThreadEntry {
         Self {
             stat,
             times,
+            partly: None,
             diagnostics,
         }
     }
@@ -56,6 +88,7 @@ impl ThreadEntry {
         Self {
             stat: known.ok_or_else(|| io::Error::other(format!("{early}, so {}", early.consequence()))),
             times: None,
+            partly: None,
             diagnostics: Vec::new(),
         }
     }
@@ -77,9 +110,10 @@ pub(crate) fn thread(
 ) -> (Thread, Vec<Handler>) {
     let subject = Subject::Thread(held.tid);
     let registers = held.registers.clone().or_else(|| {
-        let partly = match early {
-            None => registers_of_stuck(dir, held.tid),
-            Some(_) => None,
+        let partly = match (&entry.partly, early) {
+            (Some(partly), _) => Some(partly.clone()),
+            (None, None) => registers_of_stuck(dir, held.tid),
+            (None, Some(_)) => None,
         };
         diagnostics.push(Diagnostic::missing(
             subject.clone(),
@@ -105,6 +139,7 @@ pub(crate) fn thread(
     let ThreadEntry {
         stat: known,
         times,
+        partly: _,
         diagnostics: of_times,
     } = entry;
     if let Err(error) = &known {
@@ -179,16 +214,28 @@ fn priority(stat: &ThreadStat) -> i32 {
 
 /// Returns the times of a thread. What could not be read is added to `diagnostics`.
 fn times(dir: &ProcDir, tid: u32, stat: &ThreadStat, diagnostics: &mut Vec<Diagnostic>) -> ThreadTimes {
+    times_of(tid, stat, run_time(dir, tid), affinity(tid), diagnostics)
+}
+
+/// The same, from what was read: the time that it has run, in units of 100 ns, and the processors
+/// on which it may run.
+fn times_of(
+    tid: u32,
+    stat: &ThreadStat,
+    exact: io::Result<Option<u64>>,
+    affinity: nix::Result<u64>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> ThreadTimes {
     let subject = Subject::Thread(tid);
     let ticks = clock_ticks();
     let in_units = |value: u64| value.saturating_mul(UNITS_PER_SECOND / ticks);
-    let exact = run_time(dir, tid).unwrap_or_else(|error| {
+    let exact = exact.unwrap_or_else(|error| {
         let reason = format!("its processor times are known to 10 ms only: {error}");
         diagnostics.push(Diagnostic::note(subject.clone(), reason));
         None
     });
     let (user, kernel) = split(in_units(stat.utime), in_units(stat.stime), exact);
-    let affinity = affinity(tid).unwrap_or_else(|errno| {
+    let affinity = affinity.unwrap_or_else(|errno| {
         let reason = format!("its processor affinity cannot be read: {}", errno.desc());
         diagnostics.push(Diagnostic::missing(subject, reason));
         0
@@ -211,11 +258,14 @@ fn run_time(dir: &ProcDir, tid: u32) -> io::Result<Option<u64>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text?,
     };
-    let first = text.split(u8::is_ascii_whitespace).next().unwrap_or_default();
-    let nanoseconds = std::str::from_utf8(first)
-        .ok()
-        .and_then(|word| word.parse::<u64>().ok());
-    Ok(nanoseconds.map(|nanoseconds| nanoseconds / 100))
+    Ok(run_time_of(&text))
+}
+
+/// Parses the text of `schedstat`, and returns the time in units of 100 ns.
+fn run_time_of(text: &[u8]) -> Option<u64> {
+    let first = text.split(u8::is_ascii_whitespace).next()?;
+    let nanoseconds = std::str::from_utf8(first).ok()?.parse::<u64>().ok()?;
+    Some(nanoseconds / 100)
 }
 
 /// Divides the exact total between user code and the kernel, in proportion to the coarse times.

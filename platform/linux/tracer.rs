@@ -15,6 +15,7 @@
 //! the target was cloned, the tracer ends, and the clone with it, when the clone reaches its limit
 //! ([`Watch`]).
 
+use std::ffi::CStr;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -31,6 +32,8 @@ use crate::ptrace::{Batch, Results, make_all};
 
 /// The name of tracing threads and helper processes.
 pub(crate) const NAME: &str = "dumpwright";
+/// The same, for the kernel.
+pub(crate) const NAME_OF_HELPER: &CStr = c"dumpwright";
 
 /// The tracer of a capture.
 #[derive(Debug)]

@@ -2,6 +2,8 @@
 //! the programs that dump them, and readers of dumps from other projects.
 #![allow(missing_docs, reason = "for tests, where names and signatures say enough")]
 
+#[cfg(unix)]
+pub mod alone;
 pub mod cargo;
 pub mod child;
 pub mod compressed_memory;

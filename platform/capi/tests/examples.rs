@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use dumpwright_fixtures::repository;
-use minidump::{Minidump, MinidumpModuleList, UnifiedMemoryList};
+use minidump::{Minidump, MinidumpModuleList, MinidumpThreadList, UnifiedMemoryList};
 use twin::Twin;
 
 /// The secret in the twin's memory. `twin.c` writes it there letter by letter.
@@ -156,6 +156,31 @@ fn every_example_does_what_it_says() {
         );
     }
     twin.end();
+}
+
+/// Sanitizers run in the dumped process here, with locks of their own.
+#[test]
+fn a_program_dumps_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("itself.dmp");
+    for (compiler, flags) in BUILDS {
+        let flags = [flags, &["-pthread"]].concat();
+        let program = example("dump_itself", compiler, &flags);
+        let output = run(&program, &[file.to_str().expect("a plain path")]);
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let dump = open(fs::read(&file).expect("the dump"));
+        let threads: MinidumpThreadList<'_> = dump.get_stream().expect("threads");
+        // The first thread; not the one that is left out, and not the library's own.
+        let ids: Vec<u32> = threads
+            .threads
+            .iter()
+            .map(|thread| thread.raw.thread_id)
+            .collect();
+        assert_eq!(text, format!("{} this thread\n", ids[0]), "{compiler} {flags:?}");
+        assert_eq!(ids.len(), 1);
+        let stack = threads.threads[0].stack_memory(&UnifiedMemoryList::default());
+        assert!(stack.is_some(), "{compiler} {flags:?}");
+    }
 }
 
 #[test]

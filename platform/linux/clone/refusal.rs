@@ -136,7 +136,7 @@ fn kibibytes(size: &str) -> Option<u64> {
 }
 
 /// Whether the mappings forbid a clone.
-fn of_mappings(mappings: &[Mapping]) -> Option<CloneRefusal> {
+pub(crate) fn of_mappings(mappings: &[Mapping]) -> Option<CloneRefusal> {
     mappings.iter().find_map(|mapping| {
         let flags = mapping.flags?;
         if flags.user_faults {

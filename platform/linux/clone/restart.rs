@@ -20,7 +20,7 @@ use crate::ptrace::Batch;
 use crate::tracer::Tracer;
 
 /// `ERESTARTNOHAND` (`include/linux/errno.h`), as a system call returns it.
-const RESTART: u64 = (-514_i64).cast_unsigned();
+pub(crate) const RESTART: u64 = (-514_i64).cast_unsigned();
 
 /// EINTR, as a system call returns it.
 const INTERRUPTED: u64 = (-(libc::EINTR as i64)).cast_unsigned();
@@ -58,7 +58,7 @@ const OF_DESCRIPTORS: [libc::c_long; 4] =
 
 /// Whether the call that a thread was stopped in has ended with EINTR, and can be repeated.
 /// `is_socket` is asked about a descriptor of the target.
-fn is_to_repeat(number: u64, result: u64, first: u64, is_socket: impl Fn(u64) -> bool) -> bool {
+pub(crate) fn is_to_repeat(number: u64, result: u64, first: u64, is_socket: impl Fn(u64) -> bool) -> bool {
     let number = number.cast_signed();
     result == INTERRUPTED
         && (ALWAYS.contains(&number)

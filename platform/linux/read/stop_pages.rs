@@ -12,6 +12,9 @@ use crate::regions::Mapping;
 /// The maximum amount of memory that is copied while the target is stopped.
 const LARGEST_COPY: u64 = 16 << 20;
 
+/// The same for memory of this process, which runs meanwhile.
+const LARGEST_OWN_COPY: u64 = 256 << 20;
+
 /// How much of it is copied at once.
 const PIECE: u64 = 1 << 20;
 
@@ -71,6 +74,31 @@ impl StopPages {
         &bytes[offset(copied.start(), range.start())..offset(copied.start(), range.end())]
     }
 
+    /// Whether memory was copied.
+    pub(crate) fn has_copies(&self) -> bool {
+        !self.copies.is_empty()
+    }
+
+    /// Adds the existing pages of `more` that are not known yet.
+    fn add_missing(&mut self, more: &[Run]) {
+        let mut missing = Vec::new();
+        for run in more.iter().filter(|run| run.pages == Pages::Exist) {
+            let mut at = run.range.start();
+            let known = self.runs_from(at).iter();
+            for known in known.take_while(|known| known.range.start() < run.range.end()) {
+                missing.extend(AddressRange::new(at, known.range.start()));
+                at = at.max(known.range.end());
+            }
+            missing.extend(AddressRange::new(at, run.range.end()));
+        }
+        let runs = missing.into_iter().map(|range| Run {
+            range,
+            pages: Pages::Exist,
+        });
+        self.runs.extend(runs);
+        self.runs.sort_unstable_by_key(|run| run.range.start());
+    }
+
     /// Whether all existing pages of `range` were copied.
     pub(super) fn has_all_of(&self, range: AddressRange) -> bool {
         let runs = self.runs_from(range.start()).iter();
@@ -90,6 +118,30 @@ impl ProcessMemory {
     /// # Errors
     /// There is too much memory that has to be copied.
     pub(crate) fn stop_pages(&mut self, full: bool, dont_dump: bool) -> Result<StopPages, CloneRefusal> {
+        self.pages_copied(full, dont_dump, LARGEST_COPY)
+    }
+
+    /// The same for this process, of which a clone was just made, and which runs.
+    ///
+    /// The program may have unmapped files in the meantime. The clone has those of their pages that
+    /// were changed.
+    ///
+    /// # Errors
+    /// As [`stop_pages`](Self::stop_pages), with a higher limit.
+    pub(crate) fn own_pages(
+        &mut self,
+        clone: &ProcDir,
+        full: bool,
+        dont_dump: bool,
+    ) -> Result<StopPages, CloneRefusal> {
+        let mut pages = self.pages_copied(full, dont_dump, LARGEST_OWN_COPY)?;
+        let mappings = std::rc::Rc::clone(&self.mappings);
+        let of_clone = Self::new(clone, std::rc::Rc::clone(&mappings)).runs_of_stop(&mappings);
+        pages.add_missing(&of_clone);
+        Ok(pages)
+    }
+
+    fn pages_copied(&mut self, full: bool, dont_dump: bool, largest: u64) -> Result<StopPages, CloneRefusal> {
         let mappings = std::rc::Rc::clone(&self.mappings);
         let mut pages = StopPages {
             runs: self.runs_of_stop(&mappings),
@@ -113,7 +165,7 @@ impl ProcessMemory {
             .filter(|mapping| is_kept_back(mapping))
             .flat_map(existing)
             .collect();
-        if size(&kept_back) > LARGEST_COPY {
+        if size(&kept_back) > largest {
             return Err(CloneRefusal(format!(
                 "it keeps {} MiB of memory from its children (MADV_DONTFORK, MADV_WIPEONFORK)",
                 size(&kept_back) >> 20

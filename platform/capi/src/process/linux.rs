@@ -139,6 +139,8 @@ impl Target for NamedProcess {
         let opened = self.debuggee.take();
         let mut process = opened.unwrap_or_else(|| native::process(self.id))?;
         process.hold(self.hold);
+        // The engine runs on a thread of its own. The caller's thread waits for it.
+        process.leave_out_dumping_thread();
         let frozen = self.process.insert(process).freeze(need)?;
         let examine = |kind, reason: String| Fault::new(kind, format!("examine process {}", self.id), reason);
         match self.pidfd.map(has_ended) {
