@@ -12,6 +12,9 @@ pub use dumpwright_linux::{
     HoldMode, LinuxProcess as Process, Outcome, PauseEstimate, Spawned, exception, is_debuggee,
 };
 
+#[cfg(all(feature = "native", feature = "file", target_os = "linux"))]
+pub(crate) use dumpwright_linux::crash_handler;
+
 #[cfg(all(feature = "native", windows))]
 pub use dumpwright_windows::{
     Outcome, ProcessSnapshot, Spawned, WindowsProcess as Process, exception, exception_here,

@@ -38,6 +38,7 @@ mod clone;
 mod costs;
 mod counters;
 mod crash;
+pub mod crash_handler;
 mod debuggee;
 mod dso_debug;
 mod exec;

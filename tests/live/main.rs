@@ -16,6 +16,7 @@ mod capture;
 mod clone;
 mod compressed;
 mod compressed_memory;
+mod crash_handler;
 mod environment;
 mod extended;
 mod flags;
