@@ -10,8 +10,8 @@
 //! written into it.
 //!
 //! Two things are out of scope. The library does not analyse dumps: [`read`] shows and checks them,
-//! but does not unwind stacks. And it does not catch a crash inside the crashing process: another
-//! process has to make the dump.
+//! but does not unwind stacks. And no process dumps itself: another process makes the dump, also
+//! when the module `crash` (Linux) has caught a crash.
 //!
 //! # Platforms
 //!
@@ -104,6 +104,7 @@
 //!
 //! | module | contents |
 //! |---|---|
+//! | `crash` | a crash handler (Linux; needs the features `native` and `file`) |
 //! | [`callback`] | the callback types, with their answers and default answers |
 //! | [`native`] | live processes; on Windows also the system's own DbgHelp |
 //! | [`policy`] | ready-made callbacks |
@@ -137,6 +138,8 @@ struct Readme;
 
 mod capture;
 pub mod convert;
+#[cfg(all(feature = "native", feature = "file", target_os = "linux"))]
+pub mod crash;
 mod dump;
 mod dump_type;
 mod emit;
@@ -171,7 +174,7 @@ pub use error::Error;
 pub use explanation::{Explanation, MemoryCause, Share};
 pub use protocol::Profile;
 pub use report::{Backend, Report, ReportedException};
-pub use request::{Request, UserStream};
+pub use request::{KnownCrash, Request, UserStream};
 #[cfg(feature = "zstd")]
 pub use sink::CompressedSink;
 #[cfg(all(feature = "file", any(target_os = "linux", windows)))]

@@ -18,6 +18,9 @@ pub use dumpwright_linux::{
     end_with_parent, exception, is_debuggee, peer_of,
 };
 
+#[cfg(all(feature = "native", feature = "file", target_os = "linux"))]
+pub(crate) use dumpwright_linux::crash_handler;
+
 #[cfg(all(feature = "native", windows))]
 pub use dumpwright_windows::{
     Outcome, ProcessSnapshot, Spawned, WindowsProcess as Process, exception, exception_here,

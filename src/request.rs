@@ -16,6 +16,7 @@ pub struct Request {
     pub(crate) dump_type: DumpType,
     pub(crate) exception: Option<Exception>,
     pub(crate) find_crash: bool,
+    pub(crate) known_crash: Option<KnownCrash>,
     pub(crate) requesting_thread: Option<u32>,
     pub(crate) user_streams: Vec<UserStream>,
     pub(crate) time: Option<u32>,
@@ -41,6 +42,20 @@ pub struct UserStream {
     pub bytes: Vec<u8>,
 }
 
+/// A crash that the caller knows of, without its registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownCrash {
+    /// The thread that crashed.
+    pub thread_id: u32,
+    /// The exception code; on Linux, the signal number.
+    pub code: u32,
+    /// The exception flags; on Linux, `si_code`.
+    pub flags: u32,
+    /// The address at which it occurred. `None` stands for that of the signal that the thread
+    /// handles, or else that of the instruction.
+    pub address: Option<u64>,
+}
+
 impl Request {
     /// The default of [`max_clone`](Self::max_clone): 10 minutes.
     pub const MAX_CLONE: Duration = Duration::from_secs(600);
@@ -52,6 +67,7 @@ impl Request {
             dump_type,
             exception: None,
             find_crash: false,
+            known_crash: None,
             requesting_thread: None,
             user_streams: Vec::new(),
             time: None,
@@ -73,6 +89,18 @@ impl Request {
     #[must_use]
     pub fn exception(mut self, exception: Exception) -> Self {
         self.exception = Some(exception);
+        self
+    }
+
+    /// Sets the exception by what is known about it, if there is no
+    /// [`exception`](Self::exception). The registers are those of the thread.
+    ///
+    /// If the thread handles a signal with this number, they are those at the moment of the signal;
+    /// [`find_crash`](Self::find_crash) says when that is recognised. If the thread is not in the
+    /// dump, the dump has no exception, and its report says so.
+    #[must_use]
+    pub fn known_crash(mut self, crash: KnownCrash) -> Self {
+        self.known_crash = Some(crash);
         self
     }
 

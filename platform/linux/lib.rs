@@ -43,6 +43,7 @@ mod costs;
 mod counters;
 mod crash;
 mod crashed;
+pub mod crash_handler;
 mod debuggee;
 mod dso_debug;
 mod exec;

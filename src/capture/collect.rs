@@ -43,7 +43,7 @@ pub(crate) fn collect(
         &mut selection,
         facts.platform(),
         &mut exception,
-        request.find_crash,
+        request,
         dialogue.service(),
         &mut diagnostics,
     )?;

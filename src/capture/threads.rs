@@ -10,7 +10,7 @@ use dumpwright_target::{
 use super::Selection;
 use crate::memory::reader::Structures;
 use crate::protocol::dialogue::{Dialogue, Service};
-use crate::{DumpType, Error, Profile, Request};
+use crate::{DumpType, Error, KnownCrash, Profile, Request};
 
 /// A thread in the dump.
 pub(crate) struct CapturedThread {
@@ -99,7 +99,7 @@ pub(super) fn gather(
     selection: &mut Selection,
     platform: Option<Platform>,
     exception: &mut Option<Exception>,
-    find_crash: bool,
+    request: &Request,
     service: &mut Service<'_>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Result<Vec<(Thread, ThreadWriteFlags)>, Error> {
@@ -126,8 +126,12 @@ pub(super) fn gather(
     if let (true, Some(fault)) = (gathered.is_empty(), last_fault) {
         return Err(fault.into());
     }
-    if find_crash && exception.is_none() {
-        *exception = frozen.handled_crash(&mut Structures(service));
+    if exception.is_none() && (request.find_crash || request.known_crash.is_some()) {
+        let handled = frozen.handled_crash(&mut Structures(service));
+        *exception = match &request.known_crash {
+            None => handled,
+            Some(known) => exception_of(known, handled, &gathered, diagnostics),
+        };
     }
     if let Some(exception) = exception {
         let thread = gathered
@@ -167,6 +171,45 @@ pub(super) fn gather(
         }
     }
     Ok(gathered)
+}
+
+/// Returns the exception for a crash of which the caller knows no registers. `handled` is one that
+/// the program handles.
+fn exception_of(
+    known: &KnownCrash,
+    handled: Option<Exception>,
+    threads: &[(Thread, ThreadWriteFlags)],
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Exception> {
+    let handled =
+        handled.filter(|handled| (handled.thread_id, handled.code) == (known.thread_id, known.code));
+    let mut threads = threads.iter().map(|(thread, _)| thread);
+    let own = threads.find(|thread| thread.id == known.thread_id);
+    let context = match &handled {
+        Some(handled) => Some(handled.context.clone()),
+        None => own.and_then(|thread| thread.context.clone()),
+    };
+    let Some(context) = context else {
+        diagnostics.push(Diagnostic::missing(
+            Subject::Thread(known.thread_id),
+            "there is no exception, because the thread that crashed is not in the dump, or has no registers",
+        ));
+        return None;
+    };
+    let instruction = context.instruction_pointer();
+    let address = known.address.or(handled.as_ref().map(|handled| handled.address));
+    let address = address.unwrap_or(instruction);
+    // They may contain the address.
+    let handled = handled.filter(|handled| handled.address == address);
+    Some(Exception {
+        thread_id: known.thread_id,
+        code: known.code,
+        flags: known.flags,
+        record: 0,
+        address,
+        parameters: handled.map(|handled| handled.parameters).unwrap_or_default(),
+        context,
+    })
 }
 
 /// Whether `own` has more groups of registers than `reported`, and the same general registers. This

@@ -13,7 +13,7 @@ use dumpwright::policy::PolicyFile;
 use dumpwright::protocol::Symbols;
 use dumpwright::sim::{Scenario, ScenarioError};
 use dumpwright::target::{Fault, FaultKind, Target};
-use dumpwright::{CompressedSink, DumpType, Error, FileSink, Profile, Report, Request, Sink};
+use dumpwright::{CompressedSink, DumpType, Error, FileSink, KnownCrash, Profile, Report, Request, Sink};
 
 use super::backend::{self, BackendArg, BackendArgs, HoldArg, OpenCore, Writer};
 use super::dialogue::{DialogueArgs, RecordedDialogue};
@@ -191,6 +191,9 @@ pub(super) struct DumpArgs {
     #[arg(long, help_heading = CONTENTS)]
     include_dontdump: bool,
 
+    #[command(flatten)]
+    crash: CrashArgs,
+
     /// Add a comment, which debuggers show when they open the dump
     #[arg(long, value_name = "TEXT", help_heading = CONTENTS)]
     comment: Option<String>,
@@ -229,6 +232,73 @@ pub(super) struct DumpArgs {
         help_heading = PROCESS
     )]
     command: Vec<OsString>,
+}
+
+/// The crash that the dump is about.
+#[derive(Debug, Args)]
+#[command(next_help_heading = CONTENTS)]
+struct CrashArgs {
+    /// Add the exception of this thread, which has crashed
+    ///
+    /// This is for programs that start dumpwright when they crash, as a crash handler or a
+    /// supervisor does. The registers are those of the thread or, if it is inside of a handler of
+    /// this signal, those at the moment of the signal.
+    #[arg(long, value_name = "TID", value_parser = thread, requires = "signal", conflicts_with = "exec")]
+    crash_thread: Option<u32>,
+
+    /// The number of the signal by which it crashed (or, on Windows, of the exception)
+    #[arg(long, value_name = "NUMBER", value_parser = number, requires = "crash_thread")]
+    signal: Option<u32>,
+
+    /// The code of the signal (si_code), which may be negative
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = number,
+        default_value = "0",
+        allow_hyphen_values = true,
+        requires = "crash_thread"
+    )]
+    code: u32,
+
+    /// The address of the fault (si_addr), in hexadecimal with the prefix 0x
+    #[arg(long, value_name = "ADDRESS", value_parser = address, requires = "crash_thread")]
+    address: Option<u64>,
+}
+
+impl CrashArgs {
+    fn known(&self) -> Option<KnownCrash> {
+        Some(KnownCrash {
+            thread_id: self.crash_thread?,
+            code: self.signal?,
+            flags: self.code,
+            address: self.address,
+        })
+    }
+}
+
+/// Parses the value of `--crash-thread`.
+fn thread(text: &str) -> Result<u32, String> {
+    let id = text.parse().ok().filter(|id| *id > 0);
+    id.ok_or_else(|| "expected the id of a thread: a number above 0".to_owned())
+}
+
+/// Parses a number of 32 bits, which may be negative or hexadecimal.
+fn number(text: &str) -> Result<u32, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None if text.starts_with('-') => text.parse().ok().map(i32::cast_unsigned),
+        None => text.parse().ok(),
+    };
+    number.ok_or_else(|| "expected a number of 32 bits, as in 11, -6 or 0xc0000005".to_owned())
+}
+
+/// Parses the value of `--address`.
+fn address(text: &str) -> Result<u64, String> {
+    let digits = text
+        .strip_prefix("0x")
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    digits.ok_or_else(|| "expected an address, as in 0x7f0012345678".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -582,6 +652,9 @@ pub(super) fn adjusted(request: Request, args: &DumpArgs) -> Result<Request, Err
         .find_crash(true)
         .thread_ex_list(args.thread_ex)
         .max_clone(args.max_clone);
+    if let Some(crash) = args.crash.known() {
+        request = request.known_crash(crash);
+    }
     if args.include_dontdump {
         request = request.include_dont_dump(true);
     }

@@ -6,6 +6,8 @@ mod check;
 mod convert;
 #[cfg(target_os = "linux")]
 mod core_handler;
+#[cfg(target_os = "linux")]
+mod crash_server;
 mod dialogue;
 mod diff;
 mod dump;
@@ -261,6 +263,14 @@ enum Command {
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
     Guard(guard::GuardArgs),
+    /// Wait for the crash of the program that has started this command, and dump it
+    ///
+    /// Programs start it by themselves when they install dumpwright's crash handler
+    /// (`dumpwright::crash::install`, `dumpwright_crash_install`). It has the other end of a socket
+    /// as its standard input, and ends with the program.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true, after_long_help = EXIT_STATUS)]
+    CrashServer(crash_server::CrashServerArgs),
     /// The short form of `dump`: processes, and options of `dump`.
     #[command(external_subcommand)]
     Short(Vec<OsString>),
@@ -342,6 +352,8 @@ pub(crate) fn run() -> ExitCode {
         Command::CoreHandler(args) => return core_handler::run(args),
         #[cfg(target_os = "linux")]
         Command::Guard(args) => guard::run(args),
+        #[cfg(target_os = "linux")]
+        Command::CrashServer(args) => crash_server::run(args),
         Command::Short(_) => unreachable!("it was parsed as `dump`"),
     };
     outcome.unwrap_or_else(|error| {

@@ -17,6 +17,7 @@ mod clone;
 mod compressed;
 mod compressed_memory;
 mod core_file;
+mod crash_handler;
 mod environment;
 mod extended;
 mod flags;

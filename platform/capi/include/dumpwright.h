@@ -63,6 +63,7 @@
  *    callback runs on the caller's thread while the others run, and may do anything. The caller's
  *    registers are those of a thread that waits in MiniDumpWriteDump. The system must permit a child
  *    to trace its parent; the message of a failure says what is missing.
+ *    For crashes, dumpwright_crash_install has another process make the dump.
  *  - Another process that makes the dump may need permission: prctl(PR_SET_PTRACER). Its callback
  *    must not compare thread ids with GetCurrentThreadId(), as it may in the dumped process.
  *  - A file handle is a descriptor: (HANDLE)(intptr_t)fd or DUMPWRIGHT_FD(fd). NULL means that
@@ -73,8 +74,8 @@
  *    answer IsProcessSnapshotCallback with S_FALSE, or the call fails with 0x8007007F. Remove that
  *    case from the callback.
  *  - GetLastError() returns dumpwright_last_error(), unless DUMPWRIGHT_NO_WINDOWS_NAMES is defined.
- *  - CONTEXT is the structure of Windows. The registers of a signal handler's ucontext_t must be
- *    copied into one.
+ *  - CONTEXT is the structure of Windows. dumpwright_exception_from_siginfo copies the registers of
+ *    a signal handler's ucontext_t into one.
  *
  * WIDE STRINGS on Linux
  *
@@ -2139,6 +2140,63 @@ BOOL dumpwright_request_time(dumpwright_request *request, uint32_t seconds);
  * written, which dumpwright_last_report() then describes, and FALSE if there is no dump.
  * E_INVALIDARG if no process was set. The request is unchanged and can be used again. */
 BOOL dumpwright_dump(dumpwright_request *request);
+
+#if !defined(_WIN32)
+/* ---- A crash handler for the calling program (Linux) ----
+ *
+ *     if (!dumpwright_crash_install("/var/crash", NULL))
+ *         fprintf(stderr, "%s\n", dumpwright_last_error_message());
+ *
+ * When the program crashes (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP or SIGSYS; abort and
+ * an uncaught C++ exception raise SIGABRT), another process writes a dump of it into the folder.
+ * Then the program dies as it would have: its earlier signal handler runs, if it has one, the
+ * kernel writes its core file, and its parent sees the same signal. docs/guide/crash-handler.md
+ * describes what the handler can be relied on for.
+ *
+ * The other process, the server, is started by dumpwright_crash_install: dumpwright's command line
+ * (dumpwright crash-server). It ends with the program. It is not a child of the program, unless the
+ * program adopts orphans. A process that the program forks has no server; it can call
+ * dumpwright_crash_install again. Where kernel.yama.ptrace_scope is 1, the handler calls
+ * prctl(PR_SET_PTRACER) when the program crashes. */
+
+/* What the handler does. Set `size` to sizeof(dumpwright_crash_options) and all other members to 0
+ * or NULL, which stands for the defaults. New members are added only at the end. */
+typedef struct dumpwright_crash_options {
+    size_t size;
+    uint32_t dump_type;  /* MINIDUMP_TYPE; default MiniDumpNormal */
+    uint32_t limit;      /* milliseconds that the crashed program waits for its dump; default 30000 */
+    const char *name;    /* pattern of file names, see dumpwright dump --name; default "%e.%p.%t.dmp" */
+    const char *policy;  /* a policy file (docs/policies.md); default none */
+    const char *server;  /* the program dumpwright; default: next to the program, else in PATH */
+    BOOL quiet;          /* TRUE: no line on standard error that names the dump */
+} dumpwright_crash_options;
+
+/* Installs the handler and starts the server. `options` may be NULL. A second call replaces both.
+ * The calling thread gets an alternate signal stack if it has none. E_INVALIDARG if there is no
+ * server, E_FAIL if it cannot be started or refuses the options: the message has the reason, and
+ * nothing is installed. */
+BOOL dumpwright_crash_install(const char *folder, const dumpwright_crash_options *options);
+
+/* Sets a text that the dump of a crash will have, or removes it if `value` is NULL. The texts are a
+ * JSON object in the comment of the dump (CommentStreamA). There is room for 32 texts. A key has 1
+ * to 64 bytes; key and value have 488 bytes together, and the end of a longer value is cut off.
+ * E_INVALIDARG if there is no room or the key is wrong. Do not call it in signal handlers. */
+BOOL dumpwright_crash_annotate(const char *key, const char *value);
+
+/* Gives the calling thread an alternate signal stack if it has none, until the thread ends. Without
+ * one, a stack overflow in the thread kills the program without a dump. */
+BOOL dumpwright_crash_signal_stack(void);
+
+/* Translates the arguments of a signal handler that was installed with SA_SIGINFO: `siginfo` is a
+ * siginfo_t, and `ucontext` a ucontext_t. The results are what MINIDUMP_EXCEPTION_INFORMATION
+ * points to. ExceptionCode is the number of the signal, and ExceptionFlags is si_code.
+ *
+ * This is for programs with a crash handler of their own. It allocates memory, so call it in the
+ * process that makes the dump, with copies of the structures. The floating-point registers are read
+ * from uc_mcontext.fpregs; let it point to a copy of these 512 bytes, or set it to NULL.
+ * E_INVALIDARG if a pointer is NULL. */
+BOOL dumpwright_exception_from_siginfo(const void *siginfo, const void *ucontext, EXCEPTION_RECORD *record, CONTEXT *context);
+#endif
 
 #ifdef __cplusplus
 } /* extern "C" */

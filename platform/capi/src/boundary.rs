@@ -187,6 +187,24 @@ mod tests {
         // SAFETY: as above.
         let read = || unsafe { MiniDumpReadDumpStream(null_mut(), 3, null_mut(), null_mut(), null_mut()) };
         called("MiniDumpReadDumpStream", panics(read, is_reported));
+        #[cfg(target_os = "linux")]
+        {
+            use crate::crash::*;
+            // SAFETY: all pointers are NULL, which the functions allow.
+            unsafe {
+                let install = || dumpwright_crash_install(null(), null());
+                called("dumpwright_crash_install", panics(install, is_reported));
+                let annotate = || dumpwright_crash_annotate(null(), null());
+                called("dumpwright_crash_annotate", panics(annotate, is_reported));
+                let translate = || dumpwright_exception_from_siginfo(null(), null(), null_mut(), null_mut());
+                called(
+                    "dumpwright_exception_from_siginfo",
+                    panics(translate, is_reported),
+                );
+            }
+            let stack = panics(|| dumpwright_crash_signal_stack(), is_reported);
+            called("dumpwright_crash_signal_stack", stack);
+        }
         let made = |made: *mut CRequest| assert!(made.is_null());
         called(
             "dumpwright_request_create",
@@ -216,7 +234,14 @@ mod tests {
     /// Returns the names of the functions that the header declares for this system.
     fn declared() -> BTreeSet<String> {
         let elsewhere: &[&str] = match cfg!(windows) {
-            true => &["dumpwright_request_pidfd", "dumpwright_request_fd"],
+            true => &[
+                "dumpwright_request_pidfd",
+                "dumpwright_request_fd",
+                "dumpwright_crash_install",
+                "dumpwright_crash_annotate",
+                "dumpwright_crash_signal_stack",
+                "dumpwright_exception_from_siginfo",
+            ],
             false => &["dumpwright_request_handle"],
         };
         include_str!("../include/dumpwright.h")

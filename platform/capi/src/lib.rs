@@ -12,6 +12,7 @@
 //! | `order.rs` | writes the dump for `write.rs` and `request.rs` |
 //! | `boundary.rs` | turns panics into error codes |
 //! | `callback.rs` | presents a C function to the engine as its callback |
+//! | `crash.rs` | `dumpwright_crash_…`, a crash handler (Linux) |
 //! | `conversation.rs` | runs the engine on a thread of its own, and C functions on the caller's |
 //! | `exception.rs`, `streams.rs` | copy exception and user streams from the memory of the caller |
 //! | `output.rs` | the sinks for the bytes of a dump |
@@ -43,6 +44,8 @@
 mod boundary;
 mod callback;
 mod conversation;
+#[cfg(target_os = "linux")]
+mod crash;
 mod exception;
 #[cfg(target_os = "linux")]
 mod handle;

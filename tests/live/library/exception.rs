@@ -1,9 +1,10 @@
 //! A crash that the crashing process reports itself, with the arguments of its signal handler.
 
-use dumpwright::{DumpType, Request, native};
+use dumpwright::{DumpType, KnownCrash, Request, dump, native};
 use serde::Deserialize;
 
 use super::captures::complete;
+use crate::capture::Capture;
 use crate::support::victim::{self, Pattern, Victim};
 
 #[derive(Deserialize)]
@@ -120,4 +121,68 @@ fn a_handler_that_was_left_handles_nothing() {
     let captured = complete(victim.pid(), &request, None);
     assert_eq!(captured.dump.exception().unwrap(), None);
     victim.ping();
+}
+
+/// A crash that another program tells of: the thread, the signal, its code and the address.
+#[test]
+fn a_crash_that_is_known_from_elsewhere_is_the_exception() {
+    let nothing: [&str; 0] = [];
+    let mut victim = Victim::start(&victim::live("reporter"), &nothing);
+    let report: Report = victim.truth();
+    let tid = report.tid.to_string();
+    let told = |options: &[&str]| {
+        let capture = Capture::with(report.pid, options);
+        capture.check();
+        let exception = capture.dump.exception().unwrap().expect("the stream is there");
+        let registers = exception.context.unwrap().amd64().unwrap();
+        let listed = capture.thread(exception.thread_id).registers().unwrap();
+        assert_eq!(registers, listed);
+        let facts = (exception.thread_id, exception.code, exception.flags);
+        (facts, exception.address, exception.parameters, registers)
+    };
+    // It handles this signal.
+    let (facts, address, parameters, registers) =
+        told(&["--crash-thread", &tid, "--signal", "11", "--code", "1"]);
+    assert_eq!((facts, address), ((report.tid, 11, 1), 0x18));
+    assert_eq!(parameters, [1, 0x18]);
+    assert_eq!((registers.rip, registers.rsp), (report.rip, report.rsp));
+    // It handles another signal than this one.
+    let (facts, address, parameters, registers) = told(&[
+        "--crash-thread",
+        &tid,
+        "--signal",
+        "6",
+        "--code",
+        "-6",
+        "--address",
+        "0x1234",
+    ]);
+    assert_eq!((facts, address), ((report.tid, 6, 0xffff_fffa), 0x1234));
+    assert_eq!(parameters, [0_u64; 0]);
+    assert_ne!(registers.rip, report.rip, "those of the handler");
+    // Another thread.
+    let (facts, address, _, registers) = told(&[
+        "--crash-thread",
+        &report.pid.to_string(),
+        "--signal",
+        "0xc0000005",
+    ]);
+    assert_eq!(facts, (report.pid, 0xc000_0005, 0));
+    assert_eq!(address, registers.rip);
+    victim.ping();
+
+    let known = KnownCrash {
+        thread_id: 1,
+        code: 11,
+        flags: 1,
+        address: None,
+    };
+    let request = Request::new(DumpType::NORMAL).known_crash(known);
+    let mut target = native::process(report.pid).unwrap();
+    let outcome = dump(&mut target, &request, None, &mut Vec::new()).unwrap();
+    let missing: Vec<_> = outcome.missing().map(ToString::to_string).collect();
+    assert!(
+        missing.len() == 1 && missing[0].contains("there is no exception"),
+        "{missing:?}"
+    );
 }

@@ -40,6 +40,7 @@ fn declared() -> BTreeSet<String> {
     names
         .filter(|name| name.starts_with("MiniDump") || name.starts_with("dumpwright_"))
         .filter(|name| !["dumpwright_request_pidfd", "dumpwright_request_fd"].contains(name))
+        .filter(|name| !name.starts_with("dumpwright_crash_") && *name != "dumpwright_exception_from_siginfo")
         .map(str::to_owned)
         .collect()
 }
