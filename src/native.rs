@@ -9,7 +9,8 @@
 
 #[cfg(all(feature = "native", target_os = "linux"))]
 pub use dumpwright_linux::{
-    HoldMode, LinuxProcess as Process, Outcome, PauseEstimate, Spawned, exception, is_debuggee,
+    HoldMode, Launch, LinuxProcess as Process, Outcome, PauseEstimate, ProcessGauge, SignalMask, Signaller,
+    Spawned, exception, is_debuggee,
 };
 
 #[cfg(all(feature = "native", windows))]

@@ -54,6 +54,7 @@ mod hold;
 mod modules;
 mod mounts;
 mod pagemap;
+mod pidfd;
 mod proc_dir;
 mod process;
 mod ptrace;
@@ -69,11 +70,14 @@ mod texts;
 mod threads;
 mod tokens;
 mod tracer;
+mod usage;
 mod xstate;
 
 pub use costs::PauseEstimate;
 pub use crash::exception;
-pub use exec::{Outcome, Spawned};
+pub use exec::{Launch, Outcome, SignalMask, Spawned};
+pub use pidfd::Signaller;
+pub use usage::ProcessGauge;
 
 use dumpwright_target::{Fault, FaultKind, Frozen, Need, Target};
 
