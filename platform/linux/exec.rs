@@ -168,7 +168,11 @@ impl Spawned {
         attach::check_supported(&dir)?;
         attach::check_untraced(&dir)?;
         let tracer = TracingThread::start_patient().map_err(|error| {
-            Fault::new(FaultKind::System, format!("attach to process {pid}"), error.to_string())
+            Fault::new(
+                FaultKind::System,
+                format!("attach to process {pid}"),
+                error.to_string(),
+            )
         })?;
         let of_tracer = dir.clone();
         let seized = tracer.run(move || seize_all(&of_tracer))?;

@@ -24,8 +24,7 @@ impl Signaller {
     /// There is no such process, or the system has no such references.
     pub fn open(pid: u32) -> Result<Self, Fault> {
         let process = open(pid);
-        let process =
-            process.map_err(|errno| system_fault(format!("open process {pid}"), &errno.into()))?;
+        let process = process.map_err(|errno| system_fault(format!("open process {pid}"), &errno.into()))?;
         Ok(Self { pid, process })
     }
 

@@ -54,10 +54,12 @@ impl ProcessGauge {
     pub fn open(pid: u32) -> Result<Self, Fault> {
         let operation = || format!("watch process {pid}");
         let failed = |errno: Errno| match errno {
-            Errno::ENOENT | Errno::ESRCH => {
-                Fault::new(FaultKind::NoSuchProcess, operation(), "there is no process with this id")
-                    .with_os_code(errno as i32)
-            }
+            Errno::ENOENT | Errno::ESRCH => Fault::new(
+                FaultKind::NoSuchProcess,
+                operation(),
+                "there is no process with this id",
+            )
+            .with_os_code(errno as i32),
             _ => system_fault(operation(), &errno.into()),
         };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

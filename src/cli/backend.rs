@@ -19,6 +19,9 @@ pub(super) use system::{
     processes, standard_error, standard_output,
 };
 
+#[cfg(target_os = "linux")]
+pub(super) use system::{process_ids, running};
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = super::dump::CALLBACK)]
 pub(super) struct BackendArgs {

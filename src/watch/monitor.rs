@@ -132,11 +132,7 @@ impl Monitor {
             Some((percent.round() as u64, then))
         });
         // A file that vanishes is no heartbeat.
-        if measured.heartbeat.is_some()
-            && self
-                .beat
-                .is_none_or(|(known, _)| known != measured.heartbeat)
-        {
+        if measured.heartbeat.is_some() && self.beat.is_none_or(|(known, _)| known != measured.heartbeat) {
             self.beat = Some((measured.heartbeat, now));
         }
         let silence = self.beat.map(|(_, seen)| (now.saturating_sub(seen), seen));
@@ -148,9 +144,9 @@ impl Monitor {
                 Metric::Committed => usage.committed.map(of_now),
                 Metric::Threads => usage.threads.map(of_now),
                 Metric::Handles => usage.handles.map(of_now),
-                Metric::Heartbeat => silence.map(|(silence, _)| {
-                    of_now(u64::try_from(silence.as_millis()).unwrap_or(u64::MAX))
-                }),
+                Metric::Heartbeat => {
+                    silence.map(|(silence, _)| of_now(u64::try_from(silence.as_millis()).unwrap_or(u64::MAX)))
+                }
             };
             match value {
                 Some((value, from)) => state.observe(condition, value, from),

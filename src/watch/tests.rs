@@ -83,7 +83,10 @@ fn an_amount_fires_once_when_it_reaches_a_limit_and_again_after_it_was_below() {
 #[test]
 fn each_limit_of_a_list_fires_once_on_the_way_up() {
     let rules = || no_cool_down().at_least(Metric::Resident, [300 << 20, 100 << 20, 200 << 20]);
-    assert_eq!(fired(rules(), [99, 100, 150, 200, 250, 299].map(resident)), [1, 3]);
+    assert_eq!(
+        fired(rules(), [99, 100, 150, 200, 250, 299].map(resident)),
+        [1, 3]
+    );
     // Two limits at once are one dump.
     assert_eq!(fired(rules(), [0, 250, 250, 300, 300].map(resident)), [1, 3]);
     // Back below the second one.
@@ -117,7 +120,11 @@ fn cpu_time_is_measured_between_two_steps_and_fires_as_long_as_it_lasts() {
 
 #[test]
 fn a_condition_has_to_last() {
-    let rules = || no_cool_down().at_least(Metric::CpuPercent, [80]).lasting(seconds(3));
+    let rules = || {
+        no_cool_down()
+            .at_least(Metric::CpuPercent, [80])
+            .lasting(seconds(3))
+    };
     // The time before the first of these measurements counts, because it was busy then.
     assert_eq!(fired(rules(), busy(&[90, 90, 10, 90, 90, 10])), []);
     assert_eq!(fired(rules(), busy(&[10, 90, 90, 90, 10])), [4]);
@@ -125,7 +132,9 @@ fn a_condition_has_to_last() {
     assert_eq!(fired(rules(), [5, 5, 4, 5, 5, 4].map(threads)), []);
     assert_eq!(fired(rules(), [4, 5, 5, 5, 5].map(threads)), [3]);
     // Each limit has to last by itself.
-    let rules = no_cool_down().at_least(Metric::Threads, [5, 9]).lasting(seconds(2));
+    let rules = no_cool_down()
+        .at_least(Metric::Threads, [5, 9])
+        .lasting(seconds(2));
     assert_eq!(fired(rules, [5, 5, 9, 9, 9].map(threads)), [2, 4]);
 }
 
@@ -144,7 +153,13 @@ fn one_condition_is_enough_unless_all_are_required() {
             .at_least(Metric::Threads, [10])
             .at_least(Metric::Resident, [100 << 20])
     };
-    let course = [both(9, 99), both(10, 50), both(9, 100), both(10, 100), both(10, 100)];
+    let course = [
+        both(9, 99),
+        both(10, 50),
+        both(9, 100),
+        both(10, 100),
+        both(10, 100),
+    ];
     assert_eq!(fired(rules(), course), [1, 2, 3]);
     assert_eq!(fired(rules().all(true), course), [3]);
     assert_eq!(
@@ -178,9 +193,7 @@ fn a_cool_down_and_a_number_limit_the_dumps() {
 
 #[test]
 fn after_a_dump_the_cool_down_begins_and_cpu_time_is_measured_anew() {
-    let rules = Rules::new()
-        .below(Metric::CpuPercent, [10])
-        .cool_down(seconds(2));
+    let rules = Rules::new().below(Metric::CpuPercent, [10]).cool_down(seconds(2));
     let mut monitor = Monitor::new(rules, Duration::ZERO);
     let idle = cpu(Duration::ZERO);
     assert!(monitor.step(seconds(0), &idle).is_none());

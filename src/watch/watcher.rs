@@ -78,8 +78,7 @@ impl Watcher {
 
     /// Stops watching a process.
     pub fn remove(&mut self, pid: u32) {
-        self.processes
-            .retain(|process| process.gauge.process_id() != pid);
+        self.processes.retain(|process| process.gauge.process_id() != pid);
     }
 
     /// The number of processes that are watched.

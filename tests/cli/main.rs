@@ -8,7 +8,8 @@
 //! `--exec` that writes into dumpwright's output or outlives dumpwright; a hang or a panic when the
 //! target dies during the dump; a process that is dumped although another one was named; a policy
 //! that is not obeyed, or a secret that it does not keep; an explanation that differs from the
-//! dump; a difference between dumps that is not found.
+//! dump; a difference between dumps that is not found; a limit that is crossed without a dump, or a
+//! dump without a crossed limit; a supervised program that is ended, or does not get its signals.
 
 mod attempt;
 mod browser;
@@ -32,5 +33,6 @@ mod short;
 mod summary;
 mod target;
 mod terminal;
+mod watch;
 
 use dumpwright_fixtures as support;
