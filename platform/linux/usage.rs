@@ -18,7 +18,7 @@ use nix::time::ClockId;
 use nix::unistd::Pid;
 
 use crate::pidfd;
-use crate::proc_dir::{ThreadStat, field, page_size, system_fault};
+use crate::proc_dir::{ThreadStat, page_size, system_fault};
 
 /// Reads what one live process uses. The process is neither stopped nor traced, and notices
 /// nothing.
@@ -27,8 +27,9 @@ use crate::proc_dir::{ThreadStat, field, page_size, system_fault};
 ///   nanoseconds.
 /// * Resident memory is from `/proc/PID/statm`. Since Linux 6.2 it may be wrong by some pages for
 ///   each processor.
-/// * Committed memory is `VmRSS` and `VmSwap` of `/proc/PID/status`.
-/// * The number of threads is that of `/proc/PID/stat`.
+/// * Committed memory is `VmRSS` and `VmSwap` of `/proc/PID/status`. If it is needed, resident
+///   memory and the number of threads are from the same file.
+/// * Otherwise, the number of threads is that of `/proc/PID/stat`.
 /// * The number of descriptors is the size of `/proc/PID/fd`. Before Linux 6.2, they are counted,
 ///   which only the user of the process and root may do.
 ///
@@ -133,18 +134,18 @@ impl ProcessGauge {
         Ok(pages.saturating_mul(page_size()))
     }
 
-    /// Returns memory in RAM or swap, in bytes.
-    fn committed(&mut self) -> Result<u64, Fault> {
+    /// Reads committed memory. The same file has resident memory and the number of threads.
+    fn read_status(&mut self, usage: &mut Usage, need: UsageNeed) -> Result<(), Fault> {
         self.status
             .read(&self.dir, &mut self.buffer)
             .map_err(|error| self.fault(&error))?;
-        let kibibytes = |name| {
-            let text = field(&self.buffer, name).unwrap_or_default();
-            let digits = text.split_ascii_whitespace().next().unwrap_or_default();
-            // A process without memory has no such line.
-            digits.parse::<u64>().unwrap_or(0)
-        };
-        Ok((kibibytes("VmRSS") + kibibytes("VmSwap")) << 10)
+        let [resident, swapped, threads] = numbers(&self.buffer, [b"VmRSS:", b"VmSwap:", b"Threads:"]);
+        // A process without memory has no such lines.
+        let [resident, swapped] = [resident, swapped].map(|kibibytes| kibibytes.unwrap_or(0) << 10);
+        usage.committed = Some(resident + swapped);
+        usage.resident = need.resident.then_some(resident);
+        usage.threads = threads.filter(|_| need.threads);
+        Ok(())
     }
 
     fn handles(&self) -> Result<u64, Fault> {
@@ -171,13 +172,13 @@ impl Gauge for ProcessGauge {
         if need.cpu {
             usage.cpu = Some(self.cpu()?);
         }
-        if need.resident {
+        if need.committed {
+            self.read_status(&mut usage, need)?;
+        }
+        if need.resident && usage.resident.is_none() {
             usage.resident = Some(self.resident()?);
         }
-        if need.committed {
-            usage.committed = Some(self.committed()?);
-        }
-        if need.threads {
+        if need.threads && usage.threads.is_none() {
             usage.threads = Some(self.stat()?.threads);
         }
         if need.handles {
@@ -241,6 +242,23 @@ fn number(text: &[u8], index: usize) -> io::Result<u64> {
     word.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a number is missing"))
 }
 
+/// Returns the numbers of these lines of a status file, in one pass.
+fn numbers<const N: usize>(text: &[u8], names: [&[u8]; N]) -> [Option<u64>; N] {
+    let mut found = [None; N];
+    for line in text.split(|byte| *byte == b'\n') {
+        let Some(index) = names.iter().position(|name| line.starts_with(name)) else {
+            continue;
+        };
+        let words = line.split(|byte| byte.is_ascii_whitespace()).skip(1);
+        let mut numbers = words.filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok());
+        found[index] = numbers.next();
+        if found.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    found
+}
+
 /// What these tests would catch: a fact that belongs to another file, unit or process, and a
 /// process that is not seen to end.
 #[cfg(test)]
@@ -248,6 +266,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::proc_dir::field;
 
     const ALL: UsageNeed = UsageNeed {
         cpu: true,
@@ -296,6 +315,14 @@ mod tests {
         let shown: u64 = text.trim_end_matches(" kB").parse().expect("a number");
         assert_eq!(usage.resident, Some(shown << 10));
         assert_eq!(usage.committed, usage.resident, "nothing of it is swapped");
+        // Without committed memory, the others are from other files.
+        let need = UsageNeed {
+            committed: false,
+            ..ALL
+        };
+        let others = gauge.read(need).expect("it lives");
+        assert_eq!((others.committed, others.threads), (None, Some(1)));
+        assert_eq!(others.resident, usage.resident);
         let nothing = gauge.read(UsageNeed::default());
         assert_eq!(nothing, Ok(Usage::default()), "only what is needed is read");
 

@@ -44,5 +44,5 @@ mod tests;
 mod watcher;
 
 pub use monitor::{Measurement, Monitor};
-pub use rules::{Finding, Metric, Reason, Relation, Rules};
+pub use rules::{Crossing, Metric, Reason, Relation, Rules};
 pub use watcher::{WatchEvent, Watcher};

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use dumpwright_target::Usage;
 
-use super::rules::{Condition, Finding, Metric, Reason, Relation, Rules};
+use super::rules::{Condition, Crossing, Metric, Reason, Relation, Rules};
 
 /// What was measured of one process at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -187,7 +187,7 @@ impl Monitor {
             let fresh = !condition.metric.is_amount() || reached > state.spent;
             is_new |= fresh;
             if fresh || self.rules.all {
-                findings.push(Finding {
+                findings.push(Crossing {
                     metric: condition.metric,
                     relation: condition.relation,
                     value: state.value,

@@ -238,7 +238,7 @@ impl Rules {
 /// A condition that holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Finding {
+pub struct Crossing {
     /// What was measured.
     pub metric: Metric,
     /// How it was compared.
@@ -251,7 +251,7 @@ pub struct Finding {
     pub lasted: Duration,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for Crossing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = self.metric.text(self.value);
         let limit = self.metric.text(self.limit);
@@ -279,7 +279,7 @@ impl fmt::Display for Finding {
 #[non_exhaustive]
 pub enum Reason {
     /// These conditions hold.
-    Conditions(Vec<Finding>),
+    Conditions(Vec<Crossing>),
     /// The interval of [`Rules::every`] has passed.
     Schedule(Duration),
 }

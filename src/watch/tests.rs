@@ -9,6 +9,7 @@ use dumpwright_target::{Fault, FaultKind, Gauge, Usage, UsageNeed};
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
+const NEVER: [u64; 0] = [];
 
 fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -74,7 +75,7 @@ fn busy(percentages: &[u64]) -> Vec<Measurement> {
 #[test]
 fn an_amount_fires_once_when_it_reaches_a_limit_and_again_after_it_was_below() {
     let rules = || no_cool_down().at_least(Metric::Threads, [10]);
-    assert_eq!(fired(rules(), [9, 9, 9, 9].map(threads)), []);
+    assert_eq!(fired(rules(), [9, 9, 9, 9].map(threads)), NEVER);
     assert_eq!(fired(rules(), [9, 10, 11, 10, 9, 9, 10, 12].map(threads)), [1, 6]);
     let rules = no_cool_down().below(Metric::Threads, [10]);
     assert_eq!(fired(rules, [11, 10, 9, 8, 10, 9].map(threads)), [2, 5]);
@@ -111,10 +112,10 @@ fn the_reason_names_the_highest_limit() {
 #[test]
 fn cpu_time_is_measured_between_two_steps_and_fires_as_long_as_it_lasts() {
     let rules = || no_cool_down().at_least(Metric::CpuPercent, [80]);
-    assert_eq!(fired(rules(), busy(&[79, 79, 79])), []);
+    assert_eq!(fired(rules(), busy(&[79, 79, 79])), NEVER);
     assert_eq!(fired(rules(), busy(&[10, 80, 200, 10, 90])), [2, 3, 5]);
     let rules = || no_cool_down().below(Metric::CpuPercent, [5]);
-    assert_eq!(fired(rules(), busy(&[5, 100])), []);
+    assert_eq!(fired(rules(), busy(&[5, 100])), NEVER);
     assert_eq!(fired(rules(), busy(&[50, 4, 50])), [2]);
 }
 
@@ -126,10 +127,10 @@ fn a_condition_has_to_last() {
             .lasting(seconds(3))
     };
     // The time before the first of these measurements counts, because it was busy then.
-    assert_eq!(fired(rules(), busy(&[90, 90, 10, 90, 90, 10])), []);
+    assert_eq!(fired(rules(), busy(&[90, 90, 10, 90, 90, 10])), NEVER);
     assert_eq!(fired(rules(), busy(&[10, 90, 90, 90, 10])), [4]);
     let rules = || no_cool_down().at_least(Metric::Threads, [5]).lasting(seconds(2));
-    assert_eq!(fired(rules(), [5, 5, 4, 5, 5, 4].map(threads)), []);
+    assert_eq!(fired(rules(), [5, 5, 4, 5, 5, 4].map(threads)), NEVER);
     assert_eq!(fired(rules(), [4, 5, 5, 5, 5].map(threads)), [3]);
     // Each limit has to last by itself.
     let rules = no_cool_down()
@@ -187,7 +188,7 @@ fn a_cool_down_and_a_number_limit_the_dumps() {
         .at_least(Metric::Threads, [1, 2])
         .cool_down(seconds(3));
     assert_eq!(fired(rules, [1, 2, 2, 2, 2].map(threads)), [0, 3]);
-    assert_eq!(fired(Rules::new(), always()), []);
+    assert_eq!(fired(Rules::new(), always()), NEVER);
     assert!(Rules::new().is_empty());
 }
 
@@ -226,11 +227,11 @@ fn a_heartbeat_that_stops() {
     let rules = || no_cool_down().heartbeat("/run/beat.%p", seconds(3));
     // It beats every two seconds, by a clock that is wrong.
     let beats = [70, 70, 72, 72, 74, 74, 76];
-    assert_eq!(fired(rules(), beats.map(|at| beat(Some(at)))), []);
+    assert_eq!(fired(rules(), beats.map(|at| beat(Some(at)))), NEVER);
     let stops = [70, 71, 71, 71, 71, 71];
     assert_eq!(fired(rules(), stops.map(|at| beat(Some(at)))), [4, 5]);
     // A file that is not there yet, and one that is removed.
-    assert_eq!(fired(rules(), vec![beat(None); 9]), []);
+    assert_eq!(fired(rules(), vec![beat(None); 9]), NEVER);
     let removed = [Some(70), None, None, None];
     assert_eq!(fired(rules(), removed.map(beat)), [3]);
     assert_eq!(

@@ -1,6 +1,7 @@
 //! `dumpwright watch`, and its short form `dump --exec`: processes that cross a limit, programs
 //! that crash, and programs that do not.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -13,12 +14,13 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::attempt::{Folder, Outcome, assert_says};
+use crate::json;
 use crate::support::child::{KilledOnDrop, Talking};
 use crate::support::dumper::{self, dumpwright};
 use crate::support::victim;
 use crate::support::{copy_program, proc, repository};
 
-/// The victim that uses what it is told to.
+/// The victim that uses what a test wants.
 struct Greedy(Talking);
 
 impl Greedy {
@@ -461,8 +463,16 @@ fn crashes_of_the_program_and_of_its_children_are_dumped_and_the_program_goes_on
         let pid = u32::try_from(event["process_id"].as_u64().unwrap()).unwrap();
         let dump = dump_of(event, pid);
         assert_eq!(dump.exception().unwrap().expect("it crashed").thread_id, pid);
-        assert!(dump.handles().unwrap().is_some(), "of type mini");
+        assert!(!dump.handles().unwrap().is_empty(), "of type mini");
     }
+    let found: BTreeSet<_> = all.iter().flat_map(json::keys).collect();
+    let documented = json::documented("watch", 0..1);
+    // Nothing has failed.
+    let others = documented
+        .difference(&found)
+        .map(String::as_str)
+        .collect::<Vec<_>>();
+    assert!(found.is_subset(&documented) && others == ["error"], "{found:?}");
     let ended = all.last().unwrap();
     assert_eq!(
         (&ended["event"], &ended["signal"]),

@@ -1,5 +1,5 @@
 /*
- * A process that uses what it is told to use. It obeys each line of its standard input, and answers
+ * A process that uses what a test wants it to use. It obeys each line of its standard input, and answers
  * with "done":
  *
  *     threads N     starts N threads that sleep
@@ -33,6 +33,7 @@ static void *sleep_for_ever(void *unused) {
     (void)unused;
     for (;;)
         pause();
+    return NULL;
 }
 
 static void *compute(void *unused) {

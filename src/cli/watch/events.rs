@@ -19,14 +19,14 @@ use super::super::{JSON_VERSION, print, result};
 
 /// Why a dump is made.
 #[derive(Debug, Clone)]
-pub(super) enum Cause {
+pub(super) enum DumpCause {
     /// A limit was exceeded, or the time has come.
     Rule(Reason),
     /// This signal is about to kill a process, in this thread.
     Crash { signal: i32, thread_id: u32 },
 }
 
-impl std::fmt::Display for Cause {
+impl std::fmt::Display for DumpCause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Rule(reason) => reason.fmt(f),
@@ -37,7 +37,7 @@ impl std::fmt::Display for Cause {
     }
 }
 
-impl Cause {
+impl DumpCause {
     fn to_json(&self) -> Value {
         let findings = match self {
             Self::Rule(Reason::Conditions(findings)) => findings
@@ -82,14 +82,14 @@ pub(super) enum Happening<'a> {
     Watching { program: &'a str },
     /// It was dumped.
     Dumped {
-        cause: &'a Cause,
+        cause: &'a DumpCause,
         file: &'a Path,
         written: &'a Written,
     },
     /// It could not be dumped.
-    Failed { cause: &'a Cause, error: &'a Error },
+    Failed { cause: &'a DumpCause, error: &'a Error },
     /// It was not dumped, because the greatest number of dumps has been reached.
-    Skipped { cause: &'a Cause },
+    Skipped { cause: &'a DumpCause },
     /// It has ended. The status is known for a program that was started, and for a process that
     /// was traced.
     Ended { status: Option<ExitStatus> },

@@ -222,8 +222,8 @@ struct WatchedSource {
 
     /// Watch all processes with this name, also those that start later
     ///
-    /// It is the name of the program: that of its file, or the one that the system shows. A process
-    /// is found within two seconds, or later if it gets the name long after its start.
+    /// It is the name of the program: that of its file, or the one that the system shows. Processes
+    /// are searched every second. One that gets the name long after its start is found later.
     #[arg(id = "watched_name", short = 'w', long = "name", value_name = "NAME", help_heading = PROCESS)]
     name: Option<String>,
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use std::os::unix::process::ExitStatusExt;
@@ -16,7 +16,7 @@ use super::super::dialogue::DialogueArgs;
 use super::super::dump::{NEVER, PreparedDump, Written, named_file};
 use super::super::{FAILED, PARTIAL, backend, print};
 use super::WatchArgs;
-use super::events::{Cause, EventLog, Happening};
+use super::events::{DumpCause, EventLog, Happening};
 use super::finder::Finder;
 use super::supervise::{Supervision, supervise};
 
@@ -50,6 +50,7 @@ pub(super) fn run(args: &WatchArgs) -> ExitCode {
             started: Instant::now(),
             dumps: AtomicU32::new(0),
             worst: AtomicU8::new(0),
+            has_skipped: AtomicBool::new(false),
         };
         session.work()
     });
@@ -127,6 +128,8 @@ struct Session<'a> {
     started: Instant,
     dumps: AtomicU32,
     worst: AtomicU8,
+    /// Whether a dump was not made because of `--max-dumps`.
+    has_skipped: AtomicBool,
 }
 
 impl Session<'_> {
@@ -245,7 +248,7 @@ impl Session<'_> {
                 }
                 Ok(Outcome::Dying { thread_id, signal }) => {
                     let crashed = program.process_id();
-                    self.dump(crashed, &Cause::Crash { signal, thread_id }, Some(program));
+                    self.dump(crashed, &DumpCause::Crash { signal, thread_id }, Some(program));
                     watcher.resume(pid, self.now());
                 }
                 Ok(Outcome::Elapsed) => {}
@@ -264,13 +267,13 @@ impl Session<'_> {
     }
 
     /// Measures once, and dumps what the rules say.
-    fn step(&self, watcher: &mut Watcher, dump: &mut dyn FnMut(u32, Cause)) {
+    fn step(&self, watcher: &mut Watcher, dump: &mut dyn FnMut(u32, DumpCause)) {
         let mut events = Vec::new();
         watcher.step(self.now(), &mut |event| events.push(event));
         for event in events {
             match event {
                 WatchEvent::Fired { process_id, reason } => {
-                    dump(process_id, Cause::Rule(reason));
+                    dump(process_id, DumpCause::Rule(reason));
                     watcher.resume(process_id, self.now());
                 }
                 // The end of these is reported with their status.
@@ -285,12 +288,16 @@ impl Session<'_> {
     }
 
     /// Dumps a process. `program` is the one that this process has started or traces.
-    fn dump(&self, pid: u32, cause: &Cause, program: Option<&mut Spawned>) {
+    fn dump(&self, pid: u32, cause: &DumpCause, program: Option<&mut Spawned>) {
         let most = self.args.max_dumps;
         let reserve = |count: u32| (count < most).then_some(count + 1);
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         if self.dumps.fetch_update(success, failure, reserve).is_err() {
-            self.log.record(pid, &Happening::Skipped { cause });
+            // A process may stay beyond a limit for days.
+            let is_known = self.has_skipped.swap(true, Ordering::AcqRel);
+            if !is_known || matches!(cause, DumpCause::Crash { .. }) {
+                self.log.record(pid, &Happening::Skipped { cause });
+            }
             return;
         }
         let held = self.supervision.dumping();
@@ -320,7 +327,7 @@ impl Session<'_> {
         &self,
         file: &Path,
         pid: u32,
-        cause: &Cause,
+        cause: &DumpCause,
         program: Option<&mut Spawned>,
     ) -> Result<Written, Error> {
         let dialogue = DialogueArgs::default();

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, getpgid, getpgrp, getpid, getsid};
 
 use super::super::print;
@@ -49,6 +49,10 @@ pub(super) struct Supervision {
     /// The signals that were blocked before.
     pub(super) mask: SignalMask,
     program: Mutex<Option<(u32, Signaller)>>,
+    /// Whether there is, was or will be a program that signals are passed on to.
+    for_program: bool,
+    /// The signals that have been received before the program was started.
+    early: Mutex<Vec<i32>>,
     is_over: Mutex<bool>,
     changed: Condvar,
     /// Held while a process is being dumped. This process must not be stopped then.
@@ -58,7 +62,12 @@ pub(super) struct Supervision {
 impl Supervision {
     /// From now on, signals are passed on to this process.
     pub(super) fn pass_to(&self, pid: u32, signaller: Signaller) {
-        *lock(&self.program) = Some((pid, signaller));
+        let mut program = lock(&self.program);
+        for signal in lock(&self.early).drain(..) {
+            // An error means that it has ended.
+            let _ = signaller.send(signal);
+        }
+        *program = Some((pid, signaller));
     }
 
     /// The program has ended.
@@ -107,10 +116,14 @@ impl Supervision {
         }
         // The kernel sends signals of the terminal to the whole foreground process group.
         let by_terminal = info.ssi_code > 0;
-        if let Some((pid, program)) = &*lock(&self.program) {
-            if !(by_terminal && gets_it_anyway(*pid, signal)) {
-                // An error means that it has ended.
-                let _ = program.send(number);
+        if self.for_program {
+            match &*lock(&self.program) {
+                Some((pid, _)) if by_terminal && gets_it_anyway(*pid, signal) => {}
+                Some((_, program)) => {
+                    // An error means that it has ended.
+                    let _ = program.send(number);
+                }
+                None => lock(&self.early).push(number),
             }
         } else if ENDING.contains(&signal) {
             if self.is_over() {
@@ -134,14 +147,23 @@ fn gets_it_anyway(pid: u32, signal: Signal) -> bool {
     getpgid(Some(Pid::from_raw(pid.cast_signed()))) == Ok(getpgrp()) && !only_for_leader
 }
 
-/// Reaps the children of this thread. It has started none: they are processes without parents,
-/// which the first process of a container adopts. The children of other threads are left to those.
+/// Reaps processes without parents, which the first process of a container adopts. They become
+/// children of its first thread, which has no others.
+///
+/// Those that are traced are left to their tracer, another thread of this process. A wait for any
+/// child would consume what is reported to it, because the tracer belongs to the same process.
 fn reap() {
-    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WNOTHREAD | WaitPidFlag::__WALL;
-    while let Ok(status) = waitpid(None, Some(flags)) {
-        match status {
-            WaitStatus::StillAlive => return,
-            status => tracing::debug!(?status, "an orphan has ended"),
+    if std::process::id() != 1 {
+        return;
+    }
+    let children = std::fs::read_to_string("/proc/self/task/1/children").unwrap_or_default();
+    for pid in children.split_whitespace() {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let is_free = status.lines().any(|line| line == "TracerPid:\t0");
+        if let (true, Ok(pid)) = (is_free, pid.parse()) {
+            let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
+            // A process that has not ended is left as it is.
+            let _ = waitpid(Pid::from_raw(pid), Some(flags));
         }
     }
 }
@@ -182,6 +204,8 @@ pub(super) fn supervise<T: Send>(
     let supervision = Supervision {
         mask,
         program: Mutex::new(None),
+        for_program,
+        early: Mutex::new(Vec::new()),
         is_over: Mutex::new(false),
         changed: Condvar::new(),
         dumping: Mutex::new(()),
