@@ -113,12 +113,13 @@
 //! | [`sim`] | simulated processes |
 //! | [`target`] | the traits and facts that a backend implements and returns |
 //! | `testing` | a test kit for callbacks |
+//! | `watch` | conditions under which a process is dumped, and the measurements for them |
 //!
 //! # Features
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `native` | [`native`]: live processes of this system |
+//! | `native` | [`native`]: live processes of this system; `watch` |
 //! | `sim` | [`sim`]: simulated processes |
 //! | `testing` | `testing`: the test kit for callbacks; it includes `sim` |
 //! | `policy-file` | [`policy::PolicyFile`]: policies as text files |
@@ -161,6 +162,8 @@ mod sink;
 mod streams;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "native")]
+pub mod watch;
 
 pub use dump::{dump, explain};
 pub use dump_type::DumpType;

@@ -14,8 +14,8 @@
 
 #[cfg(all(feature = "native", target_os = "linux"))]
 pub use dumpwright_linux::{
-    CoreFile, CrashedProcess, HoldMode, LinuxProcess as Process, Outcome, PauseEstimate, Spawned, confine,
-    end_with_parent, exception, is_debuggee, peer_of,
+    CoreFile, CrashedProcess, HoldMode, Launch, LinuxProcess as Process, Outcome, PauseEstimate,
+    ProcessGauge, SignalMask, Signaller, Spawned, confine, end_with_parent, exception, is_debuggee, peer_of,
 };
 
 #[cfg(all(feature = "native", feature = "file", target_os = "linux"))]

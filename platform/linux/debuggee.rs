@@ -139,7 +139,8 @@ pub(crate) fn is_traced_here(pid: u32) -> bool {
     ProcDir::new(pid).is_ok_and(|dir| tracer_of(&dir, dir.task) == Some(this_thread()))
 }
 
-fn this_thread() -> u32 {
+/// Returns the id of the calling thread.
+pub(crate) fn this_thread() -> u32 {
     nix::unistd::gettid().as_raw().cast_unsigned()
 }
 
@@ -157,7 +158,7 @@ fn stop_of(tid: u32) -> Option<StopKind> {
 }
 
 /// Returns the id of the thread that traces thread `tid`, if there is one.
-fn tracer_of(dir: &ProcDir, tid: u32) -> Option<u32> {
+pub(crate) fn tracer_of(dir: &ProcDir, tid: u32) -> Option<u32> {
     let status = read_bounded(&dir.process_path(format!("task/{tid}/status")), 1 << 20).ok()?;
     let tracer = field(&status, "TracerPid")?.parse().ok()?;
     Some(tracer).filter(|tracer| *tracer != 0)

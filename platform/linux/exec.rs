@@ -9,6 +9,9 @@
 //! scripts, and servers leave the work to children. One of them ends the wait if it crashes
 //! ([`CRASHES`]). Other signals that kill a child are part of normal operation.
 //!
+//! A [supervised](Spawned::supervise) program is not started in order to be dumped, but to run. It
+//! is never killed here, and the wait ends only with signals that stand for a crash ([`FATAL`]).
+//!
 //! Unlike a capture of a running process, this module waits for notifications. It waits only for
 //! children of the tracing thread (`__WNOTHREAD`), so it takes no notifications away from the host
 //! program.
@@ -31,15 +34,19 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::ForkResult;
 
 use crate::HoldMode;
+use crate::attach;
 use crate::clock::Clock;
 use crate::crash::{CRASHES, SignalFacts};
+use crate::debuggee;
+use crate::freeze;
 use crate::frozen::{FrozenProcess, Stopping};
 use crate::proc_dir::{ProcDir, field, read_bounded};
 use crate::ptrace;
 use crate::registers::Registers;
 use crate::tracer::{Tracer, TracingThread};
 
-/// A program that was started in order to be dumped. Dropping it kills the program.
+/// A program that was started in order to be dumped. Dropping it kills the program, unless it is
+/// [supervised](Self::supervise).
 ///
 /// The host program must not reap this child. If it does, for example with `waitpid(-1)` in a loop,
 /// [`wait`](Self::wait) may fail or wait forever. Such a host should start the program itself and
@@ -52,6 +59,35 @@ pub struct Spawned {
     state: ChildState,
     dying: Option<Dying>,
     hold: HoldMode,
+    /// Whether it is traced all the time, and not only for a dump.
+    is_traced: bool,
+}
+
+/// The signals that a thread blocks.
+///
+/// A program inherits those of the thread that starts it. A supervisor blocks signals in order to
+/// receive them, and remembers here which ones were blocked before.
+#[derive(Debug, Clone, Copy)]
+pub struct SignalMask(SigSet);
+
+impl SignalMask {
+    /// Returns the signals that the calling thread blocks.
+    ///
+    /// # Errors
+    /// The system refuses to tell, which is not known to happen.
+    pub fn of_this_thread() -> std::io::Result<Self> {
+        Ok(Self(SigSet::thread_get_mask()?))
+    }
+}
+
+/// How a [supervised](Spawned::supervise) program is started.
+#[derive(Debug, Clone, Copy)]
+pub struct Launch {
+    /// The signals that the program begins to block.
+    pub mask: SignalMask,
+    /// Whether it is traced, so that [`Spawned::wait`] ends when it crashes. A program that is not
+    /// traced runs as if nobody watched it; its end is reported.
+    pub traced: bool,
 }
 
 /// A thread that a signal is about to kill.
@@ -95,15 +131,78 @@ impl Spawned {
         arguments: &[OsString],
         stdout: Option<BorrowedFd<'_>>,
     ) -> Result<Self, Fault> {
+        Self::start_as(program, arguments, stdout, None)
+    }
+
+    /// Starts `program` as [`start`](Self::start) does, in order to supervise it: it is not killed
+    /// when this is dropped or when this process is killed.
+    ///
+    /// If it is [traced](Launch::traced), [`wait`](Self::wait) ends when a signal is about to kill
+    /// the program or a process that it has started, and the default action of the signal is to
+    /// dump core (signal(7)): SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS, SIGQUIT,
+    /// SIGXCPU or SIGXFSZ. The next wait delivers the signal. A wait also ends when the program has
+    /// ended, even if processes that it has started have not; they are not traced any more when
+    /// this is dropped.
+    ///
+    /// Set-user-ID programs get no privileges while they are traced (execve(2)).
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start).
+    pub fn supervise(
+        program: &OsStr,
+        arguments: &[OsString],
+        stdout: Option<BorrowedFd<'_>>,
+        launch: Launch,
+    ) -> Result<Self, Fault> {
+        Self::start_as(program, arguments, stdout, Some(launch))
+    }
+
+    /// Traces a running process and those that it will start, in order to supervise them as
+    /// [`supervise`](Self::supervise) does. They run on, and are released when this is dropped.
+    ///
+    /// # Errors
+    /// There is no such process, or the system does not permit to trace it.
+    pub fn attach(pid: u32) -> Result<Self, Fault> {
+        attach::check_foreign(pid)?;
+        let dir = ProcDir::new(pid)?;
+        attach::check_supported(&dir)?;
+        attach::check_untraced(&dir)?;
+        let tracer = TracingThread::start_patient().map_err(|error| {
+            Fault::new(
+                FaultKind::System,
+                format!("attach to process {pid}"),
+                error.to_string(),
+            )
+        })?;
+        let of_tracer = dir.clone();
+        let seized = tracer.run(move || seize_all(&of_tracer))?;
+        seized.map_err(|(tid, errno)| attach::refusal(&dir, tid, errno))?;
+        Ok(Self {
+            program: format!("process {pid}"),
+            pid,
+            tracer,
+            state: ChildState::supervised(true),
+            dying: None,
+            hold: HoldMode::default(),
+            is_traced: true,
+        })
+    }
+
+    fn start_as(
+        program: &OsStr,
+        arguments: &[OsString],
+        stdout: Option<BorrowedFd<'_>>,
+        launch: Option<Launch>,
+    ) -> Result<Self, Fault> {
         let name = program.to_string_lossy().into_owned();
         let operation = format!("start {name}");
-        let mut plan = LaunchPlan::new(program, arguments, stdout)
+        let mut plan = LaunchPlan::new(program, arguments, stdout, launch)
             .map_err(|error| Fault::new(FaultKind::System, &operation, error.to_string()))?;
         let tracer = TracingThread::start_patient()
             .map_err(|error| Fault::new(FaultKind::System, &operation, error.to_string()))?;
         let (pid, state) = tracer
             .run(move || {
-                let mut state = ChildState::default();
+                let mut state = ChildState::supervised(launch.is_some());
                 plan.start(&mut state).map(|pid| (pid, state))
             })?
             .map_err(|error| cannot_start(&operation, &error))?;
@@ -115,6 +214,7 @@ impl Spawned {
             state,
             dying: None,
             hold: HoldMode::default(),
+            is_traced: launch.is_none_or(|launch| launch.traced),
         })
     }
 
@@ -206,6 +306,21 @@ impl Target for Spawned {
             ));
         }
         let dir = ProcDir::new(pid)?;
+        if !self.is_traced {
+            let tracer = Tracer::start().map_err(|error| {
+                Fault::new(
+                    FaultKind::System,
+                    format!("stop process {pid}"),
+                    format!("cannot start the thread that traces it: {error}"),
+                )
+            })?;
+            return Ok(Box::new(FrozenProcess::freeze(
+                dir,
+                Stopping::Attaching(tracer),
+                need,
+                self.hold,
+            )?));
+        }
         // A thread that a signal is about to kill stays stopped. Any other stop that was reported
         // ends with the freeze.
         let dying = self.dying.clone();
@@ -226,9 +341,41 @@ impl Target for Spawned {
 impl Drop for Spawned {
     fn drop(&mut self) {
         if self.state.ended.is_none()
+            && !self.state.is_supervised
             && let Err(fault) = self.kill()
         {
             tracing::debug!(%fault, "could not wait for the program's end");
+        }
+    }
+}
+
+/// Attaches to all threads of a process, without stopping any. Runs on the tracing thread.
+///
+/// # Errors
+/// The thread that cannot be attached to, and the reason.
+fn seize_all(dir: &ProcDir) -> Result<(), (u32, Errno)> {
+    let mut known = HashSet::new();
+    loop {
+        let before = known.len();
+        let ids = dir.thread_ids();
+        for tid in ids.map_err(|_| (dir.pid, Errno::ESRCH))? {
+            if !known.insert(tid) {
+                continue;
+            }
+            match ptrace::seize(tid, FOLLOW) {
+                Ok(()) => {}
+                // A thread that was started by one that is traced already is traced as well.
+                Err(errno) => {
+                    let is_done = debuggee::tracer_of(dir, tid) == Some(debuggee::this_thread())
+                        || freeze::has_ended(dir, tid);
+                    if !is_done {
+                        return Err((tid, errno));
+                    }
+                }
+            }
+        }
+        if known.len() == before {
+            return Ok(());
         }
     }
 }
@@ -253,18 +400,35 @@ struct LaunchPlan {
     arguments: Vec<CString>,
     stdout: Option<RawFd>,
     mask: SigSet,
+    /// Whether the program is traced from its start.
+    is_traced: bool,
+    /// The ptrace options of the program.
+    options: i32,
 }
 
 impl LaunchPlan {
-    fn new(program: &OsStr, arguments: &[OsString], stdout: Option<BorrowedFd<'_>>) -> std::io::Result<Self> {
+    fn new(
+        program: &OsStr,
+        arguments: &[OsString],
+        stdout: Option<BorrowedFd<'_>>,
+        launch: Option<Launch>,
+    ) -> std::io::Result<Self> {
         let all = std::iter::once(program).chain(arguments.iter().map(OsString::as_os_str));
         Ok(Self {
             arguments: all
                 .map(|word| CString::new(word.as_bytes()))
                 .collect::<Result<_, _>>()?,
             stdout: stdout.map(|fd| fd.as_raw_fd()),
-            // The caller's mask, because the tracing thread blocks all signals.
-            mask: SigSet::thread_get_mask()?,
+            // By default the caller's mask, because the tracing thread blocks all signals.
+            mask: match launch {
+                Some(launch) => launch.mask.0,
+                None => SigSet::thread_get_mask()?,
+            },
+            is_traced: launch.is_none_or(|launch| launch.traced),
+            options: match launch {
+                Some(_) => FOLLOW,
+                None => FOLLOW | libc::PTRACE_O_EXITKILL,
+            },
         })
     }
 
@@ -288,23 +452,29 @@ impl LaunchPlan {
             ForkResult::Parent { child } => child.as_raw().cast_unsigned(),
         };
         drop((gate, failure));
-        let options = FOLLOW | libc::PTRACE_O_EXITKILL;
-        if let Err(errno) = ptrace::seize(pid, options) {
+        if self.is_traced
+            && let Err(errno) = ptrace::seize(pid, self.options)
+        {
             // The child ends when it finds the pipe closed.
             drop(open_gate);
             let _ = state.kill(pid);
             return Err(errno);
         }
         let opened = File::from(open_gate).write_all(&[1]);
-        if opened.is_ok() && state.until_loaded(pid)? {
+        if opened.is_ok() && self.is_traced && state.until_loaded(pid)? {
             state.held = Some((pid, 0));
             return Ok(pid);
         }
         let mut code = [0; 4];
-        Err(match File::from(failed).read_exact(&mut code) {
-            Ok(()) => Errno::from_raw(i32::from_ne_bytes(code)),
-            Err(_) => Errno::ECHILD,
-        })
+        match File::from(failed).read_exact(&mut code) {
+            Ok(()) => {
+                let _ = state.kill(pid);
+                Err(Errno::from_raw(i32::from_ne_bytes(code)))
+            }
+            // The program has been loaded, which closes the pipe.
+            Err(_) if opened.is_ok() && !self.is_traced => Ok(pid),
+            Err(_) => Err(Errno::ECHILD),
+        }
     }
 
     /// The code of the child: waits until it is traced, then executes the program.
@@ -375,9 +545,32 @@ struct ChildState {
     ended: Option<ExitStatus>,
     /// The processes that the program has started, and that have not ended.
     children: HashSet<u32>,
+    /// Whether the program is [supervised](Spawned::supervise).
+    is_supervised: bool,
 }
 
+/// The signals whose default action is to dump core (signal(7)).
+const FATAL: [i32; 10] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGABRT,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+    libc::SIGQUIT,
+    libc::SIGXCPU,
+    libc::SIGXFSZ,
+];
+
 impl ChildState {
+    fn supervised(is_supervised: bool) -> Self {
+        Self {
+            is_supervised,
+            ..Self::default()
+        }
+    }
+
     /// Lets the program run until something ends the wait.
     fn run(&mut self, pid: u32, after: Duration) -> Result<Event, Errno> {
         if let Some(status) = self.all_ended() {
@@ -449,9 +642,11 @@ impl ChildState {
         }
     }
 
-    /// The program's exit status, if the processes that it has started have ended as well.
+    /// The program's exit status, if the processes that it has started have ended as well, or if
+    /// nobody waits for them.
     fn all_ended(&self) -> Option<ExitStatus> {
-        self.ended.filter(|_| self.children.is_empty())
+        let is_over = self.children.is_empty() || self.is_supervised;
+        self.ended.filter(|_| is_over)
     }
 
     /// Records the end of thread `tid`. Returns the program's exit status if it has ended. The
@@ -513,7 +708,10 @@ impl ChildState {
         let facts = SignalFacts::of(&facts);
         let place = [registers.amd64.rip, registers.amd64.rsp];
         let process = process_of(pid, tid).unwrap_or(pid);
-        let ends_the_wait = process == pid || CRASHES.contains(&signal);
+        let ends_the_wait = match self.is_supervised {
+            true => FATAL.contains(&signal),
+            false => process == pid || CRASHES.contains(&signal),
+        };
         if !ends_the_wait || !is_deadly(process, tid, signal) {
             if facts.is_fault() {
                 self.handled.insert(tid, (facts, place));

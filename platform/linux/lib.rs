@@ -42,8 +42,8 @@ mod core_file;
 mod costs;
 mod counters;
 mod crash;
-mod crashed;
 pub mod crash_handler;
+mod crashed;
 mod debuggee;
 mod dso_debug;
 mod exec;
@@ -61,6 +61,7 @@ mod modules;
 mod mounts;
 mod oneself;
 mod pagemap;
+mod pidfd;
 mod proc_dir;
 mod process;
 mod ptrace;
@@ -76,6 +77,7 @@ mod texts;
 mod threads;
 mod tokens;
 mod tracer;
+mod usage;
 mod xstate;
 
 pub use confine::{confine, end_with_parent};
@@ -83,7 +85,9 @@ pub use core_file::CoreFile;
 pub use costs::PauseEstimate;
 pub use crash::exception;
 pub use crashed::{CrashedProcess, peer_of};
-pub use exec::{Outcome, Spawned};
+pub use exec::{Launch, Outcome, SignalMask, Spawned};
+pub use pidfd::Signaller;
+pub use usage::ProcessGauge;
 
 use dumpwright_target::{Fault, FaultKind, Frozen, Need, Target};
 

@@ -276,6 +276,8 @@ pub(crate) struct ThreadStat {
     pub(crate) stime: u64,
     /// The nice value, -20 to 19.
     pub(crate) nice: i64,
+    /// The number of threads of the process.
+    pub(crate) threads: u64,
     /// The start time after boot, in clock ticks.
     pub(crate) starttime: u64,
     /// The stack pointer with which the program started.
@@ -318,6 +320,7 @@ impl ThreadStat {
             utime: unsigned(14),
             stime: unsigned(15),
             nice: word(19).parse().unwrap_or(0),
+            threads: unsigned(20),
             starttime: unsigned(22),
             start_stack: unsigned(28),
             rt_priority: unsigned(40),

@@ -30,6 +30,7 @@ mod printable;
 mod range;
 mod read;
 mod token;
+mod usage;
 
 pub use counters::{
     BasicMemory, BasicPerformance, DirtyPages, FileCache, FileCacheTransition, JobMemory, KernelPages,
@@ -55,6 +56,7 @@ pub use printable::printable;
 pub use range::AddressRange;
 pub use read::{Direct, Hooked, Memory, MemoryExt, Pieces, ReadHook, Window};
 pub use token::{Privilege, Sid, SidAndAttributes, Token};
+pub use usage::{Gauge, Usage, UsageNeed};
 
 use std::time::Duration;
 

@@ -20,6 +20,14 @@ pub(super) use system::{
     open_core, processes, standard_error, standard_output,
 };
 
+#[cfg(target_os = "linux")]
+pub(super) use system::{process_ids, running};
+
+/// Returns the name of the program that a process runs, for the name of its dump.
+pub(super) fn program_of(pid: u32) -> String {
+    name_of(pid).unwrap_or_else(|| "process".to_owned())
+}
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = super::dump::CALLBACK)]
 pub(super) struct BackendArgs {

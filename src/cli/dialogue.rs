@@ -10,7 +10,7 @@ use dumpwright::{Callback, Error, FileSink, Report, Request, Sink, Target};
 use super::backend::{self, Writer};
 use super::print::complain;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = super::dump::CALLBACK)]
 pub(super) struct DialogueArgs {
     /// Answer the callback by the rules in this script

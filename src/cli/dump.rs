@@ -32,31 +32,36 @@ pub(super) const CALLBACK: &str = "Callback and compatibility";
 const LARGEST_STREAM: u64 = 256 << 20;
 
 /// The time of `--after never`.
-const NEVER: Duration = Duration::MAX;
+pub(super) const NEVER: Duration = Duration::MAX;
+
+/// The time without `--after`, where it has a default.
+const USUAL_DELAY: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(super) struct DumpArgs {
     #[command(flatten)]
     source: SourceArg,
 
-    /// Dump the program of --exec after this time, or never
+    /// Dump the program of --exec after this time, or never, and kill it afterwards
     ///
-    /// DURATION is a number of milliseconds, or a number with the unit ms or s, as in 500ms or 60s.
-    /// With "never", the program is dumped only if it crashes.
+    /// DURATION is a number of milliseconds, or a number with the unit ms, s, m or h, as in 500ms
+    /// or 60s. With "never", the program is dumped only if it crashes.
     ///
     /// The program is dumped earlier if a signal (on Windows, an exception) is about to kill it. On
     /// Linux, a process that it has started is dumped instead if that one crashes. If the program
     /// and all of these processes end earlier, there is no dump.
+    ///
+    /// On Linux, without this option, the program is watched for crashes as long as it runs, and
+    /// is not killed. On Windows, the default is 500ms.
     #[arg(
         long,
         value_name = "DURATION",
-        default_value = "500ms",
         value_parser = delay,
         requires = "exec",
         conflicts_with_all = ["pid", "process", "scenario", "core"],
         help_heading = PROCESS
     )]
-    after: Duration,
+    after: Option<Duration>,
 
     /// Write the dump to this file or folder, or to standard output if it is -
     ///
@@ -70,7 +75,7 @@ pub(super) struct DumpArgs {
         required_unless_present_any = ["pid", "process", "core"],
         help_heading = OUTPUT
     )]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
 
     /// Name the file of the dump by this pattern
     ///
@@ -84,8 +89,47 @@ pub(super) struct DumpArgs {
         value_parser = process::pattern,
         help_heading = OUTPUT
     )]
-    name: String,
+    pub(super) name: String,
 
+    #[command(flatten)]
+    pub(super) make: MakeArgs,
+
+    #[command(flatten)]
+    crash: CrashArgs,
+
+    #[command(flatten)]
+    pub(super) dialogue: DialogueArgs,
+
+    /// Replace existing files
+    ///
+    /// This applies to the files of --output and --transcript. An existing file is not changed
+    /// until the new one has been fully written.
+    #[arg(long, help_heading = OUTPUT)]
+    pub(super) force: bool,
+
+    /// Print the result as one JSON object instead of text
+    ///
+    /// The object is printed on standard output, or on standard error if the dump is written to
+    /// standard output. docs/json.md describes it.
+    #[arg(long, help_heading = OUTPUT)]
+    pub(super) json: bool,
+
+    /// The program that --exec starts, and its arguments
+    // clap does not report a missing required argument if that argument conflicts with one that was
+    // given. The explicit conflicts make it report an error.
+    #[arg(
+        last = true,
+        value_name = "CMD",
+        requires = "exec",
+        conflicts_with_all = ["pid", "process", "scenario", "core"],
+        help_heading = PROCESS
+    )]
+    pub(super) command: Vec<OsString>,
+}
+
+/// The options that say what a dump contains and how it is made: those of `dump` and `watch`.
+#[derive(Debug, Args)]
+pub(super) struct MakeArgs {
     /// Compress the dump while it is written: zstd, or zstd:LEVEL with a level from 1 to 19
     ///
     /// The default level is 1, the fastest one. The output can be read at any offset ("seekable
@@ -95,7 +139,7 @@ pub(super) struct DumpArgs {
     /// The dump is compressed by up to 6 threads. All memory of a full dump is compressed while the
     /// process is suspended, so a higher level suspends it for longer.
     #[arg(long, value_name = "METHOD", value_parser = compression, help_heading = OUTPUT)]
-    compress: Option<i32>,
+    pub(super) compress: Option<i32>,
 
     /// Select what the dump contains: presets, flag names or 0xHEX, separated by commas
     ///
@@ -113,16 +157,13 @@ pub(super) struct DumpArgs {
         value_parser = DumpType::parse,
         help_heading = CONTENTS
     )]
-    dump_type: DumpType,
+    pub(super) dump_type: DumpType,
 
     #[command(flatten)]
-    policy: PolicyArgs,
+    pub(super) policy: PolicyArgs,
 
     #[command(flatten)]
-    dialogue: DialogueArgs,
-
-    #[command(flatten)]
-    backend: BackendArgs,
+    pub(super) backend: BackendArgs,
 
     /// Select whose behaviour to follow: documented, dbghelp63 or dbghelp10
     ///
@@ -131,27 +172,20 @@ pub(super) struct DumpArgs {
     /// DbgHelp of January 2026. Most users need only "documented". DEVIATIONS.md lists the
     /// differences.
     #[arg(long, value_name = "NAME", default_value = Profile::default().name(), help_heading = CALLBACK)]
-    profile: Profile,
-
-    /// Replace existing files
-    ///
-    /// This applies to the files of --output and --transcript. An existing file is not changed
-    /// until the new one has been fully written.
-    #[arg(long, help_heading = OUTPUT)]
-    force: bool,
+    pub(super) profile: Profile,
 
     /// Wait until the dump is on disk before it gets its name
     ///
     /// The dump is then complete even if the system crashes or loses power directly afterwards.
     /// Without this option, the system writes the file to the disk within about half a minute.
     #[arg(long, help_heading = OUTPUT)]
-    sync: bool,
+    pub(super) sync: bool,
 
     /// Select how a live process is kept from changing while it is read
     ///
     /// The default is stop. On Linux, it is auto if there is a --max-pause.
-    #[arg(long, value_enum, conflicts_with = "core", help_heading = PROCESS)]
-    hold: Option<HoldArg>,
+    #[arg(long, value_enum, help_heading = PROCESS)]
+    pub(super) hold: Option<HoldArg>,
 
     /// End the clone of the process when it has existed for this long
     ///
@@ -159,7 +193,7 @@ pub(super) struct DumpArgs {
     /// needs more time and memory for what it writes. The dump is then partial (exit status 3), and
     /// the result lists what was not read by then, as with --max-pause.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "600s", help_heading = PROCESS)]
-    max_clone: Duration,
+    pub(super) max_clone: Duration,
 
     /// Resume the process when it has been suspended for this long
     ///
@@ -175,28 +209,19 @@ pub(super) struct DumpArgs {
     /// for 10 seconds, for example because the reader of a pipe has stalled.
     ///
     /// This option is not supported on Windows.
-    #[arg(
-        long,
-        value_name = "DURATION",
-        value_parser = duration,
-        conflicts_with_all = ["exec", "core"],
-        help_heading = PROCESS
-    )]
-    max_pause: Option<Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "exec", help_heading = PROCESS)]
+    pub(super) max_pause: Option<Duration>,
 
     /// Also dump memory that the program marked "do not dump"
     ///
     /// On Linux, programs mark such memory with madvise(MADV_DONTDUMP). Programs on Windows cannot
     /// mark memory.
     #[arg(long, help_heading = CONTENTS)]
-    include_dontdump: bool,
-
-    #[command(flatten)]
-    crash: CrashArgs,
+    pub(super) include_dontdump: bool,
 
     /// Add a comment, which debuggers show when they open the dump
     #[arg(long, value_name = "TEXT", help_heading = CONTENTS)]
-    comment: Option<String>,
+    pub(super) comment: Option<String>,
 
     /// Add a stream with this type and the contents of this file; may be repeated
     ///
@@ -204,7 +229,7 @@ pub(super) struct DumpArgs {
     /// and types above 0xffff for all other streams. If dumpwright itself writes a stream with a
     /// type above 0xffff, the added stream replaces it.
     #[arg(long, value_name = "TYPE=FILE", value_parser = user_stream, help_heading = CONTENTS)]
-    user_stream: Vec<(u32, PathBuf)>,
+    pub(super) user_stream: Vec<(u32, PathBuf)>,
 
     /// Write a ThreadExList instead of the ThreadList
     ///
@@ -212,26 +237,7 @@ pub(super) struct DumpArgs {
     /// Itanium processors have for registers. Most readers support only the ThreadList, so this
     /// option is meant for testing callbacks and readers.
     #[arg(long, help_heading = CONTENTS)]
-    thread_ex: bool,
-
-    /// Print the result as one JSON object instead of text
-    ///
-    /// The object is printed on standard output, or on standard error if the dump is written to
-    /// standard output. docs/json.md describes it.
-    #[arg(long, help_heading = OUTPUT)]
-    json: bool,
-
-    /// The program that --exec starts, and its arguments
-    // clap does not report a missing required argument if that argument conflicts with one that was
-    // given. The explicit conflicts make it report an error.
-    #[arg(
-        last = true,
-        value_name = "CMD",
-        requires = "exec",
-        conflicts_with_all = ["pid", "process", "scenario", "core"],
-        help_heading = PROCESS
-    )]
-    command: Vec<OsString>,
+    pub(super) thread_ex: bool,
 }
 
 /// The crash that the dump is about.
@@ -339,20 +345,24 @@ struct SourceArg {
     /// The core may be compressed with zstd. A compressed core, and one from a pipe, is stored in
     /// an unlinked file that only you may read, in the folder of the variable TMPDIR (by default
     /// /var/tmp).
-    #[arg(long, value_name = "FILE", help_heading = PROCESS)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["hold", "max_pause"], help_heading = PROCESS)]
     core: Option<PathBuf>,
 
-    /// Start a program, dump it, and kill it even if it did not crash
+    /// Start a program, and dump it when it crashes
     ///
-    /// The program and its arguments follow after --. It is dumped when the time of --after has
-    /// passed, or when a signal (on Windows, an exception) is about to kill it. Signals that the
+    /// The program and its arguments follow after --. It is dumped when a signal (on Windows, an
+    /// exception) is about to kill it, or when the time of --after has passed. Signals that the
     /// program handles or ignores reach it as usual. With --json, or if the dump is written to
     /// standard output, the program's standard output is redirected to standard error.
     ///
-    /// On Linux, the processes that the program starts are watched as well. If one of them crashes
-    /// (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP or SIGSYS), it is dumped instead. Like
-    /// the program, they have no tracer but dumpwright, and set-user-ID has no effect on them. They
-    /// are not killed with the program.
+    /// On Linux, this is a short form of "watch --crash --exec", unless there is --after:
+    /// dumpwright passes on the signals that it receives, and ends with the program and with its
+    /// exit status (128 and the signal's number if a signal has killed it). The program is never
+    /// killed. If --output is a file, only the first crash is dumped.
+    ///
+    /// On Linux, the processes that the program starts are watched as well, and dumped if they
+    /// crash. Like the program, they have no tracer but dumpwright, and set-user-ID has no effect
+    /// on them. They are not killed with the program.
     #[arg(long, requires = "command", help_heading = PROCESS)]
     exec: bool,
 }
@@ -373,7 +383,7 @@ enum DumpSource<'a> {
     Program,
 }
 
-impl DumpArgs {
+impl MakeArgs {
     /// How a live process is held.
     fn hold(&self, policy: Option<&PolicyFile>) -> HoldArg {
         let has_limit = self.max_pause.is_some() || policy.is_some_and(PolicyFile::limits_pause);
@@ -400,6 +410,10 @@ fn compresses_memory(dump_type: DumpType) -> bool {
 /// several dumps, that of the worst. `is_short` is true if the command is not `dump`, but only
 /// names processes; it then also prints what the dumps contain.
 pub(super) fn run(args: &DumpArgs, is_short: bool, commands: &[&str]) -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if args.source.exec && args.after.is_none() {
+        return super::watch::run_program(args);
+    }
     if !args.source.exec {
         survive_size_limit();
     }
@@ -415,8 +429,7 @@ pub(super) fn run(args: &DumpArgs, is_short: bool, commands: &[&str]) -> ExitCod
         if number > 0 && is_short && !args.json {
             let _ = print::output("\n");
         }
-        let name_of = |pid| backend::name_of(pid).unwrap_or_else(|| "process".to_owned());
-        let file = output(args, pid.map(|pid| (pid, name_of(pid))));
+        let file = output(args, pid.map(|pid| (pid, backend::program_of(pid))));
         let source = match (pid, &args.source.scenario) {
             (Some(pid), _) => DumpSource::Live(*pid),
             (None, Some(scenario)) => DumpSource::Scenario(scenario),
@@ -495,7 +508,7 @@ fn processes(args: &DumpArgs, commands: &[&str]) -> Result<Vec<Option<u32>>, u8>
 
 /// Whether a path is that of a folder. A symbolic link is not followed, unless its name ends with a
 /// separator.
-fn is_folder(path: &Path) -> bool {
+pub(super) fn is_folder(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
 }
 
@@ -507,13 +520,25 @@ fn output(args: &DumpArgs, process: Option<(u32, String)>) -> PathBuf {
         None => PathBuf::new(),
     };
     let (pid, program) = process.unwrap_or_default();
-    let mut name = process::file_name(&args.name, pid, &program, jiff::Timestamp::now());
-    if args.compress.is_some() {
+    named_file(&folder, &args.name, &args.make, (pid, &program), args.force)
+}
+
+/// Returns a file in this folder for a dump of the process with this id and name, with a name by the
+/// pattern.
+pub(super) fn named_file(
+    folder: &Path,
+    pattern: &str,
+    make: &MakeArgs,
+    (pid, program): (u32, &str),
+    force: bool,
+) -> PathBuf {
+    let mut name = process::file_name(pattern, pid, program, jiff::Timestamp::now());
+    if make.compress.is_some() {
         name.push_str(".zst");
     }
     // Two dumps in one second are no reason to refuse the second one.
-    match args.name.contains("%t") && !args.force {
-        true => process::unused(&folder, &name),
+    match pattern.contains("%t") && !force {
+        true => process::unused(folder, &name),
         false => folder.join(name),
     }
 }
@@ -522,10 +547,22 @@ fn output(args: &DumpArgs, process: Option<(u32, String)>) -> PathBuf {
 fn run_one(args: &DumpArgs, source: DumpSource<'_>, file: &Path, is_short: bool) -> u8 {
     let to_stdout = file.as_os_str() == "-";
     if let DumpSource::Live(pid) = source {
-        tracing::info!("dumping process {pid} to {}: {}", file.display(), args.dump_type);
+        let dump_type = args.make.dump_type;
+        tracing::info!("dumping process {pid} to {}: {dump_type}", file.display());
     }
     let outcome = run_checked(args, source, file, to_stdout);
     survive_size_limit();
+    print_outcome(args, file, outcome, is_short)
+}
+
+/// Prints the result of a dump, or why there is none. Returns the exit status.
+pub(super) fn print_outcome(
+    args: &DumpArgs,
+    file: &Path,
+    outcome: Result<Written, Error>,
+    is_short: bool,
+) -> u8 {
+    let to_stdout = file.as_os_str() == "-";
     let text = match &outcome {
         Ok(written) if args.json => format!("{}\n", result::success_json(file, written)),
         Ok(written) => result::success_text(file, written),
@@ -567,10 +604,150 @@ fn run_one(args: &DumpArgs, source: DumpSource<'_>, file: &Path, is_short: bool)
 }
 
 /// A dump that was written.
+#[derive(Debug)]
 pub(super) struct Written {
     pub(super) report: Report,
     /// The number of bytes in the file, if the dump is compressed.
     pub(super) compressed: Option<u64>,
+}
+
+/// A dump that is about to be made. Its file has been created.
+pub(super) struct PreparedDump<'a> {
+    make: &'a MakeArgs,
+    policy: Option<PolicyFile>,
+    dialogue: &'a DialogueArgs,
+    dump_type: DumpType,
+    output: OutputArg,
+    hold: HoldArg,
+    request: Request,
+    force: bool,
+    /// Whether standard error may be for the result.
+    quiet: bool,
+}
+
+impl<'a> PreparedDump<'a> {
+    /// Checks what can be checked without the process, and creates the file. `note` is a comment
+    /// for the dump.
+    pub(super) fn new(
+        make: &'a MakeArgs,
+        dialogue: &'a DialogueArgs,
+        is_live: bool,
+        file: &Path,
+        force: bool,
+        note: Option<&str>,
+    ) -> Result<Self, Error> {
+        make.backend.check(is_live)?;
+        let policy = make.policy.load()?;
+        let names_threads = policy.as_ref().is_some_and(PolicyFile::names_threads);
+        if names_threads && make.backend.of(is_live) == BackendArg::Dbghelp {
+            let reason = "the policy names threads, and DbgHelp does not provide their names; use --backend dumpwright";
+            return Err(Error::InvalidRequest(reason.to_owned()));
+        }
+        let added = policy.as_ref().map_or(DumpType::NORMAL, PolicyFile::dump_type);
+        let dump_type = make.dump_type | added;
+        // Without these two checks, the errors would be found only after the process was suspended.
+        dump_type.normalised()?;
+        if dialogue.transcript.as_deref() == Some(file) {
+            let reason = "--output and --transcript have the same name; give them different names";
+            return Err(Error::InvalidRequest(reason.to_owned()));
+        }
+        let output = OutputArg::open(make, file, force)?;
+        if compresses_memory(dump_type) && dialogue.asks_nobody() && output.file.check_amend().is_err() {
+            let reason = "with-memory-compressed (0x4000000) needs a file, because its header is written last; name a file \
+                          with --output, or use --type with-full-memory --compress zstd";
+            return Err(Error::InvalidRequest(reason.to_owned()));
+        }
+        let request = match &policy {
+            Some(policy) => policy.request(Request::new(dump_type)),
+            None => Request::new(dump_type),
+        };
+        Ok(Self {
+            hold: make.hold(policy.as_ref()),
+            request: adjusted(request, make, note)?,
+            make,
+            policy,
+            dialogue,
+            dump_type,
+            output,
+            force,
+            quiet: false,
+        })
+    }
+
+    /// Does not print how long the process will be stopped.
+    pub(super) fn quiet(mut self, quiet: bool) -> Self {
+        self.quiet = quiet;
+        self
+    }
+
+    /// Adds the exception of a thread that is known to have crashed.
+    fn known_crash(mut self, crash: Option<KnownCrash>) -> Self {
+        if let Some(crash) = crash {
+            self.request = self.request.known_crash(crash);
+        }
+        self
+    }
+
+    fn open_dialogue(&mut self, symbols: Symbols) -> Result<RecordedDialogue<'a>, Error> {
+        RecordedDialogue::open(self.dialogue, self.policy.take(), symbols, self.force)
+    }
+
+    /// Dumps a live process.
+    pub(super) fn dump_process(mut self, pid: u32) -> Result<Written, Error> {
+        let dialogue = self.open_dialogue(Symbols::live())?.of_process(pid)?;
+        if self.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
+            backend::check_reader(&self.output.file, pid)?;
+        }
+        let (mut process, announced) = backend::hold(&self.make.backend, pid, self.hold, &self.request)?;
+        if let Some(text) = announced.filter(|_| !self.quiet) {
+            print::complain(text);
+        }
+        self.output.write(&mut *process, &self.request, dialogue)
+    }
+
+    /// Dumps the process of a core file.
+    fn dump_core(mut self, mut core: OpenCore) -> Result<Written, Error> {
+        let dialogue = self.open_dialogue(Symbols::live())?.without_texts()?;
+        let request = match core.exception.take() {
+            Some(exception) => self.request.exception(exception),
+            None => self.request,
+        };
+        self.output.write(&mut core, &request, dialogue)
+    }
+
+    /// Dumps the simulated process of a file.
+    fn dump_scenario(mut self, file: &Path) -> Result<Written, Error> {
+        let refused =
+            |error: ScenarioError| Fault::new(FaultKind::Malformed, "use the scenario", error.to_string());
+        let mut process = Scenario::load(file).map_err(refused)?;
+        let symbols = Symbols::new().names_of(process.symbols().iter());
+        let dialogue = self.open_dialogue(symbols)?.reading(process.clone());
+        self.output.write(&mut process, &self.request, dialogue)
+    }
+
+    /// Dumps a program that dumpwright has started, or a process that it has started, which has
+    /// crashed.
+    #[cfg(target_os = "linux")]
+    pub(super) fn dump_program(mut self, program: &mut Spawned) -> Result<Written, Error> {
+        let dialogue = self.open_dialogue(Symbols::live())?;
+        self.dump_program_by(program, dialogue)
+    }
+
+    fn dump_program_by(
+        self,
+        program: &mut Spawned,
+        dialogue: RecordedDialogue<'_>,
+    ) -> Result<Written, Error> {
+        let request = match program.exception() {
+            Some(exception) => self.request.exception(exception),
+            None => self.request,
+        };
+        // A process that the program started may have crashed instead.
+        let dialogue = dialogue.of_process(program.process_id())?;
+        backend::dump_program(&self.make.backend, program, self.hold, |writer| {
+            self.output.write(writer, &request, dialogue)
+        })
+    }
 }
 
 fn run_checked(
@@ -579,87 +756,33 @@ fn run_checked(
     file: &Path,
     to_stdout: bool,
 ) -> Result<Written, Error> {
-    args.backend.check(args.source.is_live())?;
-    let policy = args.policy.load()?;
-    let names_threads = policy.as_ref().is_some_and(PolicyFile::names_threads);
-    if names_threads && args.backend.of(args.source.is_live()) == BackendArg::Dbghelp {
-        let reason =
-            "the policy names threads, and DbgHelp does not provide their names; use --backend dumpwright";
-        return Err(Error::InvalidRequest(reason.to_owned()));
-    }
-    let added = policy.as_ref().map_or(DumpType::NORMAL, PolicyFile::dump_type);
-    let dump_type = args.dump_type | added;
-    // Without these two checks, the errors would be found only after the process was suspended.
-    dump_type.normalised()?;
-    if args.dialogue.transcript.as_deref() == Some(file) {
-        let reason = "--output and --transcript have the same name; give them different names";
-        return Err(Error::InvalidRequest(reason.to_owned()));
-    }
-    let output = OutputArg::open(args, file, to_stdout)?;
-    if compresses_memory(dump_type) && args.dialogue.asks_nobody() && output.file.check_amend().is_err() {
-        let reason = "with-memory-compressed (0x4000000) needs a file, because its header is written last; name a file with \
-                      --output, or use --type with-full-memory --compress zstd";
-        return Err(Error::InvalidRequest(reason.to_owned()));
-    }
-    let hold = args.hold(policy.as_ref());
-    let request = match &policy {
-        Some(policy) => policy.request(Request::new(dump_type)),
-        None => Request::new(dump_type),
-    };
-    let dialogue = |symbols| RecordedDialogue::open(&args.dialogue, policy, symbols, args.force);
-    let request = adjusted(request, args)?;
+    let is_live = args.source.is_live();
+    let prepared = PreparedDump::new(&args.make, &args.dialogue, is_live, file, args.force, None)?;
+    // With --json, standard error may be for the result.
+    let prepared = prepared.quiet(args.json).known_crash(args.crash.known());
     match source {
-        DumpSource::Live(pid) => {
-            let dialogue = dialogue(Symbols::live())?.of_process(pid)?;
-            if dump_type.contains(DumpType::WITH_FULL_MEMORY) {
-                backend::check_reader(&output.file, pid)?;
-            }
-            let (mut process, announced) = backend::hold(&args.backend, pid, hold, &request)?;
-            // With --json, standard error may be for the result.
-            if let Some(text) = announced.filter(|_| !args.json) {
-                print::complain(text);
-            }
-            output.write(&mut *process, &request, dialogue)
-        }
-        DumpSource::Core(mut core) => {
-            let dialogue = dialogue(Symbols::live())?.without_texts()?;
-            let request = match core.exception.take() {
-                Some(exception) => request.exception(exception),
-                None => request,
-            };
-            output.write(&mut core, &request, dialogue)
-        }
-        DumpSource::Scenario(file) => {
-            let refused = |error: ScenarioError| {
-                Fault::new(FaultKind::Malformed, "use the scenario", error.to_string())
-            };
-            let mut process = Scenario::load(file).map_err(refused)?;
-            let dialogue =
-                dialogue(Symbols::new().names_of(process.symbols().iter()))?.reading(process.clone());
-            output.write(&mut process, &request, dialogue)
-        }
-        DumpSource::Program => {
-            let dialogue = dialogue(Symbols::live())?;
-            exec(args, hold, request, output, dialogue, to_stdout)
-        }
+        DumpSource::Live(pid) => prepared.dump_process(pid),
+        DumpSource::Core(core) => prepared.dump_core(core),
+        DumpSource::Scenario(file) => prepared.dump_scenario(file),
+        DumpSource::Program => exec(args, prepared, to_stdout),
     }
 }
 
 /// Adds what the arguments say to a request. Reads the files of the user streams.
-pub(super) fn adjusted(request: Request, args: &DumpArgs) -> Result<Request, Error> {
+/// `note` is a comment that is added to that of the arguments.
+pub(super) fn adjusted(request: Request, args: &MakeArgs, note: Option<&str>) -> Result<Request, Error> {
     let mut request = request
         .profile(args.profile)
         .find_crash(true)
         .thread_ex_list(args.thread_ex)
         .max_clone(args.max_clone);
-    if let Some(crash) = args.crash.known() {
-        request = request.known_crash(crash);
-    }
     if args.include_dontdump {
         request = request.include_dont_dump(true);
     }
-    if let Some(comment) = &args.comment {
-        request = request.comment(comment);
+    let comments = args.comment.as_deref().into_iter().chain(note);
+    let comment = comments.collect::<Vec<_>>().join("\n");
+    if !comment.is_empty() || args.comment.is_some() {
+        request = request.comment(&comment);
     }
     if let Some(limit) = args.max_pause {
         request = request.max_pause(limit);
@@ -731,6 +854,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let milliseconds = match &text[digits.len()..] {
         "" | "ms" => Some(1),
         "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
         _ => None,
     };
     let number = digits.parse::<u64>().ok().filter(|number| *number > 0);
@@ -762,14 +887,8 @@ fn read_stream(path: &Path) -> Result<Vec<u8>, String> {
 
 /// Starts the program of `--exec`, dumps it when the time has passed or when it is about to be
 /// killed, and kills it.
-fn exec(
-    args: &DumpArgs,
-    hold: HoldArg,
-    request: Request,
-    output: OutputArg,
-    dialogue: RecordedDialogue<'_>,
-    to_stdout: bool,
-) -> Result<Written, Error> {
+fn exec(args: &DumpArgs, mut prepared: PreparedDump<'_>, to_stdout: bool) -> Result<Written, Error> {
+    let dialogue = prepared.open_dialogue(Symbols::live())?;
     // If standard output is for the dump or for JSON, the program must not write to it.
     let stderr = io::stderr();
     let elsewhere = (to_stdout || args.json).then(|| backend::standard_error(&stderr));
@@ -777,27 +896,20 @@ fn exec(
     let mut program = Spawned::start(name, arguments, elsewhere)?;
     // Earlier, the program would inherit the blocked signal.
     survive_size_limit();
-    let request = match program.wait(args.after)? {
-        Outcome::Elapsed => request,
-        Outcome::Dying { .. } => match program.exception() {
-            Some(exception) => request.exception(exception),
-            None => request,
-        },
+    let after = args.after.unwrap_or(USUAL_DELAY);
+    match program.wait(after)? {
+        Outcome::Elapsed | Outcome::Dying { .. } => {}
         Outcome::Exited(how) => {
             let operation = format!("dump {}", Path::new(name).display());
             let fault = |reason| Fault::new(FaultKind::Gone, operation, reason);
-            if args.after == NEVER {
+            if after == NEVER {
                 return Err(fault(format!("it ended without a crash ({how})")).into());
             }
             let reason = format!("it ended before the time of --after had passed ({how})");
             return Err(fault(reason).advise("give a shorter --after").into());
         }
-    };
-    // A process that the program started may have crashed instead.
-    let dialogue = dialogue.of_process(program.process_id())?;
-    let written = backend::dump_program(&args.backend, &mut program, hold, |writer| {
-        output.write(writer, &request, dialogue)
-    });
+    }
+    let written = prepared.dump_program_by(&mut program, dialogue);
     if let Err(fault) = program.kill() {
         tracing::debug!(%fault, "the program could not be killed, or its end could not be waited for");
     }
@@ -812,8 +924,8 @@ struct OutputArg {
 }
 
 impl OutputArg {
-    fn open(args: &DumpArgs, file: &Path, to_stdout: bool) -> Result<Self, Error> {
-        let file = if to_stdout {
+    fn open(args: &MakeArgs, file: &Path, force: bool) -> Result<Self, Error> {
+        let file = if file.as_os_str() == "-" {
             if io::stdout().is_terminal() {
                 return Err(Error::InvalidRequest(
                     "standard output is a terminal; redirect it to a file or a pipe".to_owned(),
@@ -821,7 +933,7 @@ impl OutputArg {
             }
             FileSink::onto(backend::standard_output().map_err(Error::InvalidRequest)?)
         } else {
-            backend::create_file(file, args.force)?
+            backend::create_file(file, force)?
         };
         Ok(Self {
             file: file.sync(args.sync),

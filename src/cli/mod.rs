@@ -26,6 +26,7 @@ mod show;
 mod signals;
 mod stack;
 mod transcript;
+mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -116,7 +117,7 @@ Examples:
   Dump all of its memory, and compress the dump:
       dumpwright dump 4711 --type full --compress zstd -o hung.dmp.zst
   Start a program, and dump it if it crashes:
-      dumpwright dump --exec --after never -o crash.dmp -- ./server --port 8080
+      dumpwright dump --exec -o crash.dmp -- ./server --port 8080
   Make a dump of a core file:
       dumpwright dump --core core.4711 -o crash.dmp
   Make a small dump without the secrets in a file:
@@ -232,6 +233,18 @@ enum Command {
     /// whole.
     #[command(after_long_help = format!("{}\n\n{EXIT_STATUS}", diff::EXAMPLES))]
     Diff(diff::DiffArgs),
+    /// Wait until a process crashes or exceeds a limit, and dump it then
+    ///
+    /// Watches running processes (--pid), all processes with a name, also those that start later
+    /// (--name), or a program that this command starts (--exec). Without limits, crashes are
+    /// dumped. Processes are neither stopped nor traced until they are dumped, except for --crash.
+    ///
+    /// A program of --exec gets the signals that dumpwright receives, and its exit status is that
+    /// of dumpwright (128 and the signal's number if a signal has killed it). It is never killed.
+    ///
+    /// Each dump has its reason as a comment. Only Linux is supported.
+    #[command(after_long_help = watch::EXAMPLES)]
+    Watch(Box<watch::WatchArgs>),
     /// Say what a dump would contain and how large it would be, without writing it
     ///
     /// The size is divided by the reasons why memory is in the dump. A live process is stopped for
@@ -277,9 +290,10 @@ enum Command {
 }
 
 /// The names of the commands, for hints about misspelt ones.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "core-handler",
     "dump",
+    "watch",
     "show",
     "check",
     "convert",
@@ -301,9 +315,12 @@ pub(crate) fn run() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return answer(&error),
     };
-    if let Command::Dump(args) = &cli.command
-        && let Some(reason) = args.conflict()
-    {
+    let make = match &cli.command {
+        Command::Dump(args) => Some(&args.make),
+        Command::Watch(args) => Some(&args.make),
+        _ => None,
+    };
+    if let Some(reason) = make.and_then(dump::MakeArgs::conflict) {
         return answer(&Cli::command().error(ErrorKind::ArgumentConflict, reason));
     }
     let choice = match cli.color {
@@ -344,6 +361,7 @@ pub(crate) fn run() -> ExitCode {
             signals::survive_size_limit();
             return diff::run(args);
         }
+        Command::Watch(args) => return watch::run(args),
         Command::Explain(args) => return explain::run(args),
         Command::Policy(command) => policy::run(command),
         Command::Completions(args) => manual::completions(args),

@@ -131,7 +131,7 @@ fn request(case: &Case) -> Result<Request, Box<dyn Error>> {
         format!("{}: arguments: {reason}", case.path(FACTS).display())
     };
     let args = super::dump_args(arguments).map_err(mistake)?;
-    Ok(dump::adjusted(Request::new(case.dump_type), &args)?)
+    Ok(dump::adjusted(Request::new(case.dump_type), &args.make, None)?)
 }
 
 /// Dumps the process with the callback of the case. Returns the findings of the linter as well.

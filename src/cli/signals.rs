@@ -22,41 +22,41 @@ pub(super) fn leave_interrupts_to_others() {
 
 /// Blocks the signals with which a terminal stops the program, such as Ctrl-Z, as long as this
 /// exists. A stopped dumper would not resume its target. The signals take effect afterwards.
-pub(super) struct Unstoppable;
+pub(super) struct Unstoppable {
+    #[cfg(unix)]
+    before: Option<unix::SigSet>,
+}
 
 impl Unstoppable {
     pub(super) fn new() -> Self {
-        #[cfg(unix)]
-        unix::block(&unix::STOPS);
-        Self
+        Self {
+            #[cfg(unix)]
+            before: unix::block(&unix::STOPS),
+        }
     }
 }
 
 impl Drop for Unstoppable {
     fn drop(&mut self) {
         #[cfg(unix)]
-        unix::unblock(&unix::STOPS);
+        if let Some(before) = &self.before {
+            // It cannot fail: the set is valid.
+            let _ = before.thread_set_mask();
+        }
     }
 }
 
 #[cfg(unix)]
 mod unix {
-    use nix::sys::signal::SigSet;
-    pub(super) use nix::sys::signal::Signal;
+    use nix::sys::signal::SigmaskHow;
+    pub(super) use nix::sys::signal::{SigSet, Signal};
 
     pub(super) const STOPS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
 
-    fn set(signals: &[Signal]) -> SigSet {
-        signals.iter().copied().collect()
-    }
-
-    // Neither call can fail: the sets are valid.
-
-    pub(super) fn block(signals: &[Signal]) {
-        let _ = set(signals).thread_block();
-    }
-
-    pub(super) fn unblock(signals: &[Signal]) {
-        let _ = set(signals).thread_unblock();
+    /// Blocks signals. Returns those that were blocked before. The call cannot fail, because the
+    /// set is valid.
+    pub(super) fn block(signals: &[Signal]) -> Option<SigSet> {
+        let set: SigSet = signals.iter().copied().collect();
+        set.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok()
     }
 }

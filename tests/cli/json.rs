@@ -9,7 +9,7 @@ use crate::support::dumper::dumpwright;
 use crate::support::repository;
 
 /// The keys in the tables of one section of the document.
-fn documented(chapter: &str, tables: std::ops::Range<usize>) -> BTreeSet<String> {
+pub fn documented(chapter: &str, tables: std::ops::Range<usize>) -> BTreeSet<String> {
     let document = std::fs::read_to_string(repository().join("docs/json.md")).unwrap();
     let start = format!("## `{chapter}`\n");
     let text = document.split(&start).nth(1).expect("the chapter");
@@ -27,7 +27,7 @@ fn documented(chapter: &str, tables: std::ops::Range<usize>) -> BTreeSet<String>
     keys.map(|key| key.trim_matches('`').to_owned()).collect()
 }
 
-fn keys(object: &Value) -> BTreeSet<String> {
+pub fn keys(object: &Value) -> BTreeSet<String> {
     object.as_object().expect("an object").keys().cloned().collect()
 }
 
@@ -59,6 +59,17 @@ fn each_object_has_the_documented_keys_and_a_version() {
     let mut expected = documented("dump", 1..2);
     expected.extend(["version", "file", "status"].map(str::to_owned));
     assert_eq!(keys(&failed), expected);
+    // A program that has not crashed.
+    let none = dumpwright()
+        .args(["dump", "--json", "--exec", "-o"])
+        .arg(folder.file("none"))
+        .args(["--", "true"])
+        .output()
+        .unwrap();
+    let none: Value = serde_json::from_slice(&none.stdout).unwrap();
+    let mut expected = documented("dump", 2..3);
+    expected.extend(["version", "file", "status"].map(str::to_owned));
+    assert_eq!(keys(&none), expected);
     let shown = run(&["show", "--json"]);
     assert_eq!(keys(&shown), documented("show", 0..1));
     let checked = run(&["check", "--json"]);

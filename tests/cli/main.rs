@@ -9,7 +9,9 @@
 //! target dies during the dump; a process that is dumped although another one was named; a policy
 //! that is not obeyed, or a secret that it does not keep; an explanation that differs from the
 //! dump; a difference between dumps that is not found; a handler of cores whose dump differs from
-//! the core, that loses a core, or that does not set back what it has replaced.
+//! the core, that loses a core, or that does not set back what it has replaced;
+//! a limit that is crossed without a dump, or a dump without a crossed limit; a supervised program
+//! that is ended, or does not get its signals.
 
 mod attempt;
 mod browser;
@@ -35,5 +37,6 @@ mod short;
 mod summary;
 mod target;
 mod terminal;
+mod watch;
 
 use dumpwright_fixtures as support;

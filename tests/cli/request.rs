@@ -175,7 +175,7 @@ fn arguments_that_make_no_sense_together() {
         (&["--pid", "1", "-o", file, "--max-pause", "0s"], "--max-pause"),
         (&["--pid", "1", "-o", file, "--max-pause", "ms"], "500ms or 2s"),
         (&["--pid", "1", "-o", file, "--max-pause", "1.5s"], "500ms or 2s"),
-        (&["--pid", "1", "-o", file, "--max-pause", "2m"], "500ms or 2s"),
+        (&["--pid", "1", "-o", file, "--max-pause", "2d"], "500ms or 2s"),
         (
             &["--pid", "1", "-o", file, "--max-pause", "18446744073709552s"],
             "500ms or 2s",

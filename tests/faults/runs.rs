@@ -121,7 +121,10 @@ impl Bench {
         let still = || support::victim::bare("still");
         match (&self.victim, self.source) {
             (Some(victim), _) => command.args(["--pid", &victim.pid().to_string()]),
-            (None, Source::Crashing) => command.args(["--exec", "--"]).arg(still()).arg("crash"),
+            (None, Source::Crashing) => command
+                .args(["--exec", "--after", "never", "--"])
+                .arg(still())
+                .arg("crash"),
             // `injecting` ends the wait.
             (None, _) => command
                 .args(["--exec", "--after", "3600000", "--"])

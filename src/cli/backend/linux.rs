@@ -209,17 +209,22 @@ pub(in crate::cli) struct RunningProcess {
 
 /// Lists the running processes, without threads of the kernel.
 pub(in crate::cli) fn processes() -> Result<Vec<RunningProcess>, String> {
-    let entries = std::fs::read_dir("/proc").map_err(|error| format!("cannot list /proc: {error}"))?;
-    let ids = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut found: Vec<_> = ids.filter_map(running).collect();
+    let mut found: Vec<_> = process_ids()?.into_iter().filter_map(running).collect();
     found.sort_by_key(|process| process.pid);
     Ok(found)
 }
 
+/// Lists the ids of all processes.
+pub(in crate::cli) fn process_ids() -> Result<Vec<u32>, String> {
+    let entries = std::fs::read_dir("/proc").map_err(|error| format!("cannot list /proc: {error}"))?;
+    let ids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(ids.collect())
+}
+
 /// Returns what is known about a process, or `None` if it has ended or belongs to the kernel.
-fn running(pid: u32) -> Option<RunningProcess> {
+pub(in crate::cli) fn running(pid: u32) -> Option<RunningProcess> {
     let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let arguments = String::from_utf8_lossy(&arguments);
     let first = arguments.split('\0').next().filter(|first| !first.is_empty())?;
