@@ -586,17 +586,11 @@ fn status(at: i32, path: &std::ffi::CStr, flags: i32) -> io::Result<FileStatus> 
     // SAFETY: statx is a plain structure of integers, for which zeros are valid.
     let mut answer: libc::statx = unsafe { std::mem::zeroed() };
     let flags = flags | libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
+    let wanted = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_INO | libc::STATX_MNT_ID;
+    // musl 1.2.3 has no function for this call.
     // SAFETY: `path` ends with a zero byte, and `answer` has the size that the call writes. Both
     // outlive the call.
-    let result = unsafe {
-        libc::statx(
-            at,
-            path.as_ptr(),
-            flags,
-            libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_INO | libc::STATX_MNT_ID,
-            &raw mut answer,
-        )
-    };
+    let result = unsafe { libc::syscall(libc::SYS_statx, at, path.as_ptr(), flags, wanted, &raw mut answer) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }

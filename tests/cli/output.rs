@@ -19,7 +19,7 @@ use crate::support::child::KilledOnDrop;
 use crate::support::dumper::dumpwright;
 use crate::support::proc;
 use crate::support::victim::{self, Victim};
-use crate::support::{dumper, run_well};
+use crate::support::{dumper, repository, run_well};
 
 /// Fails to dump a victim into this file, and checks that the victim still runs.
 fn refused(victim: &mut Victim, file: &Path, more: &[&str]) -> String {
@@ -250,6 +250,30 @@ fn a_disk_without_room() {
     );
     proc::assert_released(victim.pid());
     victim.ping();
+}
+
+/// As in a root folder that has nothing else.
+#[test]
+fn a_dump_of_a_simulated_process_needs_no_proc() {
+    if !proc::is_root() {
+        // Only root can hide it.
+        return;
+    }
+    let folder = Folder::new();
+    let file = folder.file("plain.dmp");
+    let scenario = repository().join("testdata/cases/plain/scenario.toml");
+    let script = "mount -t tmpfs none /proc || exit 99; exec \"$@\"";
+    let outcome = Outcome::of(
+        Command::new("unshare")
+            .args(["--mount", "sh", "-c", script, "sh"])
+            .arg(dumpwright().get_program())
+            .args(["dump", "--scenario"])
+            .arg(scenario)
+            .arg("-o")
+            .arg(&file),
+    );
+    assert_eq!(outcome.status.code(), Some(0), "{outcome:?}");
+    folder.assert_holds(&["plain.dmp"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The stack traces of `show`, compared with LLDB's for programs in C, C++ and Rust, with and
-//! without frame pointers.
+//! without frame pointers, and in Go, which always has them.
 //!
 //! Would catch: a frame that is left out, added or in another place; a function with another name
 //! than LLDB gives it; a trace that ends early; a binary that is used although it is another build;
@@ -187,6 +187,17 @@ fn rust_functions_are_those_of_lldb() {
         ];
         judge(&rust(frames), &functions, Extent::Whole);
     }
+}
+
+#[test]
+fn go_functions_are_those_of_lldb() {
+    let functions = [
+        "main.main",
+        "bufio.(*Scanner).Scan",
+        "os.(*File).Read",
+        "runtime.futex",
+    ];
+    judge(&victim::go(), &functions, Extent::Whole);
 }
 
 /// A copy of a victim that tests may strip and replace.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use dumpwright::read::{CodeView, Module};
 use framehop::ModuleSectionInfo;
-use object::{LittleEndian, Object, ObjectSection, ObjectSegment, ReadCache, ReadRef};
+use miniz_oxide::inflate;
+use object::{CompressionFormat, LittleEndian, Object, ObjectSection, ObjectSegment, ReadCache, ReadRef};
 
 use super::names::Functions;
 
@@ -230,14 +231,34 @@ fn tables<'data>(file: &object::File<'data, impl ReadRef<'data>>, linked_at: u64
     let with_data = with_data.iter().filter_map(|name| section(name, true));
     let others = others.iter().filter_map(|name| section(name, false));
     let mut sections: Vec<_> = with_data.chain(others).collect();
-    // The index alone is of no use.
     if !sections
         .iter()
         .any(|(name, _, data)| *name == ".eh_frame" && !data.is_empty())
     {
+        // The index alone is of no use.
         sections.retain(|(name, ..)| *name != ".eh_frame_hdr");
+        let debug_frame = debug_frame(file);
+        sections.extend(debug_frame.map(|data| (".debug_frame", 0..data.len() as u64, data)));
     }
     Tables { linked_at, sections }
+}
+
+/// Returns the unwind table among the sections for debuggers. Programs in Go have only this one,
+/// and Go's linker compresses it.
+fn debug_frame<'data>(file: &object::File<'data, impl ReadRef<'data>>) -> Option<Vec<u8>> {
+    let section = file.section_by_name(".debug_frame")?;
+    if section.size() > LONGEST_TABLE {
+        return None;
+    }
+    let compressed = section.compressed_data().ok()?;
+    let size = usize::try_from(compressed.uncompressed_size).ok()?;
+    match compressed.format {
+        CompressionFormat::None => Some(compressed.data.to_vec()),
+        CompressionFormat::Zlib if compressed.uncompressed_size <= LONGEST_TABLE => {
+            inflate::decompress_to_vec_zlib_with_limit(compressed.data, size).ok()
+        }
+        _ => None,
+    }
 }
 
 /// Adds the functions of the separate debug file, if the binary has one: by its build id, or by the

@@ -106,13 +106,15 @@ impl Folder {
     pub(super) fn link_file(&self, file: &File, name: &OsStr) -> io::Result<()> {
         let handle = format!("/proc/self/fd/{}", file.as_raw_fd());
         let follow = AtFlags::AT_SYMLINK_FOLLOW;
-        Ok(nix::unistd::linkat(
-            AT_FDCWD,
-            handle.as_str(),
-            &self.0,
-            name,
-            follow,
-        )?)
+        match nix::unistd::linkat(AT_FDCWD, handle.as_str(), &self.0, name, follow) {
+            // There is no /proc, as in a bare root folder. The direct way needs CAP_DAC_READ_SEARCH
+            // before Linux 6.10.
+            Err(Errno::ENOENT) => {
+                let empty = AtFlags::AT_EMPTY_PATH;
+                Ok(nix::unistd::linkat(file, "", &self.0, name, empty)?)
+            }
+            other => Ok(other?),
+        }
     }
 
     /// Gives a file a second name, which does not exist yet.
