@@ -264,9 +264,9 @@ enum Command {
     /// Write dumps instead of cores: the program that the kernel starts when a process crashes
     ///
     /// The kernel starts it if core_pattern names it (core(5)); the command install arranges that.
-    /// The dump has the registers from the core and the memory from the process, which still exists.
-    /// No core is written, so that a crash of a large process costs little. If there can be no dump,
-    /// the core goes where it would have gone otherwise.
+    /// The dump has the registers from the core and the memory from the process, which still
+    /// exists. No core is written, so that a crash of a large process costs little. If there can be
+    /// no dump, the core goes where it would have gone otherwise.
     #[cfg(target_os = "linux")]
     #[command(
         args_override_self = true,

@@ -17,7 +17,7 @@ use minidump::{
     MinidumpThreadList,
 };
 use object::LittleEndian;
-use object::elf::{FileHeader64, NT_PRSTATUS, PT_LOAD};
+use object::elf::{FileHeader64, NT_PRFPREG, NT_PRSTATUS, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 use serde_json::Value;
 
@@ -182,8 +182,7 @@ fn core(bytes: &[u8]) -> (Vec<CoreOfThread>, Vec<(u64, &[u8])>) {
                         .collect(),
                     fxsave: Vec::new(),
                 }),
-                // NT_FPREGSET
-                kind if u32::from(kind) == 2 && note.name() == b"CORE" => {
+                NT_PRFPREG if note.name() == b"CORE" => {
                     threads.last_mut().unwrap().fxsave = contents.to_vec();
                 }
                 _ => {}

@@ -42,11 +42,11 @@ impl PlainCore {
     /// The memory, if the core has all of it.
     fn memory(&self, address: u64, length: u64) -> Option<Vec<u8>> {
         let file = self.file();
-        let found = file.segments().find_map(|segment| {
+        let mut segments = file.segments();
+        segments.find_map(|segment| {
             let range = segment.data_range(address, length).expect("it is whole");
             range.map(<[u8]>::to_vec)
-        });
-        found
+        })
     }
 
     /// The general registers of each thread, in the order of the core.
@@ -496,7 +496,7 @@ fn a_core_of_gcore_and_the_live_process_are_the_same() {
         eprintln!("SKIPPED: gcore (of the package gdb) is not installed");
         return;
     }
-    let mut victim = steady(&victim::live("parked"));
+    let victim = steady(&victim::live("parked"));
     let live = Capture::of(victim.pid(), "normal");
     let gcore = Command::new("gcore")
         .arg("-o")
@@ -532,8 +532,6 @@ fn a_core_of_gcore_and_the_live_process_are_the_same() {
         };
         assert!(stack(&cored) == stack(&live.dump), "stack of {}", live_thread.id);
     }
-    drop(live);
-    victim.ping();
 }
 
 /// Without an option for the output, the file is named after the program in the core.

@@ -27,7 +27,11 @@ impl SampleCore {
             note("CORE", PRSTATUS, &status(42, 11, 0x40_1000, 0x7ff0_0100)),
             note("CORE", PRPSINFO, &process(41, "sample", "./sample --all")),
             note("CORE", SIGINFO, &siginfo(11, 1, 0x18)),
-            note("CORE", AUXV, &words(&[6, 4096, 9, 0x40_0000, 0, 0])),
+            note(
+                "CORE",
+                AUXV,
+                &words(&[6, 4096, 9, 0x40_0000, 25, 0x7ff0_0f00, 0, 0]),
+            ),
             note("CORE", FILE, &files(&[(0x40_0000, 0x40_2000, 0, "/tmp/sample")])),
             note("CORE", FPREGSET, &[0x5A; 512]),
             note("LINUX", XSTATE, &xsave()),

@@ -120,8 +120,9 @@ impl CoreFile {
     /// Reads a core from a stream, such as a pipe, to its end. `name` is its name in errors.
     ///
     /// The core is stored in a temporary file, because its parts are needed in another order. The
-    /// file is in the folder of the variable `TMPDIR`, or else in `/var/tmp`, which is on a disk. It
-    /// has no name, and only the user may read it (mode 0600). Pages of zeros take no space in it.
+    /// file is in the folder of the variable `TMPDIR`, or else in `/var/tmp`, which is on a disk.
+    /// It has no name, and only the user may read it (mode 0600). Pages of zeros take no space in
+    /// it.
     ///
     /// # Errors
     /// As for [`open`](Self::open), or the temporary file cannot be written. If the stream fails,

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::cli::backend;
 
 /// A process whose core is on standard input.
-pub(super) struct Crash {
+pub(super) struct DyingProcess {
     pub(super) pid: u32,
     /// The thread that received the signal, if it is known.
     pub(super) tid: Option<u32>,
@@ -42,7 +42,7 @@ pub(super) fn value(text: &str) -> Result<(char, String), String> {
     }
 }
 
-impl Crash {
+impl DyingProcess {
     /// Finds the process.
     ///
     /// # Errors
@@ -268,9 +268,9 @@ mod tests {
 
     use super::*;
 
-    fn crash(values: &[&str]) -> Crash {
+    fn crash(values: &[&str]) -> DyingProcess {
         let own = std::process::id();
-        Crash {
+        DyingProcess {
             pid: own,
             tid: None,
             alive: own,
@@ -304,7 +304,7 @@ mod tests {
         let own = std::process::id().to_string();
         let error = |values: &[&str]| {
             let values: Vec<_> = values.iter().map(|text| value(text).unwrap()).collect();
-            Crash::find(&values).err().unwrap()
+            DyingProcess::find(&values).err().unwrap()
         };
         assert!(error(&["s=11"]).contains("P=%P"));
         assert!(error(&["P=0"]).contains("P=%P"));

@@ -18,7 +18,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid};
 
-use super::crash::{Crash, Dumpable};
+use super::crash::{Dumpable, DyingProcess};
 
 /// The size in bytes of the parts in which a core is copied.
 const PART: usize = 64 << 10;
@@ -30,7 +30,7 @@ const PART: usize = 64 << 10;
 /// The core is lost. The error has the reason.
 pub(super) fn send(
     pattern: &str,
-    crash: Option<&Crash>,
+    crash: Option<&DyingProcess>,
     front: &[u8],
     rest: &mut dyn Read,
 ) -> Result<String, String> {
@@ -61,7 +61,7 @@ pub(super) fn send(
 }
 
 /// The name of the file. `kernel.core_uses_pid` adds the process id to names that do not have it.
-fn file_name(pattern: &str, crash: &Crash) -> String {
+fn file_name(pattern: &str, crash: &DyingProcess) -> String {
     let uses_pid = fs::read_to_string("/proc/sys/kernel/core_uses_pid").is_ok_and(|text| text.trim() == "1");
     match uses_pid && !pattern.contains("%p") {
         true => crash.filled(&format!("{pattern}.%p")),
@@ -70,7 +70,7 @@ fn file_name(pattern: &str, crash: &Crash) -> String {
 }
 
 /// Starts a program that reads the core.
-fn pipe(program: &str, crash: &Crash, core: &mut dyn Read) -> Result<String, String> {
+fn pipe(program: &str, crash: &DyingProcess, core: &mut dyn Read) -> Result<String, String> {
     // The kernel also divides the pattern first, so that values cannot become several arguments.
     let words: Vec<String> = program
         .split_ascii_whitespace()
@@ -98,7 +98,7 @@ fn pipe(program: &str, crash: &Crash, core: &mut dyn Read) -> Result<String, Str
 }
 
 /// Creates the file, and gives up the rights that the process did not have.
-fn create(name: &str, crash: &Crash) -> io::Result<File> {
+fn create(name: &str, crash: &DyingProcess) -> io::Result<File> {
     let other = |text: &str| io::Error::other(text.to_owned());
     let new = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
     match crash.dumpable() {

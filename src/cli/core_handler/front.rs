@@ -19,17 +19,17 @@ pub(super) fn read(core: &mut impl Read, front: &mut Vec<u8>) -> io::Result<()> 
     if front[..4] != *b"\x7fELF" || front[5] != 1 {
         return Err(malformed("it is not an ELF file for x86"));
     }
-    let layout = match front[4] {
-        1 => Layout::NARROW,
-        2 => Layout::WIDE,
+    let class = match front[4] {
+        1 => CoreClass::NARROW,
+        2 => CoreClass::WIDE,
         _ => return Err(malformed("its ELF class is not known")),
     };
-    up_to(core, front, layout.header)?;
-    let table = layout.word(front, layout.programs_at);
-    let count = u64::from(half(front, layout.programs_at_count));
+    up_to(core, front, class.header)?;
+    let table = class.word(front, class.programs_at);
+    let count = u64::from(half(front, class.programs_at_count));
     // The first header is that of the notes, and the notes follow the table.
-    let first_end = table.saturating_add(layout.entry);
-    if table < layout.header || first_end > LONGEST {
+    let first_end = table.saturating_add(class.entry);
+    if table < class.header || first_end > LONGEST {
         return Err(malformed("its program headers are elsewhere"));
     }
     up_to(core, front, first_end)?;
@@ -37,8 +37,8 @@ pub(super) fn read(core: &mut impl Read, front: &mut Vec<u8>) -> io::Result<()> 
     if count == 0 || u32_at(front, at) != PT_NOTE {
         return Err(malformed("its first program header is not that of the notes"));
     }
-    let start = layout.word(front, at + layout.offset);
-    let size = layout.word(front, at + layout.size);
+    let start = class.word(front, at + class.offset);
+    let size = class.word(front, at + class.size);
     let end = start.saturating_add(size);
     if start < first_end || end > LONGEST {
         return Err(malformed("its notes are too long"));
@@ -57,7 +57,7 @@ fn up_to(core: &mut impl Read, front: &mut Vec<u8>, length: u64) -> io::Result<(
 }
 
 /// Where the fields are (elf(5)).
-struct Layout {
+struct CoreClass {
     /// The size of the ELF header.
     header: u64,
     programs_at: usize,
@@ -70,7 +70,7 @@ struct Layout {
     is_wide: bool,
 }
 
-impl Layout {
+impl CoreClass {
     const NARROW: Self = Self {
         header: 52,
         programs_at: 28,

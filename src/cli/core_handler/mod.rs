@@ -152,8 +152,8 @@ struct HandlerOptions {
 
     /// Select where the core goes if there is no dump: a pattern as in core_pattern, or none
     ///
-    /// The default is the pattern that install has replaced. The name of a file is that of the core,
-    /// and a pattern that begins with | starts a program that reads the core. Sockets (@) are not
+    /// The default is the pattern that install has replaced. A pattern that begins with | starts a
+    /// program that reads the core; other patterns are names of files. Sockets (@) are not
     /// supported.
     #[arg(long, value_name = "PATTERN", help_heading = LIMITS)]
     fallback: Option<String>,

@@ -16,7 +16,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid};
 use serde_json::Value;
 
-use super::crash::{Crash, Dumpable};
+use super::crash::{Dumpable, DyingProcess};
 use super::journal::Journal;
 use super::settings::Settings;
 use super::{CoreHandlerArgs, HandlerOptions, OwnerArg, fallback, front, rate};
@@ -54,14 +54,14 @@ pub(super) fn run(args: &CoreHandlerArgs) -> ExitCode {
     nix::unistd::alarm::set(seconds(options.deadline + GRACE));
     let mut core = io::stdin().lock();
     let mut front = Vec::new();
-    let found = Crash::find(&args.values);
+    let found = DyingProcess::find(&args.values);
     let made = match (unusable, &found) {
-        (Some(reason), _) => Err(Failure::Other(reason)),
-        (None, Err(reason)) => Err(Failure::Other(reason.clone())),
+        (Some(reason), _) => Err(NoDump::Other(reason)),
+        (None, Err(reason)) => Err(NoDump::Other(reason.clone())),
         (None, Ok(crash)) => front::read(&mut core, &mut front)
-            .map_err(|error| Failure::Other(format!("the core cannot be used: {error}")))
+            .map_err(|error| NoDump::Other(format!("the core cannot be used: {error}")))
             .and_then(|()| {
-                Attempt {
+                DumpAttempt {
                     options,
                     crash,
                     started,
@@ -76,13 +76,13 @@ pub(super) fn run(args: &CoreHandlerArgs) -> ExitCode {
             journal.say(&format!("{who} crashed: {done}"));
             return ExitCode::SUCCESS;
         }
-        Err(Failure::Declined(reason)) => {
+        Err(NoDump::Declined(reason)) => {
             journal.say(&format!(
                 "{who} crashed, and there is neither a dump nor a core: {reason}"
             ));
             return ExitCode::from(FAILED);
         }
-        Err(Failure::Other(reason)) => reason,
+        Err(NoDump::Other(reason)) => reason,
     };
     // Writing a core may take long.
     nix::unistd::alarm::cancel();
@@ -104,13 +104,13 @@ pub(super) fn run(args: &CoreHandlerArgs) -> ExitCode {
 }
 
 /// Why there is no dump.
-enum Failure {
+enum NoDump {
     /// There shall be no core either.
     Declined(String),
     Other(String),
 }
 
-impl From<String> for Failure {
+impl From<String> for NoDump {
     fn from(reason: String) -> Self {
         Self::Other(reason)
     }
@@ -128,7 +128,7 @@ fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 
-fn describe(crash: &Crash) -> String {
+fn describe(crash: &DyingProcess) -> String {
     let inner = crash.inner_id(crash.pid).filter(|inner| *inner != crash.pid);
     let inner = inner
         .map(|inner| format!(", {inner} in its container"))
@@ -137,23 +137,23 @@ fn describe(crash: &Crash) -> String {
 }
 
 /// The attempt to make a dump.
-struct Attempt<'a> {
+struct DumpAttempt<'a> {
     options: &'a HandlerOptions,
-    crash: &'a Crash,
+    crash: &'a DyingProcess,
     started: Instant,
 }
 
-impl Attempt<'_> {
+impl DumpAttempt<'_> {
     /// Makes the dump. `front` is the beginning of the core.
-    fn make(&self, front: &[u8], arguments: &[OsString]) -> Result<String, Failure> {
+    fn make(&self, front: &[u8], arguments: &[OsString]) -> Result<String, NoDump> {
         let Self { options, crash, .. } = self;
         if crash.dumpable() == Dumpable::Not {
-            return Err(Failure::Declined("fs.suid_dumpable forbids it".to_owned()));
+            return Err(NoDump::Declined("fs.suid_dumpable forbids it".to_owned()));
         }
         let counts = options.settings.with_extension("rate");
         match rate::note(&counts, &crash.program(), options.rate, options.total_rate) {
             Ok(None) => {}
-            Ok(Some(reason)) => return Err(Failure::Declined(reason)),
+            Ok(Some(reason)) => return Err(NoDump::Declined(reason)),
             Err(error) => {
                 return Err(format!("{} cannot be used: {error}", counts.display()).into());
             }

@@ -15,7 +15,7 @@ use dumpwright::{Callback, CompressedSink, DumpType, Error, FileSink, Report, Re
 use nix::sys::resource::{Resource, setrlimit};
 use serde_json::{Value, json};
 
-use super::crash::Crash;
+use super::crash::DyingProcess;
 use super::{CoreHandlerArgs, HandlerOptions};
 use crate::cli::{FAILED, print, result};
 
@@ -42,12 +42,12 @@ fn described(report: &Report) -> Value {
 fn make(args: &CoreHandlerArgs, supervisor: u32) -> Result<Report, String> {
     let options = &args.options;
     native::end_with_parent(supervisor).map_err(|error| error.to_string())?;
-    let crash = Crash::find(&args.values)?;
+    let crash = DyingProcess::find(&args.values)?;
     // Everything that needs rights comes first. None of it depends on what the crashed process has
     // in its memory.
     let limit = options.max_memory.0;
     setrlimit(Resource::RLIMIT_AS, limit, limit).map_err(|errno| errno.desc().to_owned())?;
-    let answers = Answers::load(options, crash.pid).map_err(|error| error.to_string())?;
+    let answers = WorkerCallback::load(options, crash.pid).map_err(|error| error.to_string())?;
     let output = io::stdout().as_fd().try_clone_to_owned();
     let output = output.map_err(|error| format!("the file of the dump: {error}"))?;
     native::confine().map_err(|error| format!("rights cannot be given up: {error}"))?;
@@ -69,7 +69,7 @@ fn make(args: &CoreHandlerArgs, supervisor: u32) -> Result<Report, String> {
 }
 
 /// Returns the ids that the process has in its own pid namespace, if they differ.
-fn namespace_ids(crash: &Crash, thread: Option<u32>) -> Option<String> {
+fn namespace_ids(crash: &DyingProcess, thread: Option<u32>) -> Option<String> {
     let inner = crash.inner_id(crash.pid).filter(|inner| *inner != crash.pid)?;
     let thread = thread.and_then(|thread| crash.inner_id(thread));
     let thread = thread.map(|thread| format!(", and thread {thread} has received the signal"));
@@ -80,13 +80,13 @@ fn namespace_ids(crash: &Crash, thread: Option<u32>) -> Option<String> {
 }
 
 /// What answers the callback.
-struct Answers {
+struct WorkerCallback {
     policy: Option<PolicyFile>,
     texts: ProcessTexts,
     script: Option<Script>,
 }
 
-impl Answers {
+impl WorkerCallback {
     fn load(options: &HandlerOptions, pid: u32) -> Result<Self, Error> {
         let policy = options.policy.load()?;
         let needs_texts = policy.as_ref().is_some_and(PolicyFile::needs_texts);

@@ -77,7 +77,10 @@ fn everything_is_where_the_kernel_puts_it() {
         (&process.name[..], &process.arguments[..]),
         (&b"sample"[..], &b"./sample --all"[..])
     );
-    assert_eq!(notes.auxv, sample::words(&[6, 4096, 9, 0x40_0000, 0, 0]));
+    assert_eq!(
+        notes.auxv,
+        sample::words(&[6, 4096, 9, 0x40_0000, 25, 0x7ff0_0f00, 0, 0])
+    );
     let features = notes.xsave_layout.iter();
     let features: Vec<_> = features
         .map(|part| (part.number, part.offset, part.size))
