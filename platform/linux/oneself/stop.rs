@@ -158,11 +158,9 @@ impl OwnStop<'_> {
             let thread = &mut self.room.threads[index];
             read_text(self.task, tid, b"stat", &mut thread.stat);
             match thread.stat.state_and_flags() {
-                Ok((b'Z' | b'X' | b'x', _)) => {
-                    thread.ended = true;
-                    // A leader that has ended stays in the list.
-                    unknown |= tid != self.pid;
-                }
+                // It stays in the list: a leader, or a thread that has ended since the helper has
+                // attached to it.
+                Ok((b'Z' | b'X' | b'x', _)) => thread.ended = true,
                 Ok((_, flags)) if flags & PF_IO_WORKER != 0 && tid != self.pid => {
                     thread.stop = StopKind::Kernel;
                     unknown = true;
