@@ -46,7 +46,7 @@ use crate::tracer::{PATIENCE, Watch, helper_killed};
 mod room;
 mod stop;
 
-use room::Room;
+use room::StopRoom;
 use stop::{NoStop, OwnStop, StopOutcome};
 
 /// How often the stop is repeated if there are more threads than expected.
@@ -154,7 +154,7 @@ pub(crate) fn catch(
     let task = File::open("/proc/self/task").map_err(failed)?;
     let mut capacity = 2 * dir.thread_ids().map_err(failed)?.len() + 64;
     for _ in 0..ATTEMPTS {
-        let mut room = Room::new(capacity, extended.is_some());
+        let mut room = StopRoom::new(capacity, extended.is_some());
         let attempt = {
             let _turn = Turn::wait();
             StopAttempt {
@@ -200,7 +200,7 @@ impl CaughtSelf {
     fn describe(
         &mut self,
         dir: &ProcDir,
-        room: &Room,
+        room: &StopRoom,
         outcome: &StopOutcome,
         own: Option<(u32, u64)>,
         need: &Need,
@@ -280,7 +280,7 @@ struct AttemptedStop {
 }
 
 impl StopAttempt<'_> {
-    fn make(self, room: &mut Room) -> Result<AttemptedStop, Fault> {
+    fn make(self, room: &mut StopRoom) -> Result<AttemptedStop, Fault> {
         let no_helper = |errno: Errno| {
             let reason = format!(
                 "cannot start the helper process that stops the other threads: {}",
