@@ -53,8 +53,8 @@ pub fn current() -> Result<Process, dumpwright_target::Fault> {
 
 /// Opens the live process with this id.
 ///
-/// On Linux, the id of this program leads to `current`, and a debugger can dump its own debuggee under conditions that
-/// [`Process`](Process#debuggees) states.
+/// On Linux, the id of this program leads to `current`, and a debugger can dump its own debuggee
+/// under conditions that [`Process`](Process#debuggees) states.
 ///
 /// # Errors
 /// Fails if there is no such process, or if it cannot be dumped. The fault has the reason and what

@@ -46,7 +46,7 @@ use crate::tracer::{PATIENCE, Watch, helper_killed};
 mod room;
 mod stop;
 
-use room::Room;
+use room::StopRoom;
 use stop::{NoStop, OwnStop, StopOutcome};
 
 /// How often the stop is repeated if there are more threads than expected.
@@ -154,10 +154,10 @@ pub(crate) fn catch(
     let task = File::open("/proc/self/task").map_err(failed)?;
     let mut capacity = 2 * dir.thread_ids().map_err(failed)?.len() + 64;
     for _ in 0..ATTEMPTS {
-        let mut room = Room::new(capacity, extended.is_some());
+        let mut room = StopRoom::new(capacity, extended.is_some());
         let attempt = {
             let _turn = Turn::wait();
-            Attempt {
+            StopAttempt {
                 task: &task,
                 pid: dir.pid,
                 with_caller,
@@ -200,7 +200,7 @@ impl CaughtSelf {
     fn describe(
         &mut self,
         dir: &ProcDir,
-        room: &Room,
+        room: &StopRoom,
         outcome: &StopOutcome,
         own: Option<(u32, u64)>,
         need: &Need,
@@ -261,7 +261,7 @@ impl CaughtSelf {
 }
 
 /// One attempt to stop the threads.
-struct Attempt<'a> {
+struct StopAttempt<'a> {
     task: &'a File,
     pid: u32,
     with_caller: bool,
@@ -270,7 +270,7 @@ struct Attempt<'a> {
 }
 
 /// What came of it.
-struct Attempted {
+struct AttemptedStop {
     outcome: Result<StopOutcome, NoStop>,
     pause: Duration,
     /// The calling thread, and its signal mask.
@@ -279,8 +279,8 @@ struct Attempted {
     note: Option<Diagnostic>,
 }
 
-impl Attempt<'_> {
-    fn make(self, room: &mut Room) -> Result<Attempted, Fault> {
+impl StopAttempt<'_> {
+    fn make(self, room: &mut StopRoom) -> Result<AttemptedStop, Fault> {
         let no_helper = |errno: Errno| {
             let reason = format!(
                 "cannot start the helper process that stops the other threads: {}",
@@ -329,7 +329,7 @@ impl Attempt<'_> {
                           (PR_SET_PTRACER); a process that had this permission before has lost it";
             Diagnostic::note(Subject::Process, reason)
         });
-        Ok(Attempted {
+        Ok(AttemptedStop {
             outcome,
             pause,
             caller,

@@ -5,8 +5,8 @@
 //! ever because a thread was stopped that has a lock; a program that does not survive thousands of
 //! dumps while its threads allocate, load libraries, fork and end.
 //!
-//! Each test runs in a process of its own, which it dumps. It needs the right to trace itself: root,
-//! or `kernel.yama.ptrace_scope` below 2; in a container the capability SYS_PTRACE.
+//! Each test runs in a process of its own, which it dumps. It needs the right to trace itself:
+//! root, or `kernel.yama.ptrace_scope` below 2; in a container the capability SYS_PTRACE.
 #![cfg(target_os = "linux")]
 
 mod storm;

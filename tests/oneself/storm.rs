@@ -132,5 +132,6 @@ fn a_restless_program_dumps_itself() {
 #[ignore = "takes long"]
 fn a_restless_program_dumps_itself_thousands_of_times() {
     let count = std::env::var("DUMPWRIGHT_TEST_CAPTURES");
+    alone!(long);
     dumps(count.map_or(10_000, |count| count.parse().expect("a number")));
 }

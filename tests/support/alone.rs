@@ -12,16 +12,24 @@ use crate::proc::until;
 /// test only. The calling process returns from the test when that has ended.
 #[macro_export]
 macro_rules! alone {
-    () => {{
+    () => {
+        $crate::alone!(false)
+    };
+    // It may take any time.
+    (long) => {
+        $crate::alone!(true)
+    };
+    ($long:literal) => {{
         fn here() {}
-        if !$crate::alone::is_alone(&here) {
+        if !$crate::alone::is_alone(&here, $long) {
             return;
         }
     }};
 }
 
-/// Whether the test around `here` runs in a process of its own. If not, it was run in one.
-pub fn is_alone<T>(_here: &T) -> bool {
+/// Whether the test around `here` runs in a process of its own. If not, it was run in one. Unless
+/// it is a `long` one, it has to end some time.
+pub fn is_alone<T>(_here: &T, long: bool) -> bool {
     const VARIABLE: &str = "DUMPWRIGHT_TEST_ALONE";
     let path = std::any::type_name::<T>();
     let (_, name) = path.split_once("::").expect("it is in a crate");
@@ -46,6 +54,9 @@ pub fn is_alone<T>(_here: &T) -> bool {
             .unwrap_or_else(|error| panic!("cannot start {name} again: {error}")),
     );
     let mut status = None;
+    if long {
+        status = Some(child.wait().expect("it is a child"));
+    }
     until(name, || {
         status = child.try_wait().expect("it is a child");
         status.is_some()

@@ -58,11 +58,11 @@
  *  - Paths contain slashes, and module names do not end with .dll or .exe.
  *  - A process handle is the process id: (HANDLE)(intptr_t)pid or DUMPWRIGHT_PID(pid). To dump a
  *    process by its process descriptor (pidfd), use dumpwright_request_pidfd.
- *  - A process can dump itself, as examples/c/dump_itself.c does. The other threads are stopped for
- *    a moment, in which the process is cloned; the thread that makes the dump is not in it. The
- *    callback runs on the caller's thread while the others run, and may do anything. The caller's
- *    registers are those of a thread that waits in MiniDumpWriteDump. The system must permit a child
- *    to trace its parent; the message of a failure says what is missing.
+ *  - A process can dump itself, as examples/c/dump_itself.c does. The other threads are stopped
+ *    for a moment, in which the process is cloned. The callback runs on the caller's thread while
+ *    the others run, and may do anything. The thread of the library is not in the dump. The
+ *    caller's registers are those of a thread that waits in MiniDumpWriteDump. The system must
+ *    permit a child to trace its parent; the message of a failure says what is missing.
  *    For crashes, dumpwright_crash_install has another process make the dump.
  *  - Another process that makes the dump may need permission: prctl(PR_SET_PTRACER). Its callback
  *    must not compare thread ids with GetCurrentThreadId(), as it may in the dumped process.

@@ -178,7 +178,8 @@ fn a_program_dumps_itself() {
             .collect();
         assert_eq!(text, format!("{} this thread\n", ids[0]), "{compiler} {flags:?}");
         assert_eq!(ids.len(), 1);
-        let stack = threads.threads[0].stack_memory(&UnifiedMemoryList::default());
+        let memory = UnifiedMemoryList::default();
+        let stack = threads.threads[0].stack_memory(&memory);
         assert!(stack.is_some(), "{compiler} {flags:?}");
     }
 }

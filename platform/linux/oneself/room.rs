@@ -95,7 +95,7 @@ impl FoundThread {
 
 /// The memory.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct StopRoom {
     /// The largest number of threads.
     capacity: usize,
     pub(super) threads: Vec<FoundThread>,
@@ -118,7 +118,7 @@ pub(super) struct Room {
     pub(super) register_calls: Vec<Call>,
 }
 
-impl Room {
+impl StopRoom {
     /// Allocates memory for this number of threads, with or without extended registers.
     pub(super) fn new(capacity: usize, extended: bool) -> Self {
         /// Besides those for each thread.
@@ -308,20 +308,20 @@ mod tests {
     #[test]
     fn the_list_has_this_thread_and_ends_where_the_room_does() {
         let task = task();
-        let mut room = Room::new(4096, false);
+        let mut room = StopRoom::new(4096, false);
         assert_eq!(room.list(task.as_raw_fd()), Ok(true));
         assert!(room.listed.contains(&tid()), "{:?}", room.listed);
         assert!(room.listed.contains(&std::process::id()));
         let again = room.listed.len();
         assert_eq!(room.list(task.as_raw_fd()), Ok(true));
         assert!(room.listed.len() <= again + 64, "it begins anew");
-        assert_eq!(Room::new(1, false).list(task.as_raw_fd()), Ok(false));
+        assert_eq!(StopRoom::new(1, false).list(task.as_raw_fd()), Ok(false));
     }
 
     #[test]
     fn each_thread_has_one_place_until_it_has_ended() {
         const THREADS: u32 = 1000;
-        let mut room = Room::new(THREADS as usize, false);
+        let mut room = StopRoom::new(THREADS as usize, false);
         let ids = |step: u32| (0..THREADS).map(move |number| 1 + number * step);
         for (index, id) in ids(32768).enumerate() {
             assert_eq!(room.note(id), Some((index, true)));

@@ -1,15 +1,15 @@
 //! Stops the other threads of this process, reads their registers, and clones the process.
 //!
 //! While they are stopped, this thread must not wait for anything that they may hold. So nothing in
-//! this file allocates, frees, locks or formats; all memory is in the [`Room`]. It does the same as
-//! [`freeze`](crate::freeze), whose comments explain the order of the requests.
+//! this file allocates, frees, locks or formats; all memory is in the [`StopRoom`]. It does the
+//! same as [`freeze`](crate::freeze), whose comments explain the order of the requests.
 
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::room::{FoundThread, Room, ShortText, affinity, is_socket, read_text};
+use super::room::{FoundThread, ShortText, StopRoom, affinity, is_socket, read_text};
 use crate::clone::restart;
 use crate::freeze::{NAPS, PASSES, PATIENCE, StopKind, Tie, UNINTERRUPTIBLE_PATIENCE};
 use crate::helper::{DirectHelper, HelperEnded, StartedClone};
@@ -49,7 +49,7 @@ impl From<HelperEnded> for NoStop {
 /// A stop of the other threads.
 pub(super) struct OwnStop<'a> {
     pub(super) helper: &'a DirectHelper,
-    pub(super) room: &'a mut Room,
+    pub(super) room: &'a mut StopRoom,
     /// The directory `/proc/self/task`.
     pub(super) task: RawFd,
     pub(super) pid: u32,
@@ -110,7 +110,7 @@ impl OwnStop<'_> {
 
     /// Releases all threads that have stopped. The end of the helper releases the others.
     pub(super) fn release(&mut self) {
-        let Room {
+        let StopRoom {
             threads,
             infos,
             calls,
@@ -158,11 +158,9 @@ impl OwnStop<'_> {
             let thread = &mut self.room.threads[index];
             read_text(self.task, tid, b"stat", &mut thread.stat);
             match thread.stat.state_and_flags() {
-                Ok((b'Z' | b'X' | b'x', _)) => {
-                    thread.ended = true;
-                    // A leader that has ended stays in the list.
-                    unknown |= tid != self.pid;
-                }
+                // It stays in the list: a leader, or a thread that has ended since the helper has
+                // attached to it.
+                Ok((b'Z' | b'X' | b'x', _)) => thread.ended = true,
                 Ok((_, flags)) if flags & PF_IO_WORKER != 0 && tid != self.pid => {
                     thread.stop = StopKind::Kernel;
                     unknown = true;
@@ -175,7 +173,7 @@ impl OwnStop<'_> {
                 Ok(_) | Err(_) => {}
             }
         }
-        let Room { threads, calls, .. } = &mut *self.room;
+        let StopRoom { threads, calls, .. } = &mut *self.room;
         let mut batch = Batch::reusing(std::mem::take(calls));
         let is_new = |thread: &FoundThread| thread.fresh && !thread.ended && thread.stop == StopKind::Pending;
         for thread in threads.iter().filter(|thread| is_new(thread)) {
@@ -228,7 +226,7 @@ impl OwnStop<'_> {
                 tv_sec: 0,
                 tv_nsec: libc::c_long::from(nap.subsec_nanos()),
             };
-            let Room {
+            let StopRoom {
                 threads,
                 infos,
                 calls,
@@ -286,7 +284,7 @@ impl OwnStop<'_> {
 
     /// Whether every thread that had stopped is still stopped, and none has ended.
     fn still_holding(&mut self) -> Result<bool, NoStop> {
-        let Room {
+        let StopRoom {
             threads,
             infos,
             calls,
@@ -327,7 +325,7 @@ impl OwnStop<'_> {
     /// Reads the registers of all threads that have stopped, and of the calling one, and makes the
     /// clone.
     fn read_and_clone(&mut self, until: &libc::timespec) -> Result<(StartedClone, Results), NoStop> {
-        let Room {
+        let StopRoom {
             threads,
             buffers,
             masks,
@@ -361,7 +359,7 @@ impl OwnStop<'_> {
 
     /// Makes the kernel repeat the system calls that the stop has ended with EINTR.
     fn repeat_calls(&mut self) -> Result<usize, NoStop> {
-        let Room {
+        let StopRoom {
             threads,
             buffers,
             calls,

@@ -334,10 +334,8 @@ fn the_program_sees_nothing_of_it() {
         clones.extend(others);
         // A thread that waits for any child sees only those of the program.
         // SAFETY: waitpid takes numbers, and a null pointer because no status is wanted.
-        assert_eq!(
-            unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) },
-            0
-        );
+        let ended = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) };
+        assert_eq!(ended, 0);
         frozen.thaw();
     }
     assert_eq!(clones.len(), 10, "one clone each");
@@ -357,6 +355,7 @@ fn the_program_sees_nothing_of_it() {
     );
     drop(input);
     assert_eq!(waits.join().expect("no panic"), (pid, 0));
+    assert!(child.wait().is_err(), "that thread has waited for it");
     assert!(!has_children());
     assert_eq!(SIGNALS.load(Ordering::Relaxed), 1, "the child of the program");
 }
