@@ -17,6 +17,7 @@ mod clone;
 mod compressed;
 mod compressed_memory;
 mod crash_handler;
+mod createdump;
 mod environment;
 mod extended;
 mod flags;
