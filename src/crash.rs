@@ -32,7 +32,8 @@
 //! * It dumps once. If another thread crashes meanwhile, that thread waits. If the handler itself
 //!   crashes, the program dies at once.
 //! * A process that the program has forked has no server, and dies without a dump. It can call
-//!   [`install`] again.
+//!   [`install`] again. So a daemon calls it after it has forked, and after it has closed the files
+//!   that it inherited.
 //! * A program that traps faults on purpose, such as a virtual machine, must install its own
 //!   handlers after this one, and call the earlier handler for faults that are not its own.
 //!   Handlers of SIGTRAP and SIGSYS that are there already stay. So does a signal that is ignored,
@@ -203,7 +204,9 @@ impl CrashOptions {
 
     fn program(&self) -> Result<PathBuf, Error> {
         match &self.server {
-            ServerProgram::At(program) => Ok(program.clone()),
+            // A name without a folder is looked for in PATH.
+            ServerProgram::At(program) if program.components().nth(1).is_none() => Ok(program.clone()),
+            ServerProgram::At(program) => absolute(program),
             ServerProgram::Itself if CAN_SERVE.load(Ordering::SeqCst) => Ok("/proc/self/exe".into()),
             ServerProgram::Itself => Err(Error::InvalidRequest(
                 "the program cannot be its own crash server, because its main has not called \
@@ -219,6 +222,11 @@ impl CrashOptions {
             }),
         }
     }
+}
+
+/// Returns the absolute path: the server has another working directory.
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|error| Error::output("find", Some(path), error))
 }
 
 /// Looks for dumpwright's command line.
@@ -241,7 +249,8 @@ fn found() -> Option<PathBuf> {
 ///
 /// The server ends with the process. It is not a child of it, unless the process adopts orphans
 /// (`PR_SET_CHILD_SUBREAPER`, or process 1 of a container). A second call replaces the server and
-/// the options. The calling thread gets an alternate signal stack if it has none.
+/// the options. The calling thread gets an alternate signal stack if it has none. The process gets
+/// one SIGCHLD, because the process that starts the server ends.
 ///
 /// # Errors
 /// Fails if there is no server, if it cannot be started, or if it refuses the options: the folder

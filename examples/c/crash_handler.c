@@ -29,7 +29,7 @@ static void *work(void *how)
         fprintf(stderr, "%s\n", dumpwright_last_error_message());
     dumpwright_crash_annotate("request", "GET /index.html");
     if (strcmp(how, "null") == 0) {
-        int *volatile nowhere = NULL;
+        volatile int *volatile nowhere = NULL;
         *nowhere = 1;
     }
     if (strcmp(how, "abort") == 0)

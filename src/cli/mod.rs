@@ -8,6 +8,8 @@ mod convert;
 mod core_handler;
 #[cfg(target_os = "linux")]
 mod crash_server;
+#[cfg(target_os = "linux")]
+mod createdump;
 mod dialogue;
 mod diff;
 mod dump;
@@ -284,6 +286,9 @@ enum Command {
     #[cfg(target_os = "linux")]
     #[command(hide = true, after_long_help = EXIT_STATUS)]
     CrashServer(crash_server::CrashServerArgs),
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Createdump(Box<createdump::CreatedumpArgs>),
     /// The short form of `dump`: processes, and options of `dump`.
     #[command(external_subcommand)]
     Short(Vec<OsString>),
@@ -311,7 +316,11 @@ const COMMANDS: [&str; 16] = [
 
 /// Runs the command that the arguments name. Usage errors end the program with status 2.
 pub(crate) fn run() -> ExitCode {
-    let (cli, is_short) = match parse(std::env::args_os().collect()) {
+    #[cfg_attr(windows, expect(unused_mut))]
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    #[cfg(target_os = "linux")]
+    createdump::by_name(&mut arguments);
+    let (cli, is_short) = match parse(arguments) {
         Ok(parsed) => parsed,
         Err(error) => return answer(&error),
     };
@@ -372,6 +381,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Guard(args) => guard::run(args),
         #[cfg(target_os = "linux")]
         Command::CrashServer(args) => crash_server::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Createdump(args) => createdump::run(args),
         Command::Short(_) => unreachable!("it was parsed as `dump`"),
     };
     outcome.unwrap_or_else(|error| {

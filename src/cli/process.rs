@@ -172,7 +172,7 @@ pub(super) fn unused(folder: &Path, name: &str) -> PathBuf {
 const MOST_OF_A_SECOND: u32 = 1000;
 
 /// Returns a name that a process chose itself in a form that is one harmless part of a file name.
-fn harmless(name: &str) -> String {
+pub(super) fn harmless(name: &str) -> String {
     let plain = |letter: char| {
         let is_plain = letter.is_alphanumeric() || "._-+@=,".contains(letter);
         if is_plain { letter } else { '_' }

@@ -68,9 +68,9 @@ impl ServerSettings {
     }
 
     /// Checks whatever may fail before there is a crash.
-    fn prepare(&self) -> Result<Prepared<'_>, Error> {
+    fn prepare(&self) -> Result<CheckedSettings<'_>, Error> {
         self.dump_type.normalised()?;
-        let prepared = Prepared {
+        let prepared = CheckedSettings {
             settings: self,
             #[cfg(feature = "policy-file")]
             policy: match &self.policy {
@@ -91,13 +91,13 @@ impl ServerSettings {
 }
 
 /// Settings that have been checked.
-struct Prepared<'a> {
+struct CheckedSettings<'a> {
     settings: &'a ServerSettings,
     #[cfg(feature = "policy-file")]
     policy: Option<PolicyFile>,
 }
 
-impl Prepared<'_> {
+impl CheckedSettings<'_> {
     fn create(&self) -> Result<FileSink, Error> {
         let parts = NameParts::of(self.settings.client);
         let name = parts.fill(&self.settings.name).map_err(Error::InvalidRequest)?;

@@ -18,6 +18,7 @@ mod compressed;
 mod compressed_memory;
 mod core_file;
 mod crash_handler;
+mod createdump;
 mod environment;
 mod extended;
 mod flags;

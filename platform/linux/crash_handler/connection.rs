@@ -212,8 +212,7 @@ fn become_orphan() -> io::Result<()> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            // SAFETY: the call takes nothing. Without a session of its own, the terminal's end would
-            // reach the server; all signals are blocked in any case.
+            // SAFETY: the call takes nothing. The server is no process of the program's terminal.
             unsafe { libc::setsid() };
             Ok(())
         }

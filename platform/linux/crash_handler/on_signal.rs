@@ -234,8 +234,12 @@ impl HandlerState {
         // SAFETY: the kernel writes these structures to the stack of each signal handler, and
         // annotations are static. Only the kernel reads the annotations, which may change.
         let sent = unsafe { raw::send(socket, &pieces) };
-        if sent.is_err() {
-            return self.announce(b"the crash server has ended; there is no dump");
+        match sent {
+            Ok(_) => {}
+            Err(ErrorNumber(libc::EPIPE | libc::ECONNRESET)) => {
+                return self.announce(b"the crash server has ended; there is no dump");
+            }
+            Err(_) => return self.announce(b"the crash server cannot be reached; there is no dump"),
         }
         let mut left = self.limit();
         // SAFETY: only this thread uses the bytes, says the caller.
@@ -305,6 +309,12 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
         // A handler that calls this one may not have blocked it.
         raw::block(signal);
         raw::raise(signal, info);
+    }
+    // The kernel drops signals with the default action that process 1 of a container sends itself.
+    // Faults repeat, and then kill it. After these, it would run on.
+    let repeats = is_sent || !LEFT_TO_PROGRAMS.contains(&signal);
+    if next == SignalAction::DEFAULT && !repeats && raw::process_id() == 1 {
+        raw::exit(128 + signal);
     }
 }
 

@@ -151,6 +151,12 @@ pub(super) fn allow_tracer(process: c_int) {
     let _ = unsafe { call(libc::SYS_prctl, arguments) };
 }
 
+/// Ends this process.
+pub(super) fn exit(status: c_int) {
+    // SAFETY: the call takes a number, and does not return.
+    let _ = unsafe { call(libc::SYS_exit_group, [number(status), 0, 0, 0, 0, 0]) };
+}
+
 /// The action for a signal, as the kernel has it: `struct kernel_sigaction`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

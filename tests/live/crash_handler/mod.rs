@@ -31,6 +31,8 @@ const SERVER: &str = "CRASH_SERVER_PROGRAM";
 const LIMIT: &str = "CRASH_LIMIT";
 /// It has another handler before.
 const EARLIER: &str = "CRASH_EARLIER";
+/// It lets the kernel write its core.
+const CORE: &str = "CRASH_CORE";
 /// It does not install the crash handler.
 const PLAIN: &str = "CRASH_PLAIN";
 
@@ -76,7 +78,8 @@ impl Waiting {
             .args(["--exact", "crash_handler::the_victim", "--nocapture"])
             .env(KIND, kind)
             .env(FOLDER, folder.path())
-            .env(SERVER, dumpwright().get_program())
+            .env(SERVER, std::path::absolute(dumpwright().get_program()).unwrap())
+            .current_dir(folder.path())
             .envs(variables.iter().copied())
             .stderr(File::create(folder.path().join("stderr")).unwrap());
         let mut program = Talking::start(&mut command);
@@ -140,7 +143,7 @@ impl Ended {
     /// The only dump.
     fn dump(&self) -> Dump {
         let path = self.folder.path().join("dumps/crash.dmp");
-        assert_eq!(self.dumps(), [path.clone()], "{}", self.stderr);
+        assert_eq!(self.dumps(), std::slice::from_ref(&path), "{}", self.stderr);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         dumper::check(&path).unwrap();
@@ -181,6 +184,38 @@ fn earlier(folder: &Path) -> Earlier {
             u64::from_ne_bytes(bytes[132 + 8 * index..][..8].try_into().unwrap())
         }),
     }
+}
+
+/// The first thread of a core file: its id, RIP, RSP and RBX. And the signal, its code, and its
+/// address. System V ABI, and `elf_prstatus` of the kernel.
+fn core(bytes: &[u8]) -> ([u64; 4], [u64; 3]) {
+    const PT_NOTE: u64 = 4;
+    const NT_PRSTATUS: u64 = 1;
+    const NT_SIGINFO: u64 = 0x5349_4749;
+    let number = |at: u64, size: usize| {
+        let mut number = [0; 8];
+        number[..size].copy_from_slice(&bytes[at as usize..][..size]);
+        u64::from_le_bytes(number)
+    };
+    let headers = (0..number(56, 2)).map(|index| number(32, 8) + 56 * index);
+    let notes = headers.into_iter().find(|at| number(*at, 4) == PT_NOTE).unwrap();
+    let (mut at, end) = (number(notes + 8, 8), number(notes + 8, 8) + number(notes + 32, 8));
+    let (mut thread, mut signal) = (None, None);
+    while at < end {
+        let [name, size, kind] = [0, 4, 8].map(|offset| number(at + offset, 4));
+        let data = at + 12 + name.next_multiple_of(4);
+        // The general registers begin at 112, in the order of `user_regs_struct`.
+        let register = |index: u64| number(data + 112 + 8 * index, 8);
+        match kind {
+            NT_PRSTATUS if thread.is_none() => {
+                thread = Some([number(data + 32, 4), register(16), register(19), register(5)]);
+            }
+            NT_SIGINFO => signal = Some([number(data, 4), number(data + 8, 4), number(data + 16, 8)]),
+            _ => {}
+        }
+        at = data + size.next_multiple_of(4);
+    }
+    (thread.unwrap(), signal.unwrap())
 }
 
 /// The signal, its code, and the address if it is known in advance.
@@ -317,6 +352,45 @@ kinds! {
     a_stack_overflow: "overflow";
     a_double_free_with_the_heap_locked: "double-free";
     a_page_behind_the_end_of_a_file: "bus";
+}
+
+/// Where the kernel writes cores into the working directory, which is its default.
+#[test]
+fn the_kernels_core_is_that_of_the_crash() {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    let with_id = fs::read_to_string("/proc/sys/kernel/core_uses_pid").unwrap_or_default();
+    if pattern != "core\n" || with_id != "0\n" {
+        return;
+    }
+    for kind in ["null", "trap", "abort"] {
+        let ended = Ended::of(kind, &[(CORE, "1")]);
+        let Ok(bytes) = fs::read(ended.folder.path().join("core")) else {
+            assert!(!ended.status.core_dumped(), "{kind}");
+            // A limit forbids cores.
+            continue;
+        };
+        let exception = check_dump(kind, &ended).exception().unwrap().unwrap();
+        let registers = exception.context.unwrap().amd64().unwrap();
+        let (thread, [signal, code, address]) = core(&bytes);
+        assert_eq!(
+            thread,
+            [
+                ended.facts.tid.into(),
+                registers.rip,
+                registers.rsp,
+                registers.rbx
+            ],
+            "{kind}"
+        );
+        assert_eq!(
+            [signal, code],
+            [exception.code, exception.flags].map(u64::from),
+            "{kind}"
+        );
+        if kind == "null" {
+            assert_eq!(address, ADDRESS);
+        }
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use dumpwright::DumpType;
 use dumpwright::crash::{self, CrashOptions};
 use serde_json::json;
 
-use super::{ADDRESS, EARLIER, FOLDER, KIND, LIMIT, PLAIN, SERVER, WILD};
+use super::{ADDRESS, CORE, EARLIER, FOLDER, KIND, LIMIT, PLAIN, SERVER, WILD};
 
 /// The exit status of a victim that finds something else than it expects.
 const UNEXPECTED: i32 = 98;
@@ -31,8 +31,10 @@ pub fn run(kind: &str) {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: the call reads the structure.
-    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core) };
+    if std::env::var_os(CORE).is_none() {
+        // SAFETY: the call reads the structure.
+        unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core) };
+    }
     match std::env::var(EARLIER).as_deref() {
         Ok("record") => handle_earlier(record as extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void)),
         Ok("crash") => handle_earlier(crash_again),
@@ -178,33 +180,55 @@ fn read_behind_file() {
     }
 }
 
+fn abort() {
+    // SAFETY: the call ends the process.
+    unsafe { libc::abort() };
+}
+
+fn execute_nothing() {
+    // SAFETY: the instruction ends the process.
+    unsafe { std::arch::asm!("ud2") };
+}
+
+fn divide_by_zero() {
+    // SAFETY: the instruction ends the process. The registers that it would change are declared.
+    unsafe { std::arch::asm!("idiv ecx", inout("eax") 1 => _, inout("edx") 0 => _, in("ecx") 0) };
+}
+
+fn trap() {
+    // SAFETY: the instruction ends the process, which has no debugger.
+    unsafe { std::arch::asm!("int3") };
+}
+
+fn close_all() {
+    // SAFETY: nothing in this process uses a descriptor from here on.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+}
+
 fn crash_as(kind: &str) {
-    // SAFETY: each block ends the process, by an instruction that faults or by a call.
     match kind {
         "null" => store_to(ADDRESS),
         "wild" => store_to(WILD),
         "non-canonical" => store_to(0x8000_1234_1234_1234),
-        "illegal" => unsafe { std::arch::asm!("ud2") },
-        "divide" => unsafe {
-            std::arch::asm!("idiv ecx", inout("eax") 1 => _, inout("edx") 0 => _, in("ecx") 0);
-        },
-        "trap" => unsafe { std::arch::asm!("int3") },
-        "abort" => unsafe { libc::abort() },
+        "illegal" => execute_nothing(),
+        "divide" => divide_by_zero(),
+        "trap" => trap(),
+        "abort" => abort(),
         "overflow" => {
             overflow(0);
         }
         "double-free" => free_twice(),
         "bus" => read_behind_file(),
         "panic" => panics(),
-        "closed" => unsafe {
-            libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
+        "closed" => {
+            close_all();
             store_to(ADDRESS);
-        },
+        }
         "two" => two(),
         "forked" => {
             let status = in_child(|| store_to(ADDRESS));
             expect(status == libc::SIGSEGV, "the child has another status");
-            unsafe { libc::abort() };
+            abort();
         }
         "installed-again" => {
             let status = in_child(|| {
@@ -212,7 +236,7 @@ fn crash_as(kind: &str) {
                 store_to(ADDRESS);
             });
             expect(status == libc::SIGSEGV, "the child has another status");
-            unsafe { libc::abort() };
+            abort();
         }
         "storm" => storm(),
         "end" => std::process::exit(0),

@@ -1,5 +1,6 @@
-/* siginfo: a program whose own handler keeps the arguments of a crash. Afterwards it translates them
- * and compares the results with them. Ends with status 0 if all are right. */
+/* siginfo: a program whose own handler keeps the arguments of a crash. Afterwards it translates
+ * them, and compares the results with them. Ends with status 0 if all are right. */
+#define _GNU_SOURCE
 #include "dumpwright.h"
 
 #include <setjmp.h>
