@@ -517,6 +517,43 @@ fn the_dump_is_named_after_the_program_in_the_core() {
 }
 
 #[test]
+fn explain_counts_what_the_dump_has() {
+    let Some(crash) = crash_of(&["null"]) else {
+        return;
+    };
+    let (dumped, _) = dump_of(&crash, &["--type", "mini"], 0);
+    let mut command = dumpwright();
+    command.args(["explain", "--json", "--type", "mini", "--core"]);
+    let explained = result(&command.arg(&crash.path).output().unwrap(), 0);
+    for key in ["threads", "modules", "bytes"] {
+        assert_eq!(explained[key], dumped[key], "{key}: {explained}");
+    }
+}
+
+/// How the process was held, and for how long, is not a question for a core.
+#[test]
+fn options_for_live_processes_are_refused() {
+    for option in [
+        &["--hold", "stop"][..],
+        &["--max-pause", "5ms"],
+        &["--after", "5ms"],
+    ] {
+        let mut command = dumpwright();
+        let output = command
+            .args(["dump", "--core", "core"])
+            .args(option)
+            .output()
+            .unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{complaint}");
+        assert!(
+            complaint.contains("--core") && complaint.contains(option[0]),
+            "{complaint}"
+        );
+    }
+}
+
+#[test]
 fn what_is_no_core_is_refused() {
     let folder = TempDir::new().unwrap();
     let file = |name: &str, bytes: &[u8]| {
