@@ -20,6 +20,8 @@ use super::dialogue::{DialogueArgs, RecordedDialogue};
 use super::policy::PolicyArgs;
 use super::progress::ProgressSink;
 use super::signals::{Unstoppable, survive_size_limit};
+#[cfg(target_os = "linux")]
+use super::spool::output::{SpoolOutput, Spooled};
 use super::{FAILED, PARTIAL, UNPRINTED, USAGE, print, process, result};
 
 // The groups of options in the help.
@@ -63,14 +65,20 @@ pub(super) struct DumpArgs {
     /// In a folder, and without this option, the file has a name by the pattern of --name. The file
     /// appears under its name only when it has been fully written. An existing file is replaced
     /// only with --force. A device or a named pipe is written to directly.
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        required_unless_present_any = ["pid", "process"],
-        help_heading = OUTPUT
-    )]
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    #[cfg_attr(target_os = "linux", arg(required_unless_present_any = ["pid", "process", "spool"]))]
+    #[cfg_attr(not(target_os = "linux"), arg(required_unless_present_any = ["pid", "process"]))]
     output: Option<PathBuf>,
+
+    /// Write the dump into this spool, a folder with limits
+    ///
+    /// The folder is created if it does not exist. Its file spool.toml limits how many dumps are
+    /// kept and how many bytes; old ones are removed to make room. A crash that is in the spool
+    /// already is only counted. docs/spool.md describes the limits, and the command spool shows the
+    /// dumps.
+    #[cfg(target_os = "linux")]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["output", "force"], help_heading = OUTPUT)]
+    spool: Option<PathBuf>,
 
     /// Name the file of the dump by this pattern
     ///
@@ -361,6 +369,10 @@ fn output(args: &DumpArgs, pid: Option<u32>) -> PathBuf {
         Some(folder) => folder.clone(),
         None => PathBuf::new(),
     };
+    #[cfg(target_os = "linux")]
+    if let Some(folder) = &args.spool {
+        return folder.join(name_in_spool(args, pid));
+    }
     let pid = pid.unwrap_or_default();
     let program = backend::name_of(pid).unwrap_or_else(|| "process".to_owned());
     let mut name = process::file_name(&args.name, pid, &program, jiff::Timestamp::now());
@@ -374,6 +386,29 @@ fn output(args: &DumpArgs, pid: Option<u32>) -> PathBuf {
     }
 }
 
+/// Returns the name of a dump in a spool, which adds a number to it.
+#[cfg(target_os = "linux")]
+fn name_in_spool(args: &DumpArgs, pid: Option<u32>) -> String {
+    let started = args
+        .command
+        .first()
+        .and_then(|command| Path::new(command).file_name());
+    let started = started.map(|name| name.to_string_lossy().into_owned());
+    let program = pid.and_then(backend::name_of).or(started);
+    // There is no process yet.
+    let pattern = match pid {
+        None => args.name.replace("%p.", ""),
+        Some(_) => args.name.clone(),
+    };
+    let program = program.unwrap_or_else(|| "process".to_owned());
+    process::file_name(
+        &pattern,
+        pid.unwrap_or_default(),
+        &program,
+        jiff::Timestamp::now(),
+    )
+}
+
 /// Makes one dump and prints the result. Returns the exit status.
 fn run_one(args: &DumpArgs, pid: Option<u32>, file: &Path, is_short: bool) -> u8 {
     let to_stdout = file.as_os_str() == "-";
@@ -382,6 +417,7 @@ fn run_one(args: &DumpArgs, pid: Option<u32>, file: &Path, is_short: bool) -> u8
     }
     let outcome = run_checked(args, pid, file, to_stdout);
     survive_size_limit();
+    let file = outcome.as_ref().map_or(file, |written| written.path(file));
     let text = match &outcome {
         Ok(written) if args.json => format!("{}\n", result::success_json(file, written)),
         Ok(written) => result::success_text(file, written),
@@ -392,7 +428,7 @@ fn run_one(args: &DumpArgs, pid: Option<u32>, file: &Path, is_short: bool) -> u8
         true => print::error(&text),
         false => print::output(&text),
     };
-    match outcome {
+    match &outcome {
         Err(error) => {
             if !(args.json && to_stdout) {
                 print::complain(error);
@@ -427,6 +463,21 @@ pub(super) struct Written {
     pub(super) report: Report,
     /// The number of bytes in the file, if the dump is compressed.
     pub(super) compressed: Option<u64>,
+    /// What came of a dump that was written into a spool.
+    #[cfg(target_os = "linux")]
+    pub(super) spool: Option<Spooled>,
+}
+
+impl Written {
+    /// Returns the file of the dump. In a spool, `file` has another name, or there is only the dump
+    /// that this one is a duplicate of.
+    fn path<'a>(&'a self, file: &'a Path) -> &'a Path {
+        #[cfg(target_os = "linux")]
+        if let Some(spooled) = &self.spool {
+            return &spooled.path;
+        }
+        file
+    }
 }
 
 fn run_checked(args: &DumpArgs, pid: Option<u32>, file: &Path, to_stdout: bool) -> Result<Written, Error> {
@@ -447,7 +498,10 @@ fn run_checked(args: &DumpArgs, pid: Option<u32>, file: &Path, to_stdout: bool) 
         return Err(Error::InvalidRequest(reason.to_owned()));
     }
     let output = OutputArg::open(args, file, to_stdout)?;
-    if compresses_memory(dump_type) && args.dialogue.asks_nobody() && output.file.check_amend().is_err() {
+    if compresses_memory(dump_type)
+        && args.dialogue.asks_nobody()
+        && output.file.sink().check_amend().is_err()
+    {
         let reason = "with-memory-compressed (0x4000000) needs a file, because its header is written last; name a file with \
                       --output, or use --type with-full-memory --compress zstd";
         return Err(Error::InvalidRequest(reason.to_owned()));
@@ -462,8 +516,10 @@ fn run_checked(args: &DumpArgs, pid: Option<u32>, file: &Path, to_stdout: bool) 
     match (pid, &args.source.scenario) {
         (Some(pid), _) => {
             let dialogue = dialogue(Symbols::live())?.of_process(pid)?;
-            if dump_type.contains(DumpType::WITH_FULL_MEMORY) {
-                backend::check_reader(&output.file, pid)?;
+            if let Some(file) = output.file.as_file()
+                && dump_type.contains(DumpType::WITH_FULL_MEMORY)
+            {
+                backend::check_reader(file, pid)?;
             }
             let (mut process, announced) = backend::hold(&args.backend, pid, hold, &request)?;
             // With --json, standard error may be for the result.
@@ -646,26 +702,75 @@ fn exec(
 
 /// The destination of the dump.
 struct OutputArg {
-    file: FileSink,
+    file: OutputFile,
     /// The compression level, if the dump is to be compressed.
     level: Option<i32>,
+    /// The comment, which is also in the record of a dump in a spool.
+    #[cfg(target_os = "linux")]
+    comment: Option<String>,
+}
+
+enum OutputFile {
+    File(FileSink),
+    #[cfg(target_os = "linux")]
+    Spool(Box<SpoolOutput>),
+}
+
+impl OutputFile {
+    fn sink(&self) -> &dyn Sink {
+        match self {
+            Self::File(file) => file,
+            #[cfg(target_os = "linux")]
+            Self::Spool(output) => &output.sink,
+        }
+    }
+
+    /// Returns the file that the user has named, which may be a pipe.
+    fn as_file(&self) -> Option<&FileSink> {
+        match self {
+            Self::File(file) => Some(file),
+            #[cfg(target_os = "linux")]
+            Self::Spool(_) => None,
+        }
+    }
+
+    /// Opens a spool if the arguments name one. `file` is in its folder.
+    #[cfg(target_os = "linux")]
+    fn of_spool(args: &DumpArgs, file: &Path) -> Result<Option<Self>, Error> {
+        let Some(folder) = &args.spool else {
+            return Ok(None);
+        };
+        let name = file.strip_prefix(folder).unwrap_or(file).to_string_lossy();
+        let output = SpoolOutput::open(folder, &name, args.compress.is_some(), args.sync)?;
+        Ok(Some(Self::Spool(Box::new(output))))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn of_spool(_: &DumpArgs, _: &Path) -> Result<Option<Self>, Error> {
+        Ok(None)
+    }
 }
 
 impl OutputArg {
     fn open(args: &DumpArgs, file: &Path, to_stdout: bool) -> Result<Self, Error> {
-        let file = if to_stdout {
+        let file = if let Some(file) = OutputFile::of_spool(args, file)? {
+            file
+        } else if to_stdout {
             if io::stdout().is_terminal() {
                 return Err(Error::InvalidRequest(
                     "standard output is a terminal; redirect it to a file or a pipe".to_owned(),
                 ));
             }
-            FileSink::onto(backend::standard_output().map_err(Error::InvalidRequest)?)
+            let stdout = backend::standard_output().map_err(Error::InvalidRequest)?;
+            OutputFile::File(FileSink::onto(stdout).sync(args.sync))
         } else {
-            backend::create_file(file, args.force)?
+            OutputFile::File(backend::create_file(file, args.force)?.sync(args.sync))
         };
         Ok(Self {
-            file: file.sync(args.sync),
+            file,
             level: args.compress,
+            #[cfg(target_os = "linux")]
+            comment: args.comment.clone(),
         })
     }
 
@@ -676,29 +781,73 @@ impl OutputArg {
         dialogue: RecordedDialogue<'_>,
     ) -> Result<Written, Error> {
         let _unstoppable = Unstoppable::new();
-        let mut file = self.file;
-        let (report, compressed) = match self.level {
-            None => (
-                dialogue.dump(writer, request, &mut ProgressSink::new(&mut file))?,
-                None,
-            ),
-            Some(level) => {
-                let mut sink = CompressedSink::new(file, level)?;
-                let report = dialogue.dump(writer, request, &mut ProgressSink::new(&mut sink))?;
-                let compressed = sink.written();
-                file = sink.into_inner();
-                (report, Some(compressed))
+        match self.file {
+            OutputFile::File(file) => {
+                let (report, compressed, file) = dump_into(file, self.level, writer, request, dialogue)?;
+                let is_private = file.is_private();
+                let path = file.path().map(Path::to_owned).unwrap_or_default();
+                file.publish()?;
+                warn_if_public(is_private, &path);
+                Ok(Written {
+                    report,
+                    compressed,
+                    #[cfg(target_os = "linux")]
+                    spool: None,
+                })
             }
-        };
-        let is_private = file.is_private();
-        let path = file.path().map(Path::to_owned).unwrap_or_default();
-        file.publish()?;
-        if is_private.is_ok_and(|is_private| !is_private) {
-            print::complain(format_args!(
-                "{}: other users may read the dump, because this file system does not keep permissions",
-                path.display()
-            ));
+            #[cfg(target_os = "linux")]
+            OutputFile::Spool(output) => {
+                let SpoolOutput { destination, sink } = *output;
+                let (report, compressed, sink) = dump_into(sink, self.level, writer, request, dialogue)?;
+                let is_private = sink.is_private();
+                let annotations = [
+                    ("comment", self.comment),
+                    ("host", Some(backend::host())),
+                    ("status", Some(result::status(&report).to_owned())),
+                    ("type", Some(report.dump_type.to_string())),
+                ];
+                let annotations = annotations.into_iter();
+                let annotations = annotations.filter_map(|(name, text)| Some((name, text?)));
+                let spooled = destination.commit(sink, annotations)?;
+                warn_if_public(is_private, &spooled.path);
+                Ok(Written {
+                    report,
+                    compressed,
+                    spool: Some(spooled),
+                })
+            }
         }
-        Ok(Written { report, compressed })
+    }
+}
+
+/// Dumps into a sink. Also returns the number of compressed bytes, if the dump is compressed.
+fn dump_into<S: Sink>(
+    mut sink: S,
+    level: Option<i32>,
+    writer: &mut dyn Writer,
+    request: &Request,
+    dialogue: RecordedDialogue<'_>,
+) -> Result<(Report, Option<u64>, S), Error> {
+    match level {
+        None => {
+            let report = dialogue.dump(writer, request, &mut ProgressSink::new(&mut sink))?;
+            Ok((report, None, sink))
+        }
+        Some(level) => {
+            let mut compressing = CompressedSink::new(sink, level)?;
+            let report = dialogue.dump(writer, request, &mut ProgressSink::new(&mut compressing))?;
+            let compressed = compressing.written();
+            Ok((report, Some(compressed), compressing.into_inner()))
+        }
+    }
+}
+
+/// Says so if other users can read the dump.
+fn warn_if_public(is_private: io::Result<bool>, path: &Path) {
+    if is_private.is_ok_and(|is_private| !is_private) {
+        print::complain(format_args!(
+            "{}: other users may read the dump, because this file system does not keep permissions",
+            path.display()
+        ));
     }
 }

@@ -18,9 +18,10 @@ use crate::support::{copy_program, repository};
 const NOT_RUN: [&str; 3] = ["cargo run ", "cargo xtask test", "cargo xtask install-capi"];
 
 /// The pages, with the number of their blocks that are run.
-const PAGES: [(&str, usize); 5] = [
+const PAGES: [(&str, usize); 6] = [
     ("README.md", 10),
     ("docs/cases.md", 2),
+    ("docs/spool.md", 2),
     ("docs/guide/hung-server.md", 7),
     ("docs/guide/callback.md", 5),
     ("docs/guide/golden-files.md", 3),

@@ -8,7 +8,8 @@
 //! `--exec` that writes into dumpwright's output or outlives dumpwright; a hang or a panic when the
 //! target dies during the dump; a process that is dumped although another one was named; a policy
 //! that is not obeyed, or a secret that it does not keep; an explanation that differs from the
-//! dump; a difference between dumps that is not found.
+//! dump; a difference between dumps that is not found; a limit of a spool that does not hold, and a
+//! crash that is kept again or not at all.
 
 mod attempt;
 mod browser;
@@ -29,6 +30,7 @@ mod request;
 mod result;
 mod schema;
 mod short;
+mod spool;
 mod summary;
 mod target;
 mod terminal;
