@@ -111,6 +111,7 @@
 //! | [`protocol`] | scripts, transcripts and playback, a linter for callbacks |
 //! | [`read`] | a reader that shows and checks dumps |
 //! | [`sim`] | simulated processes |
+//! | `spool` | folders of dumps with limits (Linux) |
 //! | [`target`] | the traits and facts that a backend implements and returns |
 //! | `testing` | a test kit for callbacks |
 //! | `watch` | conditions under which a process is dumped, and the measurements for them |
@@ -124,8 +125,9 @@
 //! | `testing` | `testing`: the test kit for callbacks; it includes `sim` |
 //! | `policy-file` | [`policy::PolicyFile`]: policies as text files |
 //! | `file` | [`FileSink`] and [`dump_to_file`]: files that appear only when they are complete |
+//! | `spool` | `spool`: folders of dumps with limits, for several writers; it includes `file` (Linux) |
 //! | `zstd` | `CompressedSink`: dumps compressed with zstd; [`read`] opens them (needs a C compiler) |
-//! | `cli` (default) | the command line, with `native`, `sim`, `policy-file`, `file` and `zstd` |
+//! | `cli` (default) | the command line, with `native`, `sim`, `policy-file`, `file`, `spool` and `zstd` |
 //!
 //! A library that depends on this crate should disable `cli` with `default-features = false`.
 
@@ -159,6 +161,8 @@ mod request;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod sink;
+#[cfg(all(feature = "spool", target_os = "linux"))]
+pub mod spool;
 mod streams;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -109,6 +109,7 @@ fn backends_know_the_vocabulary_and_nothing_else_of_ours() {
         ("platform/text", vec!["dumpwright-target"]),
         ("platform/sim", vec!["dumpwright-target", "dumpwright-text"]),
         ("platform/image", vec!["dumpwright-target"]),
+        ("platform/spool", vec!["dumpwright-text"]),
         ("platform/linux", vec!["dumpwright-image", "dumpwright-target"]),
         (
             "platform/windows",
@@ -229,6 +230,7 @@ fn unsafe_code_is_forbidden_outside_backends_and_the_c_interface() {
         "platform/text/lib.rs",
         "platform/image/lib.rs",
         "platform/sim/lib.rs",
+        "platform/spool/lib.rs",
     ] {
         let (_, code) = sources(place).remove(0);
         assert!(code.contains("#![forbid(unsafe_code)]"), "{place}");

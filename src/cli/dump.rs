@@ -20,6 +20,8 @@ use super::dialogue::{DialogueArgs, RecordedDialogue};
 use super::policy::PolicyArgs;
 use super::progress::ProgressSink;
 use super::signals::{Unstoppable, survive_size_limit};
+#[cfg(target_os = "linux")]
+use super::spool::output::{SpoolOutput, Spooled};
 use super::{FAILED, PARTIAL, UNPRINTED, USAGE, print, process, result};
 
 // The groups of options in the help.
@@ -68,12 +70,14 @@ pub(super) struct DumpArgs {
     /// In a folder, and without this option, the file has a name by the pattern of --name. The file
     /// appears under its name only when it has been fully written. An existing file is replaced
     /// only with --force. A device or a named pipe is written to directly.
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        required_unless_present_any = ["pid", "process", "core"],
-        help_heading = OUTPUT
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    #[cfg_attr(
+        target_os = "linux",
+        arg(required_unless_present_any = ["pid", "process", "core", "spool"], conflicts_with = "spool")
+    )]
+    #[cfg_attr(
+        not(target_os = "linux"),
+        arg(required_unless_present_any = ["pid", "process", "core"])
     )]
     pub(super) output: Option<PathBuf>,
 
@@ -105,6 +109,7 @@ pub(super) struct DumpArgs {
     /// This applies to the files of --output and --transcript. An existing file is not changed
     /// until the new one has been fully written.
     #[arg(long, help_heading = OUTPUT)]
+    #[cfg_attr(target_os = "linux", arg(conflicts_with = "spool"))]
     pub(super) force: bool,
 
     /// Print the result as one JSON object instead of text
@@ -130,6 +135,16 @@ pub(super) struct DumpArgs {
 /// The options that say what a dump contains and how it is made: those of `dump` and `watch`.
 #[derive(Debug, Args)]
 pub(super) struct MakeArgs {
+    /// Write the dump into this spool, a folder with limits
+    ///
+    /// The folder is created if it does not exist. Its file spool.toml limits how many dumps are
+    /// kept and how many bytes; old ones are removed to make room. A crash that is in the spool
+    /// already is only counted. docs/spool.md describes the limits, and the command spool shows the
+    /// dumps.
+    #[cfg(target_os = "linux")]
+    #[arg(long, value_name = "FOLDER", help_heading = OUTPUT)]
+    pub(super) spool: Option<PathBuf>,
+
     /// Compress the dump while it is written: zstd, or zstd:LEVEL with a level from 1 to 19
     ///
     /// The default level is 1, the fastest one. The output can be read at any offset ("seekable
@@ -390,6 +405,14 @@ impl MakeArgs {
         self.hold.unwrap_or_else(|| HoldArg::usual(has_limit))
     }
 
+    /// The folder of the spool that dumps are written into.
+    pub(super) fn spool(&self) -> Option<&Path> {
+        #[cfg(target_os = "linux")]
+        return self.spool.as_deref();
+        #[cfg(not(target_os = "linux"))]
+        None
+    }
+
     /// Returns why the arguments exclude each other, if they do in a way that their parser does not
     /// find out.
     pub(super) fn conflict(&self) -> Option<&'static str> {
@@ -514,6 +537,9 @@ pub(super) fn is_folder(path: &Path) -> bool {
 
 /// Returns the file of the dump of the process with this id and name, if they are known.
 fn output(args: &DumpArgs, process: Option<(u32, String)>) -> PathBuf {
+    if let Some(folder) = args.make.spool() {
+        return folder.join(name_in_spool(args, process));
+    }
     let folder = match &args.output {
         Some(output) if process.is_none() || !is_folder(output) => return output.clone(),
         Some(folder) => folder.clone(),
@@ -521,6 +547,18 @@ fn output(args: &DumpArgs, process: Option<(u32, String)>) -> PathBuf {
     };
     let (pid, program) = process.unwrap_or_default();
     named_file(&folder, &args.name, &args.make, (pid, &program), args.force)
+}
+
+/// Returns the name of a dump in a spool, which adds a number to it.
+fn name_in_spool(args: &DumpArgs, process: Option<(u32, String)>) -> String {
+    let now = jiff::Timestamp::now();
+    if let Some((pid, program)) = process {
+        return process::file_name(&args.name, pid, &program, now);
+    }
+    // There is no process yet.
+    let command = args.command.first().map(Path::new);
+    let program = command.and_then(Path::file_name).unwrap_or("process".as_ref());
+    process::file_name(&args.name.replace("%p.", ""), 0, &program.to_string_lossy(), now)
 }
 
 /// Returns a file in this folder for a dump of the process with this id and name, with a name by the
@@ -563,6 +601,7 @@ pub(super) fn print_outcome(
     is_short: bool,
 ) -> u8 {
     let to_stdout = file.as_os_str() == "-";
+    let file = outcome.as_ref().map_or(file, |written| written.path(file));
     let text = match &outcome {
         Ok(written) if args.json => format!("{}\n", result::success_json(file, written)),
         Ok(written) => result::success_text(file, written),
@@ -573,7 +612,7 @@ pub(super) fn print_outcome(
         true => print::error(&text),
         false => print::output(&text),
     };
-    match outcome {
+    match &outcome {
         Err(error) => {
             if !(args.json && to_stdout) {
                 print::complain(error);
@@ -609,6 +648,21 @@ pub(super) struct Written {
     pub(super) report: Report,
     /// The number of bytes in the file, if the dump is compressed.
     pub(super) compressed: Option<u64>,
+    /// What came of a dump that was written into a spool.
+    #[cfg(target_os = "linux")]
+    pub(super) spool: Option<Spooled>,
+}
+
+impl Written {
+    /// Returns the file of the dump. In a spool, `file` has another name, or there is only the dump
+    /// that this one is a duplicate of.
+    pub(super) fn path<'a>(&'a self, file: &'a Path) -> &'a Path {
+        #[cfg(target_os = "linux")]
+        if let Some(spooled) = &self.spool {
+            return &spooled.path;
+        }
+        file
+    }
 }
 
 /// A dump that is about to be made. Its file has been created.
@@ -652,7 +706,8 @@ impl<'a> PreparedDump<'a> {
             return Err(Error::InvalidRequest(reason.to_owned()));
         }
         let output = OutputArg::open(make, file, force)?;
-        if compresses_memory(dump_type) && dialogue.asks_nobody() && output.file.check_amend().is_err() {
+        if compresses_memory(dump_type) && dialogue.asks_nobody() && output.file.sink().check_amend().is_err()
+        {
             let reason = "with-memory-compressed (0x4000000) needs a file, because its header is written last; name a file \
                           with --output, or use --type with-full-memory --compress zstd";
             return Err(Error::InvalidRequest(reason.to_owned()));
@@ -695,8 +750,10 @@ impl<'a> PreparedDump<'a> {
     /// Dumps a live process.
     pub(super) fn dump_process(mut self, pid: u32) -> Result<Written, Error> {
         let dialogue = self.open_dialogue(Symbols::live())?.of_process(pid)?;
-        if self.dump_type.contains(DumpType::WITH_FULL_MEMORY) {
-            backend::check_reader(&self.output.file, pid)?;
+        if let Some(file) = self.output.file.as_file()
+            && self.dump_type.contains(DumpType::WITH_FULL_MEMORY)
+        {
+            backend::check_reader(file, pid)?;
         }
         let (mut process, announced) = backend::hold(&self.make.backend, pid, self.hold, &self.request)?;
         if let Some(text) = announced.filter(|_| !self.quiet) {
@@ -918,26 +975,75 @@ fn exec(args: &DumpArgs, mut prepared: PreparedDump<'_>, to_stdout: bool) -> Res
 
 /// The destination of the dump.
 struct OutputArg {
-    file: FileSink,
+    file: OutputFile,
     /// The compression level, if the dump is to be compressed.
     level: Option<i32>,
+    /// The comment, which is also in the record of a dump in a spool.
+    #[cfg(target_os = "linux")]
+    comment: Option<String>,
+}
+
+enum OutputFile {
+    File(FileSink),
+    #[cfg(target_os = "linux")]
+    Spool(Box<SpoolOutput>),
+}
+
+impl OutputFile {
+    fn sink(&self) -> &dyn Sink {
+        match self {
+            Self::File(file) => file,
+            #[cfg(target_os = "linux")]
+            Self::Spool(output) => &output.sink,
+        }
+    }
+
+    /// Returns the file that the user has named, which may be a pipe.
+    fn as_file(&self) -> Option<&FileSink> {
+        match self {
+            Self::File(file) => Some(file),
+            #[cfg(target_os = "linux")]
+            Self::Spool(_) => None,
+        }
+    }
+
+    /// Opens a spool if the arguments name one. `file` is in its folder.
+    #[cfg(target_os = "linux")]
+    fn of_spool(args: &MakeArgs, file: &Path) -> Result<Option<Self>, Error> {
+        let Some(folder) = &args.spool else {
+            return Ok(None);
+        };
+        let name = file.strip_prefix(folder).unwrap_or(file).to_string_lossy();
+        let output = SpoolOutput::open(folder, &name, args.compress.is_some(), args.sync)?;
+        Ok(Some(Self::Spool(Box::new(output))))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn of_spool(_: &MakeArgs, _: &Path) -> Result<Option<Self>, Error> {
+        Ok(None)
+    }
 }
 
 impl OutputArg {
     fn open(args: &MakeArgs, file: &Path, force: bool) -> Result<Self, Error> {
-        let file = if file.as_os_str() == "-" {
+        let file = if let Some(file) = OutputFile::of_spool(args, file)? {
+            file
+        } else if file.as_os_str() == "-" {
             if io::stdout().is_terminal() {
                 return Err(Error::InvalidRequest(
                     "standard output is a terminal; redirect it to a file or a pipe".to_owned(),
                 ));
             }
-            FileSink::onto(backend::standard_output().map_err(Error::InvalidRequest)?)
+            let stdout = backend::standard_output().map_err(Error::InvalidRequest)?;
+            OutputFile::File(FileSink::onto(stdout).sync(args.sync))
         } else {
-            backend::create_file(file, force)?
+            OutputFile::File(backend::create_file(file, force)?.sync(args.sync))
         };
         Ok(Self {
-            file: file.sync(args.sync),
+            file,
             level: args.compress,
+            #[cfg(target_os = "linux")]
+            comment: args.comment.clone(),
         })
     }
 
@@ -948,29 +1054,73 @@ impl OutputArg {
         dialogue: RecordedDialogue<'_>,
     ) -> Result<Written, Error> {
         let _unstoppable = Unstoppable::new();
-        let mut file = self.file;
-        let (report, compressed) = match self.level {
-            None => (
-                dialogue.dump(writer, request, &mut ProgressSink::new(&mut file))?,
-                None,
-            ),
-            Some(level) => {
-                let mut sink = CompressedSink::new(file, level)?;
-                let report = dialogue.dump(writer, request, &mut ProgressSink::new(&mut sink))?;
-                let compressed = sink.written();
-                file = sink.into_inner();
-                (report, Some(compressed))
+        match self.file {
+            OutputFile::File(file) => {
+                let (report, compressed, file) = dump_into(file, self.level, writer, request, dialogue)?;
+                let is_private = file.is_private();
+                let path = file.path().map(Path::to_owned).unwrap_or_default();
+                file.publish()?;
+                warn_if_public(is_private, &path);
+                Ok(Written {
+                    report,
+                    compressed,
+                    #[cfg(target_os = "linux")]
+                    spool: None,
+                })
             }
-        };
-        let is_private = file.is_private();
-        let path = file.path().map(Path::to_owned).unwrap_or_default();
-        file.publish()?;
-        if is_private.is_ok_and(|is_private| !is_private) {
-            print::complain(format_args!(
-                "{}: other users may read the dump, because this file system does not keep permissions",
-                path.display()
-            ));
+            #[cfg(target_os = "linux")]
+            OutputFile::Spool(output) => {
+                let SpoolOutput { destination, sink } = *output;
+                let (report, compressed, sink) = dump_into(sink, self.level, writer, request, dialogue)?;
+                let is_private = sink.is_private();
+                let annotations = [
+                    ("comment", self.comment),
+                    ("host", Some(backend::host())),
+                    ("status", Some(result::status(&report).to_owned())),
+                    ("type", Some(report.dump_type.to_string())),
+                ];
+                let annotations = annotations.into_iter();
+                let annotations = annotations.filter_map(|(name, text)| Some((name, text?)));
+                let spooled = destination.commit(sink, annotations)?;
+                warn_if_public(is_private, &spooled.path);
+                Ok(Written {
+                    report,
+                    compressed,
+                    spool: Some(spooled),
+                })
+            }
         }
-        Ok(Written { report, compressed })
+    }
+}
+
+/// Dumps into a sink. Also returns the number of compressed bytes, if the dump is compressed.
+fn dump_into<S: Sink>(
+    mut sink: S,
+    level: Option<i32>,
+    writer: &mut dyn Writer,
+    request: &Request,
+    dialogue: RecordedDialogue<'_>,
+) -> Result<(Report, Option<u64>, S), Error> {
+    match level {
+        None => {
+            let report = dialogue.dump(writer, request, &mut ProgressSink::new(&mut sink))?;
+            Ok((report, None, sink))
+        }
+        Some(level) => {
+            let mut compressing = CompressedSink::new(sink, level)?;
+            let report = dialogue.dump(writer, request, &mut ProgressSink::new(&mut compressing))?;
+            let compressed = compressing.written();
+            Ok((report, Some(compressed), compressing.into_inner()))
+        }
+    }
+}
+
+/// Says so if other users can read the dump.
+fn warn_if_public(is_private: io::Result<bool>, path: &Path) {
+    if is_private.is_ok_and(|is_private| !is_private) {
+        print::complain(format_args!(
+            "{}: other users may read the dump, because this file system does not keep permissions",
+            path.display()
+        ));
     }
 }

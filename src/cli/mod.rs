@@ -26,6 +26,8 @@ mod rehearse;
 mod result;
 mod show;
 mod signals;
+#[cfg(target_os = "linux")]
+mod spool;
 mod stack;
 mod transcript;
 mod watch;
@@ -254,6 +256,18 @@ enum Command {
     /// time for which a dump would stop it is estimated.
     #[command(after_long_help = format!("{}\n\n{EXIT_STATUS}", explain::EXAMPLES))]
     Explain(Box<explain::ExplainArgs>),
+    /// List, show, check and remove the dumps in a spool, a folder with limits
+    ///
+    /// Dumps get into a spool by the option --spool of dump. Old ones are removed to make room, and
+    /// a crash that is in the spool already is only counted. The limits are in the file spool.toml
+    /// in the folder, which docs/spool.md describes.
+    #[cfg(target_os = "linux")]
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        after_long_help = format!("{}\n\n{EXIT_STATUS}", spool::EXAMPLES)
+    )]
+    Spool(spool::SpoolCommand),
     /// Check policy files, which say what dumps contain
     #[command(subcommand, arg_required_else_help = true)]
     Policy(policy::PolicyCommand),
@@ -295,7 +309,8 @@ enum Command {
 }
 
 /// The names of the commands, for hints about misspelt ones.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: &[&str] = &[
+    #[cfg(target_os = "linux")]
     "core-handler",
     "dump",
     "watch",
@@ -308,6 +323,8 @@ const COMMANDS: [&str; 16] = [
     "transcript",
     "diff",
     "explain",
+    #[cfg(target_os = "linux")]
+    "spool",
     "policy",
     "completions",
     "man",
@@ -341,7 +358,7 @@ pub(crate) fn run() -> ExitCode {
     log(cli.verbose);
     let outcome = match &cli.command {
         Command::Dump(args) => {
-            let commands: &[&str] = if is_short { &COMMANDS } else { &[] };
+            let commands: &[&str] = if is_short { COMMANDS } else { &[] };
             return dump::run(args, is_short, commands);
         }
         Command::Show(args) => {
@@ -372,6 +389,11 @@ pub(crate) fn run() -> ExitCode {
         }
         Command::Watch(args) => return watch::run(args),
         Command::Explain(args) => return explain::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Spool(command) => {
+            signals::survive_size_limit();
+            spool::run(command)
+        }
         Command::Policy(command) => policy::run(command),
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::man(args),

@@ -15,6 +15,10 @@ use super::print::{merged, printable};
 /// Returns the JSON object for a dump that was written.
 pub(super) fn success_json(file: &Path, written: &Written) -> Value {
     let report = &written.report;
+    #[cfg(target_os = "linux")]
+    let spool = written.spool.as_ref().map(|spooled| spooled.json());
+    #[cfg(not(target_os = "linux"))]
+    let spool = Value::Null;
     let diagnostics = |list: Vec<&Diagnostic>| -> Vec<Value> {
         list.into_iter()
             .map(|diagnostic| json!({ "subject": diagnostic.subject.to_string(), "reason": diagnostic.reason }))
@@ -26,6 +30,7 @@ pub(super) fn success_json(file: &Path, written: &Written) -> Value {
         "bytes": report.bytes,
         "compressed_bytes": written.compressed,
         "status": status(report),
+        "spool": spool,
         "backend": report.backend.name(),
         "process_id": report.process_id,
         "exception": report.exception.as_ref().map(|exception| {
@@ -79,8 +84,12 @@ pub(super) fn success_text(file: &Path, written: &Written) -> String {
         Backend::Dumpwright => String::new(),
         dbghelp @ Backend::DbgHelp { .. } => format!(" by {}", printable(&dbghelp.to_string())),
     };
+    #[cfg(target_os = "linux")]
+    let spool = written.spool.as_ref().map(|spooled| spooled.text());
+    #[cfg(not(target_os = "linux"))]
+    let spool = None::<String>;
     format!(
-        "{}: {} dump{by} ({}), {}{}; {}{}\n{}",
+        "{}: {} dump{by} ({}), {}{}; {}{}\n{}{}",
         printable(&file.display().to_string()),
         status(report),
         report.dump_type,
@@ -92,6 +101,7 @@ pub(super) fn success_text(file: &Path, written: &Written) -> String {
             "core" => String::new(),
             _ => format!("; paused for {}", pause(report.holding.pause)),
         },
+        spool.unwrap_or_default(),
         details(report),
     )
 }

@@ -4,6 +4,8 @@
 mod compressed;
 #[cfg(all(feature = "file", any(target_os = "linux", windows)))]
 mod file;
+#[cfg(all(feature = "spool", target_os = "linux"))]
+mod spool;
 
 #[cfg(feature = "zstd")]
 pub use compressed::CompressedSink;
@@ -11,6 +13,8 @@ pub use compressed::CompressedSink;
 pub use file::FileSink;
 #[cfg(all(feature = "file", target_os = "linux"))]
 pub use file::Guardian;
+#[cfg(all(feature = "spool", target_os = "linux"))]
+pub use spool::SpoolSink;
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -19,7 +19,7 @@ use crate::support::{copy_program, repository, run_well};
 const NOT_RUN: [&str; 3] = ["cargo run ", "cargo xtask test", "cargo xtask install-capi"];
 
 /// The pages, with the number of their blocks that are run.
-const PAGES: [(&str, usize); 11] = [
+const PAGES: [(&str, usize); 12] = [
     ("README.md", 10),
     ("docs/cases.md", 2),
     ("docs/questions.md", 1),
@@ -27,6 +27,7 @@ const PAGES: [(&str, usize); 11] = [
     ("docs/scenario.md", 1),
     ("docs/script.md", 1),
     ("docs/transcript.md", 2),
+    ("docs/spool.md", 2),
     ("docs/guide/hung-server.md", 7),
     ("docs/guide/watch.md", 3),
     ("docs/guide/callback.md", 5),

@@ -11,7 +11,8 @@
 //! dump; a difference between dumps that is not found; a handler of cores whose dump differs from
 //! the core, that loses a core, or that does not set back what it has replaced;
 //! a limit that is crossed without a dump, or a dump without a crossed limit; a supervised program
-//! that is ended, or does not get its signals.
+//! that is ended, or does not get its signals;
+//! a limit of a spool that does not hold, and a crash that is kept again or not at all.
 
 mod attempt;
 mod browser;
@@ -34,6 +35,7 @@ mod request;
 mod result;
 mod schema;
 mod short;
+mod spool;
 mod summary;
 mod target;
 mod terminal;

@@ -303,12 +303,13 @@ impl Session<'_> {
         let held = self.supervision.dumping();
         let make = &self.args.make;
         let process = (pid, &*backend::program_of(pid));
-        let file = named_file(&self.args.dir, &self.args.file_name, make, process, false);
+        let folder = make.spool().unwrap_or(&self.args.dir);
+        let file = named_file(folder, &self.args.file_name, make, process, false);
         let written = self.write(&file, pid, cause, program);
         drop(held);
         let status = match &written {
             Ok(written) => {
-                let file = &file;
+                let file = written.path(&file);
                 self.log.record(pid, &Happening::Dumped { cause, file, written });
                 if written.report.is_complete() { 0 } else { PARTIAL }
             }

@@ -19,7 +19,8 @@ use super::supervise::{Supervision, supervise};
 
 /// Runs the program, and dumps it if it crashes. Returns its exit status.
 pub(in crate::cli) fn run_program(args: &DumpArgs) -> ExitCode {
-    let output = args.output.as_deref().expect("required by --exec");
+    let output = args.make.spool().or(args.output.as_deref());
+    let output = output.expect("required by --exec");
     let worked = supervise(true, |supervision| match work(args, output, supervision) {
         Ok(status) => status,
         Err(error) => print_outcome(args, output, Err(error), false),
@@ -38,10 +39,11 @@ fn work(args: &DumpArgs, output: &Path, supervision: &Supervision) -> Result<u8,
         let prepared = PreparedDump::new(&args.make, &args.dialogue, true, file, args.force, None);
         prepared.map(|prepared| prepared.quiet(args.json))
     };
+    let is_one = args.make.spool().is_none() && !is_folder(output);
     // One file is created before the program starts, so that it is known to be possible.
-    let mut one = match is_folder(output) {
-        true => None,
-        false => Some(prepare(output)?),
+    let mut one = match is_one {
+        true => Some(prepare(output)?),
+        false => None,
     };
     let mut is_first = true;
     // If standard output is for the dump or for JSON, the program must not write to it.
@@ -62,14 +64,14 @@ fn work(args: &DumpArgs, output: &Path, supervision: &Supervision) -> Result<u8,
             Outcome::Dying { signal, .. } => {
                 let _held = supervision.dumping();
                 let pid = program.process_id();
-                let (file, prepared) = match is_folder(output) {
-                    true => {
+                let (file, prepared) = match is_one {
+                    false => {
                         let process = (pid, &*backend::program_of(pid));
                         let file = named_file(output, &args.name, &args.make, process, args.force);
                         let prepared = prepare(&file);
                         (file, prepared)
                     }
-                    false => match one.take() {
+                    true => match one.take() {
                         Some(prepared) => (PathBuf::from(output), Ok(prepared)),
                         None => {
                             print::complain(format_args!(
