@@ -68,7 +68,7 @@ pub(crate) fn install(shell: &Shell) -> anyhow::Result<()> {
 }
 
 /// Returns the path of the file with this name in cargo's messages, which are JSON.
-fn path_ending<'m>(messages: &'m str, name: &str) -> Option<&'m str> {
+pub(crate) fn path_ending<'m>(messages: &'m str, name: &str) -> Option<&'m str> {
     let mut quoted = messages.split('"').filter(|text| text.starts_with('/'));
     quoted.rfind(|path| Path::new(path).file_name().is_some_and(|file| file == name))
 }

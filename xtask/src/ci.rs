@@ -71,7 +71,7 @@ fn steps(shell: &Shell, costs: &mut Costs) -> anyhow::Result<()> {
 }
 
 /// Runs the first example of the README: the release binary dumps a process and reads the dump.
-fn release_dump(shell: &Shell, binary: &str) -> anyhow::Result<()> {
+pub(crate) fn release_dump(shell: &Shell, binary: &str) -> anyhow::Result<()> {
     let folder = shell.create_temp_dir()?;
     let file = folder.path().join("sleep.dmp");
     cmd!(shell, "{binary} dump --exec --after 200 -o {file} -- sleep 600").run()?;

@@ -9,6 +9,7 @@ mod ci;
 mod conformance;
 mod cost;
 mod debian;
+mod dist;
 mod fuzz;
 mod msrv;
 mod packages;
@@ -91,6 +92,11 @@ const TASKS: &[Task] = &[
         name: "packages",
         run: packages::check,
         help: "make the packages for crates.io and compile them outside the repository; nothing is published",
+    },
+    Task {
+        name: "dist",
+        run: dist::run,
+        help: "dist [linux|windows]: make the files that users install, in target/dist: static program, Debian package, archive for Windows; try each",
     },
     Task {
         name: "msrv",

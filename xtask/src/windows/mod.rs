@@ -160,6 +160,11 @@ pub(crate) fn prefix() -> anyhow::Result<PathBuf> {
     Ok(readers::cache()?.join("wine"))
 }
 
+/// Copies the source of the standard library to where cargo looks for it.
+pub(crate) fn install_standard_library(shell: &Shell) -> anyhow::Result<()> {
+    standard_library::install(shell)
+}
+
 /// Installs everything.
 pub(crate) fn install(shell: &Shell) -> anyhow::Result<()> {
     let cache = readers::cache()?;
