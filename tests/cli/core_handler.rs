@@ -90,8 +90,8 @@ impl System {
         let wrapper = self.folder.file("w");
         let tool = PathBuf::from(dumpwright().get_program());
         let text = format!(
-            "#!/bin/sh\nTOOL='{}'; HERE='{}'\nfor word; do case \"$word\" in P=*) pid=${{word#P=}};; esac; done\n\
-             case \"$(readlink /proc/$pid/exe)\" in \"$HERE\"/*) ;; *) exec cat > /dev/null;; esac\n{start}\n",
+            "#!/bin/sh\nTOOL='{}'; HERE='{}'\nfor word; do case \"$word\" in P=*) pid=${{word#P=}};; I=*) tid=${{word#I=}};; esac; done\n\
+             case \"$(readlink /proc/$pid/task/$tid/exe)\" in \"$HERE\"/*) ;; *) exec cat > /dev/null;; esac\n{start}\n",
             tool.display(),
             self.folder.path().display()
         );
