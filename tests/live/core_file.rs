@@ -6,8 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use dumpwright::read::{CodeView, Dump};
@@ -17,8 +16,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::capture::{Capture, steady};
+use crate::support::cores::CoreOfVictim;
 use crate::support::dumper::{self, dumpwright};
-use crate::support::victim::{self, CrashTruth, Frames, testimony_in};
+use crate::support::victim::{self, CrashTruth, Frames};
 
 /// The red zone of x86-64, which belongs to the stack.
 const RED_ZONE: u64 = 128;
@@ -76,60 +76,20 @@ impl PlainCore {
     }
 }
 
-/// A process that a signal has killed, and its core.
-struct Crash {
-    folder: TempDir,
-    core: PathBuf,
+/// A crash of the victim for crashes. `None` if the kernel writes no core.
+fn crash_of(arguments: &[&str]) -> Option<CoreOfVictim> {
+    CoreOfVictim::of(&victim::c("crash", Frames::NoPointers), arguments)
 }
 
-impl Crash {
-    /// Runs a program that a signal will kill. Returns `None`, and says so, if the kernel writes no
-    /// core into the folder in which the program runs.
-    fn of(program: &Path, arguments: &[&str]) -> Option<Crash> {
-        let folder = TempDir::new().unwrap();
-        let mut shell = Command::new("sh");
-        shell
-            .args(["-c", "ulimit -c unlimited && exec \"$0\" \"$@\""])
-            .arg(program)
-            .args(arguments)
-            .current_dir(folder.path())
-            .env("VICTIM_TESTIMONY", folder.path().join("testimony"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        let status = shell.status().unwrap();
-        assert!(status.signal().is_some(), "{arguments:?}: {status}");
-        Self::in_folder(folder)
+fn plain(core: &CoreOfVictim) -> PlainCore {
+    PlainCore {
+        bytes: fs::read(&core.path).unwrap(),
     }
+}
 
-    /// The same for a program that ran in this folder and has ended.
-    fn in_folder(folder: TempDir) -> Option<Crash> {
-        let files = fs::read_dir(folder.path()).unwrap();
-        let mut paths = files.map(|entry| entry.unwrap().path());
-        let core = paths.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("core"));
-        if core.is_none() {
-            let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
-            eprintln!(
-                "SKIPPED: the kernel wrote no core into {}: core_pattern is {pattern:?}",
-                folder.path().display()
-            );
-        }
-        Some(Crash { core: core?, folder })
-    }
-
-    fn truth(&self) -> CrashTruth {
-        testimony_in(&self.folder.path().join("testimony"))
-    }
-
-    fn plain(&self) -> PlainCore {
-        PlainCore {
-            bytes: fs::read(&self.core).unwrap(),
-        }
-    }
-
-    /// Dumps the core with these options. Returns the result and the dump.
-    fn dump(&self, options: &[&str], status: i32) -> (Value, Dump) {
-        dump(&self.core, options, status, &self.folder.path().join("core.dmp"))
-    }
+/// Dumps the core with these options. Returns the result and the dump.
+fn dump_of(core: &CoreOfVictim, options: &[&str], status: i32) -> (Value, Dump) {
+    dump(&core.path, options, status, &core.beside("core.dmp"))
 }
 
 fn dump(core: &Path, options: &[&str], status: i32, into: &Path) -> (Value, Dump) {
@@ -191,12 +151,12 @@ fn registers(context: &dumpwright::read::Context) -> BTreeMap<&'static str, u64>
 /// Crashes a victim, dumps its core and compares the dump with the core and with what the victim
 /// has said before.
 fn crash(arguments: &[&str]) {
-    let Some(crash) = Crash::of(&victim::c("crash", Frames::NoPointers), arguments) else {
+    let Some(crash) = crash_of(arguments) else {
         return;
     };
-    let (truth, core) = (crash.truth(), crash.plain());
-    let (result, dump) = crash.dump(&[], 0);
-    dumper::check(&crash.folder.path().join("core.dmp")).unwrap();
+    let (truth, core) = (crash.truth::<CrashTruth>(), plain(&crash));
+    let (result, dump) = dump_of(&crash, &[], 0);
+    dumper::check(&crash.beside("core.dmp")).unwrap();
     assert_eq!(result["process_id"], truth.pid, "{arguments:?}");
     assert_eq!(
         (&result["hold"], &result["pause_us"]),
@@ -322,12 +282,12 @@ fn a_stack_overflow_on_the_main_thread() {
 #[test]
 fn another_reader_opens_the_dump() {
     use minidump::{Minidump, MinidumpException, MinidumpModuleList, MinidumpThreadList, Module};
-    let Some(crash) = Crash::of(&victim::c("crash", Frames::NoPointers), &["null"]) else {
+    let Some(crash) = crash_of(&["null"]) else {
         return;
     };
-    let truth = crash.truth();
-    crash.dump(&[], 0);
-    let dump = Minidump::read_path(crash.folder.path().join("core.dmp")).unwrap();
+    let truth = crash.truth::<CrashTruth>();
+    dump_of(&crash, &[], 0);
+    let dump = Minidump::read_path(crash.beside("core.dmp")).unwrap();
     let exception = dump.get_stream::<MinidumpException<'_>>().unwrap();
     assert_eq!(exception.get_crashing_thread_id(), truth.tid);
     let threads = dump.get_stream::<MinidumpThreadList<'_>>().unwrap();
@@ -341,16 +301,16 @@ fn another_reader_opens_the_dump() {
 /// A pipe and a compressed core give the same dump, and say how.
 #[test]
 fn a_pipe_and_a_compressed_core_are_the_same() {
-    let Some(crash) = Crash::of(&victim::c("crash", Frames::NoPointers), &["null"]) else {
+    let Some(crash) = crash_of(&["null"]) else {
         return;
     };
-    let bytes = fs::read(&crash.core).unwrap();
-    let (_, expected) = crash.dump(&["--type", "mini"], 0);
+    let bytes = fs::read(&crash.path).unwrap();
+    let (_, expected) = dump_of(&crash, &["--type", "mini"], 0);
     let compressed = zstd::encode_all(&bytes[..], 1).unwrap();
-    let packed = crash.folder.path().join("packed.zst");
+    let packed = crash.beside("packed.zst");
     fs::write(&packed, &compressed).unwrap();
 
-    let into = crash.folder.path().join("other.dmp");
+    let into = crash.beside("other.dmp");
     let same = |dump: &Dump, what: &str| {
         assert_eq!(memory(dump), memory(&expected), "{what}");
         let contexts = |dump: &Dump| -> Vec<_> {
@@ -406,11 +366,11 @@ fn identities(dump: &Dump) -> Vec<(u64, u32, Option<String>, Option<CodeView>)> 
 /// A core that was cut off makes a partial dump that says what is missing.
 #[test]
 fn a_core_that_is_cut_off_makes_a_partial_dump() {
-    let Some(crash) = Crash::of(&victim::c("crash", Frames::NoPointers), &["null"]) else {
+    let Some(crash) = crash_of(&["null"]) else {
         return;
     };
-    let (truth, core) = (crash.truth(), crash.plain());
-    let whole = fs::metadata(&crash.core).unwrap().len();
+    let (truth, core) = (crash.truth::<CrashTruth>(), plain(&crash));
+    let whole = fs::metadata(&crash.path).unwrap().len();
     let threads: BTreeMap<_, _> = core.threads().into_iter().collect();
     // The stack of the first thread is the last mapping but one.
     let stack = threads[&truth.pid]["rsp"];
@@ -423,10 +383,10 @@ fn a_core_that_is_cut_off_makes_a_partial_dump() {
     let (start, _) = last.file_range();
     fs::OpenOptions::new()
         .write(true)
-        .open(&crash.core)
+        .open(&crash.path)
         .and_then(|file| file.set_len(start))
         .unwrap();
-    let (result, dump) = crash.dump(&[], 3);
+    let (result, dump) = dump_of(&crash, &[], 3);
     let missing = reasons(&result, "missing");
     let cut = format!("{start} of {whole} bytes");
     assert!(missing.iter().any(|reason| reason.contains(&cut)), "{missing:?}");
@@ -450,14 +410,14 @@ fn files_of_the_same_build_have_what_the_core_lacks() {
     let folder = TempDir::new().unwrap();
     let program = folder.path().join("victim");
     crate::support::copy_program(&victim::c("crash", Frames::NoPointers), &program);
-    let Some(crash) = Crash::of(&program, &["null"]) else {
+    let Some(crash) = CoreOfVictim::of(&program, &["null"]) else {
         return;
     };
-    let (truth, core) = (crash.truth(), crash.plain());
+    let (truth, core) = (crash.truth::<CrashTruth>(), plain(&crash));
     let threads: BTreeMap<_, _> = core.threads().into_iter().collect();
     let instruction = threads[&truth.tid]["rip"];
     assert_eq!(core.memory(instruction, 8), None, "the kernel leaves out code");
-    let (result, dump) = crash.dump(&["--type", "with-code-segs"], 0);
+    let (result, dump) = dump_of(&crash, &["--type", "with-code-segs"], 0);
     let notes = reasons(&result, "notes");
     assert!(
         notes.iter().any(|note| note.contains("was read from its file")),
@@ -474,7 +434,7 @@ fn files_of_the_same_build_have_what_the_core_lacks() {
 
     // Another build has this name now.
     crate::support::copy_program(&victim::c("crash", Frames::Pointers), &program);
-    let (result, dump) = crash.dump(&["--type", "with-code-segs"], 3);
+    let (result, dump) = dump_of(&crash, &["--type", "with-code-segs"], 3);
     let missing = reasons(&result, "missing");
     let other = missing.iter().filter(|reason| reason.contains("another build"));
     assert!(other.count() > 0, "{missing:?}");
@@ -537,23 +497,60 @@ fn a_core_of_gcore_and_the_live_process_are_the_same() {
 /// Without an option for the output, the file is named after the program in the core.
 #[test]
 fn the_dump_is_named_after_the_program_in_the_core() {
-    let Some(crash) = Crash::of(&victim::c("crash", Frames::NoPointers), &["null-main"]) else {
+    let Some(crash) = crash_of(&["null-main"]) else {
         return;
     };
-    let pid = crash.truth().pid;
+    let pid = crash.truth::<CrashTruth>().pid;
     let mut command = dumpwright();
-    command.args(["dump", "--core"]).arg(&crash.core);
+    command.args(["dump", "--core"]).arg(&crash.path);
     let output = command
         .args(["--name", "%e-%p.dmp"])
-        .current_dir(crash.folder.path())
+        .current_dir(crash.folder())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
     assert!(text.contains("SIGSEGV") && !text.contains("paused"), "{text}");
-    let file = crash.folder.path().join(format!("crash-{pid}.dmp"));
+    let file = crash.beside(&format!("crash-{pid}.dmp"));
     let dump = Dump::open(&file).unwrap();
     assert_eq!(dump.threads().unwrap()[0].name.as_deref(), Some("crash"));
+}
+
+#[test]
+fn explain_counts_what_the_dump_has() {
+    let Some(crash) = crash_of(&["null"]) else {
+        return;
+    };
+    let (dumped, _) = dump_of(&crash, &["--type", "mini"], 0);
+    let mut command = dumpwright();
+    command.args(["explain", "--json", "--type", "mini", "--core"]);
+    let explained = result(&command.arg(&crash.path).output().unwrap(), 0);
+    for key in ["threads", "modules", "bytes"] {
+        assert_eq!(explained[key], dumped[key], "{key}: {explained}");
+    }
+}
+
+/// How the process was held, and for how long, is not a question for a core.
+#[test]
+fn options_for_live_processes_are_refused() {
+    for option in [
+        &["--hold", "stop"][..],
+        &["--max-pause", "5ms"],
+        &["--after", "5ms"],
+    ] {
+        let mut command = dumpwright();
+        let output = command
+            .args(["dump", "--core", "core"])
+            .args(option)
+            .output()
+            .unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{complaint}");
+        assert!(
+            complaint.contains("--core") && complaint.contains(option[0]),
+            "{complaint}"
+        );
+    }
 }
 
 #[test]

@@ -226,9 +226,9 @@ struct ForkedTruth {
 }
 
 /// The memory of a process, how much of it is shared, and its page tables. `Pss` is not among them,
-/// because it depends on all processes that use the same libraries. `Private_Dirty` and its like are
-/// not, because they count pages of files that the kernel has not written to the disk yet, such as
-/// those of a program that was just built.
+/// because it depends on all processes that use the same libraries. `Private_Dirty` and its like
+/// are not, because they count pages of files that the kernel has not written to the disk yet, such
+/// as those of a program that was just built.
 fn weight(pid: u32) -> Vec<String> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let kinds = ["Rss:", "Pss_Anon:", "Anonymous:", "AnonHugePages:"];

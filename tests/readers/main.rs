@@ -8,6 +8,7 @@ mod big;
 mod cases;
 mod claims;
 mod compressed;
+mod core_file;
 mod crash;
 mod dbgeng;
 mod filters;

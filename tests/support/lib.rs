@@ -5,6 +5,8 @@
 pub mod cargo;
 pub mod child;
 pub mod compressed_memory;
+#[cfg(unix)]
+pub mod cores;
 pub mod dumper;
 #[cfg(unix)]
 pub mod hanging;

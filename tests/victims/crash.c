@@ -24,6 +24,8 @@
  *   crash fixed-up COUNT    as handled, but the handler maps the page and returns
  *   crash exit STATUS       ends by itself
  *
+ * No core is left, unless the variable VICTIM_LEAVES_CORE is set.
+ *
  * Each prints READY with its testimony first. Other threads of the process sleep in
  * bystander_top > bystander_leaf.
  */
@@ -399,8 +401,10 @@ static void run_in_thread(const struct crash *crash) {
 }
 
 int main(int count, char **arguments) {
-    const struct rlimit no_core = {0, 0};
-    setrlimit(RLIMIT_CORE, &no_core);
+    if (!getenv("VICTIM_LEAVES_CORE")) {
+        const struct rlimit no_core = {0, 0};
+        setrlimit(RLIMIT_CORE, &no_core);
+    }
     const char *which = count > 1 ? arguments[1] : "";
     unsigned long number = count > 2 ? strtoul(arguments[2], NULL, 10) : 1000;
 

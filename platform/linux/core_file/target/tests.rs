@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use dumpwright_target::{Content, Direct, RegionState, protect};
+use dumpwright_target::{Content, CpuInformation, Direct, RegionState, protect};
 use goblin::elf::program_header::{PF_R, PF_W, PF_X};
 use proptest::prelude::*;
 
@@ -179,6 +179,90 @@ fn without_the_auxiliary_vector_the_first_thread_has_no_stack() {
             .iter()
             .any(|one| one.reason.contains("no auxiliary vector"))
     );
+}
+
+/// The command line may hold secrets, as the environment.
+#[test]
+fn the_command_line_is_there_if_it_is_requested() {
+    let mut core = open(&SampleCore::new().bytes()).expect("sound");
+    let mut texts = |environment| -> Vec<(LinuxTextKind, Vec<u8>)> {
+        let need = Need {
+            environment,
+            ..Need::default()
+        };
+        let mut frozen = core.freeze(&need).expect("nothing can fail");
+        let facts = frozen.linux(&mut Direct).expect("it is a Linux process");
+        facts
+            .texts
+            .into_iter()
+            .map(|text| (text.kind, text.bytes))
+            .collect()
+    };
+    let auxv = words(&[6, 4096, 9, 0x40_0000, 25, 0x7ff0_0f00, 0, 0]);
+    assert_eq!(texts(false), [(LinuxTextKind::Auxv, auxv.clone())]);
+    let command_line = b"./sample --all\0".to_vec();
+    assert_eq!(
+        texts(true),
+        [
+            (LinuxTextKind::Auxv, auxv),
+            (LinuxTextKind::CmdLine, command_line)
+        ]
+    );
+}
+
+/// Without a vdso, the machine of the core is another one.
+#[test]
+fn of_another_machine_little_is_known() {
+    let mut core = open(&SampleCore::new().bytes()).expect("sound");
+    let mut frozen = freeze(&mut core);
+    let system = frozen.system().expect("known");
+    assert_eq!(
+        (system.version, system.processors, system.page_size),
+        ([0; 3], 0, 4096)
+    );
+    assert_eq!(system.version_text, "Linux x86_64");
+    let diagnostics = frozen.diagnostics();
+    assert!(
+        diagnostics
+            .iter()
+            .any(|one| one.reason.contains("lacks the vdso"))
+    );
+}
+
+/// The vdso of this process tells the version of the kernel, and that it is this one.
+#[test]
+fn the_vdso_tells_the_kernel() {
+    let maps = std::fs::read("/proc/self/maps").expect("readable");
+    let mut all = regions::parse(&maps[..]).expect("well formed").into_iter();
+    let Some(vdso) = all.find(Mapping::is_vdso) else {
+        eprintln!("SKIPPED: this kernel has no vdso");
+        return;
+    };
+    let here = system::system(Cpu::Amd64, None).expect("known");
+    let (start, len) = (vdso.range.start(), vdso.range.len());
+    let bytes = memory_here(start, usize::try_from(len).expect("it is here"));
+    let system_of = |bytes: Vec<u8>| {
+        let mut sample = SampleCore::new();
+        sample.loads.push((start, len, PF_R | PF_X, bytes));
+        sample.notes = [
+            note("CORE", PRSTATUS, &status(7, 0, 0, 0)),
+            note("CORE", AUXV, &words(&[33, start, 16, 0x1234_5678, 0, 0])),
+        ]
+        .concat();
+        let mut core = open(&sample.bytes()).expect("sound");
+        freeze(&mut core).system().expect("known")
+    };
+    assert_eq!(system_of(bytes.clone()), here);
+    let mut other = bytes;
+    *other.last_mut().expect("not empty") ^= 1;
+    let other = system_of(other);
+    // The kernel caps the third number at 255.
+    let [major, minor, patch] = here.version;
+    assert_eq!(other.version, [major, minor, patch.min(255)]);
+    let CpuInformation::X86 { features, vendor, .. } = other.cpu_information else {
+        panic!("not x86")
+    };
+    assert_eq!((features, vendor), (0x1234_5678, [0; 3]));
 }
 
 /// The mappings of the C library of this process, of which the core has the first page only.
