@@ -218,22 +218,30 @@ unsafe fn begin_work<'p>(
     page: *mut HelperPage,
     calls: &mut [Call],
 ) -> (&'p AtomicU32, Result<(), HelperEnded>) {
-    // SAFETY: the caller guarantees that the page lives. Only atomic accesses are made through this
-    // reference.
-    let state = unsafe { &(*page).shared.state };
-    // SAFETY: the helper reads these words only while the state is `WORK`. It is not: this function
-    // is the only one that sets it, its callers wait until the helper has changed it, and only one
-    // thread calls it.
-    unsafe {
-        (*page).shared.calls = calls.as_mut_ptr();
-        (*page).shared.count = calls.len() as u64;
-    }
+    // SAFETY: guaranteed by the caller.
+    let state = unsafe { list_work(page, calls) };
     let exchanged = state.compare_exchange(state::IDLE, state::WORK, Ordering::Release, Ordering::Relaxed);
     if exchanged.is_err() {
         return (state, Err(HelperEnded));
     }
     wake(state);
     (state, Ok(()))
+}
+
+/// Lists calls for the helper, which makes them when the state becomes `WORK`. Returns the state.
+///
+/// # Safety
+/// As for [`begin_work`].
+unsafe fn list_work<'p>(page: *mut HelperPage, calls: &mut [Call]) -> &'p AtomicU32 {
+    // SAFETY: the helper reads these words only while the state is `WORK`. It is not: only one
+    // thread sets it, and waits until the helper has changed it.
+    unsafe {
+        (*page).shared.calls = calls.as_mut_ptr();
+        (*page).shared.count = calls.len() as u64;
+    }
+    // SAFETY: the caller guarantees that the page lives. Only atomic accesses are made through this
+    // reference.
+    unsafe { &(*page).shared.state }
 }
 
 /// Ends the helper before its page is freed.

@@ -169,7 +169,8 @@ pub(crate) fn catch(
         match attempt.outcome {
             Ok(outcome) => {
                 let clone = OwnClone::new(&outcome.clone);
-                if outcome.is_torn {
+                // A pause that was too long is told in the same way whether the helper noticed it.
+                if outcome.is_torn || watch.early().is_some() {
                     return Err(fault(dir, NoStop::Ended, watch));
                 }
                 let mut caught = CaughtSelf {

@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use libc::c_int;
 use nix::errno::Errno;
 
-use super::{HelperEnded, HelperPage, begin_work, quit, start_blocked, state, wait_for, wait_for_change};
+use super::{
+    HelperEnded, HelperPage, begin_work, list_work, quit, start_blocked, state, wait_for, wait_for_change,
+};
 use crate::ptrace::Call;
 use crate::tracer::Watch;
 
@@ -101,11 +103,10 @@ impl DirectHelper {
         until: &libc::timespec,
     ) -> Result<Result<StartedClone, Errno>, HelperEnded> {
         // SAFETY: as in `perform`.
-        let (state, begun) = unsafe { begin_work(self.page, calls) };
-        begun?;
+        let state = unsafe { list_work(self.page, calls) };
         let mut pidfd = -1;
         // The kernel returns an error as its negated number.
-        Ok(match i32::try_from(await_and_clone(state, until, &mut pidfd)) {
+        Ok(match i32::try_from(work_and_clone(state, until, &mut pidfd)) {
             Ok(pid) if pid > 0 => Ok(StartedClone { pid, pidfd }),
             Ok(error) if error < 0 => Err(Errno::from_raw(-error)),
             _ => return Err(HelperEnded),
@@ -129,21 +130,21 @@ impl Drop for DirectHelper {
     }
 }
 
-/// Waits until the helper has made its calls, and starts a clone of this process. Returns its
-/// process id, a negated error number, or 0 if the helper has ended.
+/// Lets the helper make the listed calls, waits until it has made them, and starts a clone of this
+/// process. Returns its process id, a negated error number, or 0 if the helper has ended.
 ///
-/// One block of instructions does both, so that the registers that the helper reads of the waiting
-/// thread belong to the same frame as the memory of the clone.
+/// One block of instructions does all of this. The helper may stop this thread as soon as it may
+/// work, and the registers that it reads belong to the same frame as the memory of the clone.
 #[inline(never)]
-fn await_and_clone(state: &AtomicU32, until: &libc::timespec, pidfd: &mut RawFd) -> i64 {
+fn work_and_clone(state: &AtomicU32, until: &libc::timespec, pidfd: &mut RawFd) -> i64 {
     // Not CLONE_FS: the program's execve of a program with set-user-id would not change the user.
     // CLONE_FILES: the table of descriptors need not be copied. The clone gets an empty one.
     const FLAGS: c_int = libc::CLONE_FILES | libc::CLONE_PIDFD;
     let result: i64;
-    // SAFETY: in this thread, the block reads `state` and waits for its change by futex(2); then
-    // the only effects are those of clone(2), which stores a descriptor in `pidfd`. The kernel
-    // changes `rax`, `rcx` and `r11`, which are declared, and the block changes the registers of
-    // arguments, which are declared as well.
+    // SAFETY: in this thread, the block changes `state`, an atomic integer, and waits for its next
+    // change by futex(2); then the only effects are those of clone(2), which stores a descriptor in
+    // `pidfd`. The kernel changes `rax`, `rcx` and `r11`, which are declared, and the block changes
+    // the registers of arguments, which are declared as well.
     //
     // The clone has copies of our registers and of our memory, so it affects nothing of ours. It
     // never leaves this block: `exit` does not return, and `ud2` follows it. It handles no signal,
@@ -151,6 +152,16 @@ fn await_and_clone(state: &AtomicU32, until: &libc::timespec, pidfd: &mut RawFd)
     // `until`, which the kernel reads.
     unsafe {
         std::arch::asm!(
+            "mov eax, {idle}",
+            "mov edx, {work}",
+            "lock cmpxchg dword ptr [r12], edx",
+            "mov edx, eax",
+            "jne 3f",
+            "mov eax, {futex}",
+            "mov rdi, r12",
+            "mov esi, {futex_wake}",
+            "mov edx, 1",
+            "syscall",
             "2:",
             "mov edx, dword ptr [r12]",
             "cmp edx, {work}",
@@ -213,10 +224,12 @@ fn await_and_clone(state: &AtomicU32, until: &libc::timespec, pidfd: &mut RawFd)
             "syscall",
             "ud2",
             "9:",
+            idle = const state::IDLE,
             work = const state::WORK,
             ended = const state::ENDED,
             futex = const libc::SYS_futex,
             futex_wait = const libc::FUTEX_WAIT,
+            futex_wake = const libc::FUTEX_WAKE,
             clone = const libc::SYS_clone,
             flags = const FLAGS,
             prctl = const libc::SYS_prctl,
