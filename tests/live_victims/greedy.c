@@ -1,6 +1,6 @@
 /*
- * A process that uses what a test wants it to use. It obeys each line of its standard input, and answers
- * with "done":
+ * A process that uses what a test wants it to use. It obeys each line of its standard input, and
+ * answers with "done":
  *
  *     threads N     starts N threads that sleep
  *     fds N         opens N descriptors
