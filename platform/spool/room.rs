@@ -22,14 +22,14 @@ pub(crate) struct Wanted {
 
 /// How much there is of what the limits count.
 #[derive(Debug, Clone, Copy)]
-struct Usage {
+struct Occupied {
     count: u64,
     bytes: u64,
     free: u64,
 }
 
 /// Returns which limit is exceeded.
-fn exceeded(usage: Usage, settings: &SpoolSettings, need: u64) -> Option<String> {
+fn exceeded(usage: Occupied, settings: &SpoolSettings, need: u64) -> Option<String> {
     if usage.count > settings.keep_count {
         return Some(format!("keep-count = {}", settings.keep_count));
     }
@@ -62,7 +62,7 @@ pub(crate) fn make(
     if bytes > settings.keep_bytes {
         return Err(full(format!("keep-bytes = {}", settings.keep_bytes)));
     }
-    let mut usage = Usage {
+    let mut usage = Occupied {
         count: (contents.dumps.len() + contents.reserved.len()) as u64 + u64::from(wanted.is_some()),
         bytes: sum(&mut contents.dumps.iter().map(|dump| dump.bytes))
             .saturating_add(reserved)

@@ -561,8 +561,8 @@ fn name_in_spool(args: &DumpArgs, process: Option<(u32, String)>) -> String {
     process::file_name(&args.name.replace("%p.", ""), 0, &program.to_string_lossy(), now)
 }
 
-/// Returns a file in this folder for a dump of the process with this id and name, with a name by the
-/// pattern.
+/// Returns a file in this folder for a dump of the process with this id and name. The pattern names
+/// it.
 pub(super) fn named_file(
     folder: &Path,
     pattern: &str,
