@@ -24,13 +24,13 @@ pub struct Output {
 /// Builds `dumpwright.exe`, the program of the root package.
 pub fn executable() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build(&PROGRAMS, "dumpwright.exe"))
+    BUILT.get_or_init(|| build("dumpwright.exe"))
 }
 
 /// Builds `dumpwright.dll`, the C library. Its import library is in the same directory.
 pub fn library() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build(&LIBRARY, "dumpwright.dll"))
+    BUILT.get_or_init(|| build("dumpwright.dll"))
 }
 
 /// Builds `dumps.exe`, the test program that uses the library (`tests/windows_programs`).
@@ -41,26 +41,26 @@ pub fn dumps() -> &'static Path {
 
 /// Builds a program of `tests/windows_programs`.
 pub fn program(name: &str) -> PathBuf {
-    build(&PROGRAMS, &format!("{name}.exe"))
+    build(&format!("{name}.exe"))
 }
 
-/// All programs, in one command: cargo would compile the library once more for each set of
-/// features. `cargo xtask test` has run both commands before the tests.
-const PROGRAMS: [&str; 4] = [
+/// All programs and the C library, in one command: cargo would compile dumpwright once more for each
+/// set of features. `cargo xtask test` has run it before the tests.
+const PACKAGES: [&str; 6] = [
     "--package",
     "dumpwright",
+    "--package",
+    "dumpwright-capi",
     "--package",
     "dumpwright-windows-programs",
 ];
 
-const LIBRARY: [&str; 2] = ["--package", "dumpwright-capi"];
-
 /// Builds for Windows as `.cargo/windows.toml` says, and returns the file of this name.
-fn build(target: &[&str], file: &str) -> PathBuf {
+fn build(file: &str) -> PathBuf {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["--config", ".cargo/windows.toml", "build", "--quiet"])
-        .args(target)
+        .args(PACKAGES)
         .env("RUSTC_BOOTSTRAP", "1")
         // The cargo that runs this test may have set it, but it is meant for its own target.
         .env_remove("CARGO_TARGET_DIR");

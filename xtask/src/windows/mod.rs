@@ -88,17 +88,16 @@ pub(crate) fn lint(shell: &Shell) -> anyhow::Result<()> {
 /// tests' own fixture. A test that builds them keeps its target waiting.
 pub(crate) fn build(shell: &Shell) -> anyhow::Result<()> {
     cargo(shell, "build")?.args(OWN_PROGRAMS).run()?;
-    cargo(shell, "build")?
-        .args(["--package", "dumpwright-capi"])
-        .run()?;
     Ok(())
 }
 
-/// The command line, and the programs for the tests, in one command, so that they share the
-/// compiled library.
-pub(crate) const OWN_PROGRAMS: [&str; 4] = [
+/// The command line, the C library, and the programs for the tests, in one command, so that they
+/// share the compiled crates.
+pub(crate) const OWN_PROGRAMS: [&str; 6] = [
     "--package",
     "dumpwright",
+    "--package",
+    "dumpwright-capi",
     "--package",
     "dumpwright-windows-programs",
 ];

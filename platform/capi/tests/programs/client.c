@@ -10,6 +10,9 @@
  *                                        nocallback, noroutine, nofile and readonly, without spaces
  *                                        between them, followed by "-".
  *   exception TID                        adds an exception in this thread.
+ *   stream TYPE SIZE NULL                adds a stream of the caller: SIZE bytes, each 0x51 plus the
+ *                                        number of the stream. If NULL is 1, there is a null pointer
+ *                                        instead of the bytes.
  *   quiet BITS, only LOW HIGH            select the calls that are not written, like the options of
  *                                        the recording harness with these names.
  *   rule KIND FIRST LAST STEP...         adds a rule, as in testdata/oracle/README.md, but with
@@ -409,6 +412,16 @@ static BOOL CALLBACK callback(PVOID parameter, PMINIDUMP_CALLBACK_INPUT input, P
     return said;
 }
 
+static void add_stream(uint32_t type, uint32_t size, int is_null)
+{
+    static unsigned char bytes[MOST_STREAMS][MOST_STREAM_BYTES];
+    uint32_t at = job.stream_count++;
+    memset(bytes[at], (int)(0x51 + at), sizeof bytes[at]);
+    job.streams[at].Type = type;
+    job.streams[at].BufferSize = size;
+    job.streams[at].Buffer = is_null ? NULL : bytes[at];
+}
+
 static void run(write_dump write)
 {
     memset(counts, 0, sizeof counts);
@@ -423,10 +436,11 @@ static void run(write_dump write)
     EXCEPTION_RECORD record = {.ExceptionCode = 0xC0000005, .ExceptionAddress = (void *)(uintptr_t)context.Rip};
     EXCEPTION_POINTERS pointers = {&record, &context};
     MINIDUMP_EXCEPTION_INFORMATION exception = {job.thread, &pointers, FALSE};
+    MINIDUMP_USER_STREAM_INFORMATION streams = {job.stream_count, job.streams};
     MINIDUMP_CALLBACK_INFORMATION information = {job.no_routine ? NULL : callback, rules};
     uint32_t said = job.process == job.target ? target : job.process;
-    BOOL result = write(given, said, file, (MINIDUMP_TYPE)job.type, job.thread ? &exception : NULL, NULL,
-                        job.no_callback ? NULL : &information);
+    BOOL result = write(given, said, file, (MINIDUMP_TYPE)job.type, job.thread ? &exception : NULL,
+                        job.stream_count ? &streams : NULL, job.no_callback ? NULL : &information);
     printf("== result=%d err=0x%x", result, result ? 0 : (unsigned)GetLastError());
     for (int kind = 0; kind < KINDS; kind++)
         if (counts[kind])
@@ -444,6 +458,8 @@ int main(int count, char **arguments)
     setvbuf(stdout, NULL, _IOFBF, 1 << 16);
     while (fgets(line, sizeof line, stdin)) {
         unsigned long long low, high;
+        unsigned type, size;
+        int is_null;
         char option[64];
         line[strcspn(line, "\r\n")] = 0;
         struct rule *rule = &rules[rule_count];
@@ -454,10 +470,14 @@ int main(int count, char **arguments)
             job.no_routine = strstr(option, "noroutine") != NULL;
             job.no_file = strstr(option, "nofile") != NULL;
             job.read_only = strstr(option, "readonly") != NULL;
+            job.stream_count = 0;
             rule_count = 0;
             quiet = 0;
             only_low = only_high = 0;
         } else if (sscanf(line, "exception %u", &job.thread) == 1) {
+        } else if (job.stream_count < MOST_STREAMS && sscanf(line, "stream %x %u %d", &type, &size, &is_null) == 3 &&
+                   size <= MOST_STREAM_BYTES) {
+            add_stream(type, size, is_null);
         } else if (sscanf(line, "quiet %u", &quiet) == 1) {
         } else if (sscanf(line, "only %llu %llu", &low, &high) == 2) {
             only_low = low;

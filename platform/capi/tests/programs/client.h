@@ -14,6 +14,8 @@
 typedef BOOL(WINAPI *write_dump)(HANDLE, DWORD, HANDLE, MINIDUMP_TYPE, PMINIDUMP_EXCEPTION_INFORMATION,
                                  PMINIDUMP_USER_STREAM_INFORMATION, PMINIDUMP_CALLBACK_INFORMATION);
 
+enum { MOST_STREAMS = 16, MOST_STREAM_BYTES = 16 };
+
 /* The next dump, and the arguments for it. */
 struct job {
     uint32_t type;
@@ -23,6 +25,9 @@ struct job {
     /* The id of the thread with the exception, or 0. */
     uint32_t thread;
     bool no_callback, no_routine, no_file, read_only;
+    /* The streams of the caller. */
+    MINIDUMP_USER_STREAM streams[MOST_STREAMS];
+    uint32_t stream_count;
 };
 
 /* Returns MiniDumpWriteDump of the library under test. The parameters are the arguments of the

@@ -16,6 +16,7 @@
  *   end              ends the process; prints "== end".
  *   new              clears what the commands below have set.
  *   output FILE      sets the file for the dump. What IoWriteAll receives is written to FILE.own.
+ *   name ID TEXT     gives a thread of the target a name, which may be empty.
  *   thread ID TEB    names a thread of the target, in the order of their numbers.
  *   peb ADDRESS      sets the address of its process block.
  *   winread          makes reads fail where they fail on Windows: in memory that is not committed,
@@ -403,13 +404,29 @@ static void choose_target(DWORD id)
         fail("open", "the target");
 }
 
+static void name_thread(DWORD id, const char *name)
+{
+    typedef HRESULT(WINAPI * set_description)(HANDLE, const WCHAR *);
+    WCHAR wide[512];
+    /* Headers for Windows 7 lack this function. */
+    set_description set =
+        (set_description)(void *)GetProcAddress(GetModuleHandleA("kernelbase.dll"), "SetThreadDescription");
+    HANDLE thread = OpenThread(THREAD_SET_LIMITED_INFORMATION, FALSE, id);
+    if (!MultiByteToWideChar(CP_UTF8, 0, name, -1, wide, sizeof wide / sizeof *wide) || !set || !thread ||
+        set(thread, wide) < 0)
+        fail("give a name to", "a thread");
+    CloseHandle(thread);
+}
+
 bool system_line(const char *line)
 {
     unsigned long long low, size;
     unsigned long id;
-    int all;
+    int all, name;
     if (sscanf(line, "target %lu", &id) == 1) {
         choose_target(id);
+    } else if (sscanf(line, "name %lu %n", &id, &name) == 1) {
+        name_thread(id, line + name);
     } else if (strcmp(line, "new") == 0) {
         memset(&now, 0, sizeof now);
     } else if (sscanf(line, "output %259[^\n]", now.output) == 1) {

@@ -58,7 +58,7 @@ pub fn describe(folder: &Path, library: &Path, original: &Path) {
     fs::write(folder.join("about.txt"), about).expect("a file in it");
     let trace = folder.join(TRACES).join(format!("{WITH_MODULES}.txt"));
     let trace = fs::read_to_string(trace).expect("all scenarios were recorded");
-    let mut session = Session::start(library, false);
+    let mut session = Session::start(library, "dbghelp63", false);
     fs::write(folder.join("target.txt"), target(&mut session, &trace)).expect("a file in it");
 }
 

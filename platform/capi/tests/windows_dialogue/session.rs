@@ -80,9 +80,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts both. The client loads the library by its path. `with_snapshots` simulates a system
-    /// that has process snapshots.
-    pub fn start(library: &Path, with_snapshots: bool) -> Self {
+    /// Starts both. The client loads the library by its path. `profile` is for our own library.
+    /// `with_snapshots` simulates a system that has process snapshots.
+    pub fn start(library: &Path, profile: &str, with_snapshots: bool) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let programs = Programs::get();
         let mut twin = windows::wine(&programs.twin);
@@ -113,7 +113,7 @@ impl Session {
         let mut command = windows::wine(&programs.client);
         command
             .arg(windows::path(library))
-            .env("DUMPWRIGHT_PROFILE", "dbghelp63")
+            .env("DUMPWRIGHT_PROFILE", profile)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log(&folder, "client"));

@@ -6,6 +6,8 @@
 
 use std::fmt::Write;
 
+use dumpwright_fixtures::recorded::scenario::{Options, UserStream};
+
 use crate::names::number;
 use crate::session::Facts;
 
@@ -40,12 +42,20 @@ const STREAMS: [&str; 26] = [
 
 /// With more streams than this, the directory is not read.
 const MOST_STREAMS: u32 = 64;
+/// A list with more entries is taken for an empty one, as by the recording harness: a scenario
+/// passes a stream of its own as a list of threads.
+const MOST_ENTRIES: u64 = 10_000;
 /// The maximum number of ranges of a MemoryList in a summary.
 const MOST_RANGES: u64 = 300;
 
+/// Each byte of the first stream of the caller; see `client.c`.
+const FIRST_BYTE: u64 = 0x51;
+
 /// The parts of a dump that a scenario wants in the summary.
 #[derive(Default)]
-pub struct Wishes {
+pub struct Wishes<'s> {
+    /// The streams of the caller.
+    pub streams: &'s [UserStream],
     /// Bytes to be shown: `NAME+OFFSET`, its address, and the number of bytes.
     pub peeks: Vec<(String, u64, u64)>,
     /// Show all ranges of a Memory64List, and not only those with bytes of `peeks`.
@@ -54,26 +64,27 @@ pub struct Wishes {
     pub no_modules: bool,
 }
 
-impl Wishes {
+impl<'s> Wishes<'s> {
     /// Parses the options in the line of a scenario.
-    pub fn of(options: &str, quiet: u64, facts: &Facts) -> Self {
-        let peeks = options.split(' ').filter_map(|word| word.strip_prefix("--peek="));
+    pub fn of(words: &str, options: &'s Options, facts: &Facts) -> Self {
+        let peeks = words.split(' ').filter_map(|word| word.strip_prefix("--peek="));
         Self {
+            streams: &options.user_streams,
             peeks: peeks
                 .map(|peek| {
                     let (place, size) = peek.split_once('/').expect("PLACE/SIZE");
                     (place.to_owned(), facts.names.address(place), number(size))
                 })
                 .collect(),
-            all_ranges: options.split(' ').any(|word| word == "--mem64"),
-            no_modules: quiet & 32 != 0,
-            no_threads: quiet & 64 != 0,
+            all_ranges: words.split(' ').any(|word| word == "--mem64"),
+            no_modules: options.quiet & 32 != 0,
+            no_threads: options.quiet & 64 != 0,
         }
     }
 }
 
 /// Returns the lines of the summary.
-pub fn summarize(bytes: &[u8], facts: &Facts, wishes: &Wishes) -> String {
+pub fn summarize(bytes: &[u8], facts: &Facts, wishes: &Wishes<'_>) -> String {
     let mut summary = Summary {
         bytes,
         facts,
@@ -87,7 +98,7 @@ pub fn summarize(bytes: &[u8], facts: &Facts, wishes: &Wishes) -> String {
 struct Summary<'s> {
     bytes: &'s [u8],
     facts: &'s Facts,
-    wishes: &'s Wishes,
+    wishes: &'s Wishes<'s>,
     text: String,
 }
 
@@ -103,6 +114,13 @@ impl Summary<'_> {
         bytes.map_or(0, |bytes| {
             u64::from(u32::from_le_bytes(bytes.try_into().expect("4")))
         })
+    }
+
+    /// Returns the number of entries of a list.
+    fn entries(&self, at: u64) -> u64 {
+        Some(self.u32(at))
+            .filter(|count| *count <= MOST_ENTRIES)
+            .unwrap_or(0)
     }
 
     fn line(&mut self, line: &str) {
@@ -141,12 +159,37 @@ impl Summary<'_> {
                 .and_then(|kind| STREAMS.get(kind).copied())
                 .unwrap_or("?");
             self.line(&format!("stream {kind} {name} size={size:#x}"));
+            self.user_streams(kind, size, at);
             self.stream(name, at);
+        }
+    }
+
+    /// Which streams of the caller this one is, by its type, size and first byte.
+    fn user_streams(&mut self, kind: u64, size: u64, at: u64) {
+        for (number, stream) in (0..).zip(self.wishes.streams) {
+            let is_it = (u64::from(stream.stream_type), u64::from(stream.size)) == (kind, size);
+            if is_it && size > 0 && self.u32(at) & 0xff == FIRST_BYTE + number {
+                self.line(&format!(" user stream {number} align={}", at % 4));
+            }
+        }
+    }
+
+    fn names(&mut self, at: u64) {
+        for entry in (0..self.entries(at)).map(|index| at + 4 + 12 * index) {
+            let (id, text) = (self.u32(entry), self.u64(entry + 4));
+            let len = self.u32(text);
+            // The recordings have the lower halves of the units, and no control characters.
+            let low = (0..len / 2).map(|unit| (self.u32(text + 4 + 2 * unit) & 0xff) as u8);
+            let low = low.filter(|byte| !byte.is_ascii_control());
+            let thread = self.facts.thread(u32::try_from(id).expect("32 bits"));
+            let low = String::from_utf8_lossy(&low.collect::<Vec<_>>()).into_owned();
+            self.line(&format!(" name {thread} len={len} {low}"));
         }
     }
 
     fn stream(&mut self, name: &str, at: u64) {
         match name {
+            "ThreadNames" => self.names(at),
             "ThreadList" if !self.wishes.no_threads => self.threads(at, 48),
             "ThreadExList" if !self.wishes.no_threads => self.threads(at, 64),
             "ModuleList" => self.modules(at),
@@ -173,7 +216,7 @@ impl Summary<'_> {
     }
 
     fn threads(&mut self, at: u64, each: u64) {
-        for entry in (0..self.u32(at)).map(|index| at + 4 + each * index) {
+        for entry in (0..self.entries(at)).map(|index| at + 4 + each * index) {
             let id = u32::try_from(self.u32(entry)).expect("32 bits");
             let priority = i64::from(
                 u32::try_from(self.u32(entry + 12))
@@ -214,14 +257,19 @@ impl Summary<'_> {
         if self.wishes.no_modules {
             return;
         }
-        for entry in (0..count).map(|index| at + 4 + 108 * index) {
+        for entry in (0..self.entries(at)).map(|index| at + 4 + 108 * index) {
             let [size, checksum, time, name, version, cv, misc] =
                 [8, 12, 16, 20, 24, 76, 84].map(|field| self.u32(entry + field));
             let units = (0..self.u32(name) / 2).map(|index| (self.u32(name + 4 + 2 * index) & 0xffff) as u16);
             let path = String::from_utf16_lossy(&units.collect::<Vec<_>>());
             let base = self.facts.show(self.u64(entry));
+            // The DbgHelp of 2026 writes DllCharacteristics to Reserved0.
+            let characteristics = match self.u64(entry + 92) {
+                0 => String::new(),
+                value => format!(" dllch={value:#x}"),
+            };
             self.line(&format!(
-                " module {base} size={size:#x} sum={checksum:#x} tds={time:#x} ver={version:08x} cv={cv:#x} misc={misc:#x} name={}",
+                " module {base} size={size:#x} sum={checksum:#x} tds={time:#x} ver={version:08x} cv={cv:#x} misc={misc:#x} name={}{characteristics}",
                 path.rsplit(['/', '\\']).next().unwrap_or_default(),
             ));
         }
