@@ -58,6 +58,7 @@ mod threads;
 mod tokens;
 
 pub use check::{CheckOptions, Level, Rule, Violation, check, check_with};
+#[cfg(all(feature = "native", target_os = "linux"))]
 pub(crate) use compressed::is_compressed;
 pub use compressed_memory::{CompressedBucket, CompressedMemory, CompressedRegion};
 pub use context::{
