@@ -169,7 +169,7 @@ pub(crate) fn catch(
         match attempt.outcome {
             Ok(outcome) => {
                 let clone = OwnClone::new(&outcome.clone);
-                // A pause that was too long is reported alike, whether or not the helper noticed it.
+                // A pause that was too long is reported, whether the helper has noticed it or not.
                 if outcome.is_torn || watch.early().is_some() {
                     return Err(fault(dir, NoStop::Ended, watch));
                 }
