@@ -41,9 +41,8 @@ impl Finder {
         let own = std::process::id();
         let mut ids = backend::process_ids()?;
         ids.retain(|pid| *pid != own);
-        let has_name = |pid: u32| {
-            backend::running(pid).is_some_and(|process| process.names.iter().any(|name| *name == self.name))
-        };
+        let has_name =
+            |pid: u32| backend::running(pid).is_some_and(|process| process.names.contains(&self.name));
         let mut before = std::mem::take(&mut self.known);
         let mut found = Vec::new();
         for pid in ids {
