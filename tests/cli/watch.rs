@@ -138,6 +138,8 @@ fn dump_of(event: &Value, pid: u32) -> Dump {
 #[test]
 fn what_crosses_a_limit_is_dumped_and_what_nearly_does_is_not() {
     let mut victim = Greedy::start();
+    // Its answer shows that it has been loaded, which opens other files.
+    victim.does("threads 3");
     let fds = fs::read_dir(format!("/proc/{}/fd", victim.pid()))
         .unwrap()
         .count();
@@ -163,7 +165,6 @@ fn what_crosses_a_limit_is_dumped_and_what_nearly_does_is_not() {
             "200MiB",
         ],
     );
-    victim.does("threads 3");
     victim.does(&format!("fds {}", near - fds));
     victim.does("memory 90");
     // From here on, each dump shows that the others were measured.
