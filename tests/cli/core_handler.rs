@@ -16,6 +16,7 @@ use minidump::{
     Minidump, MinidumpContext, MinidumpMemoryList, MinidumpMiscInfo, MinidumpRawContext, MinidumpSystemInfo,
     MinidumpThreadList,
 };
+use nix::fcntl::{Flock, FlockArg};
 use object::LittleEndian;
 use object::elf::{FileHeader64, NT_PRFPREG, NT_PRSTATUS, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -34,14 +35,16 @@ struct System {
     folder: Folder,
     before: [String; 2],
     guard: Child,
-    _alone: File,
+    _alone: Flock<File>,
 }
 
 impl System {
     /// Waits until no other test uses it. `None` if the handler cannot be installed here.
     fn take() -> Option<System> {
         let alone = File::create(std::env::temp_dir().join("dumpwright-core-pattern.lock")).unwrap();
-        alone.lock().unwrap();
+        let alone = Flock::lock(alone, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| errno)
+            .unwrap();
         let before = [PATTERN, PIPE_LIMIT].map(|file| fs::read_to_string(file).unwrap_or_default());
         if let Err(error) = fs::write(PATTERN, &before[0]) {
             // Not captured, unlike the output of macros.
