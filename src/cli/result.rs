@@ -85,9 +85,13 @@ pub(super) fn success_text(file: &Path, written: &Written) -> String {
         dbghelp @ Backend::DbgHelp { .. } => format!(" by {}", printable(&dbghelp.to_string())),
     };
     #[cfg(target_os = "linux")]
-    let spool = written.spool.as_ref().map(|spooled| spooled.text());
+    let spool = written
+        .spool
+        .as_ref()
+        .map(|spooled| spooled.text())
+        .unwrap_or_default();
     #[cfg(not(target_os = "linux"))]
-    let spool = None::<String>;
+    let spool = "";
     format!(
         "{}: {} dump{by} ({}), {}{}; {}{}\n{}{}",
         printable(&file.display().to_string()),
@@ -101,7 +105,7 @@ pub(super) fn success_text(file: &Path, written: &Written) -> String {
             "core" => String::new(),
             _ => format!("; paused for {}", pause(report.holding.pause)),
         },
-        spool.unwrap_or_default(),
+        spool,
         details(report),
     )
 }

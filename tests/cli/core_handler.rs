@@ -42,7 +42,9 @@ impl System {
     /// Waits until no other test uses it. `None` if the handler cannot be installed here.
     fn take() -> Option<System> {
         let alone = File::create(std::env::temp_dir().join("dumpwright-core-pattern.lock")).unwrap();
-        let alone = Flock::lock(alone, FlockArg::LockExclusive).unwrap();
+        let alone = Flock::lock(alone, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| errno)
+            .unwrap();
         let before = [PATTERN, PIPE_LIMIT].map(|file| fs::read_to_string(file).unwrap_or_default());
         if let Err(error) = fs::write(PATTERN, &before[0]) {
             // Not captured, unlike the output of macros.

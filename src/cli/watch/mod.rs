@@ -48,10 +48,6 @@ const TRIGGERS: &str = "Reasons for a dump";
 const LIMITS: &str = "How long, how often";
 
 #[derive(Debug, Args)]
-#[cfg_attr(
-    not(target_os = "linux"),
-    expect(dead_code, reason = "watching is not supported on this system")
-)]
 pub(super) struct WatchArgs {
     #[command(flatten)]
     source: WatchedSource,
@@ -202,10 +198,6 @@ pub(super) struct WatchArgs {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-#[cfg_attr(
-    not(target_os = "linux"),
-    expect(dead_code, reason = "watching is not supported on this system")
-)]
 struct WatchedSource {
     /// Watch the live processes with these ids
     #[arg(
