@@ -1,7 +1,7 @@
 //! The server of a crash handler: a process that waits for the crash of another one.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::name::{NameParts, unused};
 use crate::native::crash_handler::{CrashConnection, CrashReport};
@@ -33,7 +33,7 @@ impl ServerSettings {
         let wrong = |what: &OsStr| {
             Error::InvalidRequest(format!(
                 "\"{}\" is not an argument of a crash server",
-                what.display()
+                Path::new(what).display()
             ))
         };
         let (mut client, mut folder, mut name) = (None, None, None);

@@ -21,11 +21,10 @@ use crate::readers;
 
 /// The features that may be used and that became stable after Debian's compiler, but not after the
 /// version in the manifests.
-const FEATURES: [(&str, &str); 7] = [
+const FEATURES: [(&str, &str); 6] = [
     ("target_feature_11", "1.86"),
     ("trait_upcasting", "1.86"),
     ("integer_sign_cast", "1.87"),
-    ("os_str_display", "1.87"),
     ("unsigned_is_multiple_of", "1.87"),
     ("let_chains", "1.88"),
     ("slice_as_chunks", "1.88"),

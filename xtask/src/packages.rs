@@ -79,7 +79,8 @@ pub(crate) fn check(shell: &Shell) -> anyhow::Result<()> {
     // again.
     let manifest = format!(
         "[workspace]\nresolver = \"3\"\nmembers = [\n{members}]\n\n[patch.crates-io]\n{patches}\n\
-         [profile.dev]\ndebug = \"line-tables-only\"\n"
+         [profile.dev]\ndebug = \"line-tables-only\"\n\
+         [profile.dev.package.\"*\"]\ndebug = false\n"
     );
     shell.write_file(unpacked.join("Cargo.toml"), manifest)?;
     shell.copy_file("Cargo.lock", unpacked.join("Cargo.lock"))?;

@@ -10,11 +10,12 @@ use std::time::Instant;
 
 use dumpwright::native::{SignalMask, Signaller};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::{Pid, getpgid, getpgrp, getpid, getsid};
+use nix::unistd::{Pid, getpgid, getpgrp, getpid, getsid, pipe2};
 
 use super::super::print;
 
@@ -200,7 +201,7 @@ pub(super) fn supervise<T: Send>(
     // All threads that are started from now on block them, too.
     blocked.thread_block()?;
     let inbox = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let (done, running) = io::pipe()?;
+    let (done, running) = pipe2(OFlag::O_CLOEXEC)?;
     let supervision = Supervision {
         mask,
         program: Mutex::new(None),
