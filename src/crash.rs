@@ -204,9 +204,20 @@ impl CrashOptions {
 
     fn program(&self) -> Result<PathBuf, Error> {
         match &self.server {
+            // The user of a set-user-ID program chooses PATH.
+            ServerProgram::At(program)
+                if crash_handler::is_privileged() && program.components().nth(1).is_none() =>
+            {
+                Err(Error::InvalidRequest(
+                    "a program with set-user-ID or capabilities must name its crash server by a path".to_owned(),
+                ))
+            }
             // A name without a folder is looked for in PATH.
             ServerProgram::At(program) if program.components().nth(1).is_none() => Ok(program.clone()),
             ServerProgram::At(program) => absolute(program),
+            ServerProgram::Itself if crash_handler::is_privileged() => Err(Error::InvalidRequest(
+                "a program with set-user-ID or capabilities cannot be its own crash server".to_owned(),
+            )),
             ServerProgram::Itself if CAN_SERVE.load(Ordering::SeqCst) => Ok("/proc/self/exe".into()),
             ServerProgram::Itself => Err(Error::InvalidRequest(
                 "the program cannot be its own crash server, because its main has not called \
@@ -302,7 +313,8 @@ fn annotate_panics() {
 /// have [`CrashOptions::server_is_this_program`].
 pub fn serve_if_asked() {
     CAN_SERVE.store(true, Ordering::SeqCst);
-    if std::env::var_os(ASKED).is_none() {
+    // The user of a set-user-ID program chooses its environment and arguments.
+    if std::env::var_os(ASKED).is_none() || crash_handler::is_privileged() {
         return;
     }
     let arguments = std::env::args_os().skip(2);

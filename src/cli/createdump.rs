@@ -137,8 +137,19 @@ impl CreatedumpArgs {
         if let Some(crash) = self.known() {
             request = request.known_crash(crash);
         }
+        // The folder is usually /tmp, where other users may have created a pipe with the name.
+        let refused = || {
+            let reason = format!("{} exists already, and is no dump", file.display());
+            dumpwright::Error::InvalidRequest(reason)
+        };
+        if std::fs::symlink_metadata(file).is_ok_and(|found| !found.is_file()) {
+            return Err(refused());
+        }
         // The tool replaces an existing file.
         let mut sink = backend::create_file(file, true)?;
+        if sink.is_direct() {
+            return Err(refused());
+        }
         let mut target = native::process(pid)?;
         let report = dump(&mut target, &request, None, &mut sink)?;
         sink.publish()?;

@@ -101,7 +101,20 @@ impl CheckedSettings<'_> {
     fn create(&self) -> Result<FileSink, Error> {
         let parts = NameParts::of(self.settings.client);
         let name = parts.fill(&self.settings.name).map_err(Error::InvalidRequest)?;
-        FileSink::create(unused(&self.settings.folder, &name), false)
+        let path = unused(&self.settings.folder, &name);
+        // Other users may be able to create a pipe in the folder.
+        let refused = || {
+            let reason = format!("{} exists already, and is no dump", path.display());
+            Error::InvalidRequest(reason)
+        };
+        if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(refused());
+        }
+        let file = FileSink::create(&path, false)?;
+        match file.is_direct() {
+            true => Err(refused()),
+            false => Ok(file),
+        }
     }
 
     /// Dumps the process that has crashed. Returns the file.

@@ -55,6 +55,8 @@ impl<const N: usize> ShortText<N> {
 pub(super) struct FoundThread {
     pub(super) tid: u32,
     pub(super) stop: StopKind,
+    /// How it stopped after the registers of the others were read. It is only released then.
+    pub(super) late: Option<StopKind>,
     /// It has ended. Its entry is used again if a new thread gets its id.
     pub(super) ended: bool,
     /// It was found in the current pass.
@@ -73,6 +75,7 @@ impl FoundThread {
         Self {
             tid,
             stop: StopKind::Pending,
+            late: None,
             ended: false,
             fresh: true,
             stat: ShortText::UNREAD,

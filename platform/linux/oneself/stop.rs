@@ -124,10 +124,16 @@ impl OwnStop<'_> {
         let Ok(results) = perform(self.helper, batch) else {
             return;
         };
-        note_stops(threads.iter_mut(), infos, &results, 0);
+        // `stop` keeps saying that no registers were asked for.
+        let awaited = threads.iter_mut().zip(infos.iter());
+        let awaited = awaited.filter(|(thread, _)| thread.is_awaited());
+        for ((thread, info), result) in awaited.zip(results.iter()) {
+            thread.late = result.is_ok().then(|| StopKind::of(info, Tie::Guest));
+        }
         let mut batch = Batch::reusing(results.into_calls());
-        for thread in threads.iter().filter(|thread| thread.is_stopped()) {
-            let signal = match thread.stop {
+        let stopped = |thread: &&FoundThread| thread.is_stopped() || thread.late.is_some();
+        for thread in threads.iter().filter(stopped) {
+            let signal = match thread.late.unwrap_or(thread.stop) {
                 StopKind::Signal(signal) => signal,
                 _ => 0,
             };
@@ -354,7 +360,14 @@ impl OwnStop<'_> {
             clone = self.helper.perform_and_clone(&mut calls, until)?;
             Ok::<_, HelperEnded>(calls)
         })?;
-        Ok((clone.map_err(NoStop::Uncloned)?, results))
+        match clone {
+            Ok(clone) => Ok((clone, results)),
+            Err(errno) => {
+                // To free it could take a lock that a stopped thread holds.
+                *register_calls = results.into_calls();
+                Err(NoStop::Uncloned(errno))
+            }
+        }
     }
 
     /// Makes the kernel repeat the system calls that the stop has ended with EINTR.

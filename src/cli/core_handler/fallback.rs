@@ -160,7 +160,7 @@ fn replace(start: &OwnedFd, name: &str, user: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Becomes the user of the process, for the rest of the life of this one.
+/// Takes the rights of the user of the process, for the rest of the life of this one.
 fn become_user(user: u32, group: u32) -> io::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(());
@@ -168,7 +168,9 @@ fn become_user(user: u32, group: u32) -> io::Result<()> {
     let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
     nix::unistd::setgroups(&[])?;
     nix::unistd::setresgid(group, group, group)?;
-    nix::unistd::setresuid(user, user, user)?;
+    // Not the real and the saved id: the user could stop this process, or let it wait in a file system
+    // of the user's own. The effective capabilities are gone as well.
+    nix::unistd::seteuid(user)?;
     Ok(())
 }
 

@@ -33,7 +33,7 @@ use super::{FAILED, print, process};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   Write a small dump instead of a core whenever a process crashes:
-      dumpwright core-handler install --dir /var/crash --type mini
+      dumpwright core-handler install --dir /var/lib/dumpwright/dumps --type mini
   See what is set:
       dumpwright core-handler status
   Set what was there before:

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use nix::fcntl::OFlag;
 use serde_json::{Value, json};
 
 use super::SETTINGS;
@@ -140,16 +141,18 @@ impl Settings {
     /// have written it.
     pub(super) fn load(path: &Path) -> Result<Option<Self>, String> {
         let about = |what: &dyn Display| format!("{}: {what}", path.display());
-        let found = match fs::symlink_metadata(path) {
-            Ok(found) => found,
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let mut open = fs::OpenOptions::new();
+        let file = match open.read(true).custom_flags(flags.bits()).open(path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(about(&error)),
         };
-        let owners = [0, nix::unistd::geteuid().as_raw()];
-        if !found.is_file() || !owners.contains(&found.uid()) || found.permissions().mode() & 0o022 != 0 {
+        let found = file.metadata().map_err(|error| about(&error))?;
+        if !found.is_file() || others_can_write(&found) {
             return Err(about(&"other users could have written it, so it is not used"));
         }
-        let text = fs::read_to_string(path).map_err(|error| about(&error))?;
+        let text = io::read_to_string(file).map_err(|error| about(&error))?;
         let parsed = serde_json::from_str::<Value>(&text)
             .ok()
             .and_then(|value| Self::parse(&value));
@@ -215,9 +218,21 @@ pub(super) fn install(args: &InstallArgs) -> Result<(), String> {
     check(&args.options, Some(&path))?;
     let current = Kernel::read()?;
     let pattern = pattern(args.program.as_deref(), &path)?;
+    // Set by sysctl.d, for example, or with another program or file of settings.
+    let is_ours = current
+        .pattern
+        .strip_prefix('|')
+        .is_some_and(|rest| rest.split_ascii_whitespace().nth(1) == Some("core-handler"));
     let previous = match Settings::load(&path)? {
         // It is installed already, so what is set now is not what was there before.
-        Some(known) if known.installed.pattern == current.pattern => known.previous,
+        Some(known) if known.installed.pattern == current.pattern || is_ours => known.previous,
+        None if is_ours => {
+            return Err(format!(
+                "core_pattern is a core handler of dumpwright already, and {} does not exist, which says what was there \
+                 before; set core_pattern to what it was",
+                path.display()
+            ));
+        }
         _ => current.clone(),
     };
     let usual = if current.pipe_limit == 0 {
@@ -353,8 +368,22 @@ pub(super) fn check(options: &[String], settings: Option<&Path>) -> Result<(), S
             ));
         }
     }
+    if let Ok(found) = fs::metadata(&parsed.dir)
+        && others_can_write(&found)
+    {
+        return Err(format!(
+            "users can write to the folder {}, so they could get in the way of dumps; name a folder of root",
+            parsed.dir.display()
+        ));
+    }
     parsed.policy.load().map_err(|error| error.to_string())?;
     Ok(())
+}
+
+/// Whether others than root and the user of this process can change a file or a folder.
+pub(super) fn others_can_write(found: &fs::Metadata) -> bool {
+    let owners = [0, nix::unistd::geteuid().as_raw()];
+    !owners.contains(&found.uid()) || found.mode() & 0o022 != 0
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, String> {
@@ -371,6 +400,12 @@ fn pattern(program: Option<&Path>, settings: &Path) -> Result<String, String> {
     let found = fs::metadata(&program).map_err(|error| format!("{}: {error}", program.display()))?;
     if !found.is_file() {
         return Err(format!("{} is not a program", program.display()));
+    }
+    if others_can_write(&found) {
+        return Err(format!(
+            "others than root can change {}, which the kernel starts as root; install a copy of it that belongs to root",
+            program.display()
+        ));
     }
     let word = |path: &Path| {
         let text = path
@@ -433,7 +468,7 @@ mod tests {
         };
         check(&[
             "--dir",
-            "/var/crash",
+            "/var/lib/dumpwright/dumps",
             "--type",
             "mini,full",
             "--rate",

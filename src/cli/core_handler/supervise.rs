@@ -18,12 +18,15 @@ use serde_json::Value;
 
 use super::crash::{Dumpable, DyingProcess};
 use super::journal::Journal;
-use super::settings::Settings;
+use super::settings::{Settings, others_can_write};
 use super::{CoreHandlerArgs, HandlerOptions, OwnerArg, fallback, front, rate};
 use crate::cli::{FAILED, backend, handler_args, process};
 
 /// How long after the deadline the handler is killed if it does not end.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a core may take to arrive where it goes without a handler.
+const LONGEST_FALLBACK: Duration = Duration::from_secs(3600);
 
 /// The maximum length of a report of the worker.
 const LONGEST_REPORT: u64 = 64 << 10;
@@ -84,8 +87,8 @@ pub(super) fn run(args: &CoreHandlerArgs) -> ExitCode {
         }
         Err(NoDump::Other(reason)) => reason,
     };
-    // Writing a core may take long.
-    nix::unistd::alarm::cancel();
+    // Writing a core may take long, but not for ever: the kernel starts a limited number of handlers.
+    nix::unistd::alarm::set(seconds(LONGEST_FALLBACK));
     let previous = stored
         .ok()
         .flatten()
@@ -151,7 +154,10 @@ impl DumpAttempt<'_> {
             return Err(NoDump::Declined("fs.suid_dumpable forbids it".to_owned()));
         }
         let counts = options.settings.with_extension("rate");
-        match rate::note(&counts, &crash.program(), options.rate, options.total_rate) {
+        // The path is that in the view of the process, which another user can arrange.
+        let user = crash.ids("Uid").map_or(u32::MAX, |ids| ids[0]);
+        let counted = format!("{user}:{}", crash.program());
+        match rate::note(&counts, &counted, options.rate, options.total_rate) {
             Ok(None) => {}
             Ok(Some(reason)) => return Err(NoDump::Declined(reason)),
             Err(error) => {
@@ -169,11 +175,12 @@ impl DumpAttempt<'_> {
                 .to_owned()
                 .into());
         };
+        let owner = crash.owner();
         // Otherwise another process may have its id, and what was read may be that one's.
         if !crash.exists() {
             return Err("the process ended while it was read".to_owned().into());
         }
-        if let (OwnerArg::User, Some((user, group))) = (options.owner, crash.owner()) {
+        if let (OwnerArg::User, Some((user, group))) = (options.owner, owner) {
             let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
             let changed = nix::unistd::fchown(file.as_fd(), Some(user), Some(group));
             changed.map_err(|errno| format!("the dump cannot be given to user {user}: {}", errno.desc()))?;
@@ -198,6 +205,11 @@ impl DumpAttempt<'_> {
         // Users can open their own dumps, but not list those of others.
         let made = DirBuilder::new().recursive(true).mode(0o711).create(folder);
         made.map_err(|error| format!("the folder {} cannot be created: {error}", folder.display()))?;
+        // A user could occupy the names of dumps by pipes, whose opening waits.
+        let found = std::fs::metadata(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        if others_can_write(&found) {
+            return Err(format!("users can write to the folder {}", folder.display()));
+        }
         let pid = self.crash.pid;
         let program = self.crash.program();
         let program = Path::new(&program)

@@ -47,13 +47,14 @@ fn make(args: &CoreHandlerArgs, supervisor: u32) -> Result<Report, String> {
     // in its memory.
     let limit = options.max_memory.0;
     setrlimit(Resource::RLIMIT_AS, limit, limit).map_err(|errno| errno.desc().to_owned())?;
-    let answers = WorkerCallback::load(options, crash.pid).map_err(|error| error.to_string())?;
+    let mut answers = WorkerCallback::load(options).map_err(|error| error.to_string())?;
     let output = io::stdout().as_fd().try_clone_to_owned();
     let output = output.map_err(|error| format!("the file of the dump: {error}"))?;
     native::confine().map_err(|error| format!("rights cannot be given up: {error}"))?;
     // To become another user has cancelled it.
     native::end_with_parent(supervisor).map_err(|error| error.to_string())?;
 
+    answers.read_texts(crash.pid)?;
     let mut process =
         CrashedProcess::open(crash.pid, io::stdin().lock()).map_err(|fault| fault.to_string())?;
     let mut request = answers.request(options);
@@ -87,20 +88,24 @@ struct WorkerCallback {
 }
 
 impl WorkerCallback {
-    fn load(options: &HandlerOptions, pid: u32) -> Result<Self, Error> {
+    fn load(options: &HandlerOptions) -> Result<Self, Error> {
         let policy = options.policy.load()?;
-        let needs_texts = policy.as_ref().is_some_and(PolicyFile::needs_texts);
-        let texts = match needs_texts {
-            true => ProcessTexts::of_process(pid)
-                .map_err(|error| Error::InvalidRequest(format!("the texts of the process: {error}")))?,
-            false => ProcessTexts::default(),
-        };
         let script = options.script.as_ref().map(Script::load).transpose()?;
         Ok(Self {
             policy,
-            texts,
+            texts: ProcessTexts::default(),
             script: script.map(|script| script.symbols(Symbols::live())),
         })
+    }
+
+    /// Reads the environment and the command line of the process, if the policy overwrites them.
+    /// They are memory of the process.
+    fn read_texts(&mut self, pid: u32) -> Result<(), String> {
+        if self.policy.as_ref().is_some_and(PolicyFile::needs_texts) {
+            let texts = ProcessTexts::of_process(pid);
+            self.texts = texts.map_err(|error| format!("the texts of the process: {error}"))?;
+        }
+        Ok(())
     }
 
     fn request(&self, options: &HandlerOptions) -> Request {
@@ -138,9 +143,13 @@ impl WorkerCallback {
         };
         let file = FileSink::filling(file).sync(options.sync);
         let mut write = |sink: &mut dyn Sink, callback| dump(process, request, callback, sink);
-        match options.compress {
+        let mut report = match options.compress {
             None => write(&mut { file }, callback),
             Some(level) => write(&mut CompressedSink::new(file, level)?, callback),
+        }?;
+        if let Some(policies) = &policies {
+            policies.conclude(&mut report);
         }
+        Ok(report)
     }
 }
