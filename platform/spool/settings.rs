@@ -113,7 +113,8 @@ fn time(text: &str) -> Option<Duration> {
         .find_map(|(unit, length)| Some((text.trim().strip_suffix(unit)?, length)))?;
     let seconds = number(digits)?
         .checked_mul(length)
-        .filter(|seconds| *seconds > 0)?;
+        // Some 1000 years. More could not be added to a time.
+        .filter(|seconds| (1..=1000 * 366 * 86_400).contains(seconds))?;
     Some(Duration::from_secs(seconds))
 }
 

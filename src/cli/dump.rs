@@ -405,6 +405,25 @@ impl MakeArgs {
         self.hold.unwrap_or_else(|| HoldArg::usual(has_limit))
     }
 
+    /// Checks what would otherwise be found out only when a process crashes.
+    #[cfg(target_os = "linux")]
+    pub(super) fn check_early(&self, is_traced: bool) -> Result<(), Error> {
+        self.backend.check(true)?;
+        let policy = self.policy.load()?;
+        let added = policy.as_ref().map_or(DumpType::NORMAL, PolicyFile::dump_type);
+        (self.dump_type | added).normalised()?;
+        let is_limited = self.max_pause.is_some() || policy.as_ref().is_some_and(PolicyFile::limits_pause);
+        if is_traced && is_limited {
+            let reason = "the pause of a process that is traced for crashes cannot be limited; leave out --max-pause, and \
+                          max-pause in the policy";
+            return Err(Error::InvalidRequest(reason.to_owned()));
+        }
+        if let Some(folder) = &self.spool {
+            SpoolOutput::check(folder)?;
+        }
+        adjusted(Request::new(DumpType::NORMAL), self, None).map(drop)
+    }
+
     /// The folder of the spool that dumps are written into.
     pub(super) fn spool(&self) -> Option<&Path> {
         #[cfg(target_os = "linux")]
@@ -654,6 +673,12 @@ pub(super) struct Written {
 }
 
 impl Written {
+    /// Whether a spool has only counted it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn is_duplicate(&self) -> bool {
+        self.spool.as_ref().is_some_and(|spooled| !spooled.is_kept)
+    }
+
     /// Returns the file of the dump. In a spool, `file` has another name, or there is only the dump
     /// that this one is a duplicate of.
     pub(super) fn path<'a>(&'a self, file: &'a Path) -> &'a Path {

@@ -1,6 +1,6 @@
 //! Signals that the command line receives.
 //!
-//! SIGTERM, SIGINT and SIGHUP have no handlers; they end the program. The system then releases the
+//! SIGTERM, SIGINT and SIGHUP have no handlers; they end the program, except for `watch`. The system then releases the
 //! target and removes a file without a name. The guardian of the
 //! [`FileSink`](dumpwright::FileSink) removes a file with a temporary name.
 

@@ -25,6 +25,7 @@
 //!     WatchEvent::Fired { process_id, reason } => println!("dump {process_id}: {reason}"),
 //!     WatchEvent::Ended { process_id } => println!("{process_id} has ended"),
 //!     WatchEvent::Failed { process_id, fault } => eprintln!("{process_id}: {fault}"),
+//!     _ => {}
 //! });
 //! # child.kill()?;
 //! # child.wait()?;

@@ -44,8 +44,8 @@ pub fn program(name: &str) -> PathBuf {
     build(&format!("{name}.exe"))
 }
 
-/// All programs and the C library, in one command: cargo would compile dumpwright once more for each
-/// set of features. `cargo xtask test` has run it before the tests.
+/// All programs and the C library, in one command: cargo would compile dumpwright once more for
+/// each set of features. `cargo xtask test` has run it before the tests.
 const PACKAGES: [&str; 6] = [
     "--package",
     "dumpwright",

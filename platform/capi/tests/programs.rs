@@ -290,7 +290,7 @@ handle of another process: 80070057
 no handle: 80070057
 handle -1: 80070057
 no such process: 80070057
-itself: 80070032
+itself: TRUE
 no file: 80070006
 file -1: 80070006
 a closed file: 80070006

@@ -1,5 +1,6 @@
-//! Repeats the recorded dialogues of two versions of Microsoft's DbgHelp under Wine, with a C program, a Windows
-//! process and `dumpwright.dll`. Also compares summaries of the dumps with those in the recordings.
+//! Repeats the recorded dialogues of two versions of Microsoft's DbgHelp under Wine, with a C
+//! program, a Windows process and `dumpwright.dll`. Also compares summaries of the dumps with those
+//! in the recordings.
 //!
 //! Would catch: a call of the callback with another fact, in another order or number than by
 //! DbgHelp; an answer with another effect; another error code; a stream, thread, module or range of
@@ -366,7 +367,7 @@ fn hold_all(subject: &Subject) -> Outcome {
     };
     let is_snapshot = |line: &str| line.contains("--pss");
     // The first two kinds show the client's own modules, and other scenarios may have loaded some.
-    // The third changes the names of the twin's threads. So each gets a client and a twin of its own.
+    // The third changes the names of the twin's threads. So each gets its own client and twin.
     let is_alone = |line: &str| {
         ["--self", "--zeropid", "--names"]
             .iter()

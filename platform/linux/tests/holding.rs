@@ -900,7 +900,7 @@ fn nothing_here_can_write_into_a_target() {
         "setregs",
         "SETSIGINFO",
         "SETSIGMASK",
-        "writev",
+        "process_vm_writev",
         "write_user",
         "ptrace::write",
         "set_registers",

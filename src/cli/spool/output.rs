@@ -50,6 +50,12 @@ fn failed(folder: &Path, error: SpoolError) -> Error {
 }
 
 impl SpoolOutput {
+    /// Checks that a folder can be a spool, before there is a dump for it.
+    pub(in crate::cli) fn check(folder: &Path) -> Result<(), Error> {
+        let settings = Spool::create(folder).and_then(|spool| spool.settings());
+        settings.map(drop).map_err(|error| failed(folder, error))
+    }
+
     /// Reserves room for a dump. `name` is that of the file, as without a spool.
     pub(in crate::cli) fn open(
         folder: &Path,

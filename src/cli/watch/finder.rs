@@ -33,6 +33,11 @@ impl Finder {
         }
     }
 
+    /// Lets a process be found again.
+    pub(super) fn forget(&mut self, pid: u32) {
+        self.known.remove(&pid);
+    }
+
     /// Returns the processes with the name that earlier searches have not returned.
     ///
     /// # Errors

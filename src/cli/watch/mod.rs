@@ -54,6 +54,7 @@ pub(super) struct WatchArgs {
 
     /// Write the dumps to this folder
     #[arg(long, value_name = "FOLDER", default_value = ".", help_heading = OUTPUT)]
+    #[cfg_attr(target_os = "linux", arg(conflicts_with = "spool"))]
     dir: PathBuf,
 
     /// Name the files of the dumps by this pattern
@@ -80,7 +81,7 @@ pub(super) struct WatchArgs {
     ///
     /// This applies to signals that the process neither handles nor ignores, and whose default
     /// action is to dump core: SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS, SIGQUIT,
-    /// SIGXCPU and SIGXFSZ. With --exec, it is the default if there is no other reason for a dump.
+    /// SIGXCPU and SIGXFSZ. It is the default if there is no other reason for a dump.
     ///
     /// The processes are traced for this: each signal takes somewhat longer, no debugger can attach
     /// to them, and set-user-ID programs that they start get no privileges. A process that was

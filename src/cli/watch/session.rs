@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use dumpwright::Error;
 use dumpwright::native::{Launch, Outcome, Signaller, Spawned};
-use dumpwright::target::{Fault, Target};
+use dumpwright::target::{Fault, FaultKind, Target};
 use dumpwright::watch::{Metric, Rules, WatchEvent, Watcher};
 
 use super::super::dialogue::DialogueArgs;
@@ -40,10 +40,12 @@ pub(super) fn run(args: &WatchArgs) -> ExitCode {
         }
     };
     let rules = rules(args);
-    let worked = supervise(args.source.exec, |supervision| {
+    let is_traced = args.crash || rules.is_empty();
+    let may_stop = args.source.exec || !is_traced;
+    let worked = supervise(args.source.exec, may_stop, |supervision| {
         let session = Session {
             args,
-            is_traced: args.crash || rules.is_empty(),
+            is_traced,
             rules,
             log,
             supervision,
@@ -67,16 +69,12 @@ pub(super) fn run(args: &WatchArgs) -> ExitCode {
 fn check(args: &WatchArgs) -> Result<(), Error> {
     let refused = |reason: String| Err(Error::InvalidRequest(reason));
     match std::fs::metadata(&args.dir) {
+        _ if args.make.spool().is_some() => {}
         Ok(found) if found.is_dir() => {}
         Ok(_) => return refused(format!("{} is not a folder", args.dir.display())),
         Err(error) => return refused(format!("the folder {}: {error}", args.dir.display())),
     }
-    args.make.backend.check(true)?;
-    let policy = args.make.policy.load()?;
-    let added = policy.map(|policy| policy.dump_type());
-    let dump_type = added.map_or(args.make.dump_type, |added| args.make.dump_type | added);
-    dump_type.normalised()?;
-    Ok(())
+    args.make.check_early(args.crash || rules(args).is_empty())
 }
 
 fn rules(args: &WatchArgs) -> Rules {
@@ -177,7 +175,13 @@ impl Session<'_> {
             };
             let mut finder = Finder::new(name);
             while !self.supervision.is_over() {
-                self.search(&mut finder).into_iter().for_each(begin);
+                for pid in self.search(&mut finder) {
+                    // A child of a process that is traced is traced with it, until that one ends.
+                    match is_traced_here(pid) {
+                        true => finder.forget(pid),
+                        false => begin(pid),
+                    }
+                }
                 self.supervision.sleep_until(Instant::now() + SEARCH);
             }
         });
@@ -309,6 +313,9 @@ impl Session<'_> {
         drop(held);
         let status = match &written {
             Ok(written) => {
+                if written.is_duplicate() {
+                    self.dumps.fetch_sub(1, Ordering::AcqRel);
+                }
                 let file = written.path(&file);
                 self.log.record(pid, &Happening::Dumped { cause, file, written });
                 if written.report.is_complete() { 0 } else { PARTIAL }
@@ -364,6 +371,11 @@ impl Session<'_> {
     }
 
     fn cannot_watch(&self, pid: u32, fault: &Fault) {
+        // One that was found by its name may have ended since.
+        let has_ended = matches!(fault.kind, FaultKind::Gone | FaultKind::NoSuchProcess);
+        if self.args.source.name.is_some() && has_ended {
+            return;
+        }
         self.log.record(pid, &Happening::Unwatched { fault });
         self.note(FAILED);
     }
@@ -380,6 +392,13 @@ pub(super) fn pass_signals_to(program: &Spawned, supervision: &Supervision) {
         Ok(signaller) => supervision.pass_to(pid, signaller),
         Err(fault) => print::complain(format_args!("signals are not passed on: {fault}")),
     }
+}
+
+/// Whether a thread of this process traces the process.
+fn is_traced_here(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:\t"));
+    tracer.is_some_and(|tid| tid != "0" && Path::new(&format!("/proc/self/task/{tid}")).exists())
 }
 
 /// Returns the time of the next measurement. Those that were missed are not made up for.

@@ -21,7 +21,7 @@ use super::supervise::{Supervision, supervise};
 pub(in crate::cli) fn run_program(args: &DumpArgs) -> ExitCode {
     let output = args.make.spool().or(args.output.as_deref());
     let output = output.expect("required by --exec");
-    let worked = supervise(true, |supervision| match work(args, output, supervision) {
+    let worked = supervise(true, true, |supervision| match work(args, output, supervision) {
         Ok(status) => status,
         Err(error) => print_outcome(args, output, Err(error), false),
     });
@@ -35,6 +35,7 @@ pub(in crate::cli) fn run_program(args: &DumpArgs) -> ExitCode {
 }
 
 fn work(args: &DumpArgs, output: &Path, supervision: &Supervision) -> Result<u8, Error> {
+    args.make.check_early(true)?;
     let prepare = |file: &Path| {
         let prepared = PreparedDump::new(&args.make, &args.dialogue, true, file, args.force, None);
         prepared.map(|prepared| prepared.quiet(args.json))

@@ -51,6 +51,8 @@ pub(super) struct Supervision {
     pub(super) mask: SignalMask,
     program: Mutex<Option<(u32, Signaller)>>,
     /// Whether there is, was or will be a program that signals are passed on to.
+    /// Whether this process may stop. Processes that it traces and has not started would wait.
+    may_stop: bool,
     for_program: bool,
     /// The signals that have been received before the program was started.
     early: Mutex<Vec<i32>>,
@@ -133,7 +135,11 @@ impl Supervision {
             }
             self.end();
         }
-        signal == Signal::SIGTSTP
+        let is_stop = signal == Signal::SIGTSTP;
+        if is_stop && !self.may_stop {
+            print::complain("not stopped, because the watched processes would wait at their next signal");
+        }
+        is_stop && self.may_stop
     }
 }
 
@@ -179,12 +185,14 @@ fn stop() {
 }
 
 /// Runs `work` on a thread of its own while this thread receives signals. With `for_program`, these
-/// are all signals that can be passed on to a program.
+/// are all signals that can be passed on to a program. `may_stop` says whether this process stops as
+/// the terminal wants.
 ///
 /// # Errors
 /// The system refuses to let signals be received.
 pub(super) fn supervise<T: Send>(
     for_program: bool,
+    may_stop: bool,
     work: impl FnOnce(&Supervision) -> T + Send,
 ) -> io::Result<T> {
     let mask = SignalMask::of_this_thread()?;
@@ -206,6 +214,7 @@ pub(super) fn supervise<T: Send>(
         mask,
         program: Mutex::new(None),
         for_program,
+        may_stop,
         early: Mutex::new(Vec::new()),
         is_over: Mutex::new(false),
         changed: Condvar::new(),

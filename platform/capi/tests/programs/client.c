@@ -10,9 +10,9 @@
  *                                        nocallback, noroutine, nofile and readonly, without spaces
  *                                        between them, followed by "-".
  *   exception TID                        adds an exception in this thread.
- *   stream TYPE SIZE NULL                adds a stream of the caller: SIZE bytes, each 0x51 plus the
- *                                        number of the stream. If NULL is 1, there is a null pointer
- *                                        instead of the bytes.
+ *   stream TYPE SIZE NULL                adds a stream of the caller: SIZE bytes, each 0x51 plus
+ *                                        the number of the stream. If NULL is 1, there is a null
+ *                                        pointer instead of the bytes.
  *   quiet BITS, only LOW HIGH            select the calls that are not written, like the options of
  *                                        the recording harness with these names.
  *   rule KIND FIRST LAST STEP...         adds a rule, as in testdata/oracle/README.md, but with
