@@ -155,12 +155,20 @@ fn stack_note(line: &str, facts: &Facts) -> String {
 }
 
 /// Runs a scenario. Returns its transcript and the summary of the dump.
-fn transcript(session: &mut Session, scenario: &Scenario, options: &str) -> Result<String, String> {
+fn transcript(
+    session: &mut Session,
+    scenario: &Scenario,
+    options: &str,
+    has_characteristics: bool,
+) -> Result<String, String> {
     let commands = commands(scenario, options, session);
     let told = session.ask(&commands)?;
     let facts = &session.facts;
     let mut text: String = told.lines().map(|line| named(line, facts) + "\n").collect();
-    let wishes = Wishes::of(options, &scenario.options, facts);
+    let wishes = Wishes {
+        characteristics: has_characteristics,
+        ..Wishes::of(options, &scenario.options, facts)
+    };
     let [given, own] = session.outputs().map(|file| fs::read(file).unwrap_or_default());
     if own.is_empty() {
         text += &summary::summarize(&given, facts, &wishes);
@@ -285,6 +293,8 @@ struct Recording {
     /// A part of a line of a summary that depends on Wine, and the part that the recordings have
     /// instead.
     by_wine: Option<(&'static str, &'static str)>,
+    /// Whether the recordings have the DllCharacteristics of modules.
+    has_characteristics: bool,
 }
 
 const DBGHELP63: Recording = Recording {
@@ -292,6 +302,7 @@ const DBGHELP63: Recording = Recording {
     scenarios: &["scenarios.txt"],
     profile: "dbghelp63",
     by_wine: None,
+    has_characteristics: false,
 };
 /// DbgHelp of January 2026.
 const DBGHELP10: Recording = Recording {
@@ -300,6 +311,7 @@ const DBGHELP10: Recording = Recording {
     profile: "dbghelp10",
     // MINIDUMP_MISC4_BUILDSTRING: this DbgHelp finds no build string under Wine.
     by_wine: Some(("miscinfo size=1364 flags1=0x1", "miscinfo size=1364 flags1=0x")),
+    has_characteristics: true,
 };
 
 /// A library under test.
@@ -323,6 +335,7 @@ fn hold_all(subject: &Subject) -> Outcome {
         scenarios,
         profile,
         by_wine,
+        has_characteristics,
     } = subject.recording;
     let text: String = scenarios.iter().map(|file| data(file)).collect();
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -340,7 +353,7 @@ fn hold_all(subject: &Subject) -> Outcome {
         let options = line.splitn(3, '|').nth(2).unwrap_or_default();
         let origin = live_origin(&session.facts);
         let dump_type = scenario.dump_type;
-        let (mut transcript, died) = match transcript(session, &scenario, options) {
+        let (mut transcript, died) = match transcript(session, &scenario, options, has_characteristics) {
             Ok(transcript) => (transcript, false),
             Err(rest) => (rest, true),
         };

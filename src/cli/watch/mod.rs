@@ -29,7 +29,7 @@ pub(super) use short::run_program;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   Run a server, and dump it and its children when they crash:
-      dumpwright watch --dir /var/crash --exec -- ./server --port 8080
+      dumpwright watch --dir /var/crash/ --exec -- ./server --port 8080
   Dump a process that uses more than 1 GiB of memory, and again at 2 GiB:
       dumpwright watch --pid 4711 --memory 1G,2G
   Dump each process of the program server that uses 90 % of a processor for 10 seconds:

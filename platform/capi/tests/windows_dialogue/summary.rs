@@ -62,6 +62,8 @@ pub struct Wishes<'s> {
     pub all_ranges: bool,
     pub no_threads: bool,
     pub no_modules: bool,
+    /// Show the DllCharacteristics of modules.
+    pub characteristics: bool,
 }
 
 impl<'s> Wishes<'s> {
@@ -79,6 +81,7 @@ impl<'s> Wishes<'s> {
             all_ranges: words.split(' ').any(|word| word == "--mem64"),
             no_modules: options.quiet & 32 != 0,
             no_threads: options.quiet & 64 != 0,
+            characteristics: false,
         }
     }
 }
@@ -263,10 +266,10 @@ impl Summary<'_> {
             let units = (0..self.u32(name) / 2).map(|index| (self.u32(name + 4 + 2 * index) & 0xffff) as u16);
             let path = String::from_utf16_lossy(&units.collect::<Vec<_>>());
             let base = self.facts.show(self.u64(entry));
-            // The DbgHelp of 2026 writes DllCharacteristics to Reserved0.
+            // DbgHelp writes DllCharacteristics to Reserved0.
             let characteristics = match self.u64(entry + 92) {
-                0 => String::new(),
-                value => format!(" dllch={value:#x}"),
+                value if value != 0 && self.wishes.characteristics => format!(" dllch={value:#x}"),
+                _ => String::new(),
             };
             self.line(&format!(
                 " module {base} size={size:#x} sum={checksum:#x} tds={time:#x} ver={version:08x} cv={cv:#x} misc={misc:#x} name={}{characteristics}",
