@@ -258,9 +258,9 @@ enum Command {
     Explain(Box<explain::ExplainArgs>),
     /// List, show, check and remove the dumps in a spool, a folder with limits
     ///
-    /// Dumps get into a spool by the option --spool of dump and watch. Old ones are removed to make room, and
-    /// a crash that is in the spool already is only counted. The limits are in the file spool.toml
-    /// in the folder, which docs/spool.md describes.
+    /// Dumps get into a spool by the option --spool of dump and watch. Old ones are removed to make
+    /// room, and a crash that is in the spool already is only counted. The limits are in the file
+    /// spool.toml in the folder, which docs/spool.md describes.
     #[cfg(target_os = "linux")]
     #[command(
         subcommand,

@@ -261,8 +261,8 @@ impl FileSink {
         }
     }
 
-    /// Whether the dump goes into an existing pipe or device, or into a file that the caller opened,
-    /// and not into a new file.
+    /// Whether the dump goes into an existing pipe or device, or into a file that the caller
+    /// opened, and not into a new file.
     #[must_use]
     pub fn is_direct(&self) -> bool {
         matches!(self.state, FileState::Direct)

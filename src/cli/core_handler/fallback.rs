@@ -168,8 +168,8 @@ fn become_user(user: u32, group: u32) -> io::Result<()> {
     let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
     nix::unistd::setgroups(&[])?;
     nix::unistd::setresgid(group, group, group)?;
-    // Not the real and the saved id: the user could stop this process, or let it wait in a file system
-    // of the user's own. The effective capabilities are gone as well.
+    // Not the real and the saved id: the user could stop this process, or let it wait in a file
+    // system of the user's own. The effective capabilities are gone as well.
     nix::unistd::seteuid(user)?;
     Ok(())
 }

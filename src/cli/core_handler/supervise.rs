@@ -87,7 +87,7 @@ pub(super) fn run(args: &CoreHandlerArgs) -> ExitCode {
         }
         Err(NoDump::Other(reason)) => reason,
     };
-    // Writing a core may take long, but not for ever: the kernel starts a limited number of handlers.
+    // Writing a core may take long, but not for ever: the kernel starts only so many handlers.
     nix::unistd::alarm::set(seconds(LONGEST_FALLBACK));
     let previous = stored
         .ok()
