@@ -1,7 +1,7 @@
 //! Signals that the command line receives.
 //!
-//! SIGTERM, SIGINT and SIGHUP have no handlers; they end the program, except for `watch`. The system
-//! then releases the target and removes a file without a name. The guardian of the
+//! SIGTERM, SIGINT and SIGHUP have no handlers; they end the program, except for `watch`. The
+//! system then releases the target and removes a file without a name. The guardian of the
 //! [`FileSink`](dumpwright::FileSink) removes a file with a temporary name.
 
 /// Blocks SIGXFSZ, so that a write beyond the limit for file sizes (`ulimit -f`) fails with "File

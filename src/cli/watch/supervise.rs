@@ -185,8 +185,8 @@ fn stop() {
 }
 
 /// Runs `work` on a thread of its own while this thread receives signals. With `for_program`, these
-/// are all signals that can be passed on to a program. `may_stop` says whether the terminal can stop
-/// this process.
+/// are all signals that can be passed on to a program. `may_stop` says whether the terminal can
+/// stop this process.
 ///
 /// # Errors
 /// The system refuses to let signals be received.
